@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+# `make help` lists the targets
+
+CC         ?= cc
+PKG_CONFIG ?= pkg-config
+PYTHON     ?= python3
+SAN        ?=
+ROOMS      := req_rep pub_sub push_pull router_dealer
+
+# A sanitizer build lives in a folder of its own: build-address-undefined
+comma := ,
+BUILD ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+
+# msgpack-c is called msgpack-c from its version 6 on, and msgpack before
+MSGPACK := $(firstword $(foreach p,msgpack-c msgpack,$(shell $(PKG_CONFIG) --exists $p 2>/dev/null && echo $p)))
+# libczmq's own --libs leaves -lzmq out, so ask for both
+PACKAGES := libczmq libzmq $(or $(MSGPACK),msgpack-c)
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wformat=2 -Wconversion
+CFLAGS   ?= -O2 -g
+CPPFLAGS += -D_XOPEN_SOURCE=700 -Icommon
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+COMPILE   = $(CC) -std=c11 $(WARNINGS) $(CPPFLAGS) $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
+LINK      = $(CC) $(SANFLAGS) $(LDFLAGS)
+
+# Asked once, and only when something is built
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES)))$(PKG_CFLAGS)
+PKG_LIBS   = $(eval PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES)))$(PKG_LIBS)
+
+# A .c file with a header beside it is a module of its room; any other is a program
+SOURCES  := $(sort $(wildcard $(ROOMS:%=%/*.c)))
+MODULES  := $(filter $(patsubst %.h,%.c,$(wildcard $(ROOMS:%=%/*.h))),$(SOURCES))
+PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(filter-out $(MODULES),$(SOURCES)))
+COMMON   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
+UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
+ALL_C    := $(SOURCES) $(wildcard common/*.c tests/unit/*.c)
+ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h)
+
+.DEFAULT_GOAL := all
+.PHONY: all help deps demo test unit lint format valgrind clean
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+all: $(PROGRAMS) ## build every program into build/<room>/
+
+help: ## this list
+	@sed -n 's/^\([a-z_.]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
+	@echo '  make demo DEMO=2.2        play one demo'
+	@echo '  make SAN=address,undefined, make CC=clang: another build'
+
+deps: ## install what is missing to build (says what it runs)
+	@scripts/install-deps build
+
+demo: ## install what is missing, build, and play every demo (or DEMO=2.2)
+	@scripts/install-deps build
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) scripts/tour.py --build $(BUILD) $(DEMO)
+
+test: ## set up what the tests need, build, and run them all
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory all $(BUILD)/units .venv/ready
+	@$(MAKE) --no-print-directory unit
+	@BUILD=$(BUILD) .venv/bin/python -m pytest -q $(PYTEST) tests
+
+unit: $(UNITS) ## unit tests of common/ and the wire modules
+	@for unit in $(UNITS); do $$unit || exit 1; done
+
+valgrind: ## one pass of the process tests under valgrind
+	@scripts/install-deps lint
+	@$(MAKE) --no-print-directory all $(BUILD)/units .venv/ready
+	@for unit in $(UNITS); do valgrind -q --leak-check=full --error-exitcode=99 $$unit || exit 1; done
+	@BUILD=$(BUILD) UNDER_VALGRIND=1 .venv/bin/python -m pytest -q -m valgrind $(PYTEST) tests
+
+lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house
+	@scripts/lint $(ALL_CH)
+
+format: ## let clang-format decide
+	clang-format -i $(filter-out tests/vectors/%,$(ALL_CH))
+
+clean: ## remove what was built
+	rm -rf build build-* compile_commands.json
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -c $< -o $@
+
+# A program is linked with common/ and the modules of its own room, nothing else
+define room_rules
+$(filter $(BUILD)/$(1)/%,$(PROGRAMS)): $(BUILD)/%: $(BUILD)/%.o $(COMMON) $(patsubst %.c,$(BUILD)/%.o,$(filter $(1)/%,$(MODULES)))
+	$$(LINK) $$^ $$(PKG_LIBS) $$(LDLIBS) -lm -o $$@
+endef
+$(foreach room,$(ROOMS),$(eval $(call room_rules,$(room))))
+
+$(BUILD)/tests/unit/%.o: CPPFLAGS += -I. -Itests/vectors
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(COMMON) $(MODULES:%.c=$(BUILD)/%.o)
+	$(LINK) $^ $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs cmocka) $(LDLIBS) -lm -o $@
+
+.PHONY: $(BUILD)/units
+$(BUILD)/units: $(UNITS)
+
+.venv/ready: tests/requirements.txt
+	@echo "Setting up .venv for the Python peers (tests/requirements.txt)"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+compile_commands.json: Makefile $(ALL_C)
+	@{ echo '['; sep=; for file in $(ALL_C); do \
+	    printf '%s{"directory":"%s","file":"%s","command":"%s"}' "$$sep" "$(CURDIR)" "$$file" \
+	        '$(COMPILE) -I. -Itests/vectors -c '"$$file"; sep=','; echo; done; echo ']'; } > $@
+
+-include $(patsubst %.c,$(BUILD)/%.d,$(ALL_C))

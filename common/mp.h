@@ -1,0 +1,100 @@
+//  SPDX-License-Identifier: MIT
+//  mp.h - msgpack with bounds: what msgpack-c (https://msgpack.org) leaves to its caller
+//
+//  msgpack-c packs and unpacks. This adds what every receiver of foreign bytes needs: exactly one
+//  object and nothing after it, bounds that are checked before any memory is claimed, getters that
+//  name the field that is wrong, a printer that loses nothing, and packed bytes as a zframe.
+
+#pragma once
+
+#include <czmq.h>
+#include <msgpack.h>
+
+//  The nesting that msgpack-c itself can unpack (its MSGPACK_EMBED_STACK_SIZE): deeper is refused
+#define MP_MAX_DEPTH 32
+
+//  Array elements plus map keys and values in one message. A prompt of four million tokens fits;
+//  the tree of such a message takes 24 bytes for each.
+#define MP_MAX_ELEMENTS (4u << 20)
+
+//  Why decoding failed, in one line that names the field
+typedef struct {
+    char text[200];
+} mp_error_t;
+
+//  Bytes that belong to somebody else: a msgpack str or bin points into the frame it came in.
+//  Not NUL-terminated.
+typedef struct {
+    const char *data;
+    size_t size;
+} mp_slice_t;
+
+//  -- Encode: a packer that writes into a buffer, and remembers when memory ran out
+
+typedef struct {
+    msgpack_packer packer;
+    msgpack_sbuffer bytes;
+    bool failed;
+} mp_writer_t;
+
+//  Starts a message; pack into the result with msgpack-c's msgpack_pack_...() calls. Their return
+//  values need no check: mp_end tells. The packer points into `writer`: do not copy that.
+msgpack_packer *mp_begin (mp_writer_t *writer);
+
+//  Packs a NUL-terminated UTF-8 string, or nil for NULL
+void mp_pack_str (msgpack_packer *packer, const char *text);
+
+//  Ends the message and frees the writer. Returns a frame, which is the caller's, or NULL when
+//  memory ran out.
+zframe_t *mp_end (mp_writer_t *writer);
+
+//  -- Decode
+
+//  Decodes the one object that data[0..size) must be. Returns 0: `doc` is the caller's to destroy
+//  with msgpack_unpacked_destroy, and its strings point into `data`. Returns -1: `error` says why
+//  (empty, truncated, not msgpack, bytes after the object, MP_MAX_DEPTH, MP_MAX_ELEMENTS), and
+//  there is nothing to destroy. `what` names the object in the error text.
+int mp_decode (msgpack_unpacked *doc, const void *data, size_t size, const char *what,
+               mp_error_t *error);
+
+//  Writes "<what>: <formatted text>" into `error`. Always false, so that a getter can return it.
+bool mp_wrong (mp_error_t *error, const char *what, const char *format, ...) CHECK_PRINTF (3);
+
+//  Typed getters. Each returns true and sets *value; or false, and `error` says which field is
+//  wrong and what it held. `field` is what the error calls it ("EngineCoreRequest.client_index").
+//  An integer may come as a positive or a negative msgpack integer; a double as an integer too.
+bool mp_get_uint (const msgpack_object *object, const char *field, uint64_t max, uint64_t *value,
+                  mp_error_t *error);
+bool mp_get_double (const msgpack_object *object, const char *field, double *value,
+                    mp_error_t *error);
+bool mp_get_str (const msgpack_object *object, const char *field, mp_slice_t *value,
+                 mp_error_t *error);
+
+//  A copy of a str as a C string, the caller's to free; a str with a NUL byte in it is refused
+bool mp_get_cstr (const msgpack_object *object, const char *field, char **value,
+                  mp_error_t *error);
+
+//  A copy of an array of unsigned integers up to 2^32-1 (token ids). *values is the caller's to
+//  free, and NULL when the array is empty.
+bool mp_get_uint32s (const msgpack_object *object, const char *field, uint32_t **values,
+                     size_t *count, mp_error_t *error);
+
+//  An array of at least `min` elements, or a map. The result points into the document.
+bool mp_get_array (const msgpack_object *object, const char *field, uint32_t min,
+                   const msgpack_object_array **value, mp_error_t *error);
+bool mp_get_map (const msgpack_object *object, const char *field, const msgpack_object_map **value,
+                 mp_error_t *error);
+
+//  The value of a str key, or NULL when the map does not have it. Of equal keys the last counts,
+//  as in Python.
+const msgpack_object *mp_find (const msgpack_object_map *map, const char *key);
+
+//  True for nil, and for NULL: a field that is not there
+bool mp_is_nil (const msgpack_object *object);
+
+//  -- Print
+
+//  Prints an object as JSON would, exactly: integers whole, doubles with all the digits that they
+//  need, strings escaped. What JSON lacks is written as h'00ff' (bin), ext(3,h'00ff'), NaN,
+//  Infinity; a byte that is not UTF-8 as \xNN.
+void mp_print (FILE *out, const msgpack_object *object);

@@ -1,0 +1,316 @@
+//  SPDX-License-Identifier: MIT
+
+#include "options.h"
+#include "show.h"
+#include "stop.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+//  sockaddr_un.sun_path has 108 bytes with its NUL; libzmq refuses a longer ipc path
+#define IPC_PATH_MAX 107
+
+//  The options of every program, behind those of its own table
+static bool want_help, want_quiet, want_verbose;
+
+//  Digits only, no sign, no blanks, not above `max`. Returns false otherwise.
+static bool s_parse_uint (const char *text, uint64_t max, uint64_t *value)
+{
+    if (!*text || strspn (text, "0123456789") != strlen (text))
+        return false;
+    errno = 0;
+    uintmax_t number = strtoumax (text, NULL, 10);
+    if (errno == ERANGE || number > max)
+        return false;
+    *value = number;
+    return true;
+}
+
+static const char *s_tcp_error (const char *address, bool to_bind)
+{
+    //  An IPv6 literal has colons of its own: it stands in brackets
+    const char *colon = *address == '[' ? strstr (address, "]:") : strrchr (address, ':');
+    if (colon && *address == '[')
+        colon++;
+    if (!colon || colon == address)
+        return "want tcp://HOST:PORT";
+    size_t host_size = (size_t) (colon - address);
+    if (strcspn (address, " /@;") < host_size ||
+        (*address != '[' && memchr (address, ':', host_size)))
+        return "the host is malformed (an IPv6 address goes in brackets)";
+    if (!to_bind && host_size == 1 && *address == '*')
+        return "cannot connect to the wildcard host *";
+
+    const char *port = colon + 1;
+    if (to_bind && strcmp (port, "*") == 0)
+        return NULL;
+    uint64_t number;
+    if (!s_parse_uint (port, UINT16_MAX, &number))
+        return to_bind ? "the port must be a number up to 65535, or *"
+                       : "the port must be a number from 1 to 65535";
+    if (number == 0 && !to_bind)
+        return "cannot connect to port 0";
+    return NULL;
+}
+
+const char *options_endpoint_error (const char *endpoint, bool to_bind)
+{
+    if (strncmp (endpoint, "tcp://", 6) == 0)
+        return s_tcp_error (endpoint + 6, to_bind);
+    if (strncmp (endpoint, "ipc://", 6) == 0) {
+        size_t size = strlen (endpoint + 6);
+        if (size == 0)
+            return "want ipc://PATH";
+        if (size > IPC_PATH_MAX)
+            return "an ipc path has at most 107 bytes";
+        if (!to_bind && strcmp (endpoint + 6, "*") == 0)
+            return "cannot connect to a wildcard";
+        return NULL;
+    }
+    if (strncmp (endpoint, "inproc://", 9) == 0)
+        return "inproc joins the threads of one process, and the other end is another process";
+    return "want tcp://HOST:PORT or ipc://PATH";
+}
+
+//  The range "A-B". Returns false when it is not one.
+static bool s_parse_range (const char *text, option_range_t *range)
+{
+    char first[24];
+    size_t size = strcspn (text, "-");
+    if (text[size] != '-' || size >= sizeof first)
+        return false;
+    memcpy (first, text, size);
+    first[size] = 0;
+    if (!s_parse_uint (first, UINT64_MAX - 1, &range->first) ||
+        !s_parse_uint (text + size + 1, UINT64_MAX - 1, &range->last) || range->first > range->last)
+        return false;
+    range->set = true;
+    return true;
+}
+
+static bool s_parse_seconds (const char *text, double *seconds)
+{
+    char *end;
+    if (!*text || strspn (text, "0123456789.") != strlen (text))
+        return false;
+    *seconds = strtod (text, &end);
+    return *end == 0 && isfinite (*seconds);
+}
+
+static bool s_is_choice (const char *choices, const char *text)
+{
+    size_t size = strlen (text);
+    for (const char *word = choices; *word;) {
+        size_t word_size = strcspn (word, "|");
+        if (word_size == size && memcmp (word, text, size) == 0)
+            return true;
+        word += word_size + (word[word_size] == '|');
+    }
+    return false;
+}
+
+//  Stores the value of one option; returns true, or false with what was wanted in `want`
+static bool s_store (const option_t *option, const char *text, char *want, size_t want_size)
+{
+    uint64_t number;
+    double seconds;
+    const char *why;
+    switch (option->kind) {
+    case OPTION_KIND_BIND:
+    case OPTION_KIND_CONNECT:
+        why = options_endpoint_error (text, option->kind == OPTION_KIND_BIND);
+        if (why) {
+            snprintf (want, want_size, "%s", why);
+            return false;
+        }
+        //  libzmq takes an IPv6 address only from a socket that has IPv6 turned on
+        if (strchr (text, '['))
+            zsys_set_ipv6 (1);
+        *option->value.text = text;
+        return true;
+    case OPTION_KIND_TEXT:
+        *option->value.text = text;
+        return true;
+    case OPTION_KIND_CHOICE:
+        snprintf (want, want_size, "want one of %s", option->choices);
+        if (!s_is_choice (option->choices, text))
+            return false;
+        *option->value.text = text;
+        return true;
+    case OPTION_KIND_INT:
+        snprintf (want, want_size, "want a whole number from %d to %d", option->min, option->max);
+        if (!s_parse_uint (text, (uint64_t) option->max, &number) ||
+            number < (uint64_t) option->min)
+            return false;
+        *option->value.number = (int) number;
+        return true;
+    case OPTION_KIND_SECONDS:
+        snprintf (want, want_size, "want seconds from %d to %d", option->min, option->max);
+        if (!s_parse_seconds (text, &seconds) || seconds < option->min || seconds > option->max)
+            return false;
+        *option->value.seconds = seconds;
+        return true;
+    case OPTION_KIND_LIST:
+        snprintf (want, want_size, "at most %d of them", OPTION_LIST_MAX);
+        if (option->value.list->count == OPTION_LIST_MAX)
+            return false;
+        option->value.list->items[option->value.list->count++] = text;
+        return true;
+    case OPTION_KIND_RANGE:
+        snprintf (want, want_size, "want FIRST-LAST, two whole numbers");
+        return s_parse_range (text, option->value.range);
+    case OPTION_KIND_FROM:
+        snprintf (want, want_size, "want a sequence number, or live");
+        if (strcmp (text, "live") == 0)
+            *option->value.from = UINT64_MAX;
+        else if (s_parse_uint (text, UINT64_MAX - 1, &number))
+            *option->value.from = number;
+        else
+            return false;
+        return true;
+    case OPTION_KIND_END:
+        break;
+    }
+    return false;
+}
+
+//  What stands behind the name in --help
+static const char *s_metavar (const option_t *option)
+{
+    switch (option->kind) {
+    case OPTION_KIND_BIND:
+    case OPTION_KIND_CONNECT:
+        return "ENDPOINT";
+    case OPTION_KIND_CHOICE:
+        return option->choices;
+    case OPTION_KIND_INT:
+        return "N";
+    case OPTION_KIND_SECONDS:
+        return "SECONDS";
+    case OPTION_KIND_RANGE:
+        return "FIRST-LAST";
+    case OPTION_KIND_FROM:
+        return "SEQ|live";
+    default:
+        return "TEXT";
+    }
+}
+
+static void s_print_default (FILE *out, const option_t *option)
+{
+    switch (option->kind) {
+    case OPTION_KIND_INT:
+        fprintf (out, " (default %d)", *option->value.number);
+        break;
+    case OPTION_KIND_SECONDS:
+        fprintf (out, " (default %g)", *option->value.seconds);
+        break;
+    case OPTION_KIND_LIST:
+        fprintf (out, " (repeatable; default \"\")");
+        break;
+    case OPTION_KIND_RANGE:
+        fprintf (out, " (default none)");
+        break;
+    case OPTION_KIND_FROM:
+        if (*option->value.from == UINT64_MAX)
+            fprintf (out, " (default live)");
+        else
+            fprintf (out, " (default %" PRIu64 ")", *option->value.from);
+        break;
+    default:
+        fprintf (out, " (default %s)", *option->value.text ? *option->value.text : "none");
+    }
+}
+
+static void s_print_help (FILE *out, const about_t *about, const option_t *options)
+{
+    fprintf (out, "%s - %s\n\nUsage: %s [options]\n\n", about->name, about->purpose, about->name);
+    for (const option_t *option = options; option->kind != OPTION_KIND_END; option++) {
+        char usage[80];
+        snprintf (usage, sizeof usage, "--%s %s", option->name, s_metavar (option));
+        fprintf (out, "  %-28s %s", usage, option->help);
+        s_print_default (out, option);
+        fputc ('\n', out);
+    }
+    fprintf (out, "  %-28s %s\n", "--quiet", "print only the summary");
+    fprintf (out, "  %-28s %s\n", "--verbose",
+             "print each frame of each message: length, hex, and what it holds");
+    fprintf (out, "  %-28s %s\n", "--help", "print this text");
+    fprintf (out, "\nExample:\n%s\n", about->example);
+}
+
+static bool s_set_flag (const char *name)
+{
+    if (strcmp (name, "help") == 0)
+        want_help = true;
+    else if (strcmp (name, "quiet") == 0)
+        want_quiet = true;
+    else if (strcmp (name, "verbose") == 0)
+        want_verbose = true;
+    else
+        return false;
+    return true;
+}
+
+static const option_t *s_find (const option_t *options, const char *name, size_t size)
+{
+    for (; options->kind != OPTION_KIND_END; options++)
+        if (strlen (options->name) == size && memcmp (options->name, name, size) == 0)
+            return options;
+    return NULL;
+}
+
+int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,
+                   FILE *err)
+{
+    show_program = about->name;
+    want_help = want_quiet = want_verbose = false;
+
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+        if (strncmp (arg, "--", 2) != 0 || !arg[2]) {
+            fprintf (err, "%s: '%s': not an option (see --help)\n", about->name, arg);
+            return OPTIONS_WRONG;
+        }
+        const char *name = arg + 2;
+        if (s_set_flag (name))
+            continue;
+
+        size_t size = strcspn (name, "=");
+        const option_t *option = s_find (options, name, size);
+        if (!option) {
+            fprintf (err, "%s: --%.*s: unknown option (see --help)\n", about->name, (int) size,
+                     name);
+            return OPTIONS_WRONG;
+        }
+        const char *value = name[size] == '=' ? name + size + 1 : argv[++i];
+        if (!value) {
+            fprintf (err, "%s: --%s: a value is missing\n", about->name, option->name);
+            return OPTIONS_WRONG;
+        }
+        char want[120];
+        if (!s_store (option, value, want, sizeof want)) {
+            fprintf (err, "%s: --%s: '%s': %s\n", about->name, option->name, value, want);
+            return OPTIONS_WRONG;
+        }
+    }
+    if (want_help) {
+        s_print_help (out, about, options);
+        return OPTIONS_HELP;
+    }
+    show_level = want_verbose ? SHOW_FRAMES : want_quiet ? SHOW_QUIET : SHOW_LINES;
+    return OPTIONS_RUN;
+}
+
+void options_read (int argc, char **argv, const about_t *about, const option_t *options)
+{
+    //  A line is seen when it is printed, in a pipe too
+    setvbuf (stdout, NULL, _IOLBF, 0);
+    int status = options_parse (argc, argv, about, options, stdout, stderr);
+    if (status != OPTIONS_RUN)
+        exit (status);
+    stop_catch_signals ();
+}

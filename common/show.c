@@ -1,0 +1,116 @@
+//  SPDX-License-Identifier: MIT
+
+#include "show.h"
+#include "mp.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+
+//  Of a frame, so many bytes are printed as hex, and so many characters as text
+#define HEX_MAX  32
+#define TEXT_MAX 400
+
+const char *show_program = "program";
+show_level_t show_level = SHOW_LINES;
+
+void say (const char *format, ...)
+{
+    if (show_level == SHOW_QUIET)
+        return;
+    va_list args;
+    va_start (args, format);
+    vprintf (format, args);
+    va_end (args);
+    putchar ('\n');
+}
+
+void say_summary (const char *format, ...)
+{
+    va_list args;
+    va_start (args, format);
+    printf ("%s: ", show_program);
+    vprintf (format, args);
+    va_end (args);
+    putchar ('\n');
+}
+
+void say_listening (zsock_t *socket)
+{
+    char *endpoint = zsock_last_endpoint (socket);
+    say_summary ("listening on %s", endpoint ? endpoint : "(unknown)");
+    zstr_free (&endpoint);
+}
+
+void complain (const char *format, ...)
+{
+    char line[1000];
+    va_list args;
+    va_start (args, format);
+    vsnprintf (line, sizeof line, format, args);
+    va_end (args);
+    for (char *c = line; *c; c++)
+        if (iscntrl ((unsigned char) *c))
+            *c = '?';
+    fprintf (stderr, "%s: %s\n", show_program, line);
+}
+
+static bool s_is_text (const byte *data, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (!isprint (data[i]))
+            return false;
+    return size > 0;
+}
+
+//  What the frame holds: text, or a msgpack value, or nothing that can be said
+static void s_print_meaning (const byte *data, size_t size)
+{
+    if (s_is_text (data, size)) {
+        printf ("  %.*s%s", (int) (size < TEXT_MAX ? size : TEXT_MAX), (const char *) data,
+                size > TEXT_MAX ? "..." : "");
+        return;
+    }
+    msgpack_unpacked doc;
+    mp_error_t error;
+    if (mp_decode (&doc, data, size, "frame", &error) == -1)
+        return;
+    char *text = NULL;
+    size_t text_size = 0;
+    FILE *memory = open_memstream (&text, &text_size);
+    if (memory) {
+        mp_print (memory, &doc.data);
+        fclose (memory);
+        printf ("  %.*s%s", TEXT_MAX, text, text_size > TEXT_MAX ? "..." : "");
+        free (text);
+    }
+    msgpack_unpacked_destroy (&doc);
+}
+
+static void s_show (const char *arrow, const char *peer, zsock_t *socket, zmsg_t *message)
+{
+    if (show_level != SHOW_FRAMES)
+        return;
+    printf ("  %s %s (%s here), %zu frame%s\n", arrow, peer, zsock_type_str (socket),
+            zmsg_size (message), zmsg_size (message) == 1 ? "" : "s");
+    for (zframe_t *frame = zmsg_first (message); frame; frame = zmsg_next (message)) {
+        const byte *data = zframe_data (frame);
+        size_t size = zframe_size (frame);
+        printf ("     [%zu]%s", size, size > 0 ? " " : "");
+        for (size_t i = 0; i < size && i < HEX_MAX; i++)
+            printf ("%02x", data[i]);
+        if (size > HEX_MAX)
+            printf ("...");
+        s_print_meaning (data, size);
+        putchar ('\n');
+    }
+}
+
+void show_send (const char *peer, zsock_t *socket, zmsg_t *message)
+{
+    s_show ("to", peer, socket, message);
+}
+
+void show_recv (const char *peer, zsock_t *socket, zmsg_t *message)
+{
+    s_show ("from", peer, socket, message);
+}

@@ -1,0 +1,42 @@
+//  SPDX-License-Identifier: MIT
+//  show.h - what a reader sees of a program: its lines, its errors, and the frames on the wire
+//
+//  None of these sends or receives anything: the sockets stay in the demos.
+
+#pragma once
+
+#include <czmq.h>
+
+#if CZMQ_VERSION < CZMQ_MAKE_VERSION (4, 2, 0) || ZMQ_VERSION < ZMQ_MAKE_VERSION (4, 3, 0)
+#error "CZMQ 4.2 and libzmq 4.3 or newer are needed"
+#endif
+
+typedef enum {
+    SHOW_QUIET,   //  The summary only
+    SHOW_LINES,   //  A line for what happens
+    SHOW_FRAMES   //  And each frame of each message
+} show_level_t;
+
+//  Set by options_read
+extern const char *show_program;
+extern show_level_t show_level;
+
+//  One line on stdout about something that happened; silent with --quiet
+void say (const char *format, ...) CHECK_PRINTF (1);
+
+//  One line on stdout, `<program>: ...`, printed even with --quiet: the summary
+void say_summary (const char *format, ...) CHECK_PRINTF (1);
+
+//  `<program>: listening on <endpoint>` with the endpoint as bound (the wildcard port resolved).
+//  Printed even with --quiet: it is what tells others where to connect.
+void say_listening (zsock_t *socket);
+
+//  One line on stderr, `<program>: ...`: what failed, and why. Control bytes that a peer may have
+//  put into it come out as '?'.
+void complain (const char *format, ...) CHECK_PRINTF (1);
+
+//  To be called right before a message is sent, and right after one was received. With --verbose it
+//  prints each frame: length, bytes in hex, and the text or the msgpack value that they hold.
+//  `peer` is who is at the other end ("server"). The message stays the caller's.
+void show_send (const char *peer, zsock_t *socket, zmsg_t *message);
+void show_recv (const char *peer, zsock_t *socket, zmsg_t *message);

@@ -1,0 +1,83 @@
+//  SPDX-License-Identifier: MIT
+//  poller_client.c - the same patience, but the wait is a poller's
+//
+//  A poller asks "is a reply there?" and leaves the receiving to us. It can watch many sockets at
+//  once, each with the same timeout, which is why vLLM waits like this and not with RCVTIMEO.
+//  Run:   build/req_rep/poller_client               (beside build/req_rep/slow_server)
+//  vLLM:  v1/engine/core_client.py SyncMPClient, process_outputs_socket: one zmq.Poller over two
+//         sockets.
+
+#include "options.h"
+#include "show.h"
+#include "pingpong.h"
+
+//  A new REQ; NULL when it cannot be made
+static zsock_t *s_new_req (const char *endpoint)
+{
+    zsock_t *req = zsock_new (ZMQ_REQ);
+    if (!req || zsock_connect (req, "%s", endpoint) == -1) {
+        complain ("cannot connect to %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+        zsock_destroy (&req);
+    }
+    return req;
+}
+
+int main (int argc, char **argv)
+{
+    const char *endpoint = "tcp://127.0.0.1:5555";
+    const char *message = "ping";
+    int timeout_ms = 1000, retries = 5;
+    const option_t options[] = {
+        OPTION_CONNECT ("endpoint", &endpoint, "where the server listens"),
+        OPTION_TEXT ("message", &message, "what to send"),
+        OPTION_INT ("timeout-ms", &timeout_ms, 1, INT_MAX, "how long to poll for each reply, ms"),
+        OPTION_INT ("retries", &retries, 0, INT_MAX, "how often to try again"),
+        OPTION_END,
+    };
+    const about_t about = {
+        .name = "poller_client",
+        .purpose = "REQ with a poller's timeout; rebuilds the socket and retries",
+        .example = "  build/req_rep/slow_server --delay-s 1.5 --delay-first-n 2\n"
+                   "  build/req_rep/poller_client",
+    };
+    options_read (argc, argv, &about, options);
+
+    bool answered = false;
+    zsock_t *req = s_new_req (endpoint);
+    for (int tries = 0; req && !answered && !zsys_interrupted; tries++) {
+        zmsg_t *request = pingpong_new (message);
+        show_send ("server", req, request);
+        zmsg_send (&request, req);
+
+        zpoller_t *poller = zpoller_new (req, NULL);
+        void *ready = poller ? zpoller_wait (poller, timeout_ms) : NULL;
+        zpoller_destroy (&poller);  //  It must not outlive the socket that it watches
+
+        zmsg_t *reply = ready == req ? zmsg_recv (req) : NULL;
+        if (reply) {
+            show_recv ("server", req, reply);
+            mp_error_t why;
+            char *text = pingpong_text (reply, &why);
+            zmsg_destroy (&reply);
+            if (!text) {
+                complain ("bad reply: %s", why.text);
+                break;
+            }
+            say ("%s", text);
+            zstr_free (&text);
+            answered = true;
+        } else if (!zsys_interrupted) {
+            if (tries == retries) {
+                complain ("no reply from %s: gave up after %d retries", endpoint, retries);
+                break;
+            }
+            say ("poll timeout after %d ms, retrying... (%d of %d)", timeout_ms, tries + 1,
+                 retries);
+            zsock_destroy (&req);  //  Stuck as in Demo 1.1: a poller does not change that
+            req = s_new_req (endpoint);
+        }
+    }
+    say_summary ("%d answered", answered ? 1 : 0);
+    zsock_destroy (&req);
+    return answered ? EXIT_SUCCESS : EXIT_FAILURE;
+}

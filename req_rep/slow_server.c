@@ -1,0 +1,76 @@
+//  SPDX-License-Identifier: MIT
+//  slow_server.c - REP socket that lets its first clients wait, so that they can learn patience
+//
+//  The server of Demos 1.1 and 1.2. While it delays one answer the next requests queue up: a REP
+//  serves one at a time. The client of a late answer may be gone; the answer is then dropped.
+//  Run:   build/req_rep/slow_server --delay-s 1.5 --delay-first-n 2
+
+#include "options.h"
+#include "show.h"
+#include "pingpong.h"
+
+//  Plays at hard work: a poll of no socket at all only waits, and a Ctrl-C ends it
+static void s_work (double seconds)
+{
+    if (!zsys_interrupted)
+        zmq_poll (NULL, 0, (long) (seconds * 1000));
+}
+
+int main (int argc, char **argv)
+{
+    const char *endpoint = "tcp://127.0.0.1:5555";
+    double delay_s = 1.5;
+    int delay_first_n = 2, count = 0;
+    const option_t options[] = {
+        OPTION_BIND ("endpoint", &endpoint, "where to listen"),
+        OPTION_SECONDS ("delay-s", &delay_s, 0, 3600, "seconds to wait before an answer"),
+        OPTION_INT ("delay-first-n", &delay_first_n, 0, INT_MAX, "so many answers are delayed"),
+        OPTION_INT ("count", &count, 0, INT_MAX, "requests to answer; 0: until stopped"),
+        OPTION_END,
+    };
+    const about_t about = {
+        .name = "slow_server",
+        .purpose = "REP that delays its first N answers",
+        .example = "  build/req_rep/slow_server --delay-s 1.5 --delay-first-n 2\n"
+                   "  build/req_rep/timeout_retry_client",
+    };
+    options_read (argc, argv, &about, options);
+
+    zsock_t *rep = zsock_new (ZMQ_REP);
+    if (!rep || zsock_bind (rep, "%s", endpoint) == -1) {
+        complain ("cannot listen on %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+        zsock_destroy (&rep);
+        return EXIT_FAILURE;
+    }
+    say_listening (rep);
+    zsock_set_linger (rep, 250);  //  The last answer gets so many ms to leave when we exit
+
+    int served = 0, bad = 0;
+    while (!zsys_interrupted && (count == 0 || served < count)) {
+        zmsg_t *request = zmsg_recv (rep);
+        if (!request)
+            break;  //  A signal came
+        show_recv ("client", rep, request);
+
+        mp_error_t why;
+        char *text = pingpong_text (request, &why);
+        if (text && served < delay_first_n) {
+            say ("got: %s, answering in %g s", text, delay_s);
+            s_work (delay_s);
+        } else if (text) {
+            say ("got: %s, answering now", text);
+        } else {
+            complain ("bad request: %s", why.text);
+            bad++;
+        }
+        zmsg_t *reply = pingpong_reply (text, &why);
+        show_send ("client", rep, reply);
+        zmsg_send (&reply, rep);  //  If the client has given up, the late reply is dropped here
+        zstr_free (&text);
+        zmsg_destroy (&request);
+        served++;
+    }
+    say_summary ("%d answered, %d bad", served - bad, bad);
+    zsock_destroy (&rep);
+    return EXIT_SUCCESS;
+}
