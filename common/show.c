@@ -34,11 +34,16 @@ void say_summary (const char *format, ...)
     putchar ('\n');
 }
 
-void say_listening (zsock_t *socket)
+bool say_listening (zsock_t *socket, const char *endpoint, int bound)
 {
-    char *endpoint = zsock_last_endpoint (socket);
-    say_summary ("listening on %s", endpoint ? endpoint : "(unknown)");
-    zstr_free (&endpoint);
+    if (bound == -1) {
+        complain ("cannot listen on %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+        return false;
+    }
+    char *resolved = zsock_last_endpoint (socket);
+    say_summary ("listening on %s", resolved ? resolved : endpoint);
+    zstr_free (&resolved);
+    return true;
 }
 
 void complain (const char *format, ...)

@@ -27,9 +27,10 @@ void say (const char *format, ...) CHECK_PRINTF (1);
 //  One line on stdout, `<program>: ...`, printed even with --quiet: the summary
 void say_summary (const char *format, ...) CHECK_PRINTF (1);
 
-//  `<program>: listening on <endpoint>` with the endpoint as bound (the wildcard port resolved).
-//  Printed even with --quiet: it is what tells others where to connect.
-void say_listening (zsock_t *socket);
+//  Tells how a zsock_bind of `endpoint` went, from what it returned. Well: prints
+//  `<program>: listening on <endpoint>` with the endpoint as bound (the wildcard port resolved), even
+//  with --quiet, since others connect to it; true. Not well (-1): complains; false.
+bool say_listening (zsock_t *socket, const char *endpoint, int bound);
 
 //  One line on stderr, `<program>: ...`: what failed, and why. Control bytes that a peer may have
 //  put into it come out as '?'.

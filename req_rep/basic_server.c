@@ -28,12 +28,10 @@ int main (int argc, char **argv)
     options_read (argc, argv, &about, options);
 
     zsock_t *rep = zsock_new (ZMQ_REP);
-    if (!rep || zsock_bind (rep, "%s", endpoint) == -1) {
-        complain ("cannot listen on %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+    if (!say_listening (rep, endpoint, zsock_bind (rep, "%s", endpoint))) {
         zsock_destroy (&rep);
         return EXIT_FAILURE;
     }
-    say_listening (rep);
     zsock_set_linger (rep, 250);  //  The last answer gets so many ms to leave when we exit
 
     int served = 0, bad = 0;

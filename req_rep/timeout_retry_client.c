@@ -16,7 +16,7 @@
 static zsock_t *s_new_req (const char *endpoint, int timeout_ms)
 {
     zsock_t *req = zsock_new (ZMQ_REQ);
-    if (!req || zsock_connect (req, "%s", endpoint) == -1) {
+    if (zsock_connect (req, "%s", endpoint) == -1) {
         complain ("cannot connect to %s: %s", endpoint, zmq_strerror (zmq_errno ()));
         zsock_destroy (&req);
         return NULL;

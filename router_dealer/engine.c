@@ -1,0 +1,116 @@
+//  SPDX-License-Identifier: MIT
+//  engine.c - a toy EngineCore: takes requests from a DEALER, streams tokens out of a PUSH
+//
+//  Connects to a front-end's ROUTER (requests) and PULL (outputs). A ROUTER can only send to an
+//  identity that it has met, so the engine speaks first: it registers.
+//  Run:   build/router_dealer/engine --index 0      (beside one of the front-ends)
+//  vLLM:  v1/engine/core.py EngineCoreProc, process_input_sockets, run_busy_loop,
+//         process_output_sockets, _send_engine_dead. There they are three threads, here one poller.
+
+#include "options.h"
+#include "show.h"
+#include "toy_engine.h"
+
+//  Sends one frame, which it takes over; nothing for NULL
+static void s_send (zsock_t *socket, zframe_t *payload)
+{
+    if (!payload)
+        return;
+    zmsg_t *message = zmsg_new ();
+    zmsg_append (message, &payload);
+    show_send ("front-end", socket, message);
+    zmsg_send (&message, socket);  //  Never blocks: there is no high-water mark
+}
+
+int main (int argc, char **argv)
+{
+    const char *input = "tcp://127.0.0.1:5570", *output = "tcp://127.0.0.1:5571";
+    int index = 0, step_ms = 10, count = 0;
+    const option_t options[] = {
+        OPTION_INT ("index", &index, 0, UINT16_MAX, "which engine this is; its identity"),
+        OPTION_CONNECT ("input", &input, "the front-end's ROUTER"),
+        OPTION_CONNECT ("output", &output, "the front-end's PULL"),
+        OPTION_INT ("step-ms", &step_ms, 0, 60000, "time that a step takes, ms"),
+        OPTION_INT ("count", &count, 0, INT_MAX, "requests to serve; 0: until stopped"),
+        OPTION_END,
+    };
+    const about_t about = {
+        .name = "engine",
+        .purpose = "DEALER + PUSH: a toy EngineCore that streams tokens",
+        .example = "  build/router_dealer/frontend\n  build/router_dealer/engine --index 0",
+    };
+    options_read (argc, argv, &about, options);
+
+    zsock_t *dealer = zsock_new (ZMQ_DEALER), *push = zsock_new (ZMQ_PUSH);
+    //  The identity may hold zero bytes, as 00 00 of engine 0 does. zsock_set_identity takes a C
+    //  string and would cut it short: so this one call goes to libzmq itself.
+    byte identity[ENGINE_CORE_IDENTITY_SIZE];
+    engine_core_identity ((uint16_t) index, identity);
+    zmq_setsockopt (zsock_resolve (dealer), ZMQ_ROUTING_ID, identity, sizeof identity);
+    //  As vLLM's make_zmq_socket: no high-water mark, so nothing blocks and nothing is dropped
+    zsock_set_rcvhwm (dealer, 0);
+    zsock_set_sndhwm (dealer, 0);
+    zsock_set_sndhwm (push, 0);
+    //  Our last words get so many ms to leave. vLLM gives them 4000; a demo ends within a second.
+    zsock_set_linger (push, 500);
+
+    //  The DEALER's connections show up on a PAIR socket as events
+    zmq_socket_monitor (zsock_resolve (dealer), "inproc://dealer-events",
+                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
+    zsock_t *events = zsock_new_pair (">inproc://dealer-events");
+    zpoller_t *poller = zpoller_new (events, dealer, NULL);
+    toy_engine_t *engine = toy_engine_new ((uint16_t) index);
+    int status = EXIT_SUCCESS;
+    if (zsock_connect (dealer, "%s", input) == -1 || zsock_connect (push, "%s", output) == -1) {
+        complain ("cannot connect to %s and %s: %s", input, output, zmq_strerror (zmq_errno ()));
+        status = EXIT_FAILURE;
+    }
+
+    bool registered = false;
+    int64_t next_step = 0;
+    while (status == EXIT_SUCCESS && !zsys_interrupted &&
+           (count == 0 || toy_engine_ended (engine) < count)) {
+        //  With nothing to compute wait for ever, otherwise until the step is due
+        int64_t left = toy_engine_busy (engine) ? next_step - zclock_mono () : -1;
+        if (toy_engine_busy (engine) && left <= 0) {
+            s_send (push, toy_engine_step (engine));
+            next_step = zclock_mono () + step_ms;
+            left = 0;
+        }
+        void *ready = zpoller_wait (poller, (int) left);
+        if (!ready)
+            continue;
+        zmsg_t *message = zmsg_recv (ready);
+        if (message && ready == events) {
+            uint16_t event;
+            memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
+            registered = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+            if (registered) {
+                say ("registering as engine %d", index);
+                s_send (dealer, toy_engine_registration (engine));
+            } else {
+                say ("the front-end is gone");
+                zframe_t *nobody_waits = toy_engine_abort_all (engine);
+                zframe_destroy (&nobody_waits);
+            }
+        } else if (message) {
+            if (!toy_engine_busy (engine))
+                next_step = zclock_mono () + step_ms;
+            show_recv ("front-end", dealer, message);
+            s_send (push, toy_engine_handle (engine, message));
+        }
+        zmsg_destroy (&message);
+    }
+
+    if (registered && zsys_interrupted) {
+        s_send (push, toy_engine_abort_all (engine));
+        s_send (push, zframe_new (ENGINE_CORE_DEAD, strlen (ENGINE_CORE_DEAD)));
+    }
+    toy_engine_say_summary (engine);
+    toy_engine_destroy (&engine);
+    zpoller_destroy (&poller);
+    zsock_destroy (&events);
+    zsock_destroy (&dealer);
+    zsock_destroy (&push);
+    return status;
+}

@@ -1,0 +1,146 @@
+//  SPDX-License-Identifier: MIT
+//  engine_core.h - the messages between a vLLM front-end and its EngineCore, as of v0.26.0
+//
+//  front-end ROUTER (bind)  <--  engine DEALER (connect, identity = engine index, 2 bytes)
+//      engine -> front-end   [ready response]                      the registration
+//      front-end -> engine   [identity][type, 1 byte][payload]     the ROUTER eats the identity
+//  front-end PULL (bind)    <--  engine PUSH (connect)
+//      engine -> front-end   [EngineCoreOutputs]  or  [ENGINE_CORE_DEAD]
+//
+//  Structs and their fields carry vLLM's names (vllm/v1/engine/__init__.py). vLLM encodes them with
+//  msgspec: array_like structs as arrays in the order of their fields, dataclasses as maps. What the
+//  demos have no use for is written with vLLM's default and passed over in reading. As in msgspec,
+//  fields that are missing at the end of an array have their defaults, and further ones are ignored.
+//
+//  Each ..._encode returns a frame that is the caller's, or NULL when memory ran out. Each
+//  ..._decode returns an object of its own memory, to be destroyed with its ..._destroy, or NULL
+//  and `error` names the field that is wrong.
+
+#pragma once
+
+#include "mp.h"
+
+//  EngineCoreRequestType: the frame behind the identity, one raw byte and not msgpack
+#define ENGINE_CORE_ADD           0x00
+#define ENGINE_CORE_ABORT         0x01
+#define ENGINE_CORE_START_DP_WAVE 0x02
+#define ENGINE_CORE_UTILITY       0x03
+
+//  EngineCoreProc.ENGINE_CORE_DEAD: an engine's last words, one raw frame
+#define ENGINE_CORE_DEAD "ENGINE_CORE_DEAD"
+
+//  CoreEngine.identity: the engine's index, 2 bytes, little-endian. Engine 0 is 00 00: not a C
+//  string, so it must never pass through a function that takes one.
+#define ENGINE_CORE_IDENTITY_SIZE 2
+void engine_core_identity (uint16_t index, byte identity[ENGINE_CORE_IDENTITY_SIZE]);
+
+//  The index in an identity frame, or -1 when it is not one of an engine
+int engine_core_index (zframe_t *identity);
+
+//  A message for the ROUTER: [identity of engine `index`][type][payload]. Takes the payload over and
+//  nulls it.
+zmsg_t *engine_core_message (uint16_t index, byte type, zframe_t **payload);
+
+//  -- EngineCoreReadyResponse, a map: what an engine says of itself when it registers
+
+typedef struct {
+    uint32_t max_model_len;  //  Tokens, prompt and output together
+    uint32_t num_gpu_blocks;
+    uint32_t block_size;  //  Tokens a block
+    const char *dtype;    //  Encode only
+    const char *vllm_version;
+    uint32_t world_size;
+    uint32_t data_parallel_size;
+} engine_core_ready_t;
+
+zframe_t *engine_core_ready_encode (const engine_core_ready_t *ready);
+
+//  Fills *ready; dtype and vllm_version stay NULL. An empty frame is a ready response too, as
+//  vLLM's _apply_ready_response has it (engines before v0.20 sent one): all zeroes. Returns 0, or
+//  -1 with `error` set.
+int engine_core_ready_decode (zframe_t *frame, engine_core_ready_t *ready, mp_error_t *error);
+
+//  Reads a registration as a ROUTER gets it: [identity][ready response]. Returns the engine's index,
+//  or -1 with `error` set.
+int engine_core_registration (zmsg_t *message, engine_core_ready_t *ready, mp_error_t *error);
+
+//  -- EngineCoreRequest, array of 20: the payload of ENGINE_CORE_ADD
+
+#define ENGINE_CORE_NO_LIMIT UINT32_MAX
+
+typedef struct {
+    const char *request_id;
+    const uint32_t *prompt_token_ids;  //  NULL: none (a request with prompt_embeds)
+    size_t prompt_token_count;
+    uint32_t max_tokens;  //  sampling_params.max_tokens; ENGINE_CORE_NO_LIMIT for None
+    double arrival_time;  //  Seconds since 1970
+    uint32_t client_index;  //  Which of its output sockets the engine answers on
+} engine_core_request_t;
+
+zframe_t *engine_core_request_encode (const engine_core_request_t *request);
+engine_core_request_t *engine_core_request_decode (zframe_t *frame, mp_error_t *error);
+void engine_core_request_destroy (engine_core_request_t **self_p);
+
+//  -- The payload of ENGINE_CORE_ABORT: an array of request ids
+
+typedef struct {
+    const char **request_ids;
+    size_t count;
+} engine_core_abort_t;
+
+zframe_t *engine_core_abort_encode (const engine_core_abort_t *abort);
+engine_core_abort_t *engine_core_abort_decode (zframe_t *frame, mp_error_t *error);
+void engine_core_abort_destroy (engine_core_abort_t **self_p);
+
+//  -- The payload of ENGINE_CORE_UTILITY: [client_index, call_id, method, args]
+
+typedef struct {
+    uint32_t client_index;
+    uint64_t call_id;  //  Goes back with the result; vLLM takes 64 bits of a uuid
+    const char *method;
+} engine_core_utility_t;
+
+engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *error);
+void engine_core_utility_destroy (engine_core_utility_t **self_p);
+
+//  -- EngineCoreOutputs, array of 8: what an engine PUSHes after a step
+
+//  FinishReason
+typedef enum {
+    ENGINE_CORE_RUNNING = -1,  //  nil on the wire: there is more to come
+    ENGINE_CORE_STOP = 0,
+    ENGINE_CORE_LENGTH = 1,  //  max_tokens were made
+    ENGINE_CORE_ABORTED = 2,
+    ENGINE_CORE_ERROR = 3,
+    ENGINE_CORE_REPETITION = 4
+} engine_core_finish_t;
+
+//  "length" and so on; "running" for ENGINE_CORE_RUNNING. A constant.
+const char *engine_core_finish_name (engine_core_finish_t reason);
+
+//  EngineCoreOutput, array of 14: what one request got in this step
+typedef struct {
+    const char *request_id;
+    const uint32_t *new_token_ids;
+    size_t new_token_count;
+    engine_core_finish_t finish_reason;
+} engine_core_output_t;
+
+//  UtilityOutput, array of 3: the answer to a utility call
+typedef struct {
+    uint64_t call_id;
+    const char *failure_message;  //  NULL: it went well
+} engine_core_utility_output_t;
+
+typedef struct {
+    uint32_t engine_index;  //  A PULL does not tell who sent: this does
+    const engine_core_output_t *outputs;
+    size_t output_count;
+    double timestamp;  //  Seconds of the engine's monotonic clock
+    const engine_core_utility_output_t *utility_output;  //  NULL: none
+} engine_core_outputs_t;
+
+//  finished_requests is written from the outputs that have a finish reason, nil when none has
+zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs);
+engine_core_outputs_t *engine_core_outputs_decode (zframe_t *frame, mp_error_t *error);
+void engine_core_outputs_destroy (engine_core_outputs_t **self_p);

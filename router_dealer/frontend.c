@@ -1,0 +1,100 @@
+//  SPDX-License-Identifier: MIT
+//  frontend.c - Demo 2: ROUTER for the requests, PULL for the outputs, plain blocking receives
+//
+//  Binds both; an engine connects to both. The ROUTER addresses the engine by its identity of two
+//  bytes. The outputs come back on a socket of their own, so that a long answer never stands in the
+//  way of the next request.
+//  Run:   build/router_dealer/frontend              (beside build/router_dealer/engine)
+//  vLLM:  v1/engine/core_client.py MPClient (bind, wait for registration), SyncMPClient,
+//         _send_input, process_outputs_socket; BackgroundResources, validate_alive
+
+#include "options.h"
+#include "show.h"
+#include "progress.h"
+
+int main (int argc, char **argv)
+{
+    const char *input = "tcp://127.0.0.1:5570", *output = "tcp://127.0.0.1:5571";
+    int requests = 3, max_tokens = 4;
+    const option_t options[] = {
+        OPTION_BIND ("input", &input, "where the engine's DEALER connects"),
+        OPTION_BIND ("output", &output, "where the engine's PUSH connects"),
+        OPTION_INT ("requests", &requests, 1, 1000000, "requests to send"),
+        OPTION_INT ("max-tokens", &max_tokens, 1, INT_MAX, "tokens to ask for, each"),
+        OPTION_END,
+    };
+    const about_t about = {
+        .name = "frontend",
+        .purpose = "ROUTER + PULL: sends requests to one engine, gathers its tokens",
+        .example = "  build/router_dealer/frontend\n  build/router_dealer/engine",
+    };
+    options_read (argc, argv, &about, options);
+
+    //  1. Bind. As in vLLM's make_zmq_socket there are no high-water marks.
+    zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
+    zsock_set_rcvhwm (router, 0);
+    zsock_set_sndhwm (router, 0);
+    zsock_set_rcvhwm (pull, 0);
+    zsock_set_router_mandatory (router, 1);  //  Not in vLLM: sending to an engine that is not there
+                                             //  is an error then, otherwise it is silence
+    zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
+    bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
+                 say_listening (pull, output, zsock_bind (pull, "%s", output));
+
+    //  2. Wait for an engine to register: that is how the ROUTER learns its identity
+    int engine = -1;
+    while (alive && engine == -1) {
+        zmsg_t *message = zmsg_recv (router);
+        if (!message)
+            break;  //  A signal came
+        show_recv ("engine", router, message);
+        engine_core_ready_t ready;
+        mp_error_t error;
+        engine = engine_core_registration (message, &ready, &error);
+        if (engine == -1)
+            complain ("%s", error.text);
+        else
+            say ("engine %d registered", engine);
+        zmsg_destroy (&message);
+    }
+
+    //  3. Send all requests, waiting for nothing in between
+    progress_t *progress = progress_new (requests, max_tokens, true);
+    for (int i = 0; engine != -1 && alive && i < requests; i++) {
+        zmsg_t *message = progress_request (progress, i, engine);
+        show_send ("engine", router, message);
+        alive = zmsg_send (&message, router) == 0;
+        if (!alive)
+            complain ("engine %d: %s", engine, zmq_strerror (zmq_errno ()));
+        zmsg_destroy (&message);  //  NULL by now, unless it could not be sent
+    }
+
+    //  4. Gather the outputs
+    while (engine != -1 && alive && progress_open (progress) > 0) {
+        zmsg_t *message = zmsg_recv (pull);
+        if (!message)
+            break;  //  A signal came
+        show_recv ("engine", pull, message);
+        if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
+            complain ("the engine is dead, %d requests are lost", progress_open (progress));
+            alive = false;
+        } else {
+            progress_take (progress, message);
+        }
+        zmsg_destroy (&message);
+    }
+
+    //  5. Who leaves early says so, or the engine would go on computing for nobody
+    zmsg_t *abort = alive ? progress_abort (progress, engine) : NULL;
+    if (abort) {
+        show_send ("engine", router, abort);
+        zmsg_send (&abort, router);
+        zmsg_destroy (&abort);
+    }
+    int status = progress_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
+    progress_say_summary (progress);
+    progress_destroy (&progress);
+    zsock_destroy (&router);
+    zsock_destroy (&pull);
+    return status;
+}

@@ -1,0 +1,94 @@
+//  SPDX-License-Identifier: MIT
+//  poller_frontend.c - Demo 2.1: the same front-end as one event loop over both of its sockets
+//
+//  frontend.c waits for the ROUTER first and for the PULL later. Here one poller watches both, and
+//  whatever comes first is served: an engine that registers, or its outputs. So nothing is assumed
+//  about the order of things, and a third socket would be one line more.
+//  Run:   build/router_dealer/poller_frontend       (beside build/router_dealer/engine)
+//  vLLM:  v1/engine/core_client.py SyncMPClient, process_outputs_socket;
+//         v1/engine/core.py EngineCoreProc, process_input_sockets: one zmq.Poller over many sockets
+
+#include "options.h"
+#include "show.h"
+#include "progress.h"
+
+int main (int argc, char **argv)
+{
+    const char *input = "tcp://127.0.0.1:5570", *output = "tcp://127.0.0.1:5571";
+    int requests = 3, max_tokens = 4;
+    const option_t options[] = {
+        OPTION_BIND ("input", &input, "where the engine's DEALER connects"),
+        OPTION_BIND ("output", &output, "where the engine's PUSH connects"),
+        OPTION_INT ("requests", &requests, 1, 1000000, "requests to send"),
+        OPTION_INT ("max-tokens", &max_tokens, 1, INT_MAX, "tokens to ask for, each"),
+        OPTION_END,
+    };
+    const about_t about = {
+        .name = "poller_frontend",
+        .purpose = "ROUTER + PULL under one poller: requests out, tokens in",
+        .example = "  build/router_dealer/poller_frontend\n  build/router_dealer/engine",
+    };
+    options_read (argc, argv, &about, options);
+
+    zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
+    zsock_set_rcvhwm (router, 0);
+    zsock_set_sndhwm (router, 0);
+    zsock_set_rcvhwm (pull, 0);
+    zsock_set_router_mandatory (router, 1);
+    zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
+    bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
+                 say_listening (pull, output, zsock_bind (pull, "%s", output));
+
+    //  The first socket of the list is served first when both are ready: outputs before newcomers
+    zpoller_t *poller = zpoller_new (pull, router, NULL);
+    progress_t *progress = progress_new (requests, max_tokens, true);
+    int engine = -1, sent = 0;
+    while (alive && progress_open (progress) > 0) {
+        //  -1 waits for ever; with requests still to send it only looks
+        zsock_t *ready = zpoller_wait (poller, engine != -1 && sent < requests ? 0 : -1);
+        zmsg_t *message = ready ? zmsg_recv (ready) : NULL;
+        if (message && ready == router) {
+            show_recv ("engine", router, message);
+            engine_core_ready_t response;
+            mp_error_t error;
+            int index = engine_core_registration (message, &response, &error);
+            if (index == -1)
+                complain ("%s", error.text);
+            else
+                say ("engine %d registered", index);
+            if (engine == -1)
+                engine = index;  //  A later one is only greeted: Demo 2.2 is for more
+        } else if (message && zmsg_size (message) == 1 &&
+                   zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
+            complain ("the engine is dead, %d requests are lost", progress_open (progress));
+            alive = false;
+        } else if (message) {
+            show_recv ("engine", pull, message);
+            progress_take (progress, message);
+        } else if (zpoller_terminated (poller)) {
+            break;  //  A signal came
+        } else {
+            //  Nothing to receive, so there is time to send one more request
+            message = progress_request (progress, sent++, engine);
+            show_send ("engine", router, message);
+            alive = zmsg_send (&message, router) == 0;
+            if (!alive)
+                complain ("engine %d: %s", engine, zmq_strerror (zmq_errno ()));
+        }
+        zmsg_destroy (&message);
+    }
+
+    zmsg_t *abort = alive ? progress_abort (progress, engine) : NULL;
+    if (abort) {
+        show_send ("engine", router, abort);
+        zmsg_send (&abort, router);
+        zmsg_destroy (&abort);
+    }
+    int status = progress_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
+    progress_say_summary (progress);
+    progress_destroy (&progress);
+    zpoller_destroy (&poller);
+    zsock_destroy (&router);
+    zsock_destroy (&pull);
+    return status;
+}

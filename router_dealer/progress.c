@@ -1,0 +1,145 @@
+//  SPDX-License-Identifier: MIT
+
+#include "progress.h"
+#include "show.h"
+
+//  Any tokens would do
+static const uint32_t prompt[] = {1, 15043, 3186, 29892, 590};
+
+typedef struct {
+    char id[16];
+    int engine;  //  -1: not sent
+    bool finished;
+    size_t tokens;
+} s_request_t;
+
+struct progress {
+    uint32_t max_tokens;
+    bool stream;
+    int count;
+    int open;
+    int complete;
+    s_request_t requests[];
+};
+
+progress_t *progress_new (int count, int max_tokens, bool stream)
+{
+    progress_t *self = zmalloc (sizeof *self + (size_t) count * sizeof self->requests[0]);
+    self->max_tokens = (uint32_t) max_tokens;
+    self->stream = stream;
+    self->count = self->open = count;
+    for (int i = 0; i < count; i++) {
+        snprintf (self->requests[i].id, sizeof self->requests[i].id, "r%d", i);
+        self->requests[i].engine = -1;
+    }
+    return self;
+}
+
+void progress_destroy (progress_t **self_p)
+{
+    free (*self_p);
+    *self_p = NULL;
+}
+
+zmsg_t *progress_request (progress_t *self, int number, int engine)
+{
+    s_request_t *open = &self->requests[number];
+    engine_core_request_t request = {.request_id = open->id,
+                                     .prompt_token_ids = prompt,
+                                     .prompt_token_count = sizeof prompt / sizeof prompt[0],
+                                     .max_tokens = self->max_tokens,
+                                     .arrival_time = (double) zclock_time () / 1000};
+    open->engine = engine;
+    say ("%s -> engine %d", open->id, engine);
+    zframe_t *payload = engine_core_request_encode (&request);
+    return engine_core_message ((uint16_t) engine, ENGINE_CORE_ADD, &payload);
+}
+
+//  The open request of this id, or NULL
+static s_request_t *s_find (progress_t *self, const char *id)
+{
+    //  Our ids are numbers behind an r. strtol is lenient; the comparison is not.
+    long number = *id == 'r' ? strtol (id + 1, NULL, 10) : -1;
+    if (number < 0 || number >= self->count)
+        return NULL;
+    s_request_t *request = &self->requests[number];
+    bool open = streq (request->id, id) && request->engine != -1 && !request->finished;
+    return open ? request : NULL;
+}
+
+static void s_take_output (progress_t *self, const engine_core_output_t *output, uint32_t engine)
+{
+    s_request_t *request = s_find (self, output->request_id);
+    if (!request) {
+        complain ("engine %u: no open request has the id %s", engine, output->request_id);
+        return;
+    }
+    for (size_t i = 0; self->stream && i < output->new_token_count; i++)
+        say ("%s <- engine %u: token %u", request->id, engine, output->new_token_ids[i]);
+    request->tokens += output->new_token_count;
+    if (output->finish_reason == ENGINE_CORE_RUNNING)
+        return;
+    say ("%s <- engine %u: %zu tokens, %s", request->id, engine, request->tokens,
+         engine_core_finish_name (output->finish_reason));
+    request->finished = true;
+    self->open--;
+    if (output->finish_reason == ENGINE_CORE_LENGTH || output->finish_reason == ENGINE_CORE_STOP)
+        self->complete++;
+}
+
+void progress_take (progress_t *self, zmsg_t *message)
+{
+    mp_error_t error;
+    engine_core_outputs_t *outputs = engine_core_outputs_decode (zmsg_first (message), &error);
+    if (!outputs) {
+        complain ("bad outputs: %s", error.text);
+        return;
+    }
+    for (size_t i = 0; i < outputs->output_count; i++)
+        s_take_output (self, &outputs->outputs[i], outputs->engine_index);
+    engine_core_outputs_destroy (&outputs);
+}
+
+int progress_open (progress_t *self)
+{
+    return self->open;
+}
+
+bool progress_complete (progress_t *self)
+{
+    return self->complete == self->count;
+}
+
+zmsg_t *progress_abort (progress_t *self, int engine)
+{
+    const char **ids = zmalloc (((size_t) self->count + 1) * sizeof *ids);
+    engine_core_abort_t abort = {.request_ids = ids};
+    for (int i = 0; i < self->count; i++)
+        if (self->requests[i].engine == engine && !self->requests[i].finished)
+            ids[abort.count++] = self->requests[i].id;
+    zmsg_t *message = NULL;
+    if (abort.count > 0) {
+        zframe_t *payload = engine_core_abort_encode (&abort);
+        message = engine_core_message ((uint16_t) engine, ENGINE_CORE_ABORT, &payload);
+        say ("aborting %zu requests at engine %d", abort.count, engine);
+    }
+    free (ids);
+    return message;
+}
+
+void progress_say_engine (progress_t *self, int engine)
+{
+    printf ("engine %d:", engine);
+    for (int i = 0; i < self->count; i++)
+        if (self->requests[i].engine == engine)
+            printf (" %s", self->requests[i].id);
+    putchar ('\n');
+}
+
+void progress_say_summary (progress_t *self)
+{
+    size_t tokens = 0;
+    for (int i = 0; i < self->count; i++)
+        tokens += self->requests[i].tokens;
+    say_summary ("%d of %d requests complete, %zu tokens", self->complete, self->count, tokens);
+}

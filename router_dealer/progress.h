@@ -1,0 +1,40 @@
+//  SPDX-License-Identifier: MIT
+//  progress.h - a front-end's requests r0, r1, ... and how far each has come
+//
+//  Outputs come back in any order, from any engine, a few tokens at a time. The request id is what
+//  ties them together. Says what happens, in lines of common/show.h. No sockets in here.
+//  vLLM: v1/engine/output_processor.py OutputProcessor, request_states
+
+#pragma once
+
+#include "engine_core.h"
+
+typedef struct progress progress_t;
+
+//  For `count` requests, none of them sent, of max_tokens each. With `stream` each new token is told
+//  and not only the end of each request.
+progress_t *progress_new (int count, int max_tokens, bool stream);
+void progress_destroy (progress_t **self_p);
+
+//  Makes request `number` out to an engine: the message for the ROUTER, the caller's. It counts as
+//  sent from now on.
+zmsg_t *progress_request (progress_t *self, int number, int engine);
+
+//  Counts in a message of outputs, [EngineCoreOutputs], which stays the caller's. One that cannot be
+//  read, or is about a request that is not open, is told on stderr.
+void progress_take (progress_t *self, zmsg_t *message);
+
+//  Requests that have not come to their end, sent or not
+int progress_open (progress_t *self);
+
+//  True when all requests have got their tokens: none is open, aborted or in error
+bool progress_complete (progress_t *self);
+
+//  The message that aborts all that is open at an engine, the caller's; NULL when nothing is
+zmsg_t *progress_abort (progress_t *self, int engine);
+
+//  The line `engine 1: r1 r3 r5`: which requests an engine was sent
+void progress_say_engine (progress_t *self, int engine);
+
+//  The summary, one line
+void progress_say_summary (progress_t *self);
