@@ -13,25 +13,44 @@
 const char *show_program = "program";
 show_level_t show_level = SHOW_LINES;
 
+//  Prints one line. What a peer has sent may be in it: control bytes come out as '?', so that it can
+//  neither forge a line nor command the terminal.
+static void s_print_line (FILE *out, bool name, const char *format, va_list args)
+{
+    char *line = zsys_vprintf (format, args);
+    if (!line)
+        return;
+    for (char *c = line; *c; c++)
+        if (iscntrl ((unsigned char) *c))
+            *c = '?';
+    fprintf (out, "%s%s%s\n", name ? show_program : "", name ? ": " : "", line);
+    zstr_free (&line);
+}
+
 void say (const char *format, ...)
 {
     if (show_level == SHOW_QUIET)
         return;
     va_list args;
     va_start (args, format);
-    vprintf (format, args);
+    s_print_line (stdout, false, format, args);
     va_end (args);
-    putchar ('\n');
 }
 
 void say_summary (const char *format, ...)
 {
     va_list args;
     va_start (args, format);
-    printf ("%s: ", show_program);
-    vprintf (format, args);
+    s_print_line (stdout, true, format, args);
     va_end (args);
-    putchar ('\n');
+}
+
+void complain (const char *format, ...)
+{
+    va_list args;
+    va_start (args, format);
+    s_print_line (stderr, true, format, args);
+    va_end (args);
 }
 
 bool say_listening (zsock_t *socket, const char *endpoint, int bound)
@@ -44,19 +63,6 @@ bool say_listening (zsock_t *socket, const char *endpoint, int bound)
     say_summary ("listening on %s", resolved ? resolved : endpoint);
     zstr_free (&resolved);
     return true;
-}
-
-void complain (const char *format, ...)
-{
-    char line[1000];
-    va_list args;
-    va_start (args, format);
-    vsnprintf (line, sizeof line, format, args);
-    va_end (args);
-    for (char *c = line; *c; c++)
-        if (iscntrl ((unsigned char) *c))
-            *c = '?';
-    fprintf (stderr, "%s: %s\n", show_program, line);
 }
 
 static bool s_is_text (const byte *data, size_t size)

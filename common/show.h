@@ -21,6 +21,8 @@ typedef enum {
 extern const char *show_program;
 extern show_level_t show_level;
 
+//  What a peer has sent may go into any of these lines: its control bytes are printed as '?'.
+
 //  One line on stdout about something that happened; silent with --quiet
 void say (const char *format, ...) CHECK_PRINTF (1);
 
@@ -32,8 +34,7 @@ void say_summary (const char *format, ...) CHECK_PRINTF (1);
 //  with --quiet, since others connect to it; true. Not well (-1): complains; false.
 bool say_listening (zsock_t *socket, const char *endpoint, int bound);
 
-//  One line on stderr, `<program>: ...`: what failed, and why. Control bytes that a peer may have
-//  put into it come out as '?'.
+//  One line on stderr, `<program>: ...`: what failed, and why
 void complain (const char *format, ...) CHECK_PRINTF (1);
 
 //  To be called right before a message is sent, and right after one was received. With --verbose it

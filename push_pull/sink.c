@@ -1,0 +1,94 @@
+//  SPDX-License-Identifier: MIT
+//  sink.c - PULL socket: gathers the results of all workers
+//
+//  Binds a PULL that the workers' PUSHes, and the ventilator's, connect to. It takes from all of them
+//  in turn. Which result comes first says nothing about which task was handed out first.
+//  Run:   build/push_pull/sink --count 100
+//  vLLM:  v1/engine/core_client.py MPClient: one PULL (output_socket) gathers what all engines PUSH.
+
+#include "options.h"
+#include "show.h"
+#include "tasks.h"
+
+//  One more result of this worker
+static void s_count (zhash_t *workers, const char *worker)
+{
+    int *results = zhash_lookup (workers, worker);
+    if (!results) {
+        results = zmalloc (sizeof *results);
+        zhash_insert (workers, worker, results);
+        zhash_freefn (workers, worker, free);  //  From now on it is the table's
+    }
+    (*results)++;
+}
+
+static int s_by_name (void *a, void *b)
+{
+    return strcmp (a, b);
+}
+
+//  `w1: 50 tasks` for each worker, by name
+static void s_report (zhash_t *workers)
+{
+    zlist_t *names = zhash_keys (workers);
+    zlist_sort (names, s_by_name);
+    for (const char *name = zlist_first (names); name; name = zlist_next (names))
+        printf ("%s: %d tasks\n", name, *(int *) zhash_lookup (workers, name));
+    zlist_destroy (&names);
+}
+
+int main (int argc, char **argv)
+{
+    const char *endpoint = "tcp://127.0.0.1:5561";
+    int count = 100;
+    const option_t options[] = {
+        OPTION_BIND ("endpoint", &endpoint, "where to listen"),
+        OPTION_INT ("count", &count, 0, INT_MAX, "results to gather; 0: until stopped"),
+        OPTION_END,
+    };
+    const about_t about = {
+        .name = "sink",
+        .purpose = "PULL: gathers results and counts them per worker",
+        .example = "  build/push_pull/sink --count 100\n"
+                   "  build/push_pull/worker --name w1\n"
+                   "  build/push_pull/worker --name w2\n"
+                   "  build/push_pull/ventilator --workers 2 --count 100",
+    };
+    options_read (argc, argv, &about, options);
+
+    zsock_t *pull = zsock_new (ZMQ_PULL);
+    if (!say_listening (pull, endpoint, zsock_bind (pull, "%s", endpoint))) {
+        zsock_destroy (&pull);
+        return EXIT_FAILURE;
+    }
+
+    zhash_t *workers = zhash_new ();
+    int gathered = 0, bad = 0;
+    while (!zsys_interrupted && (count == 0 || gathered < count)) {
+        zmsg_t *message = zmsg_recv (pull);
+        if (!message)
+            break;  //  A signal came
+        show_recv ("worker", pull, message);
+
+        uint32_t tasks;
+        task_result_t result;
+        mp_error_t error;
+        if (task_batch_read (message, &tasks)) {
+            say ("the ventilator announces %u tasks", tasks);
+        } else if (task_result_read (message, &result, &error)) {
+            say ("task %u <- %s: %" PRIu64, result.id, result.worker, result.value);
+            s_count (workers, result.worker);
+            zstr_free (&result.worker);
+            gathered++;
+        } else {
+            complain ("bad result: %s", error.text);
+            bad++;
+        }
+        zmsg_destroy (&message);
+    }
+    s_report (workers);
+    say_summary ("%d results from %zu workers, %d bad", gathered, zhash_size (workers), bad);
+    zhash_destroy (&workers);
+    zsock_destroy (&pull);
+    return EXIT_SUCCESS;
+}

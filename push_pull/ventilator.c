@@ -1,0 +1,94 @@
+//  SPDX-License-Identifier: MIT
+//  ventilator.c - PUSH socket: hands tasks out to its workers, one after the other
+//
+//  Binds a PUSH that the workers' PULLs connect to. A PUSH gives each message to one of its peers, in
+//  turn. To the worker that connects first it would give everything, so we wait for all of them.
+//  Run:   build/push_pull/ventilator --workers 2    (beside two workers and a sink)
+//  vLLM:  v1/engine/core.py EngineCoreProc, process_output_sockets: PUSH is what carries the outputs.
+//         It keeps one PUSH for each front-end, since one PUSH for all would deal them out like this.
+
+#include "options.h"
+#include "show.h"
+#include "tasks.h"
+
+//  Waits until `count` peers are connected to the socket. False when a signal came first.
+static bool s_wait_workers (zsock_t *push, int count)
+{
+    //  A PUSH does not know its peers, but it can be watched: each connection is an event on a PAIR
+    zsock_t *events = zsock_new_pair (">inproc://push-events");
+    int connected = 0;
+    while (connected < count) {
+        zmsg_t *message = zmsg_recv (events);
+        if (!message)
+            break;  //  A signal came
+        uint16_t event;
+        memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
+        connected += event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED ? 1 : -1;
+        say ("%d of %d workers connected", connected, count);
+        zmsg_destroy (&message);
+    }
+    zmq_socket_monitor (zsock_resolve (push), NULL, 0);  //  Seen enough
+    zsock_destroy (&events);
+    return connected == count;
+}
+
+int main (int argc, char **argv)
+{
+    const char *endpoint = "tcp://127.0.0.1:5560", *sink_endpoint = "tcp://127.0.0.1:5561";
+    int count = 100, workers = 1;
+    const option_t options[] = {
+        OPTION_BIND ("endpoint", &endpoint, "where the workers connect"),
+        OPTION_CONNECT ("sink", &sink_endpoint, "where the sink listens"),
+        OPTION_INT ("count", &count, 0, INT_MAX, "tasks to hand out; 0: until stopped"),
+        OPTION_INT ("workers", &workers, 0, INT_MAX, "workers to wait for"),
+        OPTION_END,
+    };
+    const about_t about = {
+        .name = "ventilator",
+        .purpose = "PUSH: hands out tasks to workers, in turn",
+        .example = "  build/push_pull/sink --count 100\n"
+                   "  build/push_pull/worker --name w1\n"
+                   "  build/push_pull/worker --name w2\n"
+                   "  build/push_pull/ventilator --workers 2 --count 100",
+    };
+    options_read (argc, argv, &about, options);
+
+    zsock_t *push = zsock_new (ZMQ_PUSH), *sink = zsock_new (ZMQ_PUSH);
+    //  CZMQ's linger of 0 would throw the last tasks away when we exit. -1 waits until the workers
+    //  have taken them, however long that takes; a Ctrl-C ends it. The sink gets a second.
+    zsock_set_linger (push, -1);
+    zsock_set_linger (sink, 1000);
+    zmq_socket_monitor (zsock_resolve (push), "inproc://push-events",
+                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
+    if (!say_listening (push, endpoint, zsock_bind (push, "%s", endpoint)) ||
+        zsock_connect (sink, "%s", sink_endpoint) == -1) {
+        zsock_destroy (&push);
+        zsock_destroy (&sink);
+        return EXIT_FAILURE;
+    }
+
+    zmsg_t *batch = task_batch_new ((uint32_t) count);
+    show_send ("sink", sink, batch);
+    zmsg_send (&batch, sink);
+
+    uint32_t sent = 0;
+    bool ready = s_wait_workers (push, workers);
+    while (ready && !zsys_interrupted && (count == 0 || sent < (uint32_t) count)) {
+        task_t task = {.id = sent, .value = sent};
+        zmsg_t *message = task_new (&task);
+        show_send ("worker", push, message);
+        if (zmsg_send (&message, push) == 0) {  //  Blocks while all workers have their hands full
+            say ("task %u ->", task.id);
+            sent++;
+        }
+        zmsg_destroy (&message);  //  NULL by now, unless a signal came
+    }
+    if (zsys_interrupted) {
+        zsock_set_linger (push, 0);  //  Told to stop: what nobody has taken yet is dropped
+        zsock_set_linger (sink, 0);
+    }
+    say_summary ("%u tasks handed out", sent);
+    zsock_destroy (&push);
+    zsock_destroy (&sink);
+    return EXIT_SUCCESS;
+}

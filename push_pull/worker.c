@@ -1,0 +1,80 @@
+//  SPDX-License-Identifier: MIT
+//  worker.c - PULL tasks from the ventilator, PUSH results to the sink
+//
+//  Connects to both, so workers come and go and the fixed points stay. A PULL cannot say where a
+//  message came from, and neither can the sink's: so the result carries the worker's name.
+//  Run:   build/push_pull/worker --name w1
+//  vLLM:  v1/engine/__init__.py EngineCoreOutputs has its engine_index for the same reason.
+
+#include "options.h"
+#include "show.h"
+#include "tasks.h"
+
+#include <unistd.h>
+
+int main (int argc, char **argv)
+{
+    char pid_name[32];
+    snprintf (pid_name, sizeof pid_name, "worker-%ld", (long) getpid ());
+    const char *source = "tcp://127.0.0.1:5560", *sink = "tcp://127.0.0.1:5561";
+    const char *name = pid_name;
+    int work_ms = 0, count = 0;
+    const option_t options[] = {
+        OPTION_CONNECT ("source", &source, "where the ventilator listens"),
+        OPTION_CONNECT ("sink", &sink, "where the sink listens"),
+        OPTION_TEXT ("name", &name, "goes with each result"),
+        OPTION_INT ("work-ms", &work_ms, 0, 60000, "time that a task takes, ms"),
+        OPTION_INT ("count", &count, 0, INT_MAX, "tasks to do; 0: until stopped"),
+        OPTION_END,
+    };
+    const about_t about = {
+        .name = "worker",
+        .purpose = "PULL + PUSH: squares the numbers it gets",
+        .example = "  build/push_pull/sink --count 100\n"
+                   "  build/push_pull/worker --name w1\n"
+                   "  build/push_pull/worker --name w2\n"
+                   "  build/push_pull/ventilator --workers 2 --count 100",
+    };
+    options_read (argc, argv, &about, options);
+
+    zsock_t *pull = zsock_new (ZMQ_PULL), *push = zsock_new (ZMQ_PUSH);
+    zsock_set_linger (push, -1);  //  The last results wait for the sink when we exit, however long
+    if (zsock_connect (pull, "%s", source) == -1 || zsock_connect (push, "%s", sink) == -1) {
+        complain ("cannot connect to %s and %s: %s", source, sink, zmq_strerror (zmq_errno ()));
+        zsock_destroy (&pull);
+        zsock_destroy (&push);
+        return EXIT_FAILURE;
+    }
+    say ("worker %s: pulling from %s", name, source);
+
+    int done = 0, bad = 0;
+    while (!zsys_interrupted && (count == 0 || done < count)) {
+        zmsg_t *message = zmsg_recv (pull);
+        if (!message)
+            break;  //  A signal came
+        show_recv ("ventilator", pull, message);
+
+        task_t task;
+        mp_error_t error;
+        if (task_read (message, &task, &error)) {
+            zmq_poll (NULL, 0, work_ms);  //  The hard work
+            task_result_t result = {task.id, (char *) name, (uint64_t) task.value * task.value};
+            zmsg_t *reply = task_result_new (&result);
+            show_send ("sink", push, reply);
+            if (zmsg_send (&reply, push) == 0)
+                done++;
+            zmsg_destroy (&reply);  //  NULL by now, unless a signal came
+            say ("task %u: %u squared is %" PRIu64, task.id, task.value, result.value);
+        } else {
+            complain ("bad task: %s", error.text);
+            bad++;
+        }
+        zmsg_destroy (&message);
+    }
+    if (zsys_interrupted)
+        zsock_set_linger (push, 500);  //  Told to stop: they get so many ms
+    say_summary ("%s did %d tasks, %d bad", name, done, bad);
+    zsock_destroy (&pull);
+    zsock_destroy (&push);
+    return EXIT_SUCCESS;
+}
