@@ -71,8 +71,7 @@ bool mp_get_str (const msgpack_object *object, const char *field, mp_slice_t *va
                  mp_error_t *error);
 
 //  A copy of a str as a C string, the caller's to free; a str with a NUL byte in it is refused
-bool mp_get_cstr (const msgpack_object *object, const char *field, char **value,
-                  mp_error_t *error);
+bool mp_get_cstr (const msgpack_object *object, const char *field, char **value, mp_error_t *error);
 
 //  A copy of an array of unsigned integers up to 2^32-1 (token ids). *values is the caller's to
 //  free, and NULL when the array is empty.

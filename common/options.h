@@ -46,12 +46,12 @@ typedef enum {
     OPTION_KIND_BIND,     //  Endpoint to bind: tcp://HOST:PORT (PORT may be *), ipc://PATH
     OPTION_KIND_CONNECT,  //  Endpoint to connect to: a port number, no wildcard
     OPTION_KIND_TEXT,
-    OPTION_KIND_CHOICE,  //  One of the words in `choices`, separated by '|'
-    OPTION_KIND_INT,     //  Whole number from min to max
-    OPTION_KIND_SECONDS, //  Decimal number from min to max
-    OPTION_KIND_LIST,    //  Text, repeatable
-    OPTION_KIND_RANGE,   //  A-B
-    OPTION_KIND_FROM     //  A sequence number, or the word live (UINT64_MAX)
+    OPTION_KIND_CHOICE,   //  One of the words in `choices`, separated by '|'
+    OPTION_KIND_INT,      //  Whole number from min to max
+    OPTION_KIND_SECONDS,  //  Decimal number from min to max
+    OPTION_KIND_LIST,     //  Text, repeatable
+    OPTION_KIND_RANGE,    //  A-B
+    OPTION_KIND_FROM      //  A sequence number, or the word live (UINT64_MAX)
 } option_kind_t;
 
 typedef struct {
@@ -72,22 +72,54 @@ typedef struct {
 } option_t;
 
 //  clang-format off
-#define OPTION_BIND(n, v, h)            {.kind = OPTION_KIND_BIND, .name = (n), .help = (h), .value.text = (v)}
-#define OPTION_CONNECT(n, v, h)         {.kind = OPTION_KIND_CONNECT, .name = (n), .help = (h), .value.text = (v)}
-#define OPTION_TEXT(n, v, h)            {.kind = OPTION_KIND_TEXT, .name = (n), .help = (h), .value.text = (v)}
-#define OPTION_CHOICE(n, v, c, h)       {.kind = OPTION_KIND_CHOICE, .name = (n), .help = (h), .value.text = (v), .choices = (c)}
-#define OPTION_INT(n, v, lo, hi, h)     {.kind = OPTION_KIND_INT, .name = (n), .help = (h), .value.number = (v), .min = (lo), .max = (hi)}
-#define OPTION_SECONDS(n, v, lo, hi, h) {.kind = OPTION_KIND_SECONDS, .name = (n), .help = (h), .value.seconds = (v), .min = (lo), .max = (hi)}
-#define OPTION_LIST(n, v, h)            {.kind = OPTION_KIND_LIST, .name = (n), .help = (h), .value.list = (v)}
-#define OPTION_RANGE(n, v, h)           {.kind = OPTION_KIND_RANGE, .name = (n), .help = (h), .value.range = (v)}
-#define OPTION_FROM(n, v, h)            {.kind = OPTION_KIND_FROM, .name = (n), .help = (h), .value.from = (v)}
-#define OPTION_END                      {.kind = OPTION_KIND_END}
+#define OPTION_BIND(n, v, h)                                                                       \
+    {                                                                                              \
+        .kind = OPTION_KIND_BIND, .name = (n), .help = (h), .value.text = (v)                      \
+    }
+#define OPTION_CONNECT(n, v, h)                                                                    \
+    {                                                                                              \
+        .kind = OPTION_KIND_CONNECT, .name = (n), .help = (h), .value.text = (v)                   \
+    }
+#define OPTION_TEXT(n, v, h)                                                                       \
+    {                                                                                              \
+        .kind = OPTION_KIND_TEXT, .name = (n), .help = (h), .value.text = (v)                      \
+    }
+#define OPTION_CHOICE(n, v, c, h)                                                                  \
+    {                                                                                              \
+        .kind = OPTION_KIND_CHOICE, .name = (n), .help = (h), .value.text = (v), .choices = (c)    \
+    }
+#define OPTION_INT(n, v, lo, hi, h)                                                                \
+    {                                                                                              \
+        .kind = OPTION_KIND_INT, .name = (n), .help = (h), .value.number = (v), .min = (lo),       \
+        .max = (hi)                                                                                \
+    }
+#define OPTION_SECONDS(n, v, lo, hi, h)                                                            \
+    {                                                                                              \
+        .kind = OPTION_KIND_SECONDS, .name = (n), .help = (h), .value.seconds = (v), .min = (lo),  \
+        .max = (hi)                                                                                \
+    }
+#define OPTION_LIST(n, v, h)                                                                       \
+    {                                                                                              \
+        .kind = OPTION_KIND_LIST, .name = (n), .help = (h), .value.list = (v)                      \
+    }
+#define OPTION_RANGE(n, v, h)                                                                      \
+    {                                                                                              \
+        .kind = OPTION_KIND_RANGE, .name = (n), .help = (h), .value.range = (v)                    \
+    }
+#define OPTION_FROM(n, v, h)                                                                       \
+    {                                                                                              \
+        .kind = OPTION_KIND_FROM, .name = (n), .help = (h), .value.from = (v)                      \
+    }
+#define OPTION_END                                                                                 \
+    {                                                                                              \
+        .kind = OPTION_KIND_END                                                                    \
+    }
 //  clang-format on
 
 //  What options_parse found
-#define OPTIONS_RUN   (-1)  //  All well: go on
-#define OPTIONS_HELP  0     //  --help was asked for and has been printed: exit with 0
-#define OPTIONS_WRONG 2     //  Wrong usage, told in one line on `err`: exit with 2
+#define OPTIONS_RUN (-1)  //  All well: go on
+#define OPTIONS_HELP 0    //  --help was asked for and has been printed: exit with 0
+#define OPTIONS_WRONG 2   //  Wrong usage, told in one line on `err`: exit with 2
 
 //  Reads argv into the variables that `options` (ended by OPTION_END) names; --help goes to `out`.
 //  Also sets show_program and show_level (show.h), and turns IPv6 on in CZMQ when an endpoint has

@@ -7,14 +7,14 @@
 
 #include <czmq.h>
 
-#if CZMQ_VERSION < CZMQ_MAKE_VERSION (4, 2, 0) || ZMQ_VERSION < ZMQ_MAKE_VERSION (4, 3, 0)
+#if CZMQ_VERSION < CZMQ_MAKE_VERSION(4, 2, 0) || ZMQ_VERSION < ZMQ_MAKE_VERSION(4, 3, 0)
 #error "CZMQ 4.2 and libzmq 4.3 or newer are needed"
 #endif
 
 typedef enum {
-    SHOW_QUIET,   //  The summary only
-    SHOW_LINES,   //  A line for what happens
-    SHOW_FRAMES   //  And each frame of each message
+    SHOW_QUIET,  //  The summary only
+    SHOW_LINES,  //  A line for what happens
+    SHOW_FRAMES  //  And each frame of each message
 } show_level_t;
 
 //  Set by options_read

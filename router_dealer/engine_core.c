@@ -7,12 +7,12 @@
 
 //  The fields without a default: an array must have as many
 #define REQUEST_FIELDS_MIN 9
-#define OUTPUT_FIELDS_MIN  2
+#define OUTPUT_FIELDS_MIN 2
 
 void engine_core_identity (uint16_t index, byte identity[ENGINE_CORE_IDENTITY_SIZE])
 {
-    identity[0] = (byte) (index & 0xff);
-    identity[1] = (byte) (index >> 8);
+    identity[0] = (byte)(index & 0xff);
+    identity[1] = (byte)(index >> 8);
 }
 
 int engine_core_index (zframe_t *identity)
@@ -73,7 +73,7 @@ static bool s_get_uint32 (const msgpack_object *object, const char *field, uint3
     uint64_t number = 0;
     if (!mp_get_uint (object, field, UINT32_MAX, &number, error))
         return false;
-    *value = (uint32_t) number;
+    *value = (uint32_t)number;
     return true;
 }
 
@@ -101,9 +101,9 @@ zframe_t *engine_core_ready_encode (const engine_core_ready_t *ready)
     mp_pack_str (packer, "data_parallel_size");
     msgpack_pack_uint32 (packer, ready->data_parallel_size);
     mp_pack_str (packer, "kv_cache_size_tokens");
-    msgpack_pack_uint64 (packer, (uint64_t) ready->num_gpu_blocks * ready->block_size);
+    msgpack_pack_uint64 (packer, (uint64_t)ready->num_gpu_blocks * ready->block_size);
     mp_pack_str (packer, "kv_cache_max_concurrency");
-    msgpack_pack_double (packer, (double) ready->num_gpu_blocks * ready->block_size /
+    msgpack_pack_double (packer, (double)ready->num_gpu_blocks * ready->block_size /
                                      (ready->max_model_len ? ready->max_model_len : 1));
     return mp_end (&writer);
 }
@@ -111,21 +111,21 @@ zframe_t *engine_core_ready_encode (const engine_core_ready_t *ready)
 int engine_core_ready_decode (zframe_t *frame, engine_core_ready_t *ready, mp_error_t *error)
 {
     static const char what[] = "EngineCoreReadyResponse";
-    *ready = (engine_core_ready_t) {0};
+    *ready = (engine_core_ready_t){0};
     if (zframe_size (frame) == 0)
         return 0;
     msgpack_unpacked doc;
     if (mp_decode (&doc, zframe_data (frame), zframe_size (frame), what, error) == -1)
         return -1;
     const msgpack_object_map *map;
-    bool ok = mp_get_map (&doc.data, what, &map, error) &&
-              s_get_uint32 (mp_find (map, "max_model_len"),
-                            "EngineCoreReadyResponse.max_model_len", &ready->max_model_len, error) &&
-              s_get_uint32 (mp_find (map, "num_gpu_blocks"),
-                            "EngineCoreReadyResponse.num_gpu_blocks", &ready->num_gpu_blocks,
-                            error) &&
-              s_get_uint32 (mp_find (map, "block_size"), "EngineCoreReadyResponse.block_size",
-                            &ready->block_size, error);
+    bool ok =
+        mp_get_map (&doc.data, what, &map, error) &&
+        s_get_uint32 (mp_find (map, "max_model_len"), "EngineCoreReadyResponse.max_model_len",
+                      &ready->max_model_len, error) &&
+        s_get_uint32 (mp_find (map, "num_gpu_blocks"), "EngineCoreReadyResponse.num_gpu_blocks",
+                      &ready->num_gpu_blocks, error) &&
+        s_get_uint32 (mp_find (map, "block_size"), "EngineCoreReadyResponse.block_size",
+                      &ready->block_size, error);
     //  Newer than v0.20.0, which had only the three above
     const msgpack_object *field;
     if (ok && !mp_is_nil (field = mp_find (map, "world_size")))
@@ -194,8 +194,7 @@ zframe_t *engine_core_request_encode (const engine_core_request_t *request)
 
 //  sampling_params.max_tokens. Of a pooling request there are no sampling_params: it makes no
 //  tokens.
-static bool s_get_max_tokens (const msgpack_object *params, uint32_t *max_tokens,
-                              mp_error_t *error)
+static bool s_get_max_tokens (const msgpack_object *params, uint32_t *max_tokens, mp_error_t *error)
 {
     *max_tokens = 0;
     if (mp_is_nil (params))
@@ -229,8 +228,8 @@ engine_core_request_t *engine_core_request_decode (zframe_t *frame, mp_error_t *
                mp_get_uint32s (&array->ptr[1], "EngineCoreRequest.prompt_token_ids", &tokens,
                                &self->prompt_token_count, error)) &&
               s_get_max_tokens (&array->ptr[3], &self->max_tokens, error) &&
-              mp_get_double (&array->ptr[5], "EngineCoreRequest.arrival_time",
-                             &self->arrival_time, error);
+              mp_get_double (&array->ptr[5], "EngineCoreRequest.arrival_time", &self->arrival_time,
+                             error);
     if (ok && s_field (array, 11))
         ok = s_get_uint32 (s_field (array, 11), "EngineCoreRequest.client_index",
                            &self->client_index, error);
@@ -247,8 +246,8 @@ void engine_core_request_destroy (engine_core_request_t **self_p)
     engine_core_request_t *self = *self_p;
     if (!self)
         return;
-    free ((char *) self->request_id);
-    free ((uint32_t *) self->prompt_token_ids);
+    free ((char *)self->request_id);
+    free ((uint32_t *)self->prompt_token_ids);
     free (self);
     *self_p = NULL;
 }
@@ -291,7 +290,7 @@ void engine_core_abort_destroy (engine_core_abort_t **self_p)
     if (!self)
         return;
     for (size_t i = 0; i < self->count; i++)
-        free ((char *) self->request_ids[i]);
+        free ((char *)self->request_ids[i]);
     free (self->request_ids);
     free (self);
     *self_p = NULL;
@@ -308,11 +307,10 @@ engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *
 
     engine_core_utility_t *self = zmalloc (sizeof *self);
     char *method = NULL;
-    bool ok = s_get_uint32 (&array->ptr[0], "utility call.client_index", &self->client_index,
-                            error) &&
-              mp_get_uint (&array->ptr[1], "utility call.call_id", UINT64_MAX, &self->call_id,
-                           error) &&
-              mp_get_cstr (&array->ptr[2], "utility call.method", &method, error);
+    bool ok =
+        s_get_uint32 (&array->ptr[0], "utility call.client_index", &self->client_index, error) &&
+        mp_get_uint (&array->ptr[1], "utility call.call_id", UINT64_MAX, &self->call_id, error) &&
+        mp_get_cstr (&array->ptr[2], "utility call.method", &method, error);
     msgpack_unpacked_destroy (&doc);
     self->method = method;
     if (!ok)
@@ -325,7 +323,7 @@ void engine_core_utility_destroy (engine_core_utility_t **self_p)
     engine_core_utility_t *self = *self_p;
     if (!self)
         return;
-    free ((char *) self->method);
+    free ((char *)self->method);
     free (self);
     *self_p = NULL;
 }
@@ -348,8 +346,8 @@ static void s_pack_output (msgpack_packer *packer, const engine_core_output_t *o
         msgpack_pack_nil (packer);
     else
         msgpack_pack_int (packer, output->finish_reason);
-    s_pack_nils (packer, 7);  //  stop_reason, events, kv_transfer_params, ec_transfer_params,
-                              //  trace_headers, prefill_stats, routed_experts
+    s_pack_nils (packer, 7);       //  stop_reason, events, kv_transfer_params, ec_transfer_params,
+                                   //  trace_headers, prefill_stats, routed_experts
     msgpack_pack_int (packer, 0);  //  num_nans_in_logits
 }
 
@@ -397,16 +395,15 @@ static bool s_get_output (const msgpack_object *object, engine_core_output_t *ou
     uint32_t *tokens = NULL;
     uint64_t reason;
     output->finish_reason = ENGINE_CORE_RUNNING;
-    bool ok =
-        mp_get_array (object, "EngineCoreOutput", OUTPUT_FIELDS_MIN, &array, error) &&
-        mp_get_cstr (&array->ptr[0], "EngineCoreOutput.request_id", &request_id, error) &&
-        mp_get_uint32s (&array->ptr[1], "EngineCoreOutput.new_token_ids", &tokens,
-                        &output->new_token_count, error);
+    bool ok = mp_get_array (object, "EngineCoreOutput", OUTPUT_FIELDS_MIN, &array, error) &&
+              mp_get_cstr (&array->ptr[0], "EngineCoreOutput.request_id", &request_id, error) &&
+              mp_get_uint32s (&array->ptr[1], "EngineCoreOutput.new_token_ids", &tokens,
+                              &output->new_token_count, error);
     if (ok && !mp_is_nil (s_field (array, 5))) {
         ok = mp_get_uint (s_field (array, 5), "EngineCoreOutput.finish_reason",
                           ENGINE_CORE_REPETITION, &reason, error);
         if (ok)
-            output->finish_reason = (engine_core_finish_t) reason;
+            output->finish_reason = (engine_core_finish_t)reason;
     }
     output->request_id = request_id;
     output->new_token_ids = tokens;
@@ -471,13 +468,13 @@ void engine_core_outputs_destroy (engine_core_outputs_t **self_p)
     if (!self)
         return;
     for (size_t i = 0; i < self->output_count; i++) {
-        free ((char *) self->outputs[i].request_id);
-        free ((uint32_t *) self->outputs[i].new_token_ids);
+        free ((char *)self->outputs[i].request_id);
+        free ((uint32_t *)self->outputs[i].new_token_ids);
     }
-    free ((engine_core_output_t *) self->outputs);
+    free ((engine_core_output_t *)self->outputs);
     if (self->utility_output)
-        free ((char *) self->utility_output->failure_message);
-    free ((engine_core_utility_output_t *) self->utility_output);
+        free ((char *)self->utility_output->failure_message);
+    free ((engine_core_utility_output_t *)self->utility_output);
     free (self);
     *self_p = NULL;
 }

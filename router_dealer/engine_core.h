@@ -21,10 +21,10 @@
 #include "mp.h"
 
 //  EngineCoreRequestType: the frame behind the identity, one raw byte and not msgpack
-#define ENGINE_CORE_ADD           0x00
-#define ENGINE_CORE_ABORT         0x01
+#define ENGINE_CORE_ADD 0x00
+#define ENGINE_CORE_ABORT 0x01
 #define ENGINE_CORE_START_DP_WAVE 0x02
-#define ENGINE_CORE_UTILITY       0x03
+#define ENGINE_CORE_UTILITY 0x03
 
 //  EngineCoreProc.ENGINE_CORE_DEAD: an engine's last words, one raw frame
 #define ENGINE_CORE_DEAD "ENGINE_CORE_DEAD"
@@ -72,8 +72,8 @@ typedef struct {
     const char *request_id;
     const uint32_t *prompt_token_ids;  //  NULL: none (a request with prompt_embeds)
     size_t prompt_token_count;
-    uint32_t max_tokens;  //  sampling_params.max_tokens; ENGINE_CORE_NO_LIMIT for None
-    double arrival_time;  //  Seconds since 1970
+    uint32_t max_tokens;    //  sampling_params.max_tokens; ENGINE_CORE_NO_LIMIT for None
+    double arrival_time;    //  Seconds since 1970
     uint32_t client_index;  //  Which of its output sockets the engine answers on
 } engine_core_request_t;
 
@@ -136,7 +136,7 @@ typedef struct {
     uint32_t engine_index;  //  A PULL does not tell who sent: this does
     const engine_core_output_t *outputs;
     size_t output_count;
-    double timestamp;  //  Seconds of the engine's monotonic clock
+    double timestamp;                                    //  Seconds of the engine's monotonic clock
     const engine_core_utility_output_t *utility_output;  //  NULL: none
 } engine_core_outputs_t;
 

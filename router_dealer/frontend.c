@@ -37,7 +37,7 @@ int main (int argc, char **argv)
     zsock_set_rcvhwm (pull, 0);
     zsock_set_router_mandatory (router, 1);  //  Not in vLLM: sending to an engine that is not there
                                              //  is an error then, otherwise it is silence
-    zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
+    zsock_set_linger (router, 250);          //  An ABORT gets so many ms to leave when we exit
     bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
                  say_listening (pull, output, zsock_bind (pull, "%s", output));
 

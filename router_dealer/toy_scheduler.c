@@ -118,11 +118,11 @@ size_t toy_scheduler_step (toy_scheduler_t *self, const engine_core_output_t **o
         if (more) {
             //  Knuth's MMIX generator; its high bits are the good ones
             running->state = running->state * 6364136223846793005u + 1442695040888963407u;
-            running->token = (uint32_t) (running->state >> 33) % TOY_VOCAB_SIZE;
+            running->token = (uint32_t)(running->state >> 33) % TOY_VOCAB_SIZE;
             running->made++;
         }
         running->finished = running->made >= max_tokens;
-        self->outputs[i] = (engine_core_output_t) {
+        self->outputs[i] = (engine_core_output_t){
             .request_id = running->request->request_id,
             .new_token_ids = &running->token,
             .new_token_count = more ? 1 : 0,
@@ -138,7 +138,7 @@ size_t toy_scheduler_abort_all (toy_scheduler_t *self, const engine_core_output_
     s_retire (self);
     for (size_t i = 0; i < self->count; i++) {
         self->requests[i]->finished = true;
-        self->outputs[i] = (engine_core_output_t) {
+        self->outputs[i] = (engine_core_output_t){
             .request_id = self->requests[i]->request->request_id,
             .finish_reason = ENGINE_CORE_ABORTED,
         };

@@ -1,0 +1,123 @@
+//  SPDX-License-Identifier: MIT
+//  kv_events.h - vLLM's KV-cache events on the wire, in the three shapes they have had
+//
+//      PUB     [topic][seq, 8 bytes big-endian][batch]
+//      ROUTER  gets    [client][empty][start seq]
+//              sends   [client][empty][topic][seq][batch]  for each batch from there on, then
+//                      [client][empty][empty topic][FF x 8][empty]    the end
+//
+//  A batch is a msgpack array [ts, events, data_parallel_rank]. What changed over the releases:
+//                  events                     rank        topic in a replay
+//      v0.9.0      arrays, tag first          not there   no
+//      v0.24.0     maps with a key "type"     there       no
+//      v0.26.0     maps, may say locality     there       yes
+//  Reading takes all of them, and what lies between.
+//  vLLM: distributed/kv_events.py EventBatch, BlockStored, BlockRemoved, AllBlocksCleared,
+//        ZmqEventPublisher, _service_replay
+
+#pragma once
+
+#include "mp.h"
+
+typedef enum { KV_WIRE_V09, KV_WIRE_V024, KV_WIRE_V026 } kv_wire_t;
+
+//  "v0.9", "v0.24" or "v0.26", as an option gives it
+kv_wire_t kv_wire_from_name (const char *name);
+
+//  ExternalBlockHash: bytes | int, or nothing
+typedef struct {
+    enum {
+        KV_HASH_NONE,  //  nil, or not there
+        KV_HASH_UINT,
+        KV_HASH_INT,  //  Below zero; before v0.10.2 a hash was Python's own, which may be
+        KV_HASH_BYTES
+    } kind;
+    union {
+        uint64_t u;
+        int64_t i;
+        mp_slice_t bytes;
+    } value;
+} kv_hash_t;
+
+typedef enum {
+    KV_BLOCK_STORED,
+    KV_BLOCK_REMOVED,
+    KV_ALL_BLOCKS_CLEARED,
+    KV_UNKNOWN  //  A tag that this reader does not know; only `tag` is set
+} kv_event_kind_t;
+
+//  For a number that is nil, or not there
+#define KV_NONE (-1)
+
+//  One event. Of BlockRemoved only block_hashes, medium, group_idx and locality are used, of
+//  AllBlocksCleared nothing. A slice with data NULL is nil, or not there.
+typedef struct {
+    kv_event_kind_t kind;
+    mp_slice_t tag;  //  "BlockStored"; not looked at in encoding
+    const kv_hash_t *block_hashes;
+    size_t block_hash_count;
+    kv_hash_t parent_block_hash;
+    const uint32_t *token_ids;
+    size_t token_id_count;
+    uint32_t block_size;  //  Tokens a block
+    int64_t lora_id;      //  0 or more, or KV_NONE
+    mp_slice_t medium;    //  "GPU", "CPU", ...
+    mp_slice_t lora_name;
+    mp_slice_t extra_keys;  //  The msgpack bytes of the field's value, whatever that is
+    int64_t group_idx;
+    mp_slice_t kv_cache_spec_kind;
+    int64_t kv_cache_spec_sliding_window;
+    mp_slice_t locality;
+} kv_event_t;
+
+//  KVEventBatch
+typedef struct {
+    double ts;  //  Seconds since 1970
+    const kv_event_t *events;
+    size_t event_count;
+    int64_t data_parallel_rank;  //  Or KV_NONE
+} kv_batch_t;
+
+//  The payload frame of a batch, the caller's; NULL when memory ran out
+zframe_t *kv_batch_encode (const kv_batch_t *batch, kv_wire_t wire);
+
+//  Reads a payload of any shape. The batch is to be destroyed with kv_batch_destroy, and its slices
+//  point into the frame: keep that as long. NULL, and `error` names the field, when it is no batch.
+kv_batch_t *kv_batch_decode (zframe_t *frame, mp_error_t *error);
+void kv_batch_destroy (kv_batch_t **self_p);
+
+//  "BlockStored 1 block 16 tokens, BlockRemoved 1 block": for a line on the screen. The caller's to
+//  free with zstr_free.
+char *kv_batch_describe (const kv_batch_t *batch);
+
+//  -- Messages
+
+//  What a sequence number takes up
+#define KV_SEQ_SIZE 8
+
+//  END_SEQ: the number that ends a replay, -1 as vLLM writes it
+#define KV_SEQ_END UINT64_MAX
+
+//  [topic][seq][batch], for a PUB. The payload stays the caller's.
+zmsg_t *kv_message (const char *topic, uint64_t seq, zframe_t *payload);
+
+//  Reads one such message. True: sets *seq, and *payload, which is the message's. False: `error` is
+//  set.
+bool kv_message_read (zmsg_t *message, uint64_t *seq, zframe_t **payload, mp_error_t *error);
+
+//  What a REQ sends to ask for all batches from a number on: [seq]
+zmsg_t *kv_replay_request (uint64_t start);
+
+//  Reads a request as a ROUTER gets it, [client][empty][seq], as lenient with the number as vLLM
+//  (int.from_bytes of any length). True: sets *start, and *client, which is the message's.
+bool kv_replay_request_read (zmsg_t *message, zframe_t **client, uint64_t *start);
+
+//  One reply of a replay for a ROUTER to send. `payload` NULL makes the end. Client and payload stay
+//  the caller's.
+zmsg_t *kv_replay_reply (zframe_t *client, const char *topic, uint64_t seq, zframe_t *payload,
+                         kv_wire_t wire);
+
+//  Reads a reply, with or without the empty frame in front (a REQ takes it off, a DEALER does not)
+//  and with or without the topic. True: sets *seq, KV_SEQ_END for the end, and *payload, which is
+//  the message's. False: `error` is set.
+bool kv_replay_reply_read (zmsg_t *message, uint64_t *seq, zframe_t **payload, mp_error_t *error);

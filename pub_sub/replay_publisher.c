@@ -1,0 +1,125 @@
+//  SPDX-License-Identifier: MIT
+//  replay_publisher.c - PUB numbers its messages, and a ROUTER repeats those that somebody missed
+//
+//  A PUB drops what a subscriber is too late or too slow for, and says nothing. So each message has
+//  a number, the last ones are kept, and who finds a hole in the numbers asks the ROUTER to fill it.
+//  Run:   build/pub_sub/replay_publisher            (beside build/pub_sub/replay_subscriber)
+//  vLLM:  distributed/kv_events.py ZmqEventPublisher, _publisher_thread, _service_replay. It also
+//         leaves the ROUTER at libzmq's mark of 1000 messages: a reader that is slow to take a long
+//         replay loses part of it, without a word.
+
+#include "options.h"
+#include "show.h"
+#include "kv_events.h"
+#include "toy_cache.h"
+
+//  The last batches: that of number seq is at payloads [seq % steps]
+typedef struct {
+    zframe_t **payloads;
+    uint64_t steps;
+    uint64_t next;  //  Number of the next batch
+} history_t;
+
+//  Answers one request: all kept batches from the asked number on, then the end
+static void s_serve_replay (zsock_t *router, const history_t *history, const char *topic,
+                            kv_wire_t wire)
+{
+    zmsg_t *request = zmsg_recv (router);
+    if (!request)
+        return;  //  A signal came
+    show_recv ("subscriber", router, request);
+    zframe_t *client;
+    uint64_t start;
+    if (!kv_replay_request_read (request, &client, &start)) {
+        complain ("bad replay request: want client, empty and seq, got %zu frames",
+                  zmsg_size (request));
+        zmsg_destroy (&request);
+        return;
+    }
+    uint64_t oldest = history->next > history->steps ? history->next - history->steps : 0;
+    uint64_t first = start > oldest ? start : oldest;
+    for (uint64_t seq = first; seq <= history->next; seq++) {
+        //  With number `next` there is no payload yet: that makes the end
+        zframe_t *payload = seq < history->next ? history->payloads[seq % history->steps] : NULL;
+        zmsg_t *reply = kv_replay_reply (client, topic, seq, payload, wire);
+        show_send ("subscriber", router, reply);
+        zmsg_send (&reply, router);
+    }
+    say ("replay from %" PRIu64 ": %" PRIu64 " batches", start,
+         first < history->next ? history->next - first : 0);
+    zmsg_destroy (&request);
+}
+
+int main (int argc, char **argv)
+{
+    const char *endpoint = "tcp://127.0.0.1:5557", *replay_endpoint = "tcp://127.0.0.1:5657";
+    const char *topic = "kv-events", *wire_name = "v0.26";
+    int interval_ms = 200, buffer_steps = 10000, hwm = 100000, count = 0;
+    const option_t options[] = {
+        OPTION_BIND ("endpoint", &endpoint, "where subscribers connect"),
+        OPTION_BIND ("replay-endpoint", &replay_endpoint, "where they ask for a replay"),
+        OPTION_TEXT ("topic", &topic, "first frame of each message"),
+        OPTION_INT ("interval-ms", &interval_ms, 0, 3600000, "time between batches, ms"),
+        OPTION_INT ("buffer-steps", &buffer_steps, 1, 100000000, "batches kept for a replay"),
+        OPTION_INT ("hwm", &hwm, 0, INT_MAX, "messages queued per subscriber; 0: no limit"),
+        OPTION_CHOICE ("wire", &wire_name, "v0.26|v0.24|v0.9", "as which vLLM to speak"),
+        OPTION_INT ("count", &count, 0, INT_MAX, "batches to publish; 0: until stopped"),
+        OPTION_END,
+    };
+    const about_t about = {
+        .name = "replay_publisher",
+        .purpose = "PUB + ROUTER: numbered KV events, and a replay of those that were missed",
+        .example = "  build/pub_sub/replay_publisher\n"
+                   "  build/pub_sub/replay_subscriber --skip 3-6 --count 12",
+    };
+    options_read (argc, argv, &about, options);
+    kv_wire_t wire = kv_wire_from_name (wire_name);
+
+    zsock_t *pub = zsock_new (ZMQ_PUB), *router = zsock_new (ZMQ_ROUTER);
+    zsock_set_sndhwm (pub, hwm);
+    zsock_set_linger (router, 500);  //  The end of a replay gets so many ms when we exit
+    if (!say_listening (pub, endpoint, zsock_bind (pub, "%s", endpoint)) ||
+        !say_listening (router, replay_endpoint, zsock_bind (router, "%s", replay_endpoint))) {
+        zsock_destroy (&pub);
+        zsock_destroy (&router);
+        return EXIT_FAILURE;
+    }
+
+    history_t history = {.steps = (uint64_t)buffer_steps};
+    history.payloads = zmalloc (history.steps * sizeof *history.payloads);
+    zpoller_t *poller = zpoller_new (router, NULL);
+    int64_t due = zclock_mono () + interval_ms;
+    while (!zsys_interrupted && (count == 0 || history.next < (uint64_t)count)) {
+        int64_t left = due - zclock_mono ();
+        if (zpoller_wait (poller, left > 0 ? (int)left : 0))
+            s_serve_replay (router, &history, topic, wire);
+        if (zsys_interrupted || zclock_mono () < due)
+            continue;
+
+        toy_cache_t cache;
+        toy_cache_fill (&cache, history.next, (double)zclock_time () / 1000);
+        zframe_t *payload = kv_batch_encode (&cache.batch, wire);
+        zmsg_t *message = kv_message (topic, history.next, payload);
+        show_send ("subscriber", pub, message);
+        zmsg_send (&message, pub);  //  Never blocks: a PUB drops instead
+        char *text = kv_batch_describe (&cache.batch);
+        say ("seq %" PRIu64 ": %s", history.next, text);
+        zstr_free (&text);
+
+        zframe_t **slot = &history.payloads[history.next % history.steps];
+        zframe_destroy (slot);  //  The oldest makes room
+        *slot = payload;
+        history.next++;
+        due += interval_ms;
+    }
+    say_summary ("%" PRIu64 " published", history.next);
+    //  Slow subscribers get so many ms to take what is queued for them
+    zsock_set_linger (pub, zsys_interrupted ? 500 : 10000);
+    for (uint64_t i = 0; i < history.steps; i++)
+        zframe_destroy (&history.payloads[i]);
+    free (history.payloads);
+    zpoller_destroy (&poller);
+    zsock_destroy (&pub);
+    zsock_destroy (&router);
+    return EXIT_SUCCESS;
+}

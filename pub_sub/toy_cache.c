@@ -1,0 +1,49 @@
+//  SPDX-License-Identifier: MIT
+
+#include "toy_cache.h"
+
+//  The hash of block n: 64 bits that look random, so half of them are above INT64_MAX, as real ones
+static kv_hash_t s_hash (uint64_t n)
+{
+    //  SplitMix64's mixing of a counter
+    uint64_t z = (n + 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (kv_hash_t){.kind = KV_HASH_UINT, .value.u = z ^ z >> 31};
+}
+
+void toy_cache_fill (toy_cache_t *self, uint64_t n, double ts)
+{
+    *self = (toy_cache_t){.stored = s_hash (n), .removed = s_hash (n / 5)};
+    for (uint32_t i = 0; i < TOY_CACHE_BLOCK_SIZE; i++)
+        self->token_ids[i] = (uint32_t)((n * TOY_CACHE_BLOCK_SIZE + i) % 32000);
+    self->events[0] = (kv_event_t){
+        .kind = KV_BLOCK_STORED,
+        .tag = {"BlockStored", 11},
+        .block_hashes = &self->stored,
+        .block_hash_count = 1,
+        .parent_block_hash = n > 0 ? s_hash (n - 1) : (kv_hash_t){.kind = KV_HASH_NONE},
+        .token_ids = self->token_ids,
+        .token_id_count = TOY_CACHE_BLOCK_SIZE,
+        .block_size = TOY_CACHE_BLOCK_SIZE,
+        .lora_id = KV_NONE,
+        .medium = {"GPU", 3},
+        .group_idx = 0,
+        .kv_cache_spec_kind = {"full_attention", 14},
+        .kv_cache_spec_sliding_window = KV_NONE,
+    };
+    self->events[1] = (kv_event_t){
+        .kind = KV_BLOCK_REMOVED,
+        .tag = {"BlockRemoved", 12},
+        .block_hashes = &self->removed,
+        .block_hash_count = 1,
+        .medium = {"GPU", 3},
+        .group_idx = 0,
+    };
+    self->batch = (kv_batch_t){
+        .ts = ts,
+        .events = self->events,
+        .event_count = n % 5 == 4 ? 2 : 1,
+        .data_parallel_rank = 0,
+    };
+}
