@@ -75,15 +75,15 @@ static bool s_claim (s_claims_t *claims, size_t elements)
 #define S_SCALAR(name, type)                                                                       \
     static inline int s_on_##name (s_claims_t *claims, type value, s_nothing_t *object)            \
     {                                                                                              \
-        (void)claims;                                                                              \
-        (void)value;                                                                               \
+        (void) claims;                                                                             \
+        (void) value;                                                                              \
         *object = 0;                                                                               \
         return 0;                                                                                  \
     }
 #define S_SIMPLE(name)                                                                             \
     static inline int s_on_##name (s_claims_t *claims, s_nothing_t *object)                        \
     {                                                                                              \
-        (void)claims;                                                                              \
+        (void) claims;                                                                             \
         *object = 0;                                                                               \
         return 0;                                                                                  \
     }
@@ -91,10 +91,10 @@ static bool s_claim (s_claims_t *claims, size_t elements)
     static inline int s_on_##name (s_claims_t *claims, const char *base, const char *data,         \
                                    unsigned int size, s_nothing_t *object)                         \
     {                                                                                              \
-        (void)claims;                                                                              \
-        (void)base;                                                                                \
-        (void)data;                                                                                \
-        (void)size;                                                                                \
+        (void) claims;                                                                             \
+        (void) base;                                                                               \
+        (void) data;                                                                               \
+        (void) size;                                                                               \
         *object = 0;                                                                               \
         return 0;                                                                                  \
     }
@@ -119,7 +119,7 @@ S_BYTES (ext)
 
 static inline s_nothing_t s_on_root (s_claims_t *claims)
 {
-    (void)claims;
+    (void) claims;
     return 0;
 }
 
@@ -132,24 +132,24 @@ static inline int s_on_array (s_claims_t *claims, unsigned int count, s_nothing_
 static inline int s_on_map (s_claims_t *claims, unsigned int count, s_nothing_t *object)
 {
     *object = 0;
-    return s_claim (claims, 2 * (size_t)count) ? 0 : -1;
+    return s_claim (claims, 2 * (size_t) count) ? 0 : -1;
 }
 
 static inline int s_on_array_item (s_claims_t *claims, s_nothing_t *array, s_nothing_t item)
 {
-    (void)claims;
-    (void)array;
-    (void)item;
+    (void) claims;
+    (void) array;
+    (void) item;
     return 0;
 }
 
 static inline int s_on_map_item (s_claims_t *claims, s_nothing_t *map, s_nothing_t key,
                                  s_nothing_t value)
 {
-    (void)claims;
-    (void)map;
-    (void)key;
-    (void)value;
+    (void) claims;
+    (void) map;
+    (void) key;
+    (void) value;
     return 0;
 }
 
@@ -200,10 +200,10 @@ int mp_decode (msgpack_unpacked *doc, const void *data, size_t size, const char 
 bool mp_wrong (mp_error_t *error, const char *what, const char *format, ...)
 {
     int size = snprintf (error->text, sizeof error->text, "%s: ", what);
-    if (size > 0 && (size_t)size < sizeof error->text) {
+    if (size > 0 && (size_t) size < sizeof error->text) {
         va_list args;
         va_start (args, format);
-        vsnprintf (error->text + size, sizeof error->text - (size_t)size, format, args);
+        vsnprintf (error->text + size, sizeof error->text - (size_t) size, format, args);
         va_end (args);
     }
     return false;
@@ -257,9 +257,9 @@ bool mp_get_double (const msgpack_object *object, const char *field, double *val
         (object->type == MSGPACK_OBJECT_FLOAT32 || object->type == MSGPACK_OBJECT_FLOAT64))
         *value = object->via.f64;
     else if (object && object->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
-        *value = (double)object->via.u64;
+        *value = (double) object->via.u64;
     else if (object && object->type == MSGPACK_OBJECT_NEGATIVE_INTEGER)
-        *value = (double)object->via.i64;
+        *value = (double) object->via.i64;
     else
         return mp_wrong (error, field, "want a number, got %s", s_type_name (object));
     return true;
@@ -328,7 +328,7 @@ bool mp_get_uint32s (const msgpack_object *object, const char *field, uint32_t *
             free (copy);
             return mp_wrong (error, field, "[%" PRIu32 "]%s", i, why.text);
         }
-        copy[i] = (uint32_t)number;
+        copy[i] = (uint32_t) number;
     }
     *values = copy;
     *count = array->size;
@@ -385,7 +385,7 @@ static size_t s_utf8_size (const unsigned char *data, size_t size)
 
 static void s_print_str (FILE *out, const char *text, size_t size)
 {
-    const unsigned char *data = (const unsigned char *)text;
+    const unsigned char *data = (const unsigned char *) text;
     fputc ('"', out);
     for (size_t i = 0; i < size;) {
         size_t length = s_utf8_size (data + i, size - i);
@@ -412,7 +412,7 @@ static void s_print_hex (FILE *out, const char *data, size_t size)
 {
     fputs ("h'", out);
     for (size_t i = 0; i < size; i++)
-        fprintf (out, "%02x", (unsigned char)data[i]);
+        fprintf (out, "%02x", (unsigned char) data[i]);
     fputc ('\'', out);
 }
 

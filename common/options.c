@@ -37,7 +37,7 @@ static const char *s_tcp_error (const char *address, bool to_bind)
         colon++;
     if (!colon || colon == address)
         return "want tcp://HOST:PORT";
-    size_t host_size = (size_t)(colon - address);
+    size_t host_size = (size_t) (colon - address);
     if (strcspn (address, " /@;") < host_size ||
         (*address != '[' && memchr (address, ':', host_size)))
         return "the host is malformed (an IPv6 address goes in brackets)";
@@ -142,9 +142,10 @@ static bool s_store (const option_t *option, const char *text, char *want, size_
         return true;
     case OPTION_KIND_INT:
         snprintf (want, want_size, "want a whole number from %d to %d", option->min, option->max);
-        if (!s_parse_uint (text, (uint64_t)option->max, &number) || number < (uint64_t)option->min)
+        if (!s_parse_uint (text, (uint64_t) option->max, &number) ||
+            number < (uint64_t) option->min)
             return false;
-        *option->value.number = (int)number;
+        *option->value.number = (int) number;
         return true;
     case OPTION_KIND_SECONDS:
         snprintf (want, want_size, "want seconds from %d to %d", option->min, option->max);
@@ -281,7 +282,7 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
         size_t size = strcspn (name, "=");
         const option_t *option = s_find (options, name, size);
         if (!option) {
-            fprintf (err, "%s: --%.*s: unknown option (see --help)\n", about->name, (int)size,
+            fprintf (err, "%s: --%.*s: unknown option (see --help)\n", about->name, (int) size,
                      name);
             return OPTIONS_WRONG;
         }

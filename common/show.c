@@ -21,7 +21,7 @@ static void s_print_line (FILE *out, bool name, const char *format, va_list args
     if (!line)
         return;
     for (char *c = line; *c; c++)
-        if (iscntrl ((unsigned char)*c))
+        if (iscntrl ((unsigned char) *c))
             *c = '?';
     fprintf (out, "%s%s%s\n", name ? show_program : "", name ? ": " : "", line);
     zstr_free (&line);
@@ -77,7 +77,7 @@ static bool s_is_text (const byte *data, size_t size)
 static void s_print_meaning (const byte *data, size_t size)
 {
     if (s_is_text (data, size)) {
-        printf ("  %.*s%s", (int)(size < TEXT_MAX ? size : TEXT_MAX), (const char *)data,
+        printf ("  %.*s%s", (int) (size < TEXT_MAX ? size : TEXT_MAX), (const char *) data,
                 size > TEXT_MAX ? "..." : "");
         return;
     }

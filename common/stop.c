@@ -18,7 +18,7 @@ static void s_set_timer (int ms)
 //  SIGINT, SIGTERM. Only what a signal handler may do; setitimer is a bare system call.
 static void s_on_signal (int signal)
 {
-    (void)signal;
+    (void) signal;
     int keep = errno;
     zsys_interrupted = 1;
     s_set_timer (STOP_AGAIN_MS);
@@ -28,7 +28,7 @@ static void s_on_signal (int signal)
 //  SIGALRM: being delivered is all that it is for
 static void s_on_timer (int signal)
 {
-    (void)signal;
+    (void) signal;
 }
 
 //  CZMQ's own exit handler runs after this one and waits, up to each socket's linger, for the last

@@ -182,13 +182,13 @@ typedef struct {
 
 void kv_batch_destroy (kv_batch_t **self_p)
 {
-    s_owner_t *owner = (s_owner_t *)*self_p;
+    s_owner_t *owner = (s_owner_t *) *self_p;
     if (!owner)
         return;
     for (size_t i = 0; i < owner->batch.event_count; i++) {
-        free ((kv_hash_t *)owner->events[i].block_hashes);
-        free ((uint32_t *)owner->events[i].token_ids);
-        free ((char *)owner->events[i].extra_keys.data);
+        free ((kv_hash_t *) owner->events[i].block_hashes);
+        free ((uint32_t *) owner->events[i].token_ids);
+        free ((char *) owner->events[i].extra_keys.data);
     }
     free (owner->events);
     free (owner);
@@ -222,7 +222,7 @@ static bool s_get_number (const msgpack_object *object, const char *field, int64
         return true;
     if (!mp_get_uint (object, field, INT64_MAX, &number, error))
         return false;
-    *value = (int64_t)number;
+    *value = (int64_t) number;
     return true;
 }
 
@@ -286,7 +286,7 @@ static bool s_get_stored (const msgpack_object *object, kv_event_t *event, mp_er
               mp_get_uint32s (FIELD ("token_ids"), &token_ids, &event->token_id_count, error) &&
               mp_get_uint (FIELD ("block_size"), UINT32_MAX, &block_size, error);
     event->token_ids = token_ids;
-    event->block_size = (uint32_t)block_size;
+    event->block_size = (uint32_t) block_size;
     return ok && s_get_number (FIELD ("lora_id"), &event->lora_id, error) &&
            s_get_slice (FIELD ("medium"), &event->medium, error) &&
            s_get_slice (FIELD ("lora_name"), &event->lora_name, error) &&
@@ -324,7 +324,7 @@ static bool s_get_event (const msgpack_object *object, kv_event_t *event, mp_err
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (event->tag.size == strlen (kinds[i].tag) &&
             memcmp (event->tag.data, kinds[i].tag, event->tag.size) == 0)
-            event->kind = (kv_event_kind_t)i;
+            event->kind = (kv_event_kind_t) i;
     if (event->kind == KV_BLOCK_STORED)
         return s_get_stored (object, event, error);
     if (event->kind == KV_BLOCK_REMOVED)
@@ -377,7 +377,7 @@ char *kv_batch_describe (const kv_batch_t *batch)
         return NULL;
     for (size_t i = 0; i < batch->event_count; i++) {
         const kv_event_t *event = &batch->events[i];
-        fprintf (out, "%s%.*s", i > 0 ? ", " : "", (int)event->tag.size, event->tag.data);
+        fprintf (out, "%s%.*s", i > 0 ? ", " : "", (int) event->tag.size, event->tag.data);
         if (event->kind == KV_BLOCK_STORED || event->kind == KV_BLOCK_REMOVED)
             s_print_count (out, event->block_hash_count, "block");
         if (event->kind == KV_BLOCK_STORED)
@@ -393,7 +393,7 @@ static void s_add_seq (zmsg_t *message, uint64_t seq)
 {
     byte bytes[KV_SEQ_SIZE];
     for (int i = KV_SEQ_SIZE - 1; i >= 0; i--, seq >>= 8)
-        bytes[i] = (byte)(seq & 0xff);
+        bytes[i] = (byte) (seq & 0xff);
     zmsg_addmem (message, bytes, sizeof bytes);
 }
 
@@ -428,7 +428,7 @@ bool kv_message_read (zmsg_t *message, uint64_t *seq, zframe_t **payload, mp_err
     if (zmsg_size (message) != 3)
         return mp_wrong (error, "message", "want topic, seq and batch, got %zu frames",
                          zmsg_size (message));
-    (void)zmsg_first (message);  //  The topic
+    (void) zmsg_first (message);  //  The topic
     zframe_t *number = zmsg_next (message);
     if (zframe_size (number) != KV_SEQ_SIZE)
         return mp_wrong (error, "message", "a seq has 8 bytes, this has %zu", zframe_size (number));

@@ -85,19 +85,19 @@ int main (int argc, char **argv)
         return EXIT_FAILURE;
     }
 
-    history_t history = {.steps = (uint64_t)buffer_steps};
+    history_t history = {.steps = (uint64_t) buffer_steps};
     history.payloads = zmalloc (history.steps * sizeof *history.payloads);
     zpoller_t *poller = zpoller_new (router, NULL);
     int64_t due = zclock_mono () + interval_ms;
-    while (!zsys_interrupted && (count == 0 || history.next < (uint64_t)count)) {
+    while (!zsys_interrupted && (count == 0 || history.next < (uint64_t) count)) {
         int64_t left = due - zclock_mono ();
-        if (zpoller_wait (poller, left > 0 ? (int)left : 0))
+        if (zpoller_wait (poller, left > 0 ? (int) left : 0))
             s_serve_replay (router, &history, topic, wire);
         if (zsys_interrupted || zclock_mono () < due)
             continue;
 
         toy_cache_t cache;
-        toy_cache_fill (&cache, history.next, (double)zclock_time () / 1000);
+        toy_cache_fill (&cache, history.next, (double) zclock_time () / 1000);
         zframe_t *payload = kv_batch_encode (&cache.batch, wire);
         zmsg_t *message = kv_message (topic, history.next, payload);
         show_send ("subscriber", pub, message);

@@ -104,7 +104,7 @@ static bool s_ask (subscriber_t *self, uint64_t end)
 static void s_recover (subscriber_t *self, uint64_t end, int count)
 {
     say ("missed %" PRIu64 "-%" PRIu64 ", asking for replay", self->next, end - 1);
-    uint64_t wanted = (uint64_t)count - self->received;
+    uint64_t wanted = (uint64_t) count - self->received;
     if (count > 0 && end - self->next > wanted)
         end = self->next + wanted;
     while (self->next < end && s_ask (self, end)) {
@@ -150,7 +150,7 @@ int main (int argc, char **argv)
 
     bool first = true;
     uint64_t newest = 0;
-    while (!zsys_interrupted && (count == 0 || self.received < (uint64_t)count)) {
+    while (!zsys_interrupted && (count == 0 || self.received < (uint64_t) count)) {
         zmsg_t *message = zmsg_recv (sub);
         if (!message)
             break;  //  A signal came

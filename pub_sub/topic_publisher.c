@@ -23,9 +23,9 @@ static bool s_wait_subscriptions (zsock_t *xpub, int count)
         //  01 and the topic: somebody has subscribed. 00 and the topic: somebody has left.
         zframe_t *frame = zmsg_first (message);
         byte *data = zframe_data (frame);
-        int length = (int)zframe_size (frame) - 1;
+        int length = (int) zframe_size (frame) - 1;
         if (length >= 0 && data[0] <= 1) {
-            say ("%s \"%.*s\"", data[0] ? "subscribed:" : "left:", length, (char *)data + 1);
+            say ("%s \"%.*s\"", data[0] ? "subscribed:" : "left:", length, (char *) data + 1);
             count += data[0] ? -1 : 1;
         }
         zmsg_destroy (&message);
@@ -86,7 +86,7 @@ int main (int argc, char **argv)
         zlist_append (names, copy);  //  Copies it once more
         free (copy);
     }
-    int published = 0, topic_count = (int)zlist_size (names);
+    int published = 0, topic_count = (int) zlist_size (names);
     const char *topic = zlist_first (names);
     while (ready && !zsys_interrupted && (count == 0 || published < count)) {
         int seq = published / topic_count;  //  Of this topic

@@ -16,7 +16,7 @@ void toy_cache_fill (toy_cache_t *self, uint64_t n, double ts)
 {
     *self = (toy_cache_t){.stored = s_hash (n), .removed = s_hash (n / 5)};
     for (uint32_t i = 0; i < TOY_CACHE_BLOCK_SIZE; i++)
-        self->token_ids[i] = (uint32_t)((n * TOY_CACHE_BLOCK_SIZE + i) % 32000);
+        self->token_ids[i] = (uint32_t) ((n * TOY_CACHE_BLOCK_SIZE + i) % 32000);
     self->events[0] = (kv_event_t){
         .kind = KV_BLOCK_STORED,
         .tag = {"BlockStored", 11},

@@ -31,7 +31,7 @@ static bool s_get_uint32 (const msgpack_object_map *map, const char *key, uint32
     uint64_t number = 0;
     if (!mp_get_uint (mp_find (map, key), key, UINT32_MAX, &number, error))
         return false;
-    *value = (uint32_t)number;
+    *value = (uint32_t) number;
     return true;
 }
 

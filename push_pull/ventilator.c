@@ -67,13 +67,13 @@ int main (int argc, char **argv)
         return EXIT_FAILURE;
     }
 
-    zmsg_t *batch = task_batch_new ((uint32_t)count);
+    zmsg_t *batch = task_batch_new ((uint32_t) count);
     show_send ("sink", sink, batch);
     zmsg_send (&batch, sink);
 
     uint32_t sent = 0;
     bool ready = s_wait_workers (push, workers);
-    while (ready && !zsys_interrupted && (count == 0 || sent < (uint32_t)count)) {
+    while (ready && !zsys_interrupted && (count == 0 || sent < (uint32_t) count)) {
         task_t task = {.id = sent, .value = sent};
         zmsg_t *message = task_new (&task);
         show_send ("worker", push, message);

@@ -15,7 +15,7 @@
 int main (int argc, char **argv)
 {
     char pid_name[32];
-    snprintf (pid_name, sizeof pid_name, "worker-%ld", (long)getpid ());
+    snprintf (pid_name, sizeof pid_name, "worker-%ld", (long) getpid ());
     const char *source = "tcp://127.0.0.1:5560", *sink = "tcp://127.0.0.1:5561";
     const char *name = pid_name;
     int work_ms = 0, count = 0;
@@ -58,7 +58,7 @@ int main (int argc, char **argv)
         mp_error_t error;
         if (task_read (message, &task, &error)) {
             zmq_poll (NULL, 0, work_ms);  //  The hard work
-            task_result_t result = {task.id, (char *)name, (uint64_t)task.value * task.value};
+            task_result_t result = {task.id, (char *) name, (uint64_t) task.value * task.value};
             zmsg_t *reply = task_result_new (&result);
             show_send ("sink", push, reply);
             if (zmsg_send (&reply, push) == 0)

@@ -36,7 +36,7 @@ char *pingpong_text (zmsg_t *message, mp_error_t *error)
     const msgpack_object *told =
         doc.data.type == MSGPACK_OBJECT_MAP ? mp_find (&doc.data.via.map, "error") : NULL;
     if (told && mp_get_str (told, "error", &why, error))
-        mp_wrong (error, "the peer says", "%.*s", (int)why.size, why.data);
+        mp_wrong (error, "the peer says", "%.*s", (int) why.size, why.data);
     else if (!told)
         mp_get_cstr (&doc.data, "message", &text, error);
     msgpack_unpacked_destroy (&doc);

@@ -13,7 +13,7 @@
 static void s_work (double seconds)
 {
     if (!zsys_interrupted)
-        zmq_poll (NULL, 0, (long)(seconds * 1000));
+        zmq_poll (NULL, 0, (long) (seconds * 1000));
 }
 
 int main (int argc, char **argv)

@@ -45,7 +45,7 @@ int main (int argc, char **argv)
     //  The identity may hold zero bytes, as 00 00 of engine 0 does. zsock_set_identity takes a C
     //  string and would cut it short: so this one call goes to libzmq itself.
     byte identity[ENGINE_CORE_IDENTITY_SIZE];
-    engine_core_identity ((uint16_t)index, identity);
+    engine_core_identity ((uint16_t) index, identity);
     zmq_setsockopt (zsock_resolve (dealer), ZMQ_ROUTING_ID, identity, sizeof identity);
     //  As vLLM's make_zmq_socket: no high-water mark, so nothing blocks and nothing is dropped
     zsock_set_rcvhwm (dealer, 0);
@@ -59,7 +59,7 @@ int main (int argc, char **argv)
                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
     zsock_t *events = zsock_new_pair (">inproc://dealer-events");
     zpoller_t *poller = zpoller_new (events, dealer, NULL);
-    toy_engine_t *engine = toy_engine_new ((uint16_t)index);
+    toy_engine_t *engine = toy_engine_new ((uint16_t) index);
     int status = EXIT_SUCCESS;
     if (zsock_connect (dealer, "%s", input) == -1 || zsock_connect (push, "%s", output) == -1) {
         complain ("cannot connect to %s and %s: %s", input, output, zmq_strerror (zmq_errno ()));
@@ -77,7 +77,7 @@ int main (int argc, char **argv)
             next_step = zclock_mono () + step_ms;
             left = 0;
         }
-        void *ready = zpoller_wait (poller, (int)left);
+        void *ready = zpoller_wait (poller, (int) left);
         if (!ready)
             continue;
         zmsg_t *message = zmsg_recv (ready);

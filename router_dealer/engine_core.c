@@ -11,8 +11,8 @@
 
 void engine_core_identity (uint16_t index, byte identity[ENGINE_CORE_IDENTITY_SIZE])
 {
-    identity[0] = (byte)(index & 0xff);
-    identity[1] = (byte)(index >> 8);
+    identity[0] = (byte) (index & 0xff);
+    identity[1] = (byte) (index >> 8);
 }
 
 int engine_core_index (zframe_t *identity)
@@ -73,7 +73,7 @@ static bool s_get_uint32 (const msgpack_object *object, const char *field, uint3
     uint64_t number = 0;
     if (!mp_get_uint (object, field, UINT32_MAX, &number, error))
         return false;
-    *value = (uint32_t)number;
+    *value = (uint32_t) number;
     return true;
 }
 
@@ -101,9 +101,9 @@ zframe_t *engine_core_ready_encode (const engine_core_ready_t *ready)
     mp_pack_str (packer, "data_parallel_size");
     msgpack_pack_uint32 (packer, ready->data_parallel_size);
     mp_pack_str (packer, "kv_cache_size_tokens");
-    msgpack_pack_uint64 (packer, (uint64_t)ready->num_gpu_blocks * ready->block_size);
+    msgpack_pack_uint64 (packer, (uint64_t) ready->num_gpu_blocks * ready->block_size);
     mp_pack_str (packer, "kv_cache_max_concurrency");
-    msgpack_pack_double (packer, (double)ready->num_gpu_blocks * ready->block_size /
+    msgpack_pack_double (packer, (double) ready->num_gpu_blocks * ready->block_size /
                                      (ready->max_model_len ? ready->max_model_len : 1));
     return mp_end (&writer);
 }
@@ -246,8 +246,8 @@ void engine_core_request_destroy (engine_core_request_t **self_p)
     engine_core_request_t *self = *self_p;
     if (!self)
         return;
-    free ((char *)self->request_id);
-    free ((uint32_t *)self->prompt_token_ids);
+    free ((char *) self->request_id);
+    free ((uint32_t *) self->prompt_token_ids);
     free (self);
     *self_p = NULL;
 }
@@ -290,7 +290,7 @@ void engine_core_abort_destroy (engine_core_abort_t **self_p)
     if (!self)
         return;
     for (size_t i = 0; i < self->count; i++)
-        free ((char *)self->request_ids[i]);
+        free ((char *) self->request_ids[i]);
     free (self->request_ids);
     free (self);
     *self_p = NULL;
@@ -323,7 +323,7 @@ void engine_core_utility_destroy (engine_core_utility_t **self_p)
     engine_core_utility_t *self = *self_p;
     if (!self)
         return;
-    free ((char *)self->method);
+    free ((char *) self->method);
     free (self);
     *self_p = NULL;
 }
@@ -403,7 +403,7 @@ static bool s_get_output (const msgpack_object *object, engine_core_output_t *ou
         ok = mp_get_uint (s_field (array, 5), "EngineCoreOutput.finish_reason",
                           ENGINE_CORE_REPETITION, &reason, error);
         if (ok)
-            output->finish_reason = (engine_core_finish_t)reason;
+            output->finish_reason = (engine_core_finish_t) reason;
     }
     output->request_id = request_id;
     output->new_token_ids = tokens;
@@ -468,13 +468,13 @@ void engine_core_outputs_destroy (engine_core_outputs_t **self_p)
     if (!self)
         return;
     for (size_t i = 0; i < self->output_count; i++) {
-        free ((char *)self->outputs[i].request_id);
-        free ((uint32_t *)self->outputs[i].new_token_ids);
+        free ((char *) self->outputs[i].request_id);
+        free ((uint32_t *) self->outputs[i].new_token_ids);
     }
-    free ((engine_core_output_t *)self->outputs);
+    free ((engine_core_output_t *) self->outputs);
     if (self->utility_output)
-        free ((char *)self->utility_output->failure_message);
-    free ((engine_core_utility_output_t *)self->utility_output);
+        free ((char *) self->utility_output->failure_message);
+    free ((engine_core_utility_output_t *) self->utility_output);
     free (self);
     *self_p = NULL;
 }

@@ -24,8 +24,8 @@ struct progress {
 
 progress_t *progress_new (int count, int max_tokens, bool stream)
 {
-    progress_t *self = zmalloc (sizeof *self + (size_t)count * sizeof self->requests[0]);
-    self->max_tokens = (uint32_t)max_tokens;
+    progress_t *self = zmalloc (sizeof *self + (size_t) count * sizeof self->requests[0]);
+    self->max_tokens = (uint32_t) max_tokens;
     self->stream = stream;
     self->count = self->open = count;
     for (int i = 0; i < count; i++) {
@@ -48,11 +48,11 @@ zmsg_t *progress_request (progress_t *self, int number, int engine)
                                      .prompt_token_ids = prompt,
                                      .prompt_token_count = sizeof prompt / sizeof prompt[0],
                                      .max_tokens = self->max_tokens,
-                                     .arrival_time = (double)zclock_time () / 1000};
+                                     .arrival_time = (double) zclock_time () / 1000};
     open->engine = engine;
     say ("%s -> engine %d", open->id, engine);
     zframe_t *payload = engine_core_request_encode (&request);
-    return engine_core_message ((uint16_t)engine, ENGINE_CORE_ADD, &payload);
+    return engine_core_message ((uint16_t) engine, ENGINE_CORE_ADD, &payload);
 }
 
 //  The open request of this id, or NULL
@@ -112,7 +112,7 @@ bool progress_complete (progress_t *self)
 
 zmsg_t *progress_abort (progress_t *self, int engine)
 {
-    const char **ids = zmalloc (((size_t)self->count + 1) * sizeof *ids);
+    const char **ids = zmalloc (((size_t) self->count + 1) * sizeof *ids);
     engine_core_abort_t abort = {.request_ids = ids};
     for (int i = 0; i < self->count; i++)
         if (self->requests[i].engine == engine && !self->requests[i].finished)
@@ -120,7 +120,7 @@ zmsg_t *progress_abort (progress_t *self, int engine)
     zmsg_t *message = NULL;
     if (abort.count > 0) {
         zframe_t *payload = engine_core_abort_encode (&abort);
-        message = engine_core_message ((uint16_t)engine, ENGINE_CORE_ABORT, &payload);
+        message = engine_core_message ((uint16_t) engine, ENGINE_CORE_ABORT, &payload);
         say ("aborting %zu requests at engine %d", abort.count, engine);
     }
     free (ids);

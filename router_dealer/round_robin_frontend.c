@@ -14,7 +14,7 @@
 
 static int s_compare (const void *a, const void *b)
 {
-    return *(const int *)a - *(const int *)b;
+    return *(const int *) a - *(const int *) b;
 }
 
 //  Receives registrations until `count` different engines have come; fills `engines`, sorted.
@@ -40,7 +40,7 @@ static bool s_collect (zsock_t *router, int *engines, int count)
             say ("engine %d registered, %d of %d", index, known, count);
         }
     }
-    qsort (engines, (size_t)count, sizeof *engines, s_compare);
+    qsort (engines, (size_t) count, sizeof *engines, s_compare);
     return true;
 }
 
@@ -74,7 +74,7 @@ int main (int argc, char **argv)
     bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
                  say_listening (pull, output, zsock_bind (pull, "%s", output));
 
-    int *engines = zmalloc ((size_t)engine_count * sizeof *engines);
+    int *engines = zmalloc ((size_t) engine_count * sizeof *engines);
     bool ready = alive && s_collect (router, engines, engine_count);
 
     progress_t *progress = progress_new (requests, max_tokens, false);

@@ -30,7 +30,7 @@ void toy_engine_destroy (toy_engine_t **self_p)
 
 zframe_t *toy_engine_registration (toy_engine_t *self)
 {
-    (void)self;
+    (void) self;
     engine_core_ready_t ready = {.max_model_len = 8192,
                                  .num_gpu_blocks = 1024,
                                  .block_size = 16,
@@ -47,7 +47,7 @@ static zframe_t *s_outputs (toy_engine_t *self, const engine_core_output_t *outp
     engine_core_outputs_t step = {.engine_index = self->index,
                                   .outputs = outputs,
                                   .output_count = count,
-                                  .timestamp = (double)zclock_usecs () / 1e6,
+                                  .timestamp = (double) zclock_usecs () / 1e6,
                                   .utility_output = utility};
     return engine_core_outputs_encode (&step);
 }
@@ -157,7 +157,7 @@ zframe_t *toy_engine_abort_all (toy_engine_t *self)
     for (size_t i = 0; i < count; i++)
         say ("%s: aborted after %zu tokens", outputs[i].request_id,
              toy_scheduler_made (self->scheduler, &outputs[i]));
-    self->aborted += (int)count;
+    self->aborted += (int) count;
     return count > 0 ? s_outputs (self, outputs, count, NULL) : NULL;
 }
 

@@ -118,7 +118,7 @@ size_t toy_scheduler_step (toy_scheduler_t *self, const engine_core_output_t **o
         if (more) {
             //  Knuth's MMIX generator; its high bits are the good ones
             running->state = running->state * 6364136223846793005u + 1442695040888963407u;
-            running->token = (uint32_t)(running->state >> 33) % TOY_VOCAB_SIZE;
+            running->token = (uint32_t) (running->state >> 33) % TOY_VOCAB_SIZE;
             running->made++;
         }
         running->finished = running->made >= max_tokens;
