@@ -135,7 +135,7 @@ static inline int s_on_map (s_claims_t *claims, unsigned int count, s_nothing_t 
     return s_claim (claims, 2 * (size_t) count) ? 0 : -1;
 }
 
-static inline int s_on_array_item (s_claims_t *claims, s_nothing_t *array, s_nothing_t item)
+static inline int s_on_array_item (s_claims_t *claims, const s_nothing_t *array, s_nothing_t item)
 {
     (void) claims;
     (void) array;
@@ -143,7 +143,7 @@ static inline int s_on_array_item (s_claims_t *claims, s_nothing_t *array, s_not
     return 0;
 }
 
-static inline int s_on_map_item (s_claims_t *claims, s_nothing_t *map, s_nothing_t key,
+static inline int s_on_map_item (s_claims_t *claims, const s_nothing_t *map, s_nothing_t key,
                                  s_nothing_t value)
 {
     (void) claims;
@@ -182,13 +182,13 @@ int mp_decode (msgpack_unpacked *doc, const void *data, size_t size, const char 
 {
     const char *why = s_check (data, size);
     if (why) {
-        mp_wrong (error, what, "%s", why);
+        mp_error_set (error, what, "%s", why);
         return -1;
     }
     msgpack_unpacked_init (doc);
     size_t end = 0;
     if (msgpack_unpack_next (doc, data, size, &end) != MSGPACK_UNPACK_SUCCESS) {
-        mp_wrong (error, what, "msgpack-c could not unpack it");
+        mp_error_set (error, what, "msgpack-c could not unpack it");
         msgpack_unpacked_destroy (doc);
         return -1;
     }
@@ -197,8 +197,10 @@ int mp_decode (msgpack_unpacked *doc, const void *data, size_t size, const char 
 
 //  -- Getters
 
-bool mp_wrong (mp_error_t *error, const char *what, const char *format, ...)
+void mp_error_set (mp_error_t *error, const char *what, const char *format, ...)
 {
+    if (!error)
+        return;
     int size = snprintf (error->text, sizeof error->text, "%s: ", what);
     if (size > 0 && (size_t) size < sizeof error->text) {
         va_list args;
@@ -206,7 +208,6 @@ bool mp_wrong (mp_error_t *error, const char *what, const char *format, ...)
         vsnprintf (error->text + size, sizeof error->text - (size_t) size, format, args);
         va_end (args);
     }
-    return false;
 }
 
 static const char *s_type_name (const msgpack_object *object)
@@ -323,7 +324,7 @@ bool mp_get_uint32s (const msgpack_object *object, const char *field, uint32_t *
         return mp_wrong (error, field, "out of memory");
     for (uint32_t i = 0; i < array->size; i++) {
         uint64_t number = 0;
-        mp_error_t why;
+        mp_error_t why = {.text = ""};
         if (!mp_get_uint (&array->ptr[i], "", UINT32_MAX, &number, &why)) {
             free (copy);
             return mp_wrong (error, field, "[%" PRIu32 "]%s", i, why.text);
@@ -436,6 +437,7 @@ static void s_print_double (FILE *out, double value)
     fprintf (out, "%s%s", text, strpbrk (text, ".e") ? "" : ".0");
 }
 
+//  NOLINTNEXTLINE(misc-no-recursion): mp_decode lets nothing pass that is deeper than MP_MAX_DEPTH
 void mp_print (FILE *out, const msgpack_object *object)
 {
     switch (object->type) {

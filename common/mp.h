@@ -17,7 +17,7 @@
 //  the tree of such a message takes 24 bytes for each.
 #define MP_MAX_ELEMENTS (4u << 20)
 
-//  Why decoding failed, in one line that names the field
+//  Why decoding failed, in one line that names the field. Who does not want to know passes NULL.
 typedef struct {
     char text[200];
 } mp_error_t;
@@ -57,8 +57,11 @@ zframe_t *mp_end (mp_writer_t *writer);
 int mp_decode (msgpack_unpacked *doc, const void *data, size_t size, const char *what,
                mp_error_t *error);
 
-//  Writes "<what>: <formatted text>" into `error`. Always false, so that a getter can return it.
-bool mp_wrong (mp_error_t *error, const char *what, const char *format, ...) CHECK_PRINTF (3);
+//  Writes "<what>: <formatted text>" into `error`, unless that is NULL
+void mp_error_set (mp_error_t *error, const char *what, const char *format, ...) CHECK_PRINTF (3);
+
+//  The same as an expression that is false: what a getter returns
+#define mp_wrong(...) (mp_error_set (__VA_ARGS__), false)
 
 //  Typed getters. Each returns true and sets *value; or false, and `error` says which field is
 //  wrong and what it held. `field` is what the error calls it ("EngineCoreRequest.client_index").

@@ -72,43 +72,42 @@ typedef struct {
 } option_t;
 
 //  clang-format off
+#define OPTION_(k, n, h) .kind = OPTION_KIND_##k, .name = (n), .help = (h)
 #define OPTION_BIND(n, v, h)                                                                       \
     {                                                                                              \
-        .kind = OPTION_KIND_BIND, .name = (n), .help = (h), .value.text = (v)                      \
+        OPTION_ (BIND, n, h), .value.text = (v)                                                    \
     }
 #define OPTION_CONNECT(n, v, h)                                                                    \
     {                                                                                              \
-        .kind = OPTION_KIND_CONNECT, .name = (n), .help = (h), .value.text = (v)                   \
+        OPTION_ (CONNECT, n, h), .value.text = (v)                                                 \
     }
 #define OPTION_TEXT(n, v, h)                                                                       \
     {                                                                                              \
-        .kind = OPTION_KIND_TEXT, .name = (n), .help = (h), .value.text = (v)                      \
+        OPTION_ (TEXT, n, h), .value.text = (v)                                                    \
     }
 #define OPTION_CHOICE(n, v, c, h)                                                                  \
     {                                                                                              \
-        .kind = OPTION_KIND_CHOICE, .name = (n), .help = (h), .value.text = (v), .choices = (c)    \
+        OPTION_ (CHOICE, n, h), .value.text = (v), .choices = (c)                                  \
     }
 #define OPTION_INT(n, v, lo, hi, h)                                                                \
     {                                                                                              \
-        .kind = OPTION_KIND_INT, .name = (n), .help = (h), .value.number = (v), .min = (lo),       \
-        .max = (hi)                                                                                \
+        OPTION_ (INT, n, h), .value.number = (v), .min = (lo), .max = (hi)                         \
     }
 #define OPTION_SECONDS(n, v, lo, hi, h)                                                            \
     {                                                                                              \
-        .kind = OPTION_KIND_SECONDS, .name = (n), .help = (h), .value.seconds = (v), .min = (lo),  \
-        .max = (hi)                                                                                \
+        OPTION_ (SECONDS, n, h), .value.seconds = (v), .min = (lo), .max = (hi)                    \
     }
 #define OPTION_LIST(n, v, h)                                                                       \
     {                                                                                              \
-        .kind = OPTION_KIND_LIST, .name = (n), .help = (h), .value.list = (v)                      \
+        OPTION_ (LIST, n, h), .value.list = (v)                                                    \
     }
 #define OPTION_RANGE(n, v, h)                                                                      \
     {                                                                                              \
-        .kind = OPTION_KIND_RANGE, .name = (n), .help = (h), .value.range = (v)                    \
+        OPTION_ (RANGE, n, h), .value.range = (v)                                                  \
     }
 #define OPTION_FROM(n, v, h)                                                                       \
     {                                                                                              \
-        .kind = OPTION_KIND_FROM, .name = (n), .help = (h), .value.from = (v)                      \
+        OPTION_ (FROM, n, h), .value.from = (v)                                                    \
     }
 #define OPTION_END                                                                                 \
     {                                                                                              \
@@ -127,8 +126,8 @@ typedef struct {
 int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,
                    FILE *err);
 
-//  options_parse for a main(). Makes stdout line-buffered, exits itself after --help (0) or on wrong
-//  usage (2), and catches Ctrl-C (stop.h).
+//  options_parse for a main(). Makes stdout line-buffered, exits itself after --help (0) or on
+//  wrong usage (2), and catches Ctrl-C (stop.h).
 void options_read (int argc, char **argv, const about_t *about, const option_t *options);
 
 //  NULL when `endpoint` is one that libzmq can bind (or connect to), else what is wrong with it.

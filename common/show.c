@@ -13,8 +13,8 @@
 const char *show_program = "program";
 show_level_t show_level = SHOW_LINES;
 
-//  Prints one line. What a peer has sent may be in it: control bytes come out as '?', so that it can
-//  neither forge a line nor command the terminal.
+//  Prints one line. What a peer has sent may be in it: control bytes come out as '?', so that it
+//  can neither forge a line nor command the terminal.
 static void s_print_line (FILE *out, bool name, const char *format, va_list args)
 {
     char *line = zsys_vprintf (format, args);
@@ -82,8 +82,7 @@ static void s_print_meaning (const byte *data, size_t size)
         return;
     }
     msgpack_unpacked doc;
-    mp_error_t error;
-    if (mp_decode (&doc, data, size, "frame", &error) == -1)
+    if (mp_decode (&doc, data, size, "frame", NULL) == -1)
         return;
     char *text = NULL;
     size_t text_size = 0;

@@ -30,8 +30,8 @@ void say (const char *format, ...) CHECK_PRINTF (1);
 void say_summary (const char *format, ...) CHECK_PRINTF (1);
 
 //  Tells how a zsock_bind of `endpoint` went, from what it returned. Well: prints
-//  `<program>: listening on <endpoint>` with the endpoint as bound (the wildcard port resolved), even
-//  with --quiet, since others connect to it; true. Not well (-1): complains; false.
+//  `<program>: listening on <endpoint>` with the endpoint as bound (the wildcard port resolved),
+//  even with --quiet, since others connect to it; true. Not well (-1): complains; false.
 bool say_listening (zsock_t *socket, const char *endpoint, int bound);
 
 //  One line on stderr, `<program>: ...`: what failed, and why

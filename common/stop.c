@@ -11,7 +11,7 @@
 
 static void s_set_timer (int ms)
 {
-    struct timeval period = {.tv_usec = ms * 1000};
+    struct timeval period = {.tv_usec = (suseconds_t) ms * 1000};
     setitimer (ITIMER_REAL, &(struct itimerval){period, period}, NULL);
 }
 

@@ -112,8 +112,8 @@ zmsg_t *kv_replay_request (uint64_t start);
 //  (int.from_bytes of any length). True: sets *start, and *client, which is the message's.
 bool kv_replay_request_read (zmsg_t *message, zframe_t **client, uint64_t *start);
 
-//  One reply of a replay for a ROUTER to send. `payload` NULL makes the end. Client and payload stay
-//  the caller's.
+//  One reply of a replay for a ROUTER to send. `payload` NULL makes the end. Client and payload
+//  stay the caller's.
 zmsg_t *kv_replay_reply (zframe_t *client, const char *topic, uint64_t seq, zframe_t *payload,
                          kv_wire_t wire);
 

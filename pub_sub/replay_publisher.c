@@ -2,7 +2,8 @@
 //  replay_publisher.c - PUB numbers its messages, and a ROUTER repeats those that somebody missed
 //
 //  A PUB drops what a subscriber is too late or too slow for, and says nothing. So each message has
-//  a number, the last ones are kept, and who finds a hole in the numbers asks the ROUTER to fill it.
+//  a number, the last ones are kept, and who finds a hole in the numbers asks the ROUTER to fill
+//  it.
 //  Run:   build/pub_sub/replay_publisher            (beside build/pub_sub/replay_subscriber)
 //  vLLM:  distributed/kv_events.py ZmqEventPublisher, _publisher_thread, _service_replay. It also
 //         leaves the ROUTER at libzmq's mark of 1000 messages: a reader that is slow to take a long

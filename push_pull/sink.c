@@ -1,10 +1,11 @@
 //  SPDX-License-Identifier: MIT
 //  sink.c - PULL socket: gathers the results of all workers
 //
-//  Binds a PULL that the workers' PUSHes, and the ventilator's, connect to. It takes from all of them
-//  in turn. Which result comes first says nothing about which task was handed out first.
+//  Binds a PULL that the workers' PUSHes, and the ventilator's, connect to. It takes from all of
+//  them in turn. Which result comes first says nothing about which task was handed out first.
 //  Run:   build/push_pull/sink --count 100
-//  vLLM:  v1/engine/core_client.py MPClient: one PULL (output_socket) gathers what all engines PUSH.
+//  vLLM:  v1/engine/core_client.py MPClient: one PULL (output_socket) gathers what all engines
+//         PUSH.
 
 #include "options.h"
 #include "show.h"

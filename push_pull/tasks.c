@@ -101,10 +101,9 @@ bool task_batch_read (zmsg_t *message, uint32_t *tasks)
 {
     msgpack_unpacked doc;
     const msgpack_object_map *map;
-    mp_error_t error;
-    if (!s_open (message, &doc, &map, &error))
+    if (!s_open (message, &doc, &map, NULL))
         return false;
-    bool ok = s_get_uint32 (map, "tasks", tasks, &error);
+    bool ok = s_get_uint32 (map, "tasks", tasks, NULL);
     msgpack_unpacked_destroy (&doc);
     return ok;
 }

@@ -6,8 +6,9 @@
 //      worker     -> sink      {"task": id, "worker": name, "value": v*v}
 //
 //  Maps, because a reader ignores the keys that it does not know: the format can grow. The ..._new
-//  functions return a message that is the caller's. The ..._read functions return false with `error`
-//  set when the message is not one frame that holds such a map; the message stays the caller's.
+//  functions return a message that is the caller's. The ..._read functions return false with
+//  `error` set when the message is not one frame that holds such a map; the message stays the
+//  caller's.
 
 #pragma once
 

@@ -1,11 +1,12 @@
 //  SPDX-License-Identifier: MIT
 //  ventilator.c - PUSH socket: hands tasks out to its workers, one after the other
 //
-//  Binds a PUSH that the workers' PULLs connect to. A PUSH gives each message to one of its peers, in
-//  turn. To the worker that connects first it would give everything, so we wait for all of them.
+//  Binds a PUSH that the workers' PULLs connect to. A PUSH gives each message to one of its peers,
+//  in turn. To the worker that connects first it would give everything, so we wait for all of them.
 //  Run:   build/push_pull/ventilator --workers 2    (beside two workers and a sink)
-//  vLLM:  v1/engine/core.py EngineCoreProc, process_output_sockets: PUSH is what carries the outputs.
-//         It keeps one PUSH for each front-end, since one PUSH for all would deal them out like this.
+//  vLLM:  v1/engine/core.py EngineCoreProc, process_output_sockets: PUSH is what carries the
+//         outputs. It keeps one PUSH for each front-end, since one PUSH for all would deal them out
+//         like this.
 
 #include "options.h"
 #include "show.h"

@@ -23,7 +23,7 @@ zmsg_t *pingpong_new (const char *text)
 char *pingpong_text (zmsg_t *message, mp_error_t *error)
 {
     if (zmsg_size (message) != 1) {
-        mp_wrong (error, "message", "want 1 frame, got %zu", zmsg_size (message));
+        mp_error_set (error, "message", "want 1 frame, got %zu", zmsg_size (message));
         return NULL;
     }
     zframe_t *frame = zmsg_first (message);
@@ -36,7 +36,7 @@ char *pingpong_text (zmsg_t *message, mp_error_t *error)
     const msgpack_object *told =
         doc.data.type == MSGPACK_OBJECT_MAP ? mp_find (&doc.data.via.map, "error") : NULL;
     if (told && mp_get_str (told, "error", &why, error))
-        mp_wrong (error, "the peer says", "%.*s", (int) why.size, why.data);
+        mp_error_set (error, "the peer says", "%.*s", (int) why.size, why.data);
     else if (!told)
         mp_get_cstr (&doc.data, "message", &text, error);
     msgpack_unpacked_destroy (&doc);

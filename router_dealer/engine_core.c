@@ -140,15 +140,15 @@ int engine_core_ready_decode (zframe_t *frame, engine_core_ready_t *ready, mp_er
 int engine_core_registration (zmsg_t *message, engine_core_ready_t *ready, mp_error_t *error)
 {
     if (zmsg_size (message) != 2) {
-        mp_wrong (error, "registration", "want identity and ready response, got %zu frames",
-                  zmsg_size (message));
+        mp_error_set (error, "registration", "want identity and ready response, got %zu frames",
+                      zmsg_size (message));
         return -1;
     }
     zframe_t *identity = zmsg_first (message);
     int index = engine_core_index (identity);
     if (index == -1) {
-        mp_wrong (error, "registration", "an engine's identity has 2 bytes, this has %zu",
-                  zframe_size (identity));
+        mp_error_set (error, "registration", "an engine's identity has 2 bytes, this has %zu",
+                      zframe_size (identity));
         return -1;
     }
     return engine_core_ready_decode (zmsg_next (message), ready, error) == 0 ? index : -1;

@@ -8,9 +8,10 @@
 //      engine -> front-end   [EngineCoreOutputs]  or  [ENGINE_CORE_DEAD]
 //
 //  Structs and their fields carry vLLM's names (vllm/v1/engine/__init__.py). vLLM encodes them with
-//  msgspec: array_like structs as arrays in the order of their fields, dataclasses as maps. What the
-//  demos have no use for is written with vLLM's default and passed over in reading. As in msgspec,
-//  fields that are missing at the end of an array have their defaults, and further ones are ignored.
+//  msgspec: array_like structs as arrays in the order of their fields, dataclasses as maps. What
+//  the demos have no use for is written with vLLM's default and passed over in reading. As in
+//  msgspec, fields that are missing at the end of an array have their defaults, and further ones
+//  are ignored.
 //
 //  Each ..._encode returns a frame that is the caller's, or NULL when memory ran out. Each
 //  ..._decode returns an object of its own memory, to be destroyed with its ..._destroy, or NULL
@@ -37,8 +38,8 @@ void engine_core_identity (uint16_t index, byte identity[ENGINE_CORE_IDENTITY_SI
 //  The index in an identity frame, or -1 when it is not one of an engine
 int engine_core_index (zframe_t *identity);
 
-//  A message for the ROUTER: [identity of engine `index`][type][payload]. Takes the payload over and
-//  nulls it.
+//  A message for the ROUTER: [identity of engine `index`][type][payload]. Takes the payload over
+//  and nulls it.
 zmsg_t *engine_core_message (uint16_t index, byte type, zframe_t **payload);
 
 //  -- EngineCoreReadyResponse, a map: what an engine says of itself when it registers
@@ -60,8 +61,8 @@ zframe_t *engine_core_ready_encode (const engine_core_ready_t *ready);
 //  -1 with `error` set.
 int engine_core_ready_decode (zframe_t *frame, engine_core_ready_t *ready, mp_error_t *error);
 
-//  Reads a registration as a ROUTER gets it: [identity][ready response]. Returns the engine's index,
-//  or -1 with `error` set.
+//  Reads a registration as a ROUTER gets it: [identity][ready response]. Returns the engine's
+//  index, or -1 with `error` set.
 int engine_core_registration (zmsg_t *message, engine_core_ready_t *ready, mp_error_t *error);
 
 //  -- EngineCoreRequest, array of 20: the payload of ENGINE_CORE_ADD

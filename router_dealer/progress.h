@@ -11,8 +11,8 @@
 
 typedef struct progress progress_t;
 
-//  For `count` requests, none of them sent, of max_tokens each. With `stream` each new token is told
-//  and not only the end of each request.
+//  For `count` requests, none of them sent, of max_tokens each. With `stream` each new token is
+//  told and not only the end of each request.
 progress_t *progress_new (int count, int max_tokens, bool stream);
 void progress_destroy (progress_t **self_p);
 
@@ -20,8 +20,8 @@ void progress_destroy (progress_t **self_p);
 //  sent from now on.
 zmsg_t *progress_request (progress_t *self, int number, int engine);
 
-//  Counts in a message of outputs, [EngineCoreOutputs], which stays the caller's. One that cannot be
-//  read, or is about a request that is not open, is told on stderr.
+//  Counts in a message of outputs, [EngineCoreOutputs], which stays the caller's. One that cannot
+//  be read, or is about a request that is not open, is told on stderr.
 void progress_take (progress_t *self, zmsg_t *message);
 
 //  Requests that have not come to their end, sent or not

@@ -106,10 +106,10 @@ zframe_t *toy_engine_handle (toy_engine_t *self, zmsg_t *message)
     mp_error_t error;
     bool ok = false;
     if (!payload || zframe_size (type) != 1)
-        mp_wrong (&error, "message",
-                  "want a type byte and a payload, got %zu frames, %zu bytes in "
-                  "the first",
-                  zmsg_size (message), zframe_size (type));
+        mp_error_set (&error, "message",
+                      "want a type byte and a payload, got %zu frames, %zu bytes in "
+                      "the first",
+                      zmsg_size (message), zframe_size (type));
     else
         switch (*zframe_data (type)) {
         case ENGINE_CORE_ADD:
@@ -126,7 +126,7 @@ zframe_t *toy_engine_handle (toy_engine_t *self, zmsg_t *message)
             ok = true;
             break;
         default:
-            mp_wrong (&error, "message", "unknown type byte %02x", *zframe_data (type));
+            mp_error_set (&error, "message", "unknown type byte %02x", *zframe_data (type));
         }
     if (!ok) {
         complain ("bad message: %s", error.text);

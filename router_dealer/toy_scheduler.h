@@ -17,8 +17,8 @@ typedef struct toy_scheduler toy_scheduler_t;
 toy_scheduler_t *toy_scheduler_new (void);
 void toy_scheduler_destroy (toy_scheduler_t **self_p);
 
-//  Takes *request_p over, nulls it and returns 0; or returns -1 when a request of that id is already
-//  running, and it stays the caller's.
+//  Takes *request_p over, nulls it and returns 0; or returns -1 when a request of that id is
+//  already running, and it stays the caller's.
 int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p);
 
 //  Number of running requests
