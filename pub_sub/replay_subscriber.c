@@ -18,10 +18,16 @@
 typedef struct {
     const char *replay_endpoint;
     bool by_dealer;
-    uint64_t next;  //  Number of the batch that is due
+    uint64_t wanted;  //  Stop after so many batches; 0: go on
+    uint64_t next;    //  Number of the batch that is due
     uint64_t received, replayed, lost;
     int bad;
 } subscriber_t;
+
+static bool s_is_done (const subscriber_t *self)
+{
+    return zsys_interrupted || (self->wanted > 0 && self->received >= self->wanted);
+}
 
 //  Takes batch `seq`, which is the next one or a later one: what is between is lost
 static void s_deliver (subscriber_t *self, uint64_t seq, zframe_t *payload, bool replayed)
@@ -53,61 +59,52 @@ static void s_give_up (subscriber_t *self, uint64_t end, const char *why)
 
 //  Sends one request for all from self->next on, and delivers what comes, up to the one before
 //  `end`. Returns when that is there, when one reply has come (REQ), at the end of the replay, or
-//  after a timeout; self->next tells how far it got. False when there is no more to be had.
-static bool s_ask (subscriber_t *self, uint64_t end)
+//  after a timeout; self->next tells how far it got.
+static void s_ask (subscriber_t *self, uint64_t end)
 {
     //  New for each request, so that what is left of an older replay dies with its socket
     zsock_t *socket = zsock_new (self->by_dealer ? ZMQ_DEALER : ZMQ_REQ);
     zsock_set_rcvhwm (socket, 0);  //  Take a long replay as fast as it comes: what we do not take,
                                    //  the ROUTER drops
     zsock_set_rcvtimeo (socket, REPLAY_TIMEOUT_MS);
+    zsock_connect (socket, "%s", self->replay_endpoint);
     zmsg_t *request = kv_replay_request (self->next);
     if (self->by_dealer)
         zmsg_pushmem (request, NULL, 0);  //  The empty frame that a REQ adds by itself
-    if (zsock_connect (socket, "%s", self->replay_endpoint) == 0) {
-        show_send ("publisher", socket, request);
-        zmsg_send (&request, socket);
-    }
-    zmsg_destroy (&request);
+    show_send ("publisher", socket, request);
+    zmsg_send (&request, socket);
 
-    bool more = true;
-    while (more && self->next < end) {
-        zmsg_t *reply = zmsg_recv (socket);
+    zmsg_t *reply;
+    while (self->next < end && !s_is_done (self) && (reply = zmsg_recv (socket))) {
+        show_recv ("publisher", socket, reply);
         uint64_t seq;
         zframe_t *payload;
         mp_error_t error;
-        if (!reply) {
-            if (!zsys_interrupted)
-                s_give_up (self, end, "no reply");
-            more = false;
-            break;
-        }
-        show_recv ("publisher", socket, reply);
         if (!kv_replay_reply_read (reply, &seq, &payload, &error)) {
             complain ("bad reply: %s", error.text);
             self->bad++;
-        } else if (seq >= end) {
-            s_give_up (self, end, "the publisher has not kept them");
         } else if (seq >= self->next) {
-            s_give_up (self, seq, "the publisher has not kept them");
-            s_deliver (self, seq, payload, true);
+            s_give_up (self, seq < end ? seq : end, "the publisher has not kept them");
+            if (seq < end)
+                s_deliver (self, seq, payload, true);
         }
         zmsg_destroy (&reply);
         if (!self->by_dealer)
             break;  //  There are more replies, but a REQ is done after one
     }
+    zmsg_destroy (&request);
     zsock_destroy (&socket);
-    return more;
 }
 
-//  Gets the batches from self->next to the one before `end`, and not more than are wanted at all
-static void s_recover (subscriber_t *self, uint64_t end, int count)
+//  Gets the batches from self->next to the one before `end`
+static void s_recover (subscriber_t *self, uint64_t end)
 {
     say ("missed %" PRIu64 "-%" PRIu64 ", asking for replay", self->next, end - 1);
-    uint64_t wanted = (uint64_t) count - self->received;
-    if (count > 0 && end - self->next > wanted)
-        end = self->next + wanted;
-    while (self->next < end && s_ask (self, end)) {
+    while (self->next < end && !s_is_done (self)) {
+        uint64_t asked = self->next;
+        s_ask (self, end);
+        if (self->next == asked && !s_is_done (self))
+            s_give_up (self, end, "no reply that makes sense");
     }
 }
 
@@ -136,6 +133,7 @@ int main (int argc, char **argv)
     };
     options_read (argc, argv, &about, options);
     self.by_dealer = streq (replay_socket, "dealer");
+    self.wanted = (uint64_t) count;
     self.next = from_seq == UINT64_MAX ? 0 : from_seq;
 
     zsock_t *sub = zsock_new (ZMQ_SUB);
@@ -150,7 +148,7 @@ int main (int argc, char **argv)
 
     bool first = true;
     uint64_t newest = 0;
-    while (!zsys_interrupted && (count == 0 || self.received < (uint64_t) count)) {
+    while (!s_is_done (&self)) {
         zmsg_t *message = zmsg_recv (sub);
         if (!message)
             break;  //  A signal came
@@ -172,8 +170,8 @@ int main (int argc, char **argv)
             first = false;
             newest = seq;
             if (seq > self.next)
-                s_recover (&self, seq, count);
-            if (seq == self.next && !zsys_interrupted)
+                s_recover (&self, seq);
+            if (seq == self.next && !s_is_done (&self))
                 s_deliver (&self, seq, payload, false);
         }
         zmsg_destroy (&message);

@@ -71,8 +71,7 @@ int main (int argc, char **argv)
         if (s_read (message, &seq, &error)) {
             char *topic = zframe_strdup (zmsg_first (message));
             if (received == 0 && seq > 0)
-                say ("joined late: %s 0 to %s %" PRIu64 " were published before", topic, topic,
-                     seq - 1);
+                say ("joined late: missed %" PRIu64 " of topic %s", seq, topic);
             say ("%s %" PRIu64, topic, seq);
             zstr_free (&topic);
             received++;

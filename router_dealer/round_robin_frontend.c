@@ -37,7 +37,7 @@ static bool s_collect (zsock_t *router, int *engines, int count)
             complain ("%s", error.text);
         } else if (!again) {
             engines[known++] = index;
-            say ("engine %d registered, %d of %d", index, known, count);
+            say ("engine %d registered", index);
         }
     }
     qsort (engines, (size_t) count, sizeof *engines, s_compare);

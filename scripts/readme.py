@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""The demos as the READMEs tell them: read, played, and compared with what is shown.
+
+A `console` block is a terminal. `$ ` begins a command, what follows is its output, and a line `^C`
+is where Ctrl-C is pressed. The blocks under one heading are played together: the next terminal
+starts when the one before has printed its first line, and Ctrl-C is pressed when the lines shown
+before it are there and every command that ends by itself has ended.
+
+What is shown must be what is printed, but for
+    ...         on a line of its own: any number of lines
+    12.345      with three decimals or more it is a time: any such number
+    endpoints   each program gets private ones, and in its lines those shown are put back
+A comment above a block changes the rules for it:
+    <!-- any order -->       its lines may come in any order
+    <!-- do not wait -->     the next terminal starts at once
+    <!-- Ctrl-C at once -->  Ctrl-C is pressed as soon as the lines before it are there
+"""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENDPOINT = re.compile(r"tcp://127\.0\.0\.1:(\d+)")
+TIME = re.compile(r"\d+\.\d{3,}")
+INTERRUPT = "^C"
+
+
+class Terminal:
+    """One console block: commands, each with the lines shown for it."""
+
+    def __init__(self, rules, line):
+        self.any_order = "any order" in rules
+        self.waits = "do not wait" not in rules
+        self.ctrl_c_at_once = "Ctrl-C at once" in rules
+        self.line = line  # Where it stands in the README
+        self.commands = []  # [command, [line, ...]]
+
+
+class Scene:
+    """The terminals under one heading of a README."""
+
+    def __init__(self, readme, title):
+        self.readme = readme
+        self.title = title
+        found = re.match(r"Demo (\S+?):", title)
+        self.demo = found.group(1) if found else None
+        self.terminals = []
+
+    def __str__(self):
+        return f"{self.readme.relative_to(ROOT)}: {self.title}"
+
+
+def scenes(readme):
+    """All scenes of a README, in its order."""
+    found, scene, rules, language = [], Scene(readme, ""), set(), None
+    for number, line in enumerate(readme.read_text("utf-8").splitlines(), 1):
+        if language is None and line.startswith("#"):
+            scene = Scene(readme, line.lstrip("# "))
+        elif line.startswith("```"):
+            language = line[3:].strip() if language is None else None
+            if language == "console":
+                if not scene.terminals:
+                    found.append(scene)
+                scene.terminals.append(Terminal(rules, number))
+            rules = set()
+        elif language == "console":
+            commands = scene.terminals[-1].commands
+            if line.startswith("$ "):
+                commands.append([line[2:], []])
+            else:
+                commands[-1][1].append(line)
+        elif line.startswith("<!--"):
+            rules.add(line[4:].rstrip("->").strip())
+    return found
+
+
+def learning_path():
+    """The demos' names in the order of the table in README.md."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    return re.findall(r"^\| \[([\w.-]+)\]\(\w+/README\.md#", text, re.M)
+
+
+def demos():
+    """The demos of all rooms by name, in learning order."""
+    by_name = {}
+    for readme in sorted(ROOT.glob("*/README.md")):
+        for scene in scenes(readme):
+            if scene.demo:
+                by_name[scene.demo] = scene
+    return {name: by_name[name] for name in learning_path()}
+
+
+def differs(shown, printed, any_order=False):
+    """None when what was printed is what is shown; else the line that is not, in words."""
+    shown = [TIME.sub("0.000", line) for line in shown]
+    printed = [TIME.sub("0.000", line) for line in printed]
+    if any_order:
+        shown, printed = sorted(shown), sorted(printed)
+        missing = list((Counter(shown) - Counter(printed)).elements())
+        extra = list((Counter(printed) - Counter(shown)).elements())
+        if "..." in missing:
+            missing, extra = [line for line in missing if line != "..."], []
+        return f"not printed: {missing}, not shown: {extra}" if missing or extra else None
+    at = 0
+    for index, line in enumerate(shown):
+        if line == "...":
+            rest = shown[index + 1 :]
+            tails = range(at, len(printed) + 1)
+            if any(differs(rest, printed[tail:]) is None for tail in tails):
+                return None
+            return f"after ... : shown {rest}, printed {printed[at:]}"
+        if at == len(printed):
+            return f"shown but not printed: {line!r}"
+        if line != printed[at]:
+            return f"shown {line!r}, printed {printed[at]!r}"
+        at += 1
+    return f"printed but not shown: {printed[at]!r}" if at < len(printed) else None
+
+
+class Stage:
+    """Private endpoints, and the folder with the programs, for one scene."""
+
+    def __init__(self, build, folder):
+        self.build = build
+        self.folder = folder
+
+    def private(self, text):
+        return ENDPOINT.sub(lambda m: f"ipc://{self.folder}/{m.group(1)}", text)
+
+    def public(self, line):
+        return line.replace(f"ipc://{self.folder}/", "tcp://127.0.0.1:")
+
+    def argv(self, command):
+        """The command with its own build folder and endpoints."""
+        words = shlex.split(command)
+        if not words[0].startswith("build/"):
+            return ["bash", "-c", command]
+        program = str(ROOT / self.build / words[0][len("build/") :])
+        # Which options have a default endpoint is what the program itself says
+        text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+        defaults = re.findall(r"--(\S+) ENDPOINT .*\(default (\S+)\)", text)
+        given = [word for name, value in defaults for word in (f"--{name}", self.private(value))]
+        return [program, *given, *map(self.private, words[1:])]
+
+
+class Player(threading.Thread):
+    """Plays one terminal. `printed` has, for each command, the lines so far."""
+
+    def __init__(self, terminal, stage, on_line):
+        super().__init__(daemon=True)
+        self.terminal = terminal
+        self.stage = stage
+        self.on_line = on_line
+        self.printed = [[] for _ in terminal.commands]
+        self.status = []
+        self.process = None
+        self.spoke = threading.Event()  # Its first line is there, or it has ended
+
+    def run(self):
+        try:
+            for (command, shown), printed in zip(self.terminal.commands, self.printed):
+                self.on_line(self, f"$ {command}")
+                self.process = subprocess.Popen(
+                    self.stage.argv(command),
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    encoding="utf-8",
+                    errors="backslashreplace",
+                )
+                if not self.terminal.waits or not shown or shown[0] == INTERRUPT:
+                    self.spoke.set()
+                for line in self.process.stdout:
+                    line = self.stage.public(line.rstrip("\n"))
+                    printed.append(line)
+                    self.on_line(self, line)
+                    self.spoke.set()
+                self.status.append(self.process.wait())
+        finally:
+            self.spoke.set()
+
+    def waits_for_interrupt(self):
+        """True when its running command is shown to be ended by Ctrl-C, and that was not pressed."""
+        at = len(self.status)
+        if not self.is_alive() or at >= len(self.printed):
+            return False
+        return INTERRUPT in self.terminal.commands[at][1] and INTERRUPT not in self.printed[at]
+
+    def is_ready_for_interrupt(self):
+        at = len(self.status)
+        shown = self.terminal.commands[at][1]
+        before = shown[: shown.index(INTERRUPT)]
+        return differs(before, self.printed[at], self.terminal.any_order) is None
+
+    def interrupt(self):
+        at = len(self.status)
+        self.printed[at].append(INTERRUPT)
+        self.on_line(self, INTERRUPT)
+        self.process.send_signal(signal.SIGINT)
+
+    def complaint(self):
+        """None, or how what was printed differs from what is shown."""
+        for (command, shown), printed in zip(self.terminal.commands, self.printed):
+            wrong = differs(shown, printed, self.terminal.any_order)
+            if wrong:
+                return f"line {self.terminal.line}: $ {command}\n    {wrong}"
+        return None
+
+
+def play(scene, build="build", on_line=lambda player, line: None, seconds=60):
+    """Plays a scene. Returns what went otherwise than shown, one text a terminal."""
+    deadline = time.monotonic() + seconds
+    with tempfile.TemporaryDirectory(prefix="zmq-") as folder:
+        stage = Stage(build, folder)
+        players = [Player(terminal, stage, on_line) for terminal in scene.terminals]
+        for player in players:
+            player.start()
+            player.spoke.wait(max(0, deadline - time.monotonic()))
+        while any(player.is_alive() for player in players) and time.monotonic() < deadline:
+            waiting = [player for player in players if player.waits_for_interrupt()]
+            busy = [p for p in players if p.is_alive() and p not in waiting]
+            for player in waiting:
+                due = player.terminal.ctrl_c_at_once or not busy
+                if due and player.is_ready_for_interrupt():
+                    player.interrupt()
+            threading.Event().wait(0.02)
+        late = [player for player in players if player.is_alive()]
+        for player in late:
+            player.process.kill()
+            player.join()
+        wrong = [player.complaint() for player in players]
+        wrong += [f"line {player.terminal.line}: not ended in time" for player in late]
+        return [text for text in wrong if text]

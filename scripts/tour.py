@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Plays the demos of the READMEs, all in learning order, or the one that is named."""
+
+import argparse
+import sys
+import threading
+import time
+
+import readme
+
+
+def label(scene, player):
+    """The program's name; with a number when the scene has several of them."""
+    names = [terminal.commands[0][0].split()[0].split("/")[-1] for terminal in scene.terminals]
+    at = scene.terminals.index(player.terminal)
+    same = [i for i, name in enumerate(names) if name == names[at]]
+    return names[at] if len(same) == 1 else f"{names[at]} {same.index(at) + 1}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", default="build", help="folder with the programs")
+    parser.add_argument("demo", nargs="*", help="names of demos, such as 2.2")
+    options = parser.parse_args()
+
+    demos = readme.demos()
+    unknown = [name for name in options.demo if name not in demos]
+    if unknown:
+        print(f"tour: {unknown[0]}: no such demo; there are {' '.join(demos)}", file=sys.stderr)
+        return 2
+    chosen = options.demo or list(demos)
+
+    colour = sys.stdout.isatty()
+    lock = threading.Lock()
+    start = time.monotonic()
+    failed = []
+    for name in chosen:
+        scene = demos[name]
+        width = 22
+
+        def show(player, line, scene=scene, width=width):
+            who = label(scene, player)
+            if colour:
+                hue = 31 + scene.terminals.index(player.terminal) % 6
+                who = f"\033[{hue}m{who:>{width}}\033[0m"
+            with lock:
+                print(f"{who:>{width}} | {line}", flush=True)
+
+        print(f"\n== {scene.title}  ({scene.readme.relative_to(readme.ROOT)})\n", flush=True)
+        wrong = readme.play(scene, options.build, show)
+        for text in wrong:
+            print(f"tour: {scene}: {text}", file=sys.stderr)
+        failed += [name] if wrong else []
+
+    seconds = time.monotonic() - start
+    if failed:
+        print(f"\n{len(failed)} of {len(chosen)} demos failed: {' '.join(failed)}", flush=True)
+        return 1
+    which = f"All {len(chosen)} demos" if len(chosen) > 1 else f"Demo {chosen[0]}"
+    print(f"\n{which} passed in {seconds:.0f} s.", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
