@@ -7,7 +7,7 @@
 #include <stdarg.h>
 
 //  Of a frame, so many bytes are printed as hex, and so many characters as text
-#define HEX_MAX 32
+#define HEX_MAX 24
 #define TEXT_MAX 400
 
 const char *show_program = "program";

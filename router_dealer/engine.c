@@ -66,6 +66,9 @@ int main (int argc, char **argv)
         status = EXIT_FAILURE;
     }
 
+    if (status == EXIT_SUCCESS)
+        say ("waiting for a front-end at %s", input);
+
     bool registered = false;
     int64_t next_step = 0;
     while (status == EXIT_SUCCESS && !zsys_interrupted &&

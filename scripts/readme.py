@@ -236,7 +236,8 @@ def play(scene, build="build", on_line=lambda player, line: None, seconds=60):
             threading.Event().wait(0.02)
         late = [player for player in players if player.is_alive()]
         for player in late:
-            player.process.kill()
+            if player.process:
+                player.process.kill()
             player.join()
         wrong = [player.complaint() for player in players]
         wrong += [f"line {player.terminal.line}: not ended in time" for player in late]
