@@ -20,7 +20,8 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wformat=2 -Wconversion
 CFLAGS   ?= -O2 -g
 CPPFLAGS += -D_XOPEN_SOURCE=700 -Icommon
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-COMPILE   = $(CC) -std=c11 $(WARNINGS) $(CPPFLAGS) $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
+WERROR   ?=
+COMPILE   = $(CC) -std=c11 $(WARNINGS) $(if $(WERROR),-Werror) $(CPPFLAGS) $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
 LINK      = $(CC) $(SANFLAGS) $(LDFLAGS)
 
 # Asked once, and only when something is built

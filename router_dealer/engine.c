@@ -58,7 +58,8 @@ int main (int argc, char **argv)
     zmq_socket_monitor (zsock_resolve (dealer), "inproc://dealer-events",
                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
     zsock_t *events = zsock_new_pair (">inproc://dealer-events");
-    zpoller_t *poller = zpoller_new (events, dealer, NULL);
+    //  Served in this order: what a front-end said before it left, then that it left
+    zpoller_t *poller = zpoller_new (dealer, events, NULL);
     toy_engine_t *engine = toy_engine_new ((uint16_t) index);
     int status = EXIT_SUCCESS;
     if (zsock_connect (dealer, "%s", input) == -1 || zsock_connect (push, "%s", output) == -1) {

@@ -155,8 +155,7 @@ zframe_t *toy_engine_abort_all (toy_engine_t *self)
     const engine_core_output_t *outputs;
     size_t count = toy_scheduler_abort_all (self->scheduler, &outputs);
     for (size_t i = 0; i < count; i++)
-        say ("%s: aborted after %zu tokens", outputs[i].request_id,
-             toy_scheduler_made (self->scheduler, &outputs[i]));
+        say ("%s: aborted", outputs[i].request_id);
     self->aborted += (int) count;
     return count > 0 ? s_outputs (self, outputs, count, NULL) : NULL;
 }

@@ -8,7 +8,7 @@ before it are there and every command that ends by itself has ended.
 
 What is shown must be what is printed, but for
     ...         on a line of its own: any number of lines
-    12.345      with three decimals or more it is a time: any such number
+    12.345      with three decimals or more, or in a msgpack array, it is a time: any such number
     endpoints   each program gets private ones, and in its lines those shown are put back
 A comment above a block changes the rules for it:
     <!-- any order -->       its lines may come in any order
@@ -29,7 +29,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ENDPOINT = re.compile(r"tcp://127\.0\.0\.1:(\d+)")
-TIME = re.compile(r"\d+\.\d{3,}")
+TIME = re.compile(r"\d+\.\d{3,}|(?<=[\[,])\d+\.\d+")
 INTERRUPT = "^C"
 
 

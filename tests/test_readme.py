@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""Every command block of every README, run as it is written; what it prints is what is shown."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import readme  # noqa: E402
+
+BUILD = os.environ.get("BUILD", "build")
+READMES = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/README.md")])
+SCENES = [scene for path in READMES for scene in readme.scenes(path)]
+SHELL = [
+    (path, block)
+    for path in READMES
+    for block in re.findall(r"^```sh\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S)
+]
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=str)
+def test_what_is_shown_is_what_is_printed(scene):
+    assert readme.play(scene, BUILD) == []
+
+
+@pytest.mark.parametrize("path, block", SHELL, ids=lambda value: str(value).strip())
+def test_shell_block_runs(path, block):
+    # `make test` would run itself: it is only asked what it would do
+    command = block.replace("make test", "make -n test")
+    done = subprocess.run(
+        ["bash", "-ec", command],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "make demo" in command:
+        assert re.search(r"passed in \d+ s\.$", done.stdout.strip())
+
+
+def test_no_other_kind_of_command_block():
+    """A block in another language than these would be a command that nobody runs."""
+    for path in READMES:
+        languages = re.findall(r"^```(\w*)\n(?:.*?)^```$", path.read_text("utf-8"), re.M | re.S)
+        assert set(languages) <= {"", "console", "sh"}, path
+
+
+def test_every_demo_is_on_the_learning_path():
+    named = {scene.demo for scene in SCENES if scene.demo}
+    assert named == set(readme.learning_path())
+
+
+def heading_anchors(path):
+    """The anchors that a code host makes of a README's headings."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text("utf-8")):
+        target, _, anchor = link.partition("#")
+        file = (path.parent / target).resolve() if target else path
+        assert file.exists(), link
+        assert not anchor or anchor in heading_anchors(file), link
+
+
+def test_programs_and_readmes_name_each_other():
+    for room in ("req_rep", "pub_sub", "push_pull", "router_dealer"):
+        text = (ROOT / room / "README.md").read_text("utf-8")
+        for source in (ROOT / room).glob("*.c"):
+            if not source.with_suffix(".h").exists():
+                assert f"$ build/{room}/{source.stem}" in text, f"{source.name} is not shown"
+
+
+# The comparison itself: it must be able to say no
+
+
+@pytest.mark.parametrize(
+    "shown, printed, any_order",
+    [
+        (["a", "b"], ["a"], False),
+        (["a"], ["a", "b"], False),
+        (["a", "b"], ["b", "a"], False),
+        (["a", "...", "c"], ["a", "b"], False),
+        (["...", "b"], ["b", "c"], False),
+        (["took 1.5 s"], ["took 2.5 s"], False),
+        (["a", "b"], ["a", "c"], True),
+        (["a", "a"], ["a"], True),
+        (["a", "..."], ["b"], True),
+    ],
+)
+def test_comparison_sees_a_difference(shown, printed, any_order):
+    assert readme.differs(shown, printed, any_order)
+
+
+@pytest.mark.parametrize(
+    "shown, printed, any_order",
+    [
+        (["a", "...", "c"], ["a", "c"], False),
+        (["a", "...", "c"], ["a", "b", "b", "c"], False),
+        (["..."], [], False),
+        (["t 12.345678"], ["t 1.000"], False),
+        (["[1.5,2]"], ["[77.25,2]"], False),
+        (["a", "b"], ["b", "a"], True),
+        (["a", "..."], ["x", "a"], True),
+    ],
+)
+def test_comparison_allows_what_is_documented(shown, printed, any_order):
+    assert readme.differs(shown, printed, any_order) is None
