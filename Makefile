@@ -24,6 +24,9 @@ WERROR   ?=
 COMPILE   = $(CC) -std=c11 $(WARNINGS) $(if $(WERROR),-Werror) $(CPPFLAGS) $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
 LINK      = $(CC) $(SANFLAGS) $(LDFLAGS)
 
+# `make V=1` shows the commands
+Q := $(if $(V),,@)
+
 # Asked once, and only when something is built
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES)))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES)))$(PKG_LIBS)
@@ -47,7 +50,8 @@ all: $(PROGRAMS) ## build every program into build/<room>/
 help: ## this list
 	@sed -n 's/^\([a-z_.]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
 	@echo '  make demo DEMO=2.2        play one demo'
-	@echo '  make SAN=address,undefined, make CC=clang: another build'
+	@echo '  make SAN=address,undefined, make CC=clang, make V=1: another build, with another compiler,'
+	@echo '                            with its commands shown'
 
 deps: ## install what is missing to build (says what it runs)
 	@scripts/install-deps build
@@ -83,18 +87,21 @@ clean: ## remove what was built
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(COMPILE) -MMD -MP -c $< -o $@
+	@echo '  CC    $@'
+	$(Q)$(COMPILE) -MMD -MP -c $< -o $@
 
 # A program is linked with common/ and the modules of its own room, nothing else
 define room_rules
 $(filter $(BUILD)/$(1)/%,$(PROGRAMS)): $(BUILD)/%: $(BUILD)/%.o $(COMMON) $(patsubst %.c,$(BUILD)/%.o,$(filter $(1)/%,$(MODULES)))
-	$$(LINK) $$^ $$(PKG_LIBS) $$(LDLIBS) -lm -o $$@
+	@echo '  LINK  $$@'
+	$$(Q)$$(LINK) $$^ $$(PKG_LIBS) $$(LDLIBS) -lm -o $$@
 endef
 $(foreach room,$(ROOMS),$(eval $(call room_rules,$(room))))
 
 $(BUILD)/tests/unit/%.o: CPPFLAGS += -I. -Itests/vectors
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(COMMON) $(MODULES:%.c=$(BUILD)/%.o)
-	$(LINK) $^ $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs cmocka) $(LDLIBS) -lm -o $@
+	@echo '  LINK  $@'
+	$(Q)$(LINK) $^ $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs cmocka) $(LDLIBS) -lm -o $@
 
 .PHONY: $(BUILD)/units
 $(BUILD)/units: $(UNITS)

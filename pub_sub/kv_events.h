@@ -12,8 +12,11 @@
 //      v0.24.0     maps with a key "type"     there       no
 //      v0.26.0     maps, may say locality     there       yes
 //  Reading takes all of them, and what lies between.
-//  vLLM: distributed/kv_events.py EventBatch, BlockStored, BlockRemoved, AllBlocksCleared,
-//        ZmqEventPublisher, _service_replay
+//  vLLM:  vllm/distributed/kv_events.py EventBatch
+//         vllm/distributed/kv_events.py BlockStored
+//         vllm/distributed/kv_events.py BlockRemoved
+//         vllm/distributed/kv_events.py AllBlocksCleared
+//         vllm/distributed/kv_events.py ZmqEventPublisher._service_replay
 
 #pragma once
 

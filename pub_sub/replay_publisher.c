@@ -5,9 +5,10 @@
 //  a number, the last ones are kept, and who finds a hole in the numbers asks the ROUTER to fill
 //  it.
 //  Run:   build/pub_sub/replay_publisher            (beside build/pub_sub/replay_subscriber)
-//  vLLM:  distributed/kv_events.py ZmqEventPublisher, _publisher_thread, _service_replay. It also
-//         leaves the ROUTER at libzmq's mark of 1000 messages: a reader that is slow to take a long
-//         replay loses part of it, without a word.
+//  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher._publisher_thread
+//         vllm/distributed/kv_events.py ZmqEventPublisher._service_replay
+//         It also leaves the ROUTER at libzmq's mark of 1000 messages: a reader that is slow to
+//         take a long replay loses part of it, without a word.
 
 #include "options.h"
 #include "show.h"

@@ -5,8 +5,8 @@
 //  sees the others. So with --replay-socket req each missing batch costs a request, and a new REQ;
 //  with dealer one request brings all.
 //  Run:   build/pub_sub/replay_subscriber --skip 3-6   (beside build/pub_sub/replay_publisher)
-//  vLLM:  examples/features/kv_events/kv_events_subscriber.py main asks with a REQ;
-//         tests/distributed/conftest.py MockSubscriber was changed to a DEALER.
+//  vLLM:  examples/features/kv_events/kv_events_subscriber.py main, which asks with a REQ
+//         tests/distributed/conftest.py MockSubscriber, which was changed to a DEALER
 
 #include "options.h"
 #include "show.h"

@@ -5,8 +5,9 @@
 //  the beginning of its first frame, and to nobody else. Who comes later has missed it. The cure:
 //  --wait-subscribers makes it an XPUB, which can receive what a PUB hides, the subscriptions.
 //  Run:   build/pub_sub/topic_publisher --topics a,b
-//  vLLM:  distributed/device_communicators/shm_broadcast.py MessageQueue, wait_until_ready, and
-//         v1/engine/coordinator.py DPCoordinatorProc wait for subscriptions on an XPUB like this.
+//  vLLM:  vllm/distributed/device_communicators/shm_broadcast.py MessageQueue.wait_until_ready
+//         vllm/v1/engine/coordinator.py DPCoordinatorProc.process_input_socket
+//         Both wait for subscriptions on an XPUB like this.
 
 #include "options.h"
 #include "show.h"

@@ -3,7 +3,7 @@
 //
 //  Batch n stores one block of 16 tokens, whose parent is the block of batch n-1. Every fifth batch
 //  also removes the oldest block. The same n always gives the same events.
-//  vLLM: v1/core/block_pool.py BlockPool, cache_full_blocks, which records the real ones
+//  vLLM:  vllm/v1/core/block_pool.py BlockPool.cache_full_blocks, which records the real ones
 
 #pragma once
 

@@ -4,8 +4,8 @@
 //  Binds a PULL that the workers' PUSHes, and the ventilator's, connect to. It takes from all of
 //  them in turn. Which result comes first says nothing about which task was handed out first.
 //  Run:   build/push_pull/sink --count 100
-//  vLLM:  v1/engine/core_client.py MPClient: one PULL (output_socket) gathers what all engines
-//         PUSH.
+//  vLLM:  vllm/v1/engine/core_client.py MPClient.__init__: output_socket gathers what all engines
+//         PUSH
 
 #include "options.h"
 #include "show.h"

@@ -4,9 +4,8 @@
 //  Binds a PUSH that the workers' PULLs connect to. A PUSH gives each message to one of its peers,
 //  in turn. To the worker that connects first it would give everything, so we wait for all of them.
 //  Run:   build/push_pull/ventilator --workers 2    (beside two workers and a sink)
-//  vLLM:  v1/engine/core.py EngineCoreProc, process_output_sockets: PUSH is what carries the
-//         outputs. It keeps one PUSH for each front-end, since one PUSH for all would deal them out
-//         like this.
+//  vLLM:  vllm/v1/engine/core.py EngineCoreProc.process_output_sockets PUSHes the outputs. It keeps
+//         one PUSH for each front-end, since one PUSH for all would deal them out like this.
 
 #include "options.h"
 #include "show.h"
@@ -21,8 +20,8 @@ static bool s_wait_workers (zsock_t *push, int count)
     while (connected < count) {
         zmsg_t *message = zmsg_recv (events);
         if (!message)
-            break;  //  A signal came
-        uint16_t event;
+            break;       //  A signal came
+        uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)
         memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
         connected += event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED ? 1 : -1;
         say ("%d of %d workers connected", connected, count);

@@ -4,7 +4,7 @@
 //  Connects to both, so workers come and go and the fixed points stay. A PULL cannot say where a
 //  message came from, and neither can the sink's: so the result carries the worker's name.
 //  Run:   build/push_pull/worker --name w1
-//  vLLM:  v1/engine/__init__.py EngineCoreOutputs has its engine_index for the same reason.
+//  vLLM:  vllm/v1/engine/__init__.py EngineCoreOutputs.engine_index is there for the same reason
 
 #include "options.h"
 #include "show.h"

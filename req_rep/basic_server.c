@@ -4,8 +4,8 @@
 //  Binds tcp://127.0.0.1:5555 for any number of basic_client. A REP must answer each request before
 //  it can receive another, so a request that makes no sense is answered as well.
 //  Run:   build/req_rep/basic_server
-//  vLLM:  distributed/kv_transfer/kv_connector/v1/mooncake/store/worker.py LookupKeyServer
-//         answers like this, unknown requests included.
+//  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/mooncake/store/worker.py LookupKeyServer
+//         It answers like this, unknown requests included.
 
 #include "options.h"
 #include "show.h"

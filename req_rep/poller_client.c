@@ -4,8 +4,7 @@
 //  A poller asks "is a reply there?" and leaves the receiving to us. It can watch many sockets at
 //  once, each with the same timeout, which is why vLLM waits like this and not with RCVTIMEO.
 //  Run:   build/req_rep/poller_client               (beside build/req_rep/slow_server)
-//  vLLM:  v1/engine/core_client.py SyncMPClient, process_outputs_socket: one zmq.Poller over two
-//         sockets.
+//  vLLM:  vllm/v1/engine/core_client.py SyncMPClient.__init__: one zmq.Poller over two sockets
 
 #include "options.h"
 #include "show.h"

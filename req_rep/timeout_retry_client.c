@@ -5,8 +5,8 @@
 //  (EFSM). The cure is a new socket. Whatever the server still answers to the old one is dropped
 //  with it, so a late reply cannot be taken for the reply to a later request.
 //  Run:   build/req_rep/timeout_retry_client        (beside build/req_rep/slow_server)
-//  vLLM:  distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py _nixl_handshake sets RCVTIMEO
-//         on a REQ that lives for one handshake only.
+//  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py NixlBaseConnectorWorker
+//         Its _nixl_handshake sets RCVTIMEO on a REQ that lives for one handshake.
 
 #include "options.h"
 #include "show.h"

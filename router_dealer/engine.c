@@ -4,8 +4,11 @@
 //  Connects to a front-end's ROUTER (requests) and PULL (outputs). A ROUTER can only send to an
 //  identity that it has met, so the engine speaks first: it registers.
 //  Run:   build/router_dealer/engine --index 0      (beside one of the front-ends)
-//  vLLM:  v1/engine/core.py EngineCoreProc, process_input_sockets, run_busy_loop,
-//         process_output_sockets, _send_engine_dead. There they are three threads, here one poller.
+//  vLLM:  vllm/v1/engine/core.py EngineCoreProc.process_input_sockets
+//         vllm/v1/engine/core.py EngineCoreProc.run_busy_loop
+//         vllm/v1/engine/core.py EngineCoreProc.process_output_sockets
+//         vllm/v1/engine/core.py EngineCoreProc._send_engine_dead
+//         There they are three threads, here one poller.
 
 #include "options.h"
 #include "show.h"
@@ -51,8 +54,6 @@ int main (int argc, char **argv)
     zsock_set_rcvhwm (dealer, 0);
     zsock_set_sndhwm (dealer, 0);
     zsock_set_sndhwm (push, 0);
-    //  Our last words get so many ms to leave. vLLM gives them 4000; a demo ends within a second.
-    zsock_set_linger (push, 500);
 
     //  The DEALER's connections show up on a PAIR socket as events
     zmq_socket_monitor (zsock_resolve (dealer), "inproc://dealer-events",
@@ -86,7 +87,7 @@ int main (int argc, char **argv)
             continue;
         zmsg_t *message = zmsg_recv (ready);
         if (message && ready == events) {
-            uint16_t event;
+            uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)
             memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
             registered = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
             if (registered) {
@@ -110,6 +111,9 @@ int main (int argc, char **argv)
         s_send (push, toy_engine_abort_all (engine));
         s_send (push, zframe_new (ENGINE_CORE_DEAD, strlen (ENGINE_CORE_DEAD)));
     }
+    //  Our last words get so many ms to leave: 4000 as in vLLM, but a demo that is told to stop
+    //  does so within a second. With CZMQ's default of 0 they would hardly ever arrive.
+    zsock_set_linger (push, zsys_interrupted ? 500 : 4000);
     toy_engine_say_summary (engine);
     toy_engine_destroy (&engine);
     zpoller_destroy (&poller);

@@ -5,8 +5,10 @@
 //  bytes. The outputs come back on a socket of their own, so that a long answer never stands in the
 //  way of the next request.
 //  Run:   build/router_dealer/frontend              (beside build/router_dealer/engine)
-//  vLLM:  v1/engine/core_client.py MPClient (bind, wait for registration), SyncMPClient,
-//         _send_input, process_outputs_socket; BackgroundResources, validate_alive
+//  vLLM:  vllm/v1/engine/core_client.py MPClient.__init__
+//         vllm/v1/engine/core_client.py SyncMPClient.__init__
+//         vllm/v1/engine/core_client.py SyncMPClient._send_input
+//         vllm/v1/engine/core_client.py BackgroundResources.validate_alive
 
 #include "options.h"
 #include "show.h"
@@ -30,7 +32,7 @@ int main (int argc, char **argv)
     };
     options_read (argc, argv, &about, options);
 
-    //  1. Bind. As in vLLM's make_zmq_socket there are no high-water marks.
+    //  1. Bind (MPClient.__init__). As in vLLM's make_zmq_socket there are no high-water marks.
     zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
     zsock_set_rcvhwm (router, 0);
     zsock_set_sndhwm (router, 0);
@@ -41,7 +43,8 @@ int main (int argc, char **argv)
     bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
                  say_listening (pull, output, zsock_bind (pull, "%s", output));
 
-    //  2. Wait for an engine to register: that is how the ROUTER learns its identity
+    //  2. Wait for an engine to register (MPClient.__init__, identities): that is how the ROUTER
+    //     learns where it can send
     int engine = -1;
     while (alive && engine == -1) {
         zmsg_t *message = zmsg_recv (router);
@@ -58,7 +61,7 @@ int main (int argc, char **argv)
         zmsg_destroy (&message);
     }
 
-    //  3. Send all requests, waiting for nothing in between
+    //  3. Send all requests (SyncMPClient._send_input), waiting for nothing in between
     progress_t *progress = progress_new (requests, max_tokens, true);
     for (int i = 0; engine != -1 && alive && i < requests; i++) {
         zmsg_t *message = progress_request (progress, i, engine);
@@ -69,7 +72,8 @@ int main (int argc, char **argv)
         zmsg_destroy (&message);  //  NULL by now, unless it could not be sent
     }
 
-    //  4. Gather the outputs
+    //  4. Gather the outputs (SyncMPClient.__init__, process_outputs_socket), and notice last words
+    //     (BackgroundResources.validate_alive)
     while (engine != -1 && alive && progress_open (progress) > 0) {
         zmsg_t *message = zmsg_recv (pull);
         if (!message)
@@ -84,7 +88,8 @@ int main (int argc, char **argv)
         zmsg_destroy (&message);
     }
 
-    //  5. Who leaves early says so, or the engine would go on computing for nobody
+    //  5. Who leaves early says so (SyncMPClient.abort_requests), or the engine would go on
+    //  computing for nobody
     zmsg_t *abort = alive ? progress_abort (progress, engine) : NULL;
     if (abort) {
         show_send ("engine", router, abort);

@@ -5,8 +5,9 @@
 //  whatever comes first is served: an engine that registers, or its outputs. So nothing is assumed
 //  about the order of things, and a third socket would be one line more.
 //  Run:   build/router_dealer/poller_frontend       (beside build/router_dealer/engine)
-//  vLLM:  v1/engine/core_client.py SyncMPClient, process_outputs_socket;
-//         v1/engine/core.py EngineCoreProc, process_input_sockets: one zmq.Poller over many sockets
+//  vLLM:  vllm/v1/engine/core_client.py SyncMPClient.__init__
+//         vllm/v1/engine/core.py EngineCoreProc.process_input_sockets
+//         Each has one zmq.Poller over several sockets.
 
 #include "options.h"
 #include "show.h"

@@ -3,7 +3,7 @@
 //
 //  Outputs come back in any order, from any engine, a few tokens at a time. The request id is what
 //  ties them together. Says what happens, in lines of common/show.h. No sockets in here.
-//  vLLM: v1/engine/output_processor.py OutputProcessor, request_states
+//  vLLM:  vllm/v1/engine/output_processor.py OutputProcessor
 
 #pragma once
 

@@ -5,8 +5,9 @@
 //  engine gets which request: it collects the identities, then deals out r0, r1, ... in turn. The
 //  PULL gathers all outputs but does not say who sent them; engine_index in the payload does.
 //  Run:   build/router_dealer/round_robin_frontend  (beside engine --index 0, engine --index 1)
-//  vLLM:  v1/engine/core_client.py MPClient (core_engines, identities), DPLBAsyncMPClient,
-//         get_core_engine_for_request, which deals by load instead of in turn
+//  vLLM:  vllm/v1/engine/core_client.py MPClient.__init__: core_engines, identities
+//         vllm/v1/engine/core_client.py DPLBAsyncMPClient.get_core_engine_for_request
+//         That one deals by load instead of in turn.
 
 #include "options.h"
 #include "show.h"

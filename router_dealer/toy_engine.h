@@ -2,7 +2,8 @@
 //  toy_engine.h - the part of an EngineCore between its sockets: messages in, payloads out
 //
 //  Says what happens, in lines of common/show.h. No sockets in here.
-//  vLLM: v1/engine/core.py EngineCoreProc, _handle_client_request, _process_engine_step
+//  vLLM:  vllm/v1/engine/core.py EngineCoreProc._handle_client_request
+//         vllm/v1/engine/core.py EngineCoreProc._process_engine_step
 
 #pragma once
 

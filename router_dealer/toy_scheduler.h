@@ -3,7 +3,9 @@
 //
 //  In each step every running request gets one token, made up from its prompt. So the same prompt
 //  always gives the same tokens. No sockets and no clock in here.
-//  vLLM: v1/core/sched/scheduler.py Scheduler, add_request, finish_requests, update_from_output
+//  vLLM:  vllm/v1/core/sched/scheduler.py Scheduler.add_request
+//         vllm/v1/core/sched/scheduler.py Scheduler.finish_requests
+//         vllm/v1/core/sched/scheduler.py Scheduler.update_from_output
 
 #pragma once
 
