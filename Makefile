@@ -85,7 +85,14 @@ format: ## let clang-format decide
 clean: ## remove what was built
 	rm -rf build build-* compile_commands.json
 
-$(BUILD)/%.o: %.c
+# Another compiler or other flags: build again
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(SAN) $(CFLAGS) $(WERROR)' | cmp -s - $@ || echo '$(CC) $(SAN) $(CFLAGS) $(WERROR)' > $@
+.PHONY: FORCE
+FORCE:
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	@echo '  CC    $@'
 	$(Q)$(COMPILE) -MMD -MP -c $< -o $@
