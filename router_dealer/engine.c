@@ -62,19 +62,16 @@ int main (int argc, char **argv)
     //  Served in this order: what a front-end said before it left, then that it left
     zpoller_t *poller = zpoller_new (dealer, events, NULL);
     toy_engine_t *engine = toy_engine_new ((uint16_t) index);
-    int status = EXIT_SUCCESS;
-    if (zsock_connect (dealer, "%s", input) == -1 || zsock_connect (push, "%s", output) == -1) {
+    bool connected =
+        zsock_connect (dealer, "%s", input) == 0 && zsock_connect (push, "%s", output) == 0;
+    if (connected)
+        say ("waiting for a front-end at %s", input);  //  That it is not there yet is no error
+    else
         complain ("cannot connect to %s and %s: %s", input, output, zmq_strerror (zmq_errno ()));
-        status = EXIT_FAILURE;
-    }
-
-    if (status == EXIT_SUCCESS)
-        say ("waiting for a front-end at %s", input);
 
     bool registered = false;
     int64_t next_step = 0;
-    while (status == EXIT_SUCCESS && !zsys_interrupted &&
-           (count == 0 || toy_engine_ended (engine) < count)) {
+    while (connected && !zsys_interrupted && (count == 0 || toy_engine_ended (engine) < count)) {
         //  With nothing to compute wait for ever, otherwise until the step is due
         int64_t left = toy_engine_busy (engine) ? next_step - zclock_mono () : -1;
         if (toy_engine_busy (engine) && left <= 0) {
@@ -120,5 +117,5 @@ int main (int argc, char **argv)
     zsock_destroy (&events);
     zsock_destroy (&dealer);
     zsock_destroy (&push);
-    return status;
+    return connected ? EXIT_SUCCESS : EXIT_FAILURE;
 }
