@@ -72,17 +72,12 @@ int main (int argc, char **argv)
     bool registered = false;
     int64_t next_step = 0;
     while (connected && !zsys_interrupted && (count == 0 || toy_engine_ended (engine) < count)) {
-        //  With nothing to compute wait for ever, otherwise until the step is due
+        //  With nothing to compute wait for ever, otherwise until the next step is due
         int64_t left = toy_engine_busy (engine) ? next_step - zclock_mono () : -1;
-        if (toy_engine_busy (engine) && left <= 0) {
-            s_send (push, toy_engine_step (engine));
-            next_step = zclock_mono () + step_ms;
+        if (left < 0 && toy_engine_busy (engine))
             left = 0;
-        }
         void *ready = zpoller_wait (poller, (int) left);
-        if (!ready)
-            continue;
-        zmsg_t *message = zmsg_recv (ready);
+        zmsg_t *message = ready ? zmsg_recv (ready) : NULL;
         if (message && ready == events) {
             uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)
             memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
@@ -102,6 +97,11 @@ int main (int argc, char **argv)
             s_send (push, toy_engine_handle (engine, message));
         }
         zmsg_destroy (&message);
+
+        if (toy_engine_busy (engine) && zclock_mono () >= next_step) {
+            s_send (push, toy_engine_step (engine));
+            next_step = zclock_mono () + step_ms;
+        }
     }
 
     if (registered && zsys_interrupted) {
