@@ -45,6 +45,14 @@ void say_summary (const char *format, ...)
     va_end (args);
 }
 
+void say_result (const char *format, ...)
+{
+    va_list args;
+    va_start (args, format);
+    s_print_line (stdout, false, format, args);
+    va_end (args);
+}
+
 void complain (const char *format, ...)
 {
     va_list args;

@@ -29,6 +29,9 @@ void say (const char *format, ...) CHECK_PRINTF (1);
 //  One line on stdout, `<program>: ...`, printed even with --quiet: the summary
 void say_summary (const char *format, ...) CHECK_PRINTF (1);
 
+//  A line of the summary that does not begin with the program's name: printed even with --quiet
+void say_result (const char *format, ...) CHECK_PRINTF (1);
+
 //  Tells how a zsock_bind of `endpoint` went, from what it returned. Well: prints
 //  `<program>: listening on <endpoint>` with the endpoint as bound (the wildcard port resolved),
 //  even with --quiet, since others connect to it; true. Not well (-1): complains; false.

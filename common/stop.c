@@ -9,10 +9,17 @@
 //  Short against the second in which a program has to stop
 #define STOP_AGAIN_MS 50
 
-static void s_set_timer (int ms)
+//  What the last messages get to leave; with it, too, the second is kept
+#define STOP_LINGER_MS 500
+
+//  Interrupts whatever blocks, in first_ms and from then on again and again; 0: not any more
+static void s_set_timer (int first_ms)
 {
-    struct timeval period = {.tv_usec = (suseconds_t) ms * 1000};
-    setitimer (ITIMER_REAL, &(struct itimerval){period, period}, NULL);
+    struct itimerval timer = {
+        .it_value = {.tv_usec = (suseconds_t) first_ms * 1000},
+        .it_interval = {.tv_usec = (suseconds_t) STOP_AGAIN_MS * 1000},
+    };
+    setitimer (ITIMER_REAL, &timer, NULL);
 }
 
 //  SIGINT, SIGTERM. Only what a signal handler may do; setitimer is a bare system call.
@@ -31,11 +38,12 @@ static void s_on_timer (int signal)
     (void) signal;
 }
 
-//  CZMQ's own exit handler runs after this one and waits, up to each socket's linger, for the last
-//  messages to leave. The timer must not cut that short; another Ctrl-C may.
+//  CZMQ's own exit handler runs after this one, and waits for the last messages. A signal that
+//  comes from now on ends that as well.
 static void s_on_exit (void)
 {
-    s_set_timer (0);
+    if (zsys_interrupted)
+        s_set_timer (STOP_LINGER_MS);
 }
 
 void stop_catch_signals (void)

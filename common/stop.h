@@ -6,6 +6,9 @@
 //  at zsys_interrupted, interrupts nothing, and the call then waits for ever. So here the first
 //  signal also starts a timer that interrupts whatever blocks next. That is why the demos can use
 //  plain blocking calls and still stop at once.
+//
+//  On exit CZMQ waits for the last messages to leave, up to the linger of each socket. After a
+//  signal it waits half a second at the most, however long the lingers are.
 
 #pragma once
 

@@ -39,16 +39,18 @@ static void s_serve_replay (zsock_t *router, const history_t *history, const cha
         return;
     }
     uint64_t oldest = history->next > history->steps ? history->next - history->steps : 0;
-    uint64_t first = start > oldest ? start : oldest;
-    for (uint64_t seq = first; seq <= history->next; seq++) {
-        //  With number `next` there is no payload yet: that makes the end
-        zframe_t *payload = seq < history->next ? history->payloads[seq % history->steps] : NULL;
+    uint64_t batches = 0;
+    for (uint64_t seq = start > oldest ? start : oldest; seq < history->next; seq++) {
+        zframe_t *payload = history->payloads[seq % history->steps];
         zmsg_t *reply = kv_replay_reply (client, topic, seq, payload, wire);
         show_send ("subscriber", router, reply);
-        zmsg_send (&reply, router);
+        zmsg_send (&reply, router);  //  Never blocks: a ROUTER drops what its peer cannot take
+        batches++;
     }
-    say ("replay from %" PRIu64 ": %" PRIu64 " batches", start,
-         first < history->next ? history->next - first : 0);
+    zmsg_t *end = kv_replay_reply (client, topic, 0, NULL, wire);
+    show_send ("subscriber", router, end);
+    zmsg_send (&end, router);
+    say ("replay from %" PRIu64 ": %" PRIu64 " batches", start, batches);
     zmsg_destroy (&request);
 }
 
@@ -79,7 +81,9 @@ int main (int argc, char **argv)
 
     zsock_t *pub = zsock_new (ZMQ_PUB), *router = zsock_new (ZMQ_ROUTER);
     zsock_set_sndhwm (pub, hwm);
-    zsock_set_linger (router, 500);  //  The end of a replay gets so many ms when we exit
+    zsock_set_linger (pub,
+                      10000);  //  Slow subscribers get so many ms to take the rest when we exit
+    zsock_set_linger (router, 10000);
     if (!say_listening (pub, endpoint, zsock_bind (pub, "%s", endpoint)) ||
         !say_listening (router, replay_endpoint, zsock_bind (router, "%s", replay_endpoint))) {
         zsock_destroy (&pub);
@@ -115,8 +119,6 @@ int main (int argc, char **argv)
         due += interval_ms;
     }
     say_summary ("%" PRIu64 " published", history.next);
-    //  Slow subscribers get so many ms to take what is queued for them
-    zsock_set_linger (pub, zsys_interrupted ? 500 : 10000);
     for (uint64_t i = 0; i < history.steps; i++)
         zframe_destroy (&history.payloads[i]);
     free (history.payloads);

@@ -73,6 +73,8 @@ int main (int argc, char **argv)
     zsock_t *pub = zsock_new (wait_subscribers > 0 ? ZMQ_XPUB : ZMQ_PUB);
     if (wait_subscribers > 0)
         zsock_set_xpub_verbose (pub, 1);  //  Show each subscription, not only the first of its kind
+    zsock_set_linger (pub,
+                      10000);  //  Slow subscribers get so many ms to take the rest when we exit
     if (!say_listening (pub, endpoint, zsock_bind (pub, "%s", endpoint))) {
         zsock_destroy (&pub);
         return EXIT_FAILURE;
@@ -103,8 +105,6 @@ int main (int argc, char **argv)
             zmq_poll (NULL, 0, interval_ms);  //  The pace of the show
     }
     say_summary ("%d published", published);
-    //  Slow subscribers get so many ms to take what is queued for them
-    zsock_set_linger (pub, zsys_interrupted ? 500 : 10000);
     zlist_destroy (&names);
     zsock_destroy (&pub);
     return EXIT_SUCCESS;

@@ -34,7 +34,7 @@ static void s_report (zhash_t *workers)
     zlist_t *names = zhash_keys (workers);
     zlist_sort (names, s_by_name);
     for (const char *name = zlist_first (names); name; name = zlist_next (names))
-        printf ("%s: %d tasks\n", name, *(int *) zhash_lookup (workers, name));
+        say_result ("%s: %d tasks", name, *(int *) zhash_lookup (workers, name));
     zlist_destroy (&names);
 }
 

@@ -14,18 +14,28 @@
 //  Waits until `count` peers are connected to the socket. False when a signal came first.
 static bool s_wait_workers (zsock_t *push, int count)
 {
-    //  A PUSH does not know its peers, but it can be watched: each connection is an event on a PAIR
+    //  A PUSH does not know its peers, but it can be watched: what happens to its connections comes
+    //  as events on a PAIR. A peer that fails in the handshake is no worker, and will disconnect
+    //  too.
     zsock_t *events = zsock_new_pair (">inproc://push-events");
-    int connected = 0;
+    int connected = 0, failed = 0;
     while (connected < count) {
         zmsg_t *message = zmsg_recv (events);
         if (!message)
             break;       //  A signal came
         uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)
         memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
-        connected += event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED ? 1 : -1;
-        say ("%d of %d workers connected", connected, count);
         zmsg_destroy (&message);
+        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+            connected++;
+        else if (event != ZMQ_EVENT_DISCONNECTED)
+            failed++;
+        else if (failed > 0)
+            failed--;
+        else
+            connected--;
+        if (failed == 0)
+            say ("%d of %d workers connected", connected, count);
     }
     zmq_socket_monitor (zsock_resolve (push), NULL, 0);  //  Seen enough
     zsock_destroy (&events);
@@ -59,7 +69,9 @@ int main (int argc, char **argv)
     zsock_set_linger (push, -1);
     zsock_set_linger (sink, 1000);
     zmq_socket_monitor (zsock_resolve (push), "inproc://push-events",
-                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
+                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
+                            ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                            ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
     if (!say_listening (push, endpoint, zsock_bind (push, "%s", endpoint)) ||
         zsock_connect (sink, "%s", sink_endpoint) == -1) {
         zsock_destroy (&push);
@@ -82,10 +94,6 @@ int main (int argc, char **argv)
             sent++;
         }
         zmsg_destroy (&message);  //  NULL by now, unless a signal came
-    }
-    if (zsys_interrupted) {
-        zsock_set_linger (push, 0);  //  Told to stop: what nobody has taken yet is dropped
-        zsock_set_linger (sink, 0);
     }
     say_summary ("%u tasks handed out", sent);
     zsock_destroy (&push);

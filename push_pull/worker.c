@@ -71,8 +71,6 @@ int main (int argc, char **argv)
         }
         zmsg_destroy (&message);
     }
-    if (zsys_interrupted)
-        zsock_set_linger (push, 500);  //  Told to stop: they get so many ms
     say_summary ("%s did %d tasks, %d bad", name, done, bad);
     zsock_destroy (&pull);
     zsock_destroy (&push);

@@ -156,6 +156,15 @@ int engine_core_registration (zmsg_t *message, engine_core_ready_t *ready, mp_er
 
 //  -- EngineCoreRequest
 
+//  The head of a map of `count` pairs, as msgspec writes it for SamplingParams: in the 16-bit form
+//  even when there are few. It is chosen by how many fields the struct has, more than 15, before it
+//  is known how many are left out.
+static void s_pack_map16 (msgpack_packer *packer, uint16_t count)
+{
+    const char head[] = {(char) 0xde, (char) (count >> 8), (char) (count & 0xff)};
+    packer->callback (packer->data, head, sizeof head);
+}
+
 zframe_t *engine_core_request_encode (const engine_core_request_t *request)
 {
     mp_writer_t writer;
@@ -169,9 +178,9 @@ zframe_t *engine_core_request_encode (const engine_core_request_t *request)
     msgpack_pack_nil (packer);  //  mm_features
     //  sampling_params: a map of what differs from the defaults
     if (request->max_tokens == DEFAULT_MAX_TOKENS) {
-        msgpack_pack_map (packer, 0);
+        s_pack_map16 (packer, 0);
     } else {
-        msgpack_pack_map (packer, 1);
+        s_pack_map16 (packer, 1);
         mp_pack_str (packer, "max_tokens");
         if (request->max_tokens == ENGINE_CORE_NO_LIMIT)
             msgpack_pack_nil (packer);
