@@ -7,14 +7,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 //  sockaddr_un.sun_path has 108 bytes with its NUL; libzmq refuses a longer ipc path
 #define IPC_PATH_MAX 107
-
-//  The options of every program, behind those of its own table
-static bool want_help, want_quiet, want_verbose;
 
 //  Digits only, no sign, no blanks, not above `max`. Returns false otherwise.
 static bool s_parse_uint (const char *text, uint64_t max, uint64_t *value)
@@ -35,7 +33,7 @@ static const char *s_tcp_error (const char *address, bool to_bind)
     const char *colon = *address == '[' ? strstr (address, "]:") : strrchr (address, ':');
     if (colon && *address == '[')
         colon++;
-    if (!colon || colon == address)
+    if (!colon || colon == address || strncmp (address, "[]", 2) == 0)
         return "want tcp://HOST:PORT";
     size_t host_size = (size_t) (colon - address);
     if (strcspn (address, " /@;") < host_size ||
@@ -62,7 +60,7 @@ const char *options_endpoint_error (const char *endpoint, bool to_bind)
         return s_tcp_error (endpoint + 6, to_bind);
     if (strncmp (endpoint, "ipc://", 6) == 0) {
         size_t size = strlen (endpoint + 6);
-        if (size == 0)
+        if (size == 0 || streq (endpoint + 6, "@"))
             return "want ipc://PATH";
         if (size > IPC_PATH_MAX)
             return "an ipc path has at most 107 bytes";
@@ -242,19 +240,6 @@ static void s_print_help (FILE *out, const about_t *about, const option_t *optio
     fprintf (out, "\nExample:\n%s\n", about->example);
 }
 
-static bool s_set_flag (const char *name)
-{
-    if (strcmp (name, "help") == 0)
-        want_help = true;
-    else if (strcmp (name, "quiet") == 0)
-        want_quiet = true;
-    else if (strcmp (name, "verbose") == 0)
-        want_verbose = true;
-    else
-        return false;
-    return true;
-}
-
 static const option_t *s_find (const option_t *options, const char *name, size_t size)
 {
     for (; options->kind != OPTION_KIND_END; options++)
@@ -263,45 +248,51 @@ static const option_t *s_find (const option_t *options, const char *name, size_t
     return NULL;
 }
 
+//  The one line that tells what is wrong
+static int s_wrong (FILE *err, const char *format, ...) CHECK_PRINTF (2);
+
+static int s_wrong (FILE *err, const char *format, ...)
+{
+    va_list args;
+    va_start (args, format);
+    show_line (err, true, format, args);
+    va_end (args);
+    return OPTIONS_WRONG;
+}
+
 int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,
                    FILE *err)
 {
     show_program = about->name;
-    want_help = want_quiet = want_verbose = false;
+    show_level_t level = SHOW_LINES;
+
+    //  First of all, while the variables still have their defaults
+    for (int i = 1; i < argc; i++)
+        if (streq (argv[i], "--help")) {
+            s_print_help (out, about, options);
+            return OPTIONS_HELP;
+        }
 
     for (int i = 1; i < argc; i++) {
-        const char *arg = argv[i];
-        if (strncmp (arg, "--", 2) != 0 || !arg[2]) {
-            fprintf (err, "%s: '%s': not an option (see --help)\n", about->name, arg);
-            return OPTIONS_WRONG;
-        }
-        const char *name = arg + 2;
-        if (s_set_flag (name))
+        if (strncmp (argv[i], "--", 2) != 0 || !argv[i][2])
+            return s_wrong (err, "'%s': not an option (see --help)", argv[i]);
+        const char *name = argv[i] + 2;
+        if (streq (name, "quiet") || streq (name, "verbose")) {
+            level = streq (name, "quiet") ? SHOW_QUIET : SHOW_FRAMES;
             continue;
-
+        }
         size_t size = strcspn (name, "=");
         const option_t *option = s_find (options, name, size);
-        if (!option) {
-            fprintf (err, "%s: --%.*s: unknown option (see --help)\n", about->name, (int) size,
-                     name);
-            return OPTIONS_WRONG;
-        }
+        if (!option)
+            return s_wrong (err, "--%.*s: unknown option (see --help)", (int) size, name);
         const char *value = name[size] == '=' ? name + size + 1 : argv[++i];
-        if (!value) {
-            fprintf (err, "%s: --%s: a value is missing\n", about->name, option->name);
-            return OPTIONS_WRONG;
-        }
+        if (!value)
+            return s_wrong (err, "--%s: a value is missing", option->name);
         char want[120];
-        if (!s_store (option, value, want, sizeof want)) {
-            fprintf (err, "%s: --%s: '%s': %s\n", about->name, option->name, value, want);
-            return OPTIONS_WRONG;
-        }
+        if (!s_store (option, value, want, sizeof want))
+            return s_wrong (err, "--%s: '%s': %s", option->name, value, want);
     }
-    if (want_help) {
-        s_print_help (out, about, options);
-        return OPTIONS_HELP;
-    }
-    show_level = want_verbose ? SHOW_FRAMES : want_quiet ? SHOW_QUIET : SHOW_LINES;
+    show_level = level;
     return OPTIONS_RUN;
 }
 

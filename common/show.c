@@ -13,9 +13,9 @@
 const char *show_program = "program";
 show_level_t show_level = SHOW_LINES;
 
-//  Prints one line. What a peer has sent may be in it: control bytes come out as '?', so that it
-//  can neither forge a line nor command the terminal.
-static void s_print_line (FILE *out, bool name, const char *format, va_list args)
+//  Control bytes come out as '?', so that what a peer has sent, or an argument, can neither forge a
+//  line nor command the terminal
+void show_line (FILE *out, bool named, const char *format, va_list args)
 {
     char *line = zsys_vprintf (format, args);
     if (!line)
@@ -23,7 +23,7 @@ static void s_print_line (FILE *out, bool name, const char *format, va_list args
     for (char *c = line; *c; c++)
         if (iscntrl ((unsigned char) *c))
             *c = '?';
-    fprintf (out, "%s%s%s\n", name ? show_program : "", name ? ": " : "", line);
+    fprintf (out, "%s%s%s\n", named ? show_program : "", named ? ": " : "", line);
     zstr_free (&line);
 }
 
@@ -33,7 +33,7 @@ void say (const char *format, ...)
         return;
     va_list args;
     va_start (args, format);
-    s_print_line (stdout, false, format, args);
+    show_line (stdout, false, format, args);
     va_end (args);
 }
 
@@ -41,7 +41,7 @@ void say_summary (const char *format, ...)
 {
     va_list args;
     va_start (args, format);
-    s_print_line (stdout, true, format, args);
+    show_line (stdout, true, format, args);
     va_end (args);
 }
 
@@ -49,7 +49,7 @@ void say_result (const char *format, ...)
 {
     va_list args;
     va_start (args, format);
-    s_print_line (stdout, false, format, args);
+    show_line (stdout, false, format, args);
     va_end (args);
 }
 
@@ -57,7 +57,7 @@ void complain (const char *format, ...)
 {
     va_list args;
     va_start (args, format);
-    s_print_line (stderr, true, format, args);
+    show_line (stderr, true, format, args);
     va_end (args);
 }
 

@@ -40,6 +40,9 @@ bool say_listening (zsock_t *socket, const char *endpoint, int bound);
 //  One line on stderr, `<program>: ...`: what failed, and why
 void complain (const char *format, ...) CHECK_PRINTF (1);
 
+//  What all of the above end in: one line on `out`, with the program's name in front if `named`
+void show_line (FILE *out, bool named, const char *format, va_list args);
+
 //  To be called right before a message is sent, and right after one was received. With --verbose it
 //  prints each frame: length, bytes in hex, and the text or the msgpack value that they hold.
 //  `peer` is who is at the other end ("server"). The message stays the caller's.

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: MIT
+"""Starts the programs, reads what they print, and ends them. Nothing here waits without an end.
+
+BUILD            the folder of the programs to test (default build, from the root of the repository)
+UNDER_VALGRIND   run the C programs under valgrind
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = ROOT / "tests" / "peers"
+BUILD = ROOT / os.environ.get("BUILD", "build")
+VALGRIND = (
+    "valgrind -q --leak-check=full --errors-for-leak-kinds=definite,indirect,possible"
+    " --error-exitcode=99"
+).split()
+UNDER_VALGRIND = bool(os.environ.get("UNDER_VALGRIND"))
+
+
+def _programs():
+    """name -> executable. As in the Makefile: a .c file of a room without a header beside it."""
+    rooms = re.search(r"^ROOMS\s*:=\s*(.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    sources = [source for room in rooms for source in sorted((ROOT / room).glob("*.c"))]
+    return {
+        source.stem: BUILD / source.parent.name / source.stem
+        for source in sources
+        if not source.with_suffix(".h").exists()
+    }
+
+
+PROGRAMS = _programs()
+
+
+def _slowness():
+    """How much longer everything may take than in a plain build."""
+    if UNDER_VALGRIND:
+        return 10
+    built = next((path for path in PROGRAMS.values() if path.exists()), None)
+    return 3 if built and b"__asan_" in built.read_bytes() else 1
+
+
+FACTOR = _slowness()
+WAIT_S = 10 * FACTOR  # far more than anything takes: it only bounds what has gone wrong
+STOP_S = {"c": 1 * FACTOR, "py": 3}  # from a signal to the end; 1 second is the contract
+
+# What no program may print, whatever the test looks at
+FORBIDDEN = re.compile(r"dangling|Sanitizer|runtime error|^==\d+==")
+
+
+class Program:
+    """A running program, and all lines that it has printed so far: `out` and `err`."""
+
+    def __init__(self, name, args, lang="c"):
+        self.name, self.lang = name, lang
+        self.args = [str(arg) for arg in args]
+        if lang == "c":
+            command = (VALGRIND if UNDER_VALGRIND else []) + [str(PROGRAMS[name])]
+        else:
+            command = [sys.executable, str(PEERS / f"{name}.py")]
+        self.out, self.err = [], []
+        self._news = threading.Condition()
+        self._process = subprocess.Popen(
+            command + self.args,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._readers = [
+            threading.Thread(target=self._read, args=pair, daemon=True)
+            for pair in ((self._process.stdout, self.out), (self._process.stderr, self.err))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, stream, lines):
+        with stream:
+            for line in stream:
+                with self._news:
+                    lines.append(line.decode(errors="backslashreplace").rstrip("\n"))
+                    self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    def _find(self, pattern, lines, nth):
+        for line in lines:
+            match = pattern.search(line)
+            nth -= bool(match)
+            if match and nth == 0:
+                return match
+        return None
+
+    def wait_line(self, regex, stream="out", nth=1, timeout=WAIT_S):
+        """The match of the nth line that has the regex in it, once it has been printed."""
+        pattern, lines = re.compile(regex), getattr(self, stream)
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while True:
+                over = not any(reader.is_alive() for reader in self._readers)
+                match = self._find(pattern, lines, nth)
+                if match:
+                    return match
+                left = deadline - time.monotonic()
+                assert left > 0 and not over, (
+                    f"{self.name} {'ended' if over else 'has run'} "
+                    f"without line {nth} of {regex!r} on std{stream}\n{self}"
+                )
+                self._news.wait(min(left, 0.1))
+
+    def wait_err(self, regex, nth=1):
+        return self.wait_line(regex, "err", nth)
+
+    def endpoint(self, nth=1):
+        """Where it listens, the wildcard resolved."""
+        return self.wait_line(rf"^{self.name}: listening on (\S+)$", nth=nth)[1]
+
+    def wait(self, timeout=WAIT_S):
+        """Its exit status, once it has ended by itself."""
+        try:
+            status = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} still runs after {timeout} s\n{self}") from None
+        for reader in self._readers:
+            reader.join(timeout)
+        return status
+
+    def send_signal(self, number):
+        self._process.send_signal(number)
+
+    def stop(self, number=signal.SIGTERM):
+        """Asks it to end. Its exit status, which has to come within the second of the contract."""
+        assert self.running(), f"{self.name} has ended before it was told to\n{self}"
+        self.send_signal(number)
+        return self.wait(STOP_S[self.lang])
+
+    def kill(self):
+        """Ends it without a word; for a helper that may be paused, or have ended."""
+        self._process.kill()
+        self._process.wait()
+
+    def running(self):
+        return self._process.poll() is None
+
+    def lines(self, regex, stream="out"):
+        """The groups (or the whole match) of each line that has the regex in it."""
+        return re.findall(regex, "\n".join(getattr(self, stream)), re.M)
+
+    def summary(self):
+        """The last line, without the program's name."""
+        match = re.fullmatch(rf"{self.name}: (.*)", self.out[-1] if self.out else "")
+        assert match, f"{self.name} has not ended with a summary\n{self}"
+        return match[1]
+
+    def close(self):
+        """Kills what is left. Returns what is wrong with this program, whatever was tested."""
+        wrong = []
+        if self.running():
+            wrong.append(f"{self.name} was left running\n{self}")
+            self._process.kill()
+        self.wait()
+        wrong += [
+            f"{self.name}: {line}" for line in self.out + self.err if FORBIDDEN.search(line)
+        ]
+        return wrong
+
+    def __str__(self):
+        text = [f"--- {self.name} ({self.lang}) {' '.join(self.args)}"[:400]]
+        for mark, lines in ((" ", self.out), ("!", self.err)):
+            skipped = [f"... {len(lines) - 40} lines"] if len(lines) > 40 else []
+            text += [f"{mark} {line[:300]}" for line in lines[:20] + skipped + lines[20:][-20:]]
+        return "\n".join(text)
+
+
+def arguments(options):
+    """{"work_ms": 5, "topic": ["a", "b"], "quiet": True} -> --work-ms 5 --topic a --topic b --quiet"""
+    args = []
+    for name, value in options.items():
+        option = "--" + name.replace("_", "-")
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            args += [option] if each is True else [option, each]
+    return args

@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: MIT
+"""What the C programs send, frame by frame: decoded strictly into vLLM's structs by msgspec.
+
+And encoded again by msgspec, it must come out byte for byte: the same fields, in the same order, in
+the same forms of msgpack, as vLLM's own encoder would write.
+"""
+
+import re
+import time
+from typing import Optional
+
+import msgspec
+import pytest
+import structs
+import zmq
+
+pack = msgspec.msgpack.encode
+unpack = msgspec.msgpack.decode
+
+ADD, ABORT, WAVE, UTILITY = b"\0", b"\1", b"\2", b"\3"
+
+
+def with_short_maps(data):
+    """msgspec counts the fields of a map that omits defaults only when it has written them. For a
+    struct of more than 15 it leaves room for a long count: de 00 01, where 81 would do."""
+    return re.sub(rb"\xde\x00([\x00-\x0f])", lambda long: bytes([0x80 | long[1][0]]), data).hex()
+
+
+def exactly(frame, kind):
+    """A frame as a struct of vLLM, having made sure that msgspec would write the same bytes."""
+    value = msgspec.msgpack.Decoder(kind, strict=True).decode(frame)
+    assert with_short_maps(frame) == with_short_maps(pack(value))
+    return value
+
+
+@pytest.fixture
+def wire(ipc):
+    return {"input": ipc(), "output": ipc()}
+
+
+# --- what a front-end sends
+
+
+@pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend"])
+def test_requests(start, peer, wire, name):
+    several = {"engines": 1} if name == "round_robin_frontend" else {}
+    frontend = start(name, requests=3, max_tokens=7, **several, **wire)
+    engine = peer(zmq.DEALER, connect=wire["input"], routing_id=b"\x01\x02")
+    engine.send(pack(structs.toy_ready()))
+    before = time.time()
+    for n in range(3):
+        # The ROUTER has taken the identity off: so it has sent 3 frames, and no empty one
+        kind, payload = engine.recv_multipart()
+        assert kind == ADD
+        assert len(unpack(payload)) == 20
+        request = exactly(payload, structs.EngineCoreRequest)
+        assert request.request_id == f"r{n}"
+        assert all(type(token) is int for token in request.prompt_token_ids)
+        assert request.sampling_params == structs.SamplingParams(max_tokens=7)
+        assert abs(request.arrival_time - before) < 3600
+        assert (request.client_index, request.current_wave, request.priority) == (0, 0, 0)
+    assert frontend.stop() == 1
+    kind, payload = engine.recv_multipart()
+    assert (kind, unpack(payload)) == (ABORT, ["r0", "r1", "r2"])
+
+
+@pytest.mark.parametrize("max_tokens", [1, 16, 127, 128, 65536, 2**31 - 1])
+def test_max_tokens(start, peer, wire, max_tokens):
+    """16 is vLLM's default: what has its default is left out of a map."""
+    frontend = start("frontend", requests=1, max_tokens=max_tokens, **wire)
+    engine = peer(zmq.DEALER, connect=wire["input"], routing_id=bytes(2))
+    engine.send(b"")
+    payload = engine.recv_multipart()[1]
+    assert exactly(payload, structs.EngineCoreRequest).sampling_params.max_tokens == max_tokens
+    assert ("max_tokens" in unpack(payload)[3]) == (max_tokens != 16)
+    assert frontend.stop() == 1
+
+
+# --- what an engine sends
+
+
+@pytest.fixture
+def engine(start, peer, wire):
+    """An engine, the ROUTER and the PULL of its front-end, and what it registered with."""
+
+    def engine(**options):
+        router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
+        program = start("engine", **options, **wire)
+        return program, router, pull, router.recv_multipart()
+
+    return engine
+
+
+def ask(router, identity, request_id, **fields):
+    request = structs.toy_request(request_id, 0)
+    request.sampling_params = structs.SamplingParams(**fields)
+    router.send_multipart([identity, ADD, pack(request)])
+
+
+class Outputs(structs.EngineCoreOutputs):
+    finished_requests: Optional[list[str]] = None  # A set in vLLM: of that the order is anybody's
+
+
+def outputs_of(pull):
+    (frame,) = pull.recv_multipart()
+    values = unpack(frame)
+    assert len(values) == 8 and all(len(output) == 14 for output in values[1])
+    msgspec.msgpack.decode(frame, type=structs.EngineCoreOutputs)
+    return exactly(frame, Outputs)
+
+
+@pytest.mark.parametrize(
+    "index, identity", [(0, b"\0\0"), (1, b"\x01\0"), (256, b"\0\x01"), (65535, b"\xff\xff")]
+)
+def test_registration(engine, index, identity):
+    program, _, _, frames = engine(index=index)
+    assert len(frames) == 2  # No empty one between them
+    assert frames[0] == identity
+    assert len(unpack(frames[1])) == 10
+    ready = exactly(frames[1], structs.EngineCoreReadyResponse)
+    assert ready.vllm_version == "0.26.0"
+    assert ready.kv_cache_size_tokens == ready.num_gpu_blocks * ready.block_size
+    assert program.stop() == 0
+
+
+@pytest.mark.valgrind
+def test_outputs(engine):
+    program, router, pull, (identity, _) = engine(index=513, step_ms=1)
+    ask(router, identity, "first", max_tokens=3)
+    tokens, stamps = [], []
+    while not tokens or outputs.finished_requests is None:
+        outputs = outputs_of(pull)
+        assert outputs.engine_index == 513
+        assert outputs.scheduler_stats is outputs.utility_output is None
+        assert outputs.wave_complete is outputs.start_wave is None
+        (output,) = outputs.outputs
+        assert output.request_id == "first"
+        assert len(output.new_token_ids) == 1
+        tokens += output.new_token_ids
+        stamps.append(outputs.timestamp)
+        finished = structs.FinishReason.LENGTH if len(tokens) == 3 else None
+        assert output.finish_reason == finished
+    assert outputs.finished_requests == ["first"]
+    assert stamps == sorted(stamps) and stamps[0] > 0
+    assert len(tokens) == 3 and all(0 <= token < 32000 for token in tokens)
+    assert program.stop() == 0
+    assert pull.recv_multipart() == [structs.ENGINE_CORE_DEAD]
+
+
+def test_outputs_of_a_step_come_together(engine):
+    program, router, pull, (identity, _) = engine(step_ms=100)
+    for name in ("a", "b", "c"):
+        ask(router, identity, name, max_tokens=1)
+    outputs = outputs_of(pull)
+    assert [output.request_id for output in outputs.outputs] == ["a", "b", "c"]
+    assert outputs.finished_requests == ["a", "b", "c"]
+    assert program.stop() == 0
+
+
+def test_max_tokens_of_a_request(engine):
+    """Not there: 16. nil: no limit. No sampling_params (a pooling request): no tokens."""
+    program, router, pull, (identity, _) = engine(step_ms=0)
+
+    def run(name):
+        tokens = 0
+        while True:
+            for output in outputs_of(pull).outputs:
+                assert output.request_id == name
+                tokens += len(output.new_token_ids)
+                if output.finish_reason is not None or tokens == 300:
+                    return tokens, output.finish_reason
+
+    ask(router, identity, "default")
+    assert run("default") == (16, structs.FinishReason.LENGTH)
+    request = structs.toy_request("pooling", 0)
+    request.sampling_params = None
+    router.send_multipart([identity, ADD, pack(request)])
+    assert run("pooling")[0] == 0
+    ask(router, identity, "endless", max_tokens=None)
+    assert run("endless") == (300, None)
+    assert program.stop() == 0
+
+
+def test_abort(engine):
+    """Nothing more is heard of what is aborted; the others go on."""
+    program, router, pull, (identity, _) = engine(step_ms=1)
+    for name in ("a", "b", "c"):
+        ask(router, identity, name, max_tokens=1000000)
+    while len(outputs_of(pull).outputs) < 3:
+        pass
+    router.send_multipart([identity, ABORT, pack(["a", "unknown", "c", "a"])])
+    program.wait_line("^c: aborted")
+    while len(outputs_of(pull).outputs) == 3:
+        pass
+    outputs = outputs_of(pull)
+    assert [output.request_id for output in outputs.outputs] == ["b"]
+    assert outputs.finished_requests is None
+    ask(router, identity, "a", max_tokens=1)  # Its id is free again
+    while outputs.finished_requests is None:
+        outputs = outputs_of(pull)
+    assert outputs.finished_requests == ["a"]
+
+    # When the engine is stopped it ends what is open, then says that it is dead
+    program.send_signal(15)
+    last = None
+    while last != [structs.ENGINE_CORE_DEAD]:
+        frames, last = last, pull.recv_multipart()
+    final = exactly(frames[0], structs.EngineCoreOutputs)
+    assert [(out.request_id, out.finish_reason) for out in final.outputs] == [
+        ("b", structs.FinishReason.ABORT)
+    ]
+    assert program.wait() == 0
+    assert program.summary() == "1 finished, 3 aborted, 0 bad"
+
+
+@pytest.mark.parametrize("call_id", [0, 127, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
+def test_utility_call(engine, call_id):
+    """This toy has no methods, but a call must not stay without an answer."""
+    program, router, pull, (identity, _) = engine()
+    router.send_multipart([identity, UTILITY, pack([0, call_id, "get_supported_tasks", []])])
+    outputs = outputs_of(pull)
+    assert outputs.outputs == []
+    assert outputs.utility_output.call_id == call_id
+    assert outputs.utility_output.failure_message
+    assert outputs.utility_output.result is None
+    assert program.stop() == 0
+
+
+# --- what the KV-event publisher sends
+
+GENERATIONS = {
+    "v0.26": structs.KVEventBatch,
+    "v0.24": structs.KVEventBatchV24,
+    "v0.9": structs.KVEventBatchV9,
+}
+END = {  # As a DEALER gets it: the ROUTER has taken the client's identity off
+    "v0.26": [b"", b"", b"\xff" * 8, b""],
+    "v0.24": [b"", b"\xff" * 8, b""],
+    "v0.9": [b"", b"\xff" * 8, b""],
+}
+
+
+@pytest.mark.parametrize("wire", [pytest.param("v0.26", marks=pytest.mark.valgrind), "v0.24", "v0.9"])
+def test_kv_events(start, ipc, peer, wire):
+    live, replay = ipc(), ipc()
+    publisher = start(
+        "replay_publisher", endpoint=live, replay_endpoint=replay, wire=wire, interval_ms=5
+    )
+    subscriber = peer(zmq.SUB, connect=live)
+    subscriber.subscribe(b"kv-")
+    heard = {}
+    before = time.time()
+    while len(heard) < 8:
+        topic, seq, payload = subscriber.recv_multipart()
+        assert topic == b"kv-events"
+        assert len(seq) == 8
+        heard[int.from_bytes(seq, "big")] = payload
+    first, last = min(heard), max(heard)
+    assert list(heard) == list(range(first, last + 1))
+
+    client = peer(zmq.DEALER, connect=replay)
+    client.send_multipart([b"", bytes(8)])
+    replayed = []
+    while True:
+        frames = client.recv_multipart()
+        if frames[-2] == b"\xff" * 8:
+            break
+        topic = [b"kv-events"] if wire == "v0.26" else []
+        assert frames[:-1] == [b"", *topic, len(replayed).to_bytes(8, "big")]
+        replayed.append(frames[-1])
+    assert frames == END[wire]
+    assert len(replayed) > last
+    for seq, payload in heard.items():
+        assert replayed[seq] == payload
+
+    parent = None
+    for n, payload in enumerate(replayed):
+        batch = exactly(payload, GENERATIONS[wire])
+        assert len(unpack(payload)) == (2 if wire == "v0.9" else 3)
+        assert abs(batch.ts - before) < 3600
+        stored, *removed = batch.events
+        assert type(stored).__struct_config__.tag == "BlockStored"
+        assert stored.parent_block_hash == parent
+        (parent,) = stored.block_hashes
+        assert len(stored.token_ids) == stored.block_size == 16
+        assert len(removed) == (n % 5 == 4)
+        for event in removed:
+            assert type(event).__struct_config__.tag == "BlockRemoved"
+        if wire != "v0.9":
+            assert batch.data_parallel_rank == 0
+            assert (stored.medium, stored.group_idx) == ("GPU", 0)
+            assert list(unpack(payload)[1][0])[0] == "type"
+    hashes = [unpack(payload)[1][0] for payload in replayed]
+    hashes = [event[1] if wire == "v0.9" else event["block_hashes"] for event in hashes]
+    assert any(number >= 2**63 for (number,) in hashes)  # As real ones are
+    assert publisher.stop() == 0
+
+
+def test_a_req_gets_one_reply_of_many(start, ipc, peer):
+    live, replay = ipc(), ipc()
+    publisher = start("replay_publisher", endpoint=live, replay_endpoint=replay, interval_ms=5)
+    publisher.wait_line("^seq 4:")
+    for seq in (3, 0, 2):
+        client = peer(zmq.REQ, connect=replay)  # In the old one replies may still arrive
+        client.send(seq.to_bytes(8, "big"))
+        topic, number, payload = client.recv_multipart()
+        assert (topic, int.from_bytes(number, "big")) == (b"kv-events", seq)
+        exactly(payload, structs.KVEventBatch)
+    assert publisher.stop() == 0
+
+
+@pytest.mark.parametrize("topic", ["", "kv@pod-1@model", "Grüße"])
+def test_topic(start, ipc, peer, topic):
+    live, replay = ipc(), ipc()
+    publisher = start(
+        "replay_publisher", endpoint=live, replay_endpoint=replay, topic=topic, interval_ms=5
+    )
+    subscriber = peer(zmq.SUB, connect=live)
+    subscriber.subscribe(b"")
+    assert subscriber.recv_multipart()[0] == topic.encode()
+    client = peer(zmq.DEALER, connect=replay)
+    client.send_multipart([b"", bytes(8)])
+    assert client.recv_multipart()[1] == topic.encode()
+    assert publisher.stop() == 0
+
+
+def test_what_a_subscriber_asks(start, ipc, peer):
+    """A REQ and a DEALER look the same to the ROUTER: [client][empty][start]."""
+    for kind in ("req", "dealer"):
+        live, replay = ipc(), ipc()
+        publisher, router = peer(zmq.XPUB, bind=live), peer(zmq.ROUTER, bind=replay)
+        subscriber = start(
+            "replay_subscriber",
+            endpoint=live,
+            replay_endpoint=replay,
+            replay_socket=kind,
+            from_seq=2**40,
+        )
+        assert publisher.recv() == b"\x01kv-events"
+        batch = pack(structs.KVEventBatch(0.0, [structs.AllBlocksCleared()]))
+        publisher.send_multipart([b"kv-events", (2**40 + 1).to_bytes(8, "big"), batch])
+        assert router.recv_multipart()[1:] == [b"", (2**40).to_bytes(8, "big")]
+        assert subscriber.stop() == 0
+
+
+# --- our own small messages
+
+
+def test_small_messages(start, ipc, peer):
+    source, results = ipc(), ipc()
+    sink = peer(zmq.PULL, bind=results)
+    ventilator = start("ventilator", endpoint=source, sink=results, workers=1, count=2)
+    worker = peer(zmq.PULL, connect=source)
+    assert exactly(sink.recv(), structs.BatchStart) == structs.BatchStart(2)
+    assert [exactly(worker.recv(), structs.Task) for _ in range(2)] == [
+        structs.Task(0, 0),
+        structs.Task(1, 1),
+    ]
+    assert ventilator.wait() == 0
+
+    tasks = peer(zmq.PUSH, bind=ipc())
+    program = start(
+        "worker", source=tasks.last_endpoint.decode(), sink=results, name="Ü", count=1
+    )
+    tasks.send(pack(structs.Task(3, 2**32 - 1)))
+    assert exactly(sink.recv(), structs.Result) == structs.Result(3, "Ü", (2**32 - 1) ** 2)
+    assert program.wait() == 0

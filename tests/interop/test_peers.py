@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: MIT
+"""Each demo with one end in C and the other in Python (tests/peers), both ways round."""
+
+import itertools
+
+import pytest
+
+MIXED = [("c", "py"), ("py", "c")]
+WIRES = ["v0.26", "v0.24", "v0.9"]
+BOTH_WAYS = pytest.mark.parametrize("server, client", MIXED, ids=["c-py", "py-c"])
+
+
+@BOTH_WAYS
+def test_basic(start, ipc, server, client):
+    endpoint = ipc()
+    texts = ["hello", "", "Grüße, 你好, 🙂", "x" * 100_000]
+    serving = start("basic_server", lang=server, endpoint=endpoint, count=2 * len(texts))
+    for text in texts:
+        asking = start("basic_client", lang=client, endpoint=endpoint, message=text, count=2)
+        assert asking.wait() == 0
+        assert asking.out == [f"pong: {text}"] * 2 + ["basic_client: 2 answered"]
+    assert serving.wait() == 0
+    assert serving.out[1:-1] == [f"got: {text}" for text in texts for _ in range(2)]
+    assert serving.summary() == f"{2 * len(texts)} answered, 0 bad"
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("name", ["timeout_retry_client", "poller_client"])
+def test_slow_server(start, ipc, server, client, name):
+    endpoint = ipc()
+    serving = start("slow_server", lang=server, endpoint=endpoint, delay_s=0.25, delay_first_n=2)
+    serving.endpoint()
+    asking = start(name, lang=client, endpoint=endpoint, timeout_ms=200, retries=99)
+    assert asking.wait() == 0
+    assert asking.lines(r"^(poll )?timeout after 200 ms, .*retry.*1 of 99")
+    assert asking.out[-2:] == ["pong: ping", f"{name}: 1 answered"]
+    assert serving.stop() == 0
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("name", ["timeout_retry_client", "poller_client"])
+def test_server_that_is_not_there(start, ipc, server, client, name):
+    """It comes when the client has already given up hope once."""
+    endpoint = ipc()
+    asking = start(name, lang=client, endpoint=endpoint, timeout_ms=100, retries=99)
+    asking.wait_line("timeout after 100 ms")
+    serving = start("slow_server", lang=server, endpoint=endpoint, delay_first_n=0)
+    assert asking.wait() == 0
+    assert serving.stop() == 0
+
+
+@BOTH_WAYS
+def test_topics(start, ipc, server, client):
+    endpoint = ipc()
+    publisher = start(
+        "topic_publisher",
+        lang=server,
+        endpoint=endpoint,
+        topics="a,ab,b",
+        wait_subscribers=4,
+        interval_ms=1,
+        count=6,
+    )
+    expected = {
+        "a": ["a 0", "ab 0", "a 1", "ab 1"],
+        ("ab", "b"): ["ab 0", "b 0", "ab 1", "b 1"],
+        "": ["a 0", "ab 0", "b 0", "a 1", "ab 1", "b 1"],
+    }
+    subscribers = [
+        start("topic_subscriber", lang=client, endpoint=endpoint, topic=topic, count=len(lines))
+        for topic, lines in expected.items()
+    ]
+    assert publisher.wait() == 0
+    for subscriber, lines in zip(subscribers, expected.values()):
+        assert subscriber.wait() == 0
+        assert subscriber.lines(r"^\w+ \d+$") == lines
+    assert sorted(publisher.lines('^subscribed: "(.*)"$')) == ["", "a", "ab", "b"]
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("socket", ["req", "dealer"])
+def test_replay(start, ipc, server, client, wire, socket):
+    live, replay = ipc(), ipc()
+    publisher = start(
+        "replay_publisher",
+        lang=server,
+        endpoint=live,
+        replay_endpoint=replay,
+        wire=wire,
+        interval_ms=10,
+    )
+    publisher.wait_line("^seq 2:")  # The first ones are missed in earnest, others in play
+    subscriber = start(
+        "replay_subscriber",
+        lang=client,
+        endpoint=live,
+        replay_endpoint=replay,
+        replay_socket=socket,
+        skip="33-36",
+        count=40,
+    )
+    assert subscriber.wait() == 0
+    assert publisher.stop() == 0
+    got = subscriber.lines(r"^seq (\d+)( replayed)?: (.*)$")
+    assert [int(seq) for seq, _, _ in got] == list(range(40))
+    assert {"0", "1", "33", "34", "35", "36"} <= {seq for seq, how, _ in got if how}
+    sent = publisher.lines(r"^seq (\d+): (.*)$")
+    assert [(seq, text) for seq, _, text in got] == sent[:40]
+    assert ", 0 lost" in subscriber.summary()
+    assert publisher.err == subscriber.err == []
+
+
+@BOTH_WAYS
+def test_loss(start, ipc, server, client):
+    live, replay = ipc(), ipc()
+    publisher = start(
+        "replay_publisher",
+        lang=server,
+        endpoint=live,
+        replay_endpoint=replay,
+        buffer_steps=3,
+        interval_ms=30,
+    )
+    publisher.wait_line("^seq 6:")
+    subscriber = start(
+        "replay_subscriber",
+        lang=client,
+        endpoint=live,
+        replay_endpoint=replay,
+        replay_socket="dealer",
+        count=4,
+    )
+    assert subscriber.wait() == 0
+    assert publisher.stop() == 0
+    first = int(subscriber.lines(r"^seq (\d+)")[0])
+    assert first >= 4  # 3 were kept of 7
+    told = subscriber.lines(r"lost (\d+-\d+)", "err") + subscriber.lines(r"lost (\d+-\d+)")
+    assert told[0] == f"0-{first - 1}"
+
+
+PIPELINES = [langs for langs in itertools.product(["c", "py"], repeat=3) if len(set(langs)) == 2]
+
+
+@pytest.mark.parametrize("ventilator, worker, sink", PIPELINES, ids=map("-".join, PIPELINES))
+def test_pipeline(start, ipc, ventilator, worker, sink):
+    tasks, results = ipc(), ipc()
+    gathering = start("sink", lang=sink, endpoint=results, count=12)
+    gathering.endpoint()
+    working = [
+        start("worker", lang=worker, source=tasks, sink=results, name=name, count=6)
+        for name in ("w1", "w2")
+    ]
+    handing_out = start(
+        "ventilator", lang=ventilator, endpoint=tasks, sink=results, workers=2, count=12
+    )
+    assert gathering.wait() == handing_out.wait() == 0
+    assert [each.wait() for each in working] == [0, 0]
+    squares = sorted((int(n), int(square)) for n, square in gathering.lines(r"^task (\d+) <- w.: (\d+)$"))
+    assert squares == [(n, n * n) for n in range(12)]
+    assert {"w1: 6 tasks", "w2: 6 tasks"} <= set(gathering.out)
+    for program in (gathering, handing_out, *working):
+        assert program.err == []
+
+
+def test_mixed_workers(start, ipc):
+    tasks, results = ipc(), ipc()
+    sink = start("sink", endpoint=results, count=20)
+    sink.endpoint()
+    ventilator = start("ventilator", endpoint=tasks, sink=results, workers=4, count=20)
+    workers = [
+        start("worker", lang=lang, source=tasks, sink=results, name=f"{lang}{n}", count=5)
+        for n in (1, 2)
+        for lang in ("c", "py")
+    ]
+    assert sink.wait() == ventilator.wait() == 0
+    assert [worker.wait() for worker in workers] == [0] * 4
+    assert sink.out[-5:-1] == [f"{name}: 5 tasks" for name in ("c1", "c2", "py1", "py2")]
+
+
+@pytest.fixture
+def wire(ipc):
+    return {"input": ipc(), "output": ipc()}
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("name", ["frontend", "poller_frontend"])
+def test_engine(start, wire, server, client, name):
+    frontend = start(name, lang=server, requests=3, max_tokens=5, **wire)
+    engine = start("engine", lang=client, index=258, step_ms=1, count=3, **wire)
+    assert frontend.wait() == engine.wait() == 0
+    assert "engine 258 registered" in frontend.out
+    for n in range(3):
+        assert f"r{n} <- engine 258: 5 tokens, length" in frontend.out
+        assert f"r{n}: 5 prompt tokens" in engine.out
+    assert frontend.summary() == "3 of 3 requests complete, 15 tokens"
+    assert engine.summary() == "3 finished, 0 aborted, 0 bad"
+    assert frontend.err == engine.err == []
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend"])
+def test_stopped_in_mid_stream(start, wire, server, client, name):
+    """The ABORT of the one is understood by the other."""
+    engine = start("engine", lang=client, step_ms=20, **wire)
+    several = {"engines": 1} if name == "round_robin_frontend" else {}
+    frontend = start(name, lang=server, requests=2, max_tokens=1000000, **several, **wire)
+    engine.wait_line("^r1: 5 prompt tokens$")
+    assert frontend.stop() == 1
+    engine.wait_line("^r0: aborted")
+    engine.wait_line("^r1: aborted")
+    assert engine.stop() == 0
+    assert engine.summary() == "0 finished, 2 aborted, 0 bad"
+
+
+@BOTH_WAYS
+def test_engine_core_dead(start, wire, server, client):
+    """Engine 1 is in the language of the front-end, engine 0, which dies, in the other."""
+    frontend = start("round_robin_frontend", lang=server, requests=4, max_tokens=1000000, **wire)
+    dying = start("engine", lang=client, index=0, step_ms=20, **wire)
+    living = start("engine", lang=server, index=1, step_ms=20, **wire)
+    dying.wait_line("^r2: 5 prompt")
+    living.wait_line("^r3: 5 prompt")
+    assert dying.stop() == 0
+    assert frontend.wait() == 1
+    assert {"engine 0: r0 r2", "engine 1: r1 r3"} <= set(frontend.out)
+    assert sorted(frontend.lines(r"^r(\d) <- engine 0: \d+ tokens, abort$")) == ["0", "2"]
+    assert len(frontend.err) == 1
+    living.wait_line("^r3: aborted")
+    assert living.stop() == 0
+
+
+@pytest.mark.parametrize("lang", ["c", "py"])
+def test_mixed_engines(start, wire, lang):
+    engines = [
+        start("engine", lang=each, index=index, step_ms=1, **wire)
+        for index, each in ((0, "c"), (1, "py"), (256, "c"))
+    ]
+    frontend = start("round_robin_frontend", lang=lang, engines=3, requests=11, **wire)
+    assert frontend.wait() == 0
+    assert frontend.out[-4:] == [
+        "engine 0: r0 r3 r6 r9",
+        "engine 1: r1 r4 r7 r10",
+        "engine 256: r2 r5 r8",
+        "round_robin_frontend: 11 of 11 requests complete, 44 tokens",
+    ]
+    for n in range(11):
+        assert f"r{n} <- engine {(0, 1, 256)[n % 3]}: 4 tokens, length" in frontend.out
+    assert [engine.stop() for engine in engines] == [0, 0, 0]

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""What every peer shares: options, a stop flag, lines for people. It knows nothing of vLLM."""
+
+import argparse
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import zmq
+
+PROGRAM = Path(sys.argv[0]).stem
+SLICE_MS = 250  # the longest wait in which a signal may go unnoticed
+LINGER_MS = 500  # what a program that is stopped still grants its last messages;
+PATIENCE_MS = 10000  # one that has come to its end
+
+_quiet = False
+
+
+class Stop:
+    """False until SIGINT or SIGTERM asks the program to end."""
+
+    def __init__(self):
+        self._asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_):
+        self._asked = True
+
+    def __bool__(self):
+        return self._asked
+
+    def slices(self, total_ms):
+        """Cuts a wait into pieces of milliseconds; ends when it is over, or on a signal."""
+        deadline = time.monotonic() + total_ms / 1000
+        left_ms = total_ms
+        while not self and left_ms > 0:
+            yield min(SLICE_MS, max(1, int(left_ms)))
+            left_ms = (deadline - time.monotonic()) * 1000
+
+    def sleep(self, seconds):
+        """Work, or a pace. Never a way to wait for somebody."""
+        for milliseconds in self.slices(seconds * 1000):
+            time.sleep(milliseconds / 1000)
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+class Options(argparse.ArgumentParser):
+    """Long options; a wrong one ends the program with 2 and a line that names it."""
+
+    def __init__(self, doc):
+        super().__init__(PROGRAM, description=doc, formatter_class=_Help, allow_abbrev=False)
+        self.add_argument("--quiet", action="store_true", help="print only the summary")
+        self.add_argument("--verbose", action="store_true", help="print each frame")
+
+    def error(self, message):
+        self.exit(2, f"{PROGRAM}: {message}\n")
+
+    def text(self, name, default, help, **more):
+        self.add_argument(name, default=default, help=help, **more)
+
+    def matching(self, name, default, pattern, metavar, help):
+        def matching(value):
+            if not re.fullmatch(pattern, value):
+                raise argparse.ArgumentTypeError(f"not {metavar}: {value!r}")
+            return value
+
+        self.add_argument(name, type=matching, default=default, metavar=metavar, help=help)
+
+    def number(self, name, default, help, least=0, most=2**31 - 1):
+        def number(value):
+            if not re.fullmatch("[0-9]{1,10}", value) or not least <= int(value) <= most:
+                raise argparse.ArgumentTypeError(f"not from {least} to {most}: {value!r}")
+            return int(value)
+
+        self.add_argument(name, type=number, default=default, metavar="N", help=help)
+
+    def bind(self, name, default, help):
+        self._endpoint(name, default, help, r"tcp://([^:/]+):(\*|[0-9]{1,5})|ipc://(.{1,107})")
+
+    def connect(self, name, default, help):
+        self._endpoint(
+            name, default, help, r"tcp://([^:/*]+):([1-9][0-9]{0,4})|ipc://([^*]{1,107})"
+        )
+
+    def _endpoint(self, name, default, help, pattern):
+        def endpoint(value):
+            found = re.fullmatch(pattern, value)
+            if not found or found[2] not in (None, "*") and int(found[2]) > 65535:
+                raise argparse.ArgumentTypeError(f"not an endpoint: {value!r}")
+            return value
+
+        self.add_argument(name, type=endpoint, default=default, metavar="URL", help=help)
+
+    def parse(self):
+        global _quiet
+        args = self.parse_args()
+        _quiet = args.quiet
+        if args.verbose:
+            _show_frames()
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+        sys.stderr.reconfigure(errors="backslashreplace")
+        return args
+
+
+def _clean(line):
+    """Control characters that a peer may have put into a line do not reach the terminal."""
+    return re.sub("[\\x00-\\x1f\\x7f-\\x9f]", "?", str(line))
+
+
+def say(line):
+    """A line about something that happened."""
+    if not _quiet:
+        print(_clean(line))
+
+
+def complain(line):
+    print(f"{PROGRAM}: {_clean(line)}", file=sys.stderr)
+
+
+def fail(line):
+    complain(line)
+    sys.exit(1)
+
+
+def summary(line):
+    """Printed even with --quiet."""
+    print(f"{PROGRAM}: {_clean(line)}")
+
+
+def bind(socket, endpoint):
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        fail(f"cannot listen on {endpoint}: {error.strerror}")
+    summary(f"listening on {socket.getsockopt_string(zmq.LAST_ENDPOINT)}")
+
+
+def hand_over(context, stop):
+    """Waits until the peers have all that closed sockets still hold: their linger says how long
+    at most. Only a signal is stronger; nothing is left to tidy up then."""
+    waiting = threading.Thread(target=context.term, daemon=True)
+    waiting.start()
+    while waiting.is_alive():
+        if stop:
+            os._exit(0)
+        waiting.join(SLICE_MS / 1000)
+
+
+def run(main):
+    """Ends the program with what main returns, 0 for None."""
+    try:
+        sys.exit(main())
+    except zmq.ZMQError as error:
+        fail(error.strerror)
+
+
+def _show_frames():
+    """--verbose: the length, the hex and, where it is msgpack, the value of each frame."""
+
+    def show(arrow, data):
+        data = bytes(data)
+        try:
+            value = repr(msgspec.msgpack.decode(data))
+        except Exception:  # Not every frame is msgpack
+            value = ""
+        print(f"  {arrow} [{len(data)}] {data.hex()} {value}".rstrip())
+
+    def send(self, data, *args, **named):
+        if self.type != zmq.PAIR:  # A PAIR is a socket's monitor: not on the wire
+            show(">", data)
+        return zmq_send(self, data, *args, **named)
+
+    def recv(self, *args, **named):
+        data = zmq_recv(self, *args, **named)
+        if self.type != zmq.PAIR:
+            show("<", data)
+        return data
+
+    zmq_send, zmq_recv = zmq.Socket.send, zmq.Socket.recv
+    zmq.Socket.send, zmq.Socket.recv = send, recv

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""The options of every program beside --help, --quiet and --verbose: the table of the contract.
+
+An option is (kind, default, *more); the kind knows values that it has to refuse.
+"""
+
+MOST = 2**31 - 1
+
+_NO_ENDPOINT = [
+    "",
+    "5555",
+    "127.0.0.1:5555",
+    "tcp://",
+    "tcp://127.0.0.1",
+    "tcp://127.0.0.1:",
+    "tcp://:5555",
+    "tcp://127.0.0.1:65536",
+    "tcp://127.0.0.1:-1",
+    "tcp://127.0.0.1:http",
+    "tcp://127.0.0.1:5555/x",
+    "tcp://::1:5555",
+    "tcp:/127.0.0.1:5555",
+    "udp://127.0.0.1:5555",
+    "inproc://here",
+    "ipc://",
+    "ipc:///tmp/" + "x" * 103,
+]
+_NO_NUMBER = ["", "x", "1x", "1.5", "1e3", "-1", "+1", " 1", "0x10", "9" * 30]
+
+
+class Option:
+    def __init__(self, default, wrong=(), words=None):
+        self.default, self.wrong = default, list(wrong)
+        self.metavar = words or "[A-Z-]+"
+
+
+class Bind(Option):
+    def __init__(self, default):
+        super().__init__(default, _NO_ENDPOINT)
+
+
+class Connect(Option):
+    def __init__(self, default):
+        only_to_bind = ["tcp://127.0.0.1:*", "tcp://127.0.0.1:0", "tcp://*:5555", "ipc://*"]
+        super().__init__(default, _NO_ENDPOINT + only_to_bind)
+
+
+class Number(Option):
+    def __init__(self, default, least=0, most=MOST):
+        super().__init__(default, _NO_NUMBER + [str(most + 1), str(least - 1)])
+
+
+class Seconds(Option):
+    def __init__(self, default, most):
+        wrong = ["", "x", "-1", "1e3", "1.2.3", ".", "nan", "inf", "0x1", str(most + 1)]
+        super().__init__(default, wrong)
+
+
+class Choice(Option):
+    def __init__(self, default, *words):
+        wrong = ["", "x", words[0].upper(), words[0][:-1], words[0] + "|" + words[1]]
+        super().__init__(default, wrong, r"\|".join(words))
+
+
+class Text(Option):
+    pass
+
+
+class Texts(Option):  # Repeatable
+    pass
+
+
+class Range(Option):
+    def __init__(self, default):
+        wrong = ["", "3", "3-", "-6", "6-3", "a-b", "3-6-9", "3..6", "-1-3", "1-" + "9" * 30]
+        super().__init__(default, wrong)
+
+
+class From(Option):
+    def __init__(self, default):
+        wrong = ["", "x", "-1", "1.5", "Live", "lively", str(2**64 - 1), "9" * 30]
+        super().__init__(default, wrong, r"SEQ\|live")
+
+
+_CLIENT = {"endpoint": Connect("tcp://127.0.0.1:5555"), "message": Text("ping")}
+_IMPATIENT = {**_CLIENT, "timeout-ms": Number(1000, 1), "retries": Number(5)}
+_FRONTEND = {
+    "input": Bind("tcp://127.0.0.1:5570"),
+    "output": Bind("tcp://127.0.0.1:5571"),
+    "requests": Number(3, 1, 1000000),
+    "max-tokens": Number(4, 1),
+}
+_HANDSHAKE = "tcp://127.0.0.1:29550"
+
+OPTIONS = {
+    "basic_server": {"endpoint": Bind("tcp://127.0.0.1:5555"), "count": Number(0)},
+    "basic_client": {**_CLIENT, "count": Number(1)},
+    "slow_server": {
+        "endpoint": Bind("tcp://127.0.0.1:5555"),
+        "delay-s": Seconds(1.5, 3600),
+        "delay-first-n": Number(2),
+        "count": Number(0),
+    },
+    "timeout_retry_client": _IMPATIENT,
+    "poller_client": _IMPATIENT,
+    "topic_publisher": {
+        "endpoint": Bind("tcp://127.0.0.1:5556"),
+        "topics": Text("a,b"),
+        "interval-ms": Number(200, 0, 3600000),
+        "wait-subscribers": Number(0),
+        "count": Number(0),
+    },
+    "topic_subscriber": {
+        "endpoint": Connect("tcp://127.0.0.1:5556"),
+        "topic": Texts('""'),
+        "count": Number(0),
+    },
+    "replay_publisher": {
+        "endpoint": Bind("tcp://127.0.0.1:5557"),
+        "replay-endpoint": Bind("tcp://127.0.0.1:5657"),
+        "topic": Text("kv-events"),
+        "interval-ms": Number(200, 0, 3600000),
+        "buffer-steps": Number(10000, 1, 100000000),
+        "hwm": Number(100000),
+        "wire": Choice("v0.26", "v0.26", "v0.24", "v0.9"),
+        "count": Number(0),
+    },
+    "replay_subscriber": {
+        "endpoint": Connect("tcp://127.0.0.1:5557"),
+        "replay-endpoint": Connect("tcp://127.0.0.1:5657"),
+        "topic": Text("kv-events"),
+        "replay-socket": Choice("req", "req", "dealer"),
+        "skip": Range("none"),
+        "from-seq": From(0),
+        "count": Number(0),
+    },
+    "kv_subscriber": {
+        "endpoint": Connect("tcp://127.0.0.1:5557"),
+        "replay-endpoint": Connect("none"),
+        "topic": Text(""),
+        "from-seq": From("live"),
+        "json": None,  # A flag
+        "count": Number(0),
+    },
+    "ventilator": {
+        "endpoint": Bind("tcp://127.0.0.1:5560"),
+        "sink": Connect("tcp://127.0.0.1:5561"),
+        "count": Number(100),
+        "workers": Number(1),
+    },
+    "worker": {
+        "source": Connect("tcp://127.0.0.1:5560"),
+        "sink": Connect("tcp://127.0.0.1:5561"),
+        "name": Text(r"worker-\d+"),
+        "work-ms": Number(0, 0, 60000),
+        "count": Number(0),
+    },
+    "sink": {"endpoint": Bind("tcp://127.0.0.1:5561"), "count": Number(100)},
+    "engine": {
+        "index": Number(0, 0, 65535),
+        "input": Connect("tcp://127.0.0.1:5570"),
+        "output": Connect("tcp://127.0.0.1:5571"),
+        "step-ms": Number(10, 0, 60000),
+        "count": Number(0),
+    },
+    "frontend": _FRONTEND,
+    "poller_frontend": _FRONTEND,
+    "round_robin_frontend": {
+        **_FRONTEND,
+        "engines": Number(2, 1, 65535),
+        "requests": Number(10, 1, 1000000),
+    },
+    "handshake_frontend": {
+        **_FRONTEND,
+        "handshake": Bind(_HANDSHAKE),
+        "engines": Number(1, 1, 65535),
+        "requests": Number(10, 1, 1000000),
+    },
+    "vllm_engine": {
+        "handshake": Connect(_HANDSHAKE),
+        "index": Number(0, 0, 65535),
+        "engine-count": Number(1, 1, 65535),
+        "output-token-chunk-size": Number(1, 1),
+        "vocab-size": Number(32000, 1),
+        "seed": Number(0),
+        "step-ms": Number(0, 0, 60000),
+        "log-requests": None,
+    },
+}
+
+
+def of_kind(name, *kinds):
+    """The names of a program's options of these kinds."""
+    return [option for option, kind in OPTIONS[name].items() if isinstance(kind, kinds)]

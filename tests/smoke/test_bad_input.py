@@ -1,0 +1,621 @@
+# SPDX-License-Identifier: MIT
+"""What a receiver does with messages that no peer of ours would send: it says so, one line each on
+stderr, and serves the next good one. At the other end are raw pyzmq sockets."""
+
+import socket
+
+import msgspec
+import pytest
+import zmq
+
+from harness import WAIT_S
+
+pack = msgspec.msgpack.encode
+unpack = msgspec.msgpack.decode
+
+# No receiver can read these, whatever it wants
+UNREADABLE = [
+    b"",
+    b"\xc1",  # The one byte that msgpack never uses
+    b"\xa5he",  # A str of 5
+    b"\x93\x01\x02",  # An array of 3
+    b"\x82\xa1a\x01",  # A map of 2
+    b"\xa2hi\xc0",  # Something behind it
+    b"\xdd\x01\x00\x00\x00",  # An array of 16 million, and nothing in it
+    b"\xdd\xff\xff\xff\xff",
+    b"\xdf\xff\xff\xff\xff",  # A map,
+    b"\xdb\xff\xff\xff\xff",  # a str,
+    b"\xc6\xff\xff\xff\xff",  # a bin,
+    b"\xc9\xff\xff\xff\xff\x01",  # an ext of 4 GB
+    b"\x91" * 100 + b"\xc0",  # Nested deep
+    b"\x81\xa1x" * 100000 + b"\xc0",
+    b"\xff" * 1000 + b"\n\x1b[31m",
+]
+
+
+def check_complaints(program, number, about="bad "):
+    """So many lines on stderr, and each of them about what it has received."""
+    program.wait_err(".", nth=number)
+    assert len(program.err) == number, str(program)
+    for line in program.err:
+        assert line.startswith(f"{program.name}: {about}"), line
+        assert line.isprintable(), line
+
+
+# --- req_rep
+
+NO_TEXT = [pack(value) for value in (42, None, [], ["a"], b"raw", 1.5, {}, {"a": 1}, "a\0b")]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("basic_server", marks=pytest.mark.valgrind), "slow_server"]
+)
+def test_server(start, ipc, peer, name):
+    """A REP owes an answer to whatever came, so there is one: {"error": why}."""
+    endpoint = ipc()
+    server = start(name, endpoint=endpoint, **{"delay_first_n": 0} if name == "slow_server" else {})
+    client = peer(zmq.REQ, connect=endpoint)
+    requests = [[bad] for bad in UNREADABLE + NO_TEXT]
+    requests += [[pack("a"), pack("b")], [b"", pack("a")], [b"", b"", b""]]
+    for number, request in enumerate(requests, 1):
+        client.send_multipart(request)
+        answer = unpack(client.recv())
+        assert list(answer) == ["error"] and answer["error"]
+        server.wait_err(rf"^{name}: bad request: .", nth=number)
+    # Without the empty frame in front it is no request at all, and only that frame is neither
+    stranger = peer(zmq.DEALER, connect=endpoint)
+    stranger.send_multipart([pack("hello")])
+    stranger.send_multipart([b""])
+    stranger.send_multipart([b"", pack("good")])
+    assert stranger.recv_multipart() == [b"", pack("pong: good")]
+    client.send(pack("good"))
+    assert client.recv() == pack("pong: good")
+    check_complaints(server, len(requests), "bad request: ")
+    assert server.stop() == 0
+    assert server.summary() == f"2 answered, {len(requests)} bad"
+
+
+@pytest.mark.parametrize("name", ["basic_client", "timeout_retry_client", "poller_client"])
+def test_client(start, ipc, peer, name):
+    endpoint = ipc()
+    server = peer(zmq.REP, bind=endpoint)
+    replies = [[bad] for bad in UNREADABLE + NO_TEXT]
+    replies += [[pack("a"), pack("b")], [b"", pack("a")], [pack({"error": 1})]]
+    replies += [[pack({"error": "no \x1b[31m"})]]
+    for reply in replies:
+        client = start(name, endpoint=endpoint)
+        server.recv()
+        server.send_multipart(reply)
+        assert client.wait() == 1
+        check_complaints(client, 1, "bad reply: ")
+        assert client.out == [f"{name}: 0 answered"]
+    assert client.err == [f"{name}: bad reply: the peer says: no ?[31m"]
+
+
+# --- pub_sub
+
+
+@pytest.mark.valgrind
+def test_topic_subscriber(start, ipc, peer):
+    endpoint = ipc()
+    publisher = peer(zmq.XPUB, bind=endpoint)
+    subscriber = start("topic_subscriber", endpoint=endpoint)
+    assert publisher.recv() == b"\x01"
+    no_seq = [pack(value) for value in (1, [], {}, {"seq": -1}, {"seq": "1"}, {"Seq": 1})]
+    messages = [[b"a", bad] for bad in UNREADABLE + no_seq]
+    messages += [[b"a"], [b""], [b"a", pack({"seq": 1}), b""]]
+    for message in messages:
+        publisher.send_multipart(message)
+    for topic, seq in [(b"a", 2**64 - 1), (b"\x1b[31m", 7), (b"", 0)]:
+        publisher.send_multipart([topic, pack({"seq": seq, "more": [1]})])
+    subscriber.wait_line(rf"^a {2**64 - 1}$")
+    subscriber.wait_line(r"^\?\[31m 7$")
+    subscriber.wait_line("^ 0$")
+    check_complaints(subscriber, len(messages), "bad message: ")
+    assert subscriber.stop() == 0
+    assert subscriber.summary() == f"3 received, {len(messages)} bad"
+
+
+def test_topic_publisher(start, ipc, peer):
+    """An XPUB gets what an XSUB sends: that need not be a subscription."""
+    endpoint = ipc()
+    publisher = start("topic_publisher", endpoint=endpoint, wait_subscribers=1, count=2)
+    stranger = peer(zmq.XSUB, connect=endpoint)
+    for message in ([b""], [b"\x02a"], [b"hello"], [b"\xff", b"\x01a", b""]):
+        stranger.send_multipart(message)
+    stranger.send(b"\x01a")
+    assert stranger.recv_multipart() == [b"a", pack({"seq": 0})]
+    assert publisher.wait() == 0
+
+
+@pytest.fixture
+def replay(start, ipc, peer):
+    """A publisher that has published 0 to 9 or more, and a DEALER that can ask it."""
+    endpoint = ipc()
+    program = start(
+        "replay_publisher", endpoint=ipc(), replay_endpoint=endpoint, interval_ms=3, buffer_steps=1000
+    )
+    program.wait_line("^seq 9")
+    return program, peer(zmq.DEALER, connect=endpoint)
+
+
+@pytest.mark.valgrind
+def test_replay_request(replay):
+    """As in vLLM: what has not 3 frames is not answered."""
+    publisher, client = replay
+    for request in [[b""], [bytes(8)], [b"", bytes(8), b""], [b"", b"", bytes(8), b""]]:
+        client.send_multipart(request)
+    client.send_multipart([b"", bytes(8)])
+    for seq in range(10):
+        assert client.recv_multipart()[:3] == [b"", b"kv-events", seq.to_bytes(8, "big")]
+    check_complaints(publisher, 4, "bad replay request: ")
+    assert publisher.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "start_seq, first",
+    [
+        (b"", 0),
+        (b"\x05", 5),
+        (b"\0\x05", 5),
+        (b"\0" * 15 + b"\x05", 5),
+        (b"\0" * 1000 + b"\x05", 5),
+        (b"\x01" + bytes(8), None),  # 2**64
+        (b"\xff" * 8, None),
+        (b"\x7f" + b"\xff" * 7, None),
+    ],
+)
+def test_replay_from_a_number_of_any_length(replay, start_seq, first):
+    """As in vLLM: int.from_bytes takes them all. None: far in the future, so there is only the end."""
+    publisher, client = replay
+    client.send_multipart([b"", start_seq])
+    answer = client.recv_multipart()
+    seq = b"\xff" * 8 if first is None else first.to_bytes(8, "big")
+    assert answer[2] == seq
+    assert publisher.stop() == 0
+    assert publisher.err == []
+
+
+def block_stored(seq):
+    event = {"type": "BlockStored", "block_hashes": [seq], "parent_block_hash": None}
+    event.update(token_ids=[1, 2], block_size=2, lora_id=None, medium="GPU", lora_name=None)
+    return pack([0.0, [event], 0])
+
+
+def as_seq(number):
+    return number.to_bytes(8, "big")
+
+
+def changed(value, **fields):
+    event = unpack(block_stored(0))[1][0]
+    event.update(fields)
+    return pack([0.0, [event, value] if value else [event], 0])
+
+
+NO_BATCH = [
+    *UNREADABLE,
+    *(pack(value) for value in (1, None, "x", {}, [], [0.0], ["x", []], [0.0, 1], [0.0, [], -1])),
+    *(pack([0.0, [event], 0]) for event in (1, None, [], {}, [1], {"type": 1}, ["BlockStored"])),
+    pack([0.0, [{"type": "BlockRemoved", "medium": "GPU"}], 0]),
+    pack([0.0, [["BlockRemoved", 5]], 0]),
+    changed(None, block_hashes=[1, "x"]),
+    changed(None, block_hashes=[1.5]),
+    changed(None, parent_block_hash="x"),
+    changed(None, token_ids=[1, -1]),
+    changed(None, token_ids=[2**32]),
+    changed(None, token_ids=None),
+    changed(None, block_size=-1),
+    changed(None, lora_id="x"),
+    changed(None, medium=1),
+    changed({"type": "BlockStored"}),
+]
+
+
+@pytest.mark.valgrind
+def test_replay_subscriber_live(start, ipc, peer):
+    live = ipc()
+    publisher = peer(zmq.XPUB, bind=live)
+    subscriber = start(
+        "replay_subscriber", endpoint=live, replay_endpoint=ipc(), topic="", from_seq="live"
+    )
+    assert publisher.recv() == b"\x01"
+    good = block_stored(0)
+    messages = [[b"t"], [b"t", as_seq(0)], [b"t", as_seq(0), good, b""], [b"", b"", b"", b""]]
+    messages += [[b"t", as_seq(0)[1:], good], [b"t", b"", good], [b"t", b"\0" + as_seq(0), good]]
+    for message in messages:
+        publisher.send_multipart(message)
+    for seq, bad in enumerate(NO_BATCH):
+        publisher.send_multipart([b"t", as_seq(seq), bad])
+    number = len(NO_BATCH)
+    publisher.send_multipart([b"t", as_seq(number), block_stored(number)])
+    # What is newer than this program is no error
+    publisher.send_multipart([b"t", as_seq(number + 1), pack([0.0, [{"type": "New"}, ["Too"]], 0, 1])])
+    subscriber.wait_line(rf"^seq {number}: BlockStored 1 block 2 tokens$")
+    subscriber.wait_line(rf"^seq {number + 1}: New, Too$")
+    assert subscriber.stop() == 0
+    assert subscriber.lines(r"^seq (\d+): unreadable$") == [str(seq) for seq in range(number)]
+    bad_seqs = subscriber.lines(r"^replay_subscriber: seq (\d+): bad batch: .", "err")
+    assert bad_seqs == [str(seq) for seq in range(number)]
+    assert len(subscriber.lines("^replay_subscriber: bad message: .", "err")) == len(messages)
+    assert len(subscriber.err) == len(messages) + number
+    assert subscriber.summary() == (
+        f"{number + 2} received, 0 replayed, 0 lost, {len(messages) + number} bad"
+    )
+
+
+@pytest.fixture
+def missing(start, ipc, peer):
+    """A subscriber and its two other ends: asked (seq) publishes a batch that makes it ask."""
+
+    def missing(kind):
+        live, replay = ipc(), ipc()
+        publisher, router = peer(zmq.XPUB, bind=live), peer(zmq.ROUTER, bind=replay)
+        subscriber = start(
+            "replay_subscriber", endpoint=live, replay_endpoint=replay, replay_socket=kind
+        )
+        assert publisher.recv() == b"\x01kv-events"
+
+        def publish(seq):
+            publisher.send_multipart([b"kv-events", as_seq(seq), block_stored(seq)])
+
+        return subscriber, publish, router
+
+    return missing
+
+
+BAD_REPLIES = [[b"x"], [as_seq(0)], [b"", b"1234567", b"x"], [b""] * 4, [b"t", b"", b"x"]]
+
+
+def test_replies_to_a_dealer(missing):
+    """It reads on behind what makes no sense."""
+    subscriber, publish, router = missing("dealer")
+    publish(4)
+    client, *asked = router.recv_multipart()
+    assert asked == [b"", as_seq(0)]
+    replies = BAD_REPLIES + [
+        [b"kv-events", as_seq(0), block_stored(0)],
+        [as_seq(1), block_stored(1)],  # Without its topic, as before v0.26
+        [b"kv-events", as_seq(0), block_stored(0)],  # Once more
+        [b"kv-events", as_seq(2), b"\xc1"],
+        [b"kv-events", as_seq(3), block_stored(3)],
+    ]
+    for reply in replies:
+        router.send_multipart([client, b"", *reply])
+    subscriber.wait_line("^seq 4: BlockStored 1 block 2 tokens$")
+    assert subscriber.stop() == 0
+    assert subscriber.lines("^seq .*") == [
+        "seq 0 replayed: BlockStored 1 block 2 tokens",
+        "seq 1 replayed: BlockStored 1 block 2 tokens",
+        "seq 2 replayed: unreadable",
+        "seq 3 replayed: BlockStored 1 block 2 tokens",
+        "seq 4: BlockStored 1 block 2 tokens",
+    ]
+    assert len(subscriber.lines("^replay_subscriber: bad reply: .", "err")) == len(BAD_REPLIES)
+    assert subscriber.err[-1].startswith("replay_subscriber: seq 2: bad batch: ")
+    assert subscriber.summary() == f"5 received, 4 replayed, 0 lost, {len(BAD_REPLIES) + 1} bad"
+
+
+def test_replies_to_a_req(missing):
+    """It takes one. When that makes no sense, what was missed is lost, and life goes on."""
+    subscriber, publish, router = missing("req")
+    too_old = [b"kv-events", as_seq(0), block_stored(0)]
+    replies = [*BAD_REPLIES, too_old]
+    for number, reply in enumerate(replies):
+        publish(2 * number + 1)
+        client, *asked = router.recv_multipart()
+        assert asked == [b"", as_seq(2 * number)]
+        router.send_multipart([client, b"", *reply])
+        subscriber.wait_line(f"^seq {2 * number + 1}: BlockStored")
+    last = 2 * len(replies)
+    publish(last + 1)
+    client = router.recv_multipart()[0]
+    router.send_multipart([client, b"", b"kv-events", as_seq(last), block_stored(0)])
+    subscriber.wait_line(f"^seq {last + 1}: BlockStored")
+    assert subscriber.stop() == 0
+    assert f"seq {last} replayed: BlockStored 1 block 2 tokens" in subscriber.out
+    lost = subscriber.lines(r"^replay_subscriber: lost (\S+): no reply that makes sense$", "err")
+    assert lost == [f"{seq}-{seq}" for seq in range(0, last, 2)]
+    assert len(subscriber.err) == len(lost) + len(BAD_REPLIES)
+
+
+@pytest.mark.parametrize("kind", ["req", "dealer"])
+def test_the_end_of_a_replay(missing, kind):
+    """It may come before what was asked for, or what comes may begin later."""
+    subscriber, publish, router = missing(kind)
+    for seq, replies in [
+        (2, [[b"", b"\xff" * 8, b""]]),
+        (5, [[b"kv-events", as_seq(4), block_stored(4)], [b"\xff" * 8, b""]]),
+        (8, [[b"kv-events", as_seq(9), block_stored(9)]]),
+    ]:
+        publish(seq)
+        client = router.recv_multipart()[0]
+        for reply in replies:
+            router.send_multipart([client, b"", *reply])
+        subscriber.wait_line(f"^seq {seq}: BlockStored")
+    assert subscriber.stop() == 0
+    assert subscriber.lines(r"^replay_subscriber: lost (\S+):", "err") == ["0-1", "3-3", "6-7"]
+    assert subscriber.summary() == "4 received, 1 replayed, 5 lost, 0 bad"
+
+
+# --- push_pull
+
+
+@pytest.mark.valgrind
+def test_worker(start, ipc, peer):
+    source, results = ipc(), ipc()
+    ventilator, sink = peer(zmq.PUSH, bind=source), peer(zmq.PULL, bind=results)
+    worker = start("worker", source=source, sink=results, name="w")
+    no_task = [1, [], {}, {"task": 1}, {"value": 1}, {"task": -1, "value": 1}]
+    no_task += [{"task": 1, "value": "1"}, {"task": 1, "value": 2**32}, {"task": 1.0, "value": 1}]
+    messages = [[bad] for bad in UNREADABLE + [pack(value) for value in no_task]]
+    messages += [[pack({"task": 1, "value": 1}), b""], [b"", pack({"task": 1, "value": 1})]]
+    for message in messages:
+        ventilator.send_multipart(message)
+    ventilator.send(pack({"value": 2**32 - 1, "more": [1], "task": 2**32 - 1}))
+    assert unpack(sink.recv()) == {"task": 2**32 - 1, "worker": "w", "value": (2**32 - 1) ** 2}
+    check_complaints(worker, len(messages), "bad task: ")
+    assert worker.stop() == 0
+    assert worker.summary() == f"w did 1 tasks, {len(messages)} bad"
+
+
+@pytest.mark.valgrind
+def test_sink(start, ipc, peer):
+    endpoint = ipc()
+    sink = start("sink", endpoint=endpoint, count=2)
+    worker = peer(zmq.PUSH, connect=endpoint)
+    good = {"task": 1, "worker": "w", "value": 1}
+    no_result = [1, [], {}, {"tasks": -1}, {"tasks": "x"}, {**good, "task": -1}]
+    no_result += [{**good, "worker": 1}, {**good, "worker": "a\0b"}, {**good, "value": -1}]
+    no_result += [{key: good[key] for key in good if key != missing} for missing in good]
+    messages = [[bad] for bad in UNREADABLE + [pack(value) for value in no_result]]
+    messages += [[pack(good), b""], [b"", pack(good)]]
+    for message in messages:
+        worker.send_multipart(message)
+    worker.send(pack({"tasks": 2}))
+    worker.send(pack({**good, "value": 2**64 - 1, "more": [1]}))
+    worker.send(pack({**good, "worker": "\x1b[31m %s\n"}))
+    assert sink.wait() == 0
+    check_complaints(sink, len(messages), "bad result: ")
+    assert f"task 1 <- w: {2**64 - 1}" in sink.out
+    assert sink.out[-3:] == [
+        "?[31m %s?: 1 tasks",
+        "w: 1 tasks",
+        f"sink: 2 results from 2 workers, {len(messages)} bad",
+    ]
+
+
+def test_ventilator_counts_workers_not_connections(start, ipc, peer):
+    """Somebody who connects and leaves without ZeroMQ's handshake was never a worker."""
+    source, results = ipc(), ipc()
+    sink = peer(zmq.PULL, bind=results)
+    ventilator = start("ventilator", endpoint=source, sink=results, workers=1, count=1)
+    ventilator.endpoint()
+    for first_words in (b"", b"GET / HTTP/1.0\r\n\r\n"):
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(source[len("ipc://") :])
+            stranger.settimeout(WAIT_S)
+            stranger.sendall(first_words)
+            stranger.recv(64)  # Its half of the handshake
+    worker = peer(zmq.PULL, connect=source)
+    assert unpack(worker.recv()) == {"task": 0, "value": 0}
+    assert unpack(sink.recv()) == {"tasks": 1}
+    assert ventilator.wait() == 0
+
+
+# --- router_dealer
+
+ZERO = b"\0\0"
+ADD, ABORT, WAVE, UTILITY = b"\0", b"\1", b"\2", b"\3"
+
+
+def request(request_id="a", **fields):
+    names = "request_id prompt_token_ids mm_features sampling_params pooling_params arrival_time"
+    names += " lora_request cache_salt data_parallel_rank prompt_embeds prompt_is client_index"
+    values = dict.fromkeys(names.split())
+    values.update(request_id=request_id, prompt_token_ids=[1], sampling_params={"max_tokens": 1})
+    values.update(arrival_time=0.0, client_index=0)
+    values.update(fields)
+    return pack(list(values.values()))
+
+
+@pytest.mark.valgrind
+def test_engine(start, ipc, peer):
+    wire = {"input": ipc(), "output": ipc()}
+    router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
+    engine = start("engine", step_ms=0, **wire)
+    assert router.recv_multipart()[0] == ZERO
+    messages = [[ADD], [b""], [b"\xff"], [b"", request()], [ADD + ADD, request()]]
+    messages += [[kind, request()] for kind in (b"\x04", b"\x05", b"\x80", b"\xff", b"0")]
+    messages += [[kind, bad] for kind in (ADD, ABORT, UTILITY) for bad in UNREADABLE]
+    messages += [[ADD, bad] for bad in (pack(1), pack({}), pack([]), pack(["a"] * 8))]
+    messages += [
+        [ADD, request(**{name: value})]
+        for name, value in [
+            ("request_id", 1),
+            ("request_id", None),
+            ("request_id", "a\0b"),
+            ("prompt_token_ids", "x"),
+            ("prompt_token_ids", [-1]),
+            ("prompt_token_ids", [2**32]),
+            ("sampling_params", []),
+            ("sampling_params", {"max_tokens": -1}),
+            ("sampling_params", {"max_tokens": "1"}),
+            ("arrival_time", "x"),
+            ("client_index", -1),
+            ("client_index", None),
+        ]
+    ]
+    messages += [[ABORT, pack(bad)] for bad in (1, "a", {}, [1], ["a", None], ["a\0b"])]
+    messages += [
+        [UTILITY, pack(bad)]
+        for bad in ([0, 1, "f"], [0, -1, "f", []], [0, "1", "f", []], [0, 1, 2, []], [-1, 1, "f", []])
+    ]
+    for message in messages:
+        router.send_multipart([ZERO, *message])
+    # What vLLM also sends is good: frames of tensors, aborts of what is over, a wave
+    router.send_multipart([ZERO, ABORT, pack(["over"])])
+    router.send_multipart([ZERO, WAVE, pack([1, 0])])
+    router.send_multipart([ZERO, ADD, request("good"), b"tensor", b""])
+    outputs = unpack(pull.recv())
+    assert outputs[0] == 0
+    assert [(output[0], output[5]) for output in outputs[1]] == [("good", 1)]
+    check_complaints(engine, len(messages), "bad message: ")
+    assert engine.stop() == 0
+    assert engine.summary() == f"1 finished, 0 aborted, {len(messages)} bad"
+
+
+def test_engine_refuses_an_id_that_is_running(start, ipc, peer):
+    wire = {"input": ipc(), "output": ipc()}
+    router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
+    engine = start("engine", step_ms=1, **wire)
+    router.recv_multipart()
+    for _ in range(2):
+        router.send_multipart([ZERO, ADD, request(sampling_params={"max_tokens": 200})])
+    reasons, tokens = [], 0
+    while 1 not in reasons:
+        for output in unpack(pull.recv())[1]:
+            tokens += len(output[1])
+            reasons += [output[5]] if output[5] is not None else []
+    assert (reasons, tokens) == ([3, 1], 200)  # The second in error; the first goes on
+    check_complaints(engine, 1, "a: ")
+    assert engine.stop() == 0
+
+
+READY = {"max_model_len": 1, "num_gpu_blocks": 1, "block_size": 1}
+NO_READY = [
+    *UNREADABLE[1:],  # An empty one was good before v0.20
+    *(pack(value) for value in (1, [], {}, {**READY, "block_size": -1}, {**READY, "world_size": ""})),
+    *(pack({key: 1 for key in READY if key != missing}) for missing in READY),
+]
+
+
+def outputs(*each, **fields):
+    values = {"engine_index": 0, "outputs": list(each), "stats": None, "timestamp": 0.0}
+    values.update(utility=None, finished=None, wave_complete=None, start_wave=None)
+    values.update(fields)
+    return pack(list(values.values()))
+
+
+def output(request_id, tokens, reason=None):
+    return [request_id, tokens, None, None, None, reason]
+
+
+NO_OUTPUTS = [
+    *UNREADABLE,
+    pack(1),
+    pack({}),
+    outputs(engine_index=-1),
+    outputs(engine_index="0"),
+    outputs(outputs=None),
+    outputs(1),
+    outputs(["r0"]),
+    outputs(output(0, [])),
+    outputs(output("r0", None)),
+    outputs(output("r0", [-1])),
+    outputs(output("r0", [1], 5)),
+    outputs(output("r0", [1], -1)),
+    outputs(output("r0", [1], "length")),
+    outputs(output("r0\0", [1], 1)),
+    outputs(timestamp="now"),
+    outputs(utility=[]),
+    outputs(utility=[-1]),
+    outputs(utility=[1, 2, None]),
+]
+STRANGE_IDS = ["r2", "r", "", "x", "r-1", "r+0", "r 0", "r00", "R0", "0", "r0 ", "r" + "9" * 30, "%s"]
+FRONTENDS = ["frontend", "poller_frontend", "round_robin_frontend"]
+
+
+@pytest.fixture
+def stage(start, ipc, peer):
+    """A front-end for two requests of one token, and how engines of any kind reach it."""
+
+    def stage(name):
+        wire = {"input": ipc(), "output": ipc()}
+        several = {"engines": 1} if name == "round_robin_frontend" else {}
+        frontend = start(name, requests=2, max_tokens=1, **several, **wire)
+
+        def dealer(identity=None):
+            named = {"routing_id": identity} if identity else {}
+            return peer(zmq.DEALER, connect=wire["input"], **named)
+
+        return frontend, dealer, peer(zmq.PUSH, connect=wire["output"])
+
+    return stage
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("frontend", marks=pytest.mark.valgrind), *FRONTENDS[1:]]
+)
+def test_front_end(stage, name):
+    frontend, dealer, push = stage(name)
+    for number, identity in enumerate([None, b"\1", b"\1\0\0", b"engine", b"x" * 255], 1):
+        dealer(identity).send(pack(READY))
+        frontend.wait_err(rf"^{name}: .*identity has 2 bytes, this has \d+$", nth=number)
+    engine = dealer(ZERO)
+    registrations = [[bad] for bad in NO_READY] + [[pack(READY), b""], [b"", pack(READY)]]
+    for message in registrations:
+        engine.send_multipart(message)
+    frontend.wait_err(".", nth=5 + len(registrations))
+    engine.send(b"")
+    frontend.wait_line("^engine 0 registered")
+    assert [engine.recv_multipart()[0] for _ in range(2)] == [ADD, ADD]
+
+    heard = len(frontend.err)
+    bad_outputs = [[bad] for bad in NO_OUTPUTS] + [[b"ENGINE_CORE_DEAD", b""], [b"ENGINE_CORE_DEAD "]]
+    for message in bad_outputs:
+        push.send_multipart(message)
+    frontend.wait_err("bad outputs: .", nth=len(bad_outputs))
+    for strange in STRANGE_IDS:
+        push.send(outputs(output(strange, [1], 1)))
+    frontend.wait_err("no open request has the id", nth=len(STRANGE_IDS))
+    assert len(frontend.err) == heard + len(bad_outputs) + len(STRANGE_IDS)
+
+    # Good: one that has only what it must, frames of tensors, outputs of nothing, of both at once
+    push.send_multipart([pack([])])
+    push.send(outputs(utility=[2**64 - 1, None, None]))
+    push.send_multipart([outputs(output("r1", [], None)), b"tensor"])
+    push.send(pack([0, [["r0", [5]], output("r1", [6], 1)]]))
+    push.send(outputs(output("r0", [7], 0)))
+    assert frontend.wait() == 0
+    assert len(frontend.err) == heard + len(bad_outputs) + len(STRANGE_IDS)
+    assert f"r0 <- engine 0: 2 tokens, stop" in frontend.out
+    assert f"r1 <- engine 0: 1 tokens, length" in frontend.out
+    assert frontend.summary() == "2 of 2 requests complete, 3 tokens"
+    assert all(line.startswith(f"{name}: ") and line.isprintable() for line in frontend.err)
+
+
+@pytest.mark.parametrize("name", FRONTENDS)
+def test_engine_core_dead(stage, name):
+    frontend, dealer, push = stage(name)
+    dealer(ZERO).send(pack(READY))
+    frontend.wait_line("^r1 -> engine 0$")
+    push.send(outputs(output("r1", [6], 1)))
+    push.send(b"ENGINE_CORE_DEAD")
+    assert frontend.wait() == 1
+    check_complaints(frontend, 1, "a" if name == "round_robin_frontend" else "the engine is dead")
+    assert "engine is dead, 1 requests are " in frontend.err[0]
+    assert frontend.summary() == "1 of 2 requests complete, 1 tokens"
+
+
+@pytest.mark.parametrize("name", FRONTENDS)
+@pytest.mark.parametrize("reason, word", [(2, "abort"), (3, "error"), (4, "repetition")])
+def test_a_request_that_ends_badly(stage, name, reason, word):
+    frontend, dealer, push = stage(name)
+    dealer(ZERO).send(pack(READY))
+    frontend.wait_line("^r1 -> engine 0$")
+    push.send(outputs(output("r0", [6], 1), output("r1", [], reason)))
+    assert frontend.wait() == 1
+    assert f"r1 <- engine 0: 0 tokens, {word}" in frontend.out
+    assert frontend.summary() == "1 of 2 requests complete, 1 tokens"
+
+
+@pytest.mark.parametrize("name", FRONTENDS)
+def test_an_engine_that_registers_and_leaves(stage, name):
+    """Sending to it is an error, not silence: the ROUTER is mandatory."""
+    frontend, dealer, _ = stage(name)
+    with dealer(ZERO) as engine:
+        engine.send(pack(READY))
+        frontend.wait_line("^engine 0 registered")
+        assert engine.recv_multipart()[0] == ADD
+    assert frontend.running()
+    assert frontend.stop() == 1

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: MIT
+"""What every program promises on its command line: --help, wrong usage, a port in use, --quiet."""
+
+import re
+import socket
+
+import msgspec
+import pytest
+
+from harness import PROGRAMS
+from programs import OPTIONS, Bind, Connect, of_kind
+
+NAMES = sorted(PROGRAMS)
+ALL_OPTIONS = [(name, option) for name in NAMES for option in OPTIONS.get(name, {})]
+
+
+def nowhere(name, ipc):
+    """Endpoints of its own for a program, so that it never touches the default ones."""
+    return {option: ipc() for option in of_kind(name, Bind, Connect)}
+
+
+def test_every_program_is_in_the_table():
+    assert set(NAMES) <= set(OPTIONS), "a new program: add its options to tests/programs.py"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help(start, name):
+    program = start(name, "--help")
+    assert program.wait() == 0
+    assert program.err == []
+    text = "\n".join(program.out)
+    assert re.match(rf"{name} - \w", text)
+    assert f"build/{PROGRAMS[name].parent.name}/" in text.split("\nExample:\n")[1]
+    told = re.findall(r"^  --([a-z-]+)", text, re.M)
+    assert sorted(told) == sorted([*OPTIONS[name], "quiet", "verbose", "help"])
+    for option, kind in OPTIONS[name].items():
+        if kind is None:
+            continue
+        default = kind.default if option == "name" else re.escape(str(kind.default))
+        line = rf"^  --{option} {kind.metavar} +\S.* \((repeatable; )?default {default}\)$"
+        assert re.search(line, text, re.M), f"--{option}"
+
+
+def check_wrong(programs, names_what):
+    """Each ends with 2 and one line on stderr that names what is wrong."""
+    for program in programs:
+        told = program.wait(), program.out, len(program.err)
+        assert told == (2, [], 1), str(program)
+        assert program.err[0].startswith(f"{program.name}: "), str(program)
+        assert names_what in program.err[0], str(program)
+
+
+@pytest.mark.parametrize("name, option", ALL_OPTIONS)
+def test_wrong_value(start, name, option):
+    values = OPTIONS[name][option].wrong if OPTIONS[name][option] else []
+    check_wrong([start(name, f"--{option}={value}") for value in values], f"--{option}")
+    check_wrong([start(name, f"--{option}", value) for value in values[:3]], f"--{option}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_value(start, name):
+    for option, kind in OPTIONS[name].items():
+        if kind:
+            check_wrong([start(name, "--quiet", f"--{option}")], f"--{option}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_option(start, name):
+    for arg in ["extra", "--no-such-option", "--no-such-option=1", "--coun", "-q", "-", "--", ""]:
+        check_wrong([start(name, arg)], arg.split("=")[0])
+
+
+def test_too_many_topics(start):
+    check_wrong([start("topic_subscriber", topic=["x"] * 17)], "--topic")
+
+
+@pytest.mark.parametrize(
+    "name, option", [(name, option) for name in NAMES for option in of_kind(name, Bind)]
+)
+def test_port_in_use(start, ipc, name, option):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        program = start(name, **{**nowhere(name, ipc), option: endpoint})
+        assert program.wait() == 1
+    assert len(program.err) == 1
+    assert re.match(rf"{name}: cannot listen on {endpoint}: \w", program.err[0])
+
+
+# --- --quiet and --verbose
+
+PING = "     [5] a470696e67  \"ping\""
+PONG = "     [11] aa706f6e673a2070696e67  \"pong: ping\""
+
+
+def test_quiet_req_rep(start, ipc):
+    endpoint = ipc()
+    server = start("slow_server", "--quiet", endpoint=endpoint, delay_s=0.1, delay_first_n=1, count=3)
+    clients = [
+        start(name, "--quiet", endpoint=endpoint)
+        for name in ("basic_client", "timeout_retry_client", "poller_client")
+    ]
+    for client in clients:
+        assert client.wait() == 0
+        assert client.out == [f"{client.name}: 1 answered"]
+    assert server.wait() == 0
+    assert server.out == [f"slow_server: listening on {endpoint}", "slow_server: 3 answered, 0 bad"]
+
+
+def test_quiet_pub_sub(start, ipc):
+    topics, live, replay = ipc(), ipc(), ipc()
+    quiet = [
+        start("topic_publisher", "--quiet", endpoint=topics, wait_subscribers=1, interval_ms=0, count=4),
+        start("topic_subscriber", "--quiet", endpoint=topics, count=4),
+        start(
+            "replay_subscriber", "--quiet", endpoint=live, replay_endpoint=replay, count=6, skip="2-3"
+        ),
+    ]
+    publisher = start(
+        "replay_publisher", "--quiet", endpoint=live, replay_endpoint=replay, interval_ms=10
+    )
+    assert [program.wait() for program in quiet] == [0, 0, 0]
+    assert publisher.stop() == 0
+    assert quiet[0].out == [f"topic_publisher: listening on {topics}", "topic_publisher: 4 published"]
+    assert quiet[1].out == ["topic_subscriber: 4 received, 0 bad"]
+    assert len(quiet[2].out) == 1
+    assert re.match(r"replay_subscriber: 6 received, \d replayed, 0 lost, 0 bad", quiet[2].out[0])
+    assert publisher.out[:2] == [f"replay_publisher: listening on {e}" for e in (live, replay)]
+    assert len(publisher.out) == 3 and publisher.summary().endswith(" published")
+
+
+def test_quiet_push_pull(start, ipc):
+    """What a sink reports of its workers is its summary."""
+    tasks, results = ipc(), ipc()
+    sink = start("sink", "--quiet", endpoint=results, count=4)
+    sink.endpoint()
+    ventilator = start("ventilator", "--quiet", endpoint=tasks, sink=results, count=4)
+    worker = start("worker", "--quiet", source=tasks, sink=results, name="w1", count=4)
+    assert sink.wait() == ventilator.wait() == worker.wait() == 0
+    assert sink.out == [
+        f"sink: listening on {results}",
+        "w1: 4 tasks",
+        "sink: 4 results from 1 workers, 0 bad",
+    ]
+    assert ventilator.out == [
+        f"ventilator: listening on {tasks}",
+        "ventilator: 4 tasks handed out",
+    ]
+    assert worker.out == ["worker: w1 did 4 tasks, 0 bad"]
+
+
+@pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend"])
+def test_quiet_router_dealer(start, ipc, name):
+    wire = {"input": ipc(), "output": ipc()}
+    several = name == "round_robin_frontend"
+    frontend = start(name, "--quiet", requests=2, **{"engines": 1} if several else {}, **wire)
+    engine = start("engine", "--quiet", **wire)
+    assert frontend.wait() == engine.stop() == 0
+    assert frontend.out == [
+        *(f"{name}: listening on {endpoint}" for endpoint in wire.values()),
+        *(["engine 0: r0 r1"] if several else []),
+        f"{name}: 2 of 2 requests complete, 8 tokens",
+    ]
+    assert engine.out == ["engine: 2 finished, 0 aborted, 0 bad"]
+
+
+@pytest.mark.valgrind
+def test_verbose_req_rep(start, ipc):
+    endpoint = ipc()
+    server = start("basic_server", "--verbose", endpoint=endpoint, count=1)
+    client = start("basic_client", "--verbose", endpoint=endpoint)
+    assert server.wait() == client.wait() == 0
+    assert server.out[1:-1] == [
+        "  from client (REP here), 1 frame",
+        PING,
+        "got: ping",
+        "  to client (REP here), 1 frame",
+        PONG,
+    ]
+    assert client.out[:-1] == [
+        "  to server (REQ here), 1 frame",
+        PING,
+        "  from server (REQ here), 1 frame",
+        PONG,
+        "pong: ping",
+    ]
+
+
+def frame_lines(program, head):
+    """The lines of the frames below the first line `head`."""
+    below = program.out[program.out.index(head) + 1 :]
+    return [line for line in below[: int(re.search(r"(\d+) frame", head)[1])]]
+
+
+def test_verbose_pub_sub(start, ipc):
+    live, replay = ipc(), ipc()
+    publisher = start(
+        "replay_publisher", "--verbose", endpoint=live, replay_endpoint=replay, interval_ms=20
+    )
+    publisher.wait_line("^seq 2")
+    subscriber = start(
+        "replay_subscriber", "--verbose", endpoint=live, replay_endpoint=replay, count=3
+    )
+    assert subscriber.wait() == publisher.stop() == 0
+    topic, seq, batch = frame_lines(publisher, "  to subscriber (PUB here), 3 frames")
+    assert topic == "     [9] 6b762d6576656e7473  kv-events"
+    assert seq.startswith("     [8] 0000000000000000")
+    assert re.match(r'     \[\d+\] 93cb[0-9a-f]+\.\.\.  \[\d+\.\d+,\[{"type":"Block', batch)
+    client, empty, seq = frame_lines(publisher, "  from subscriber (ROUTER here), 3 frames")
+    assert re.match(r"     \[5\] 00[0-9a-f]{8}", client)
+    assert empty == "     [0]"
+    assert seq.startswith("     [8] 0000000000000000")
+    assert frame_lines(subscriber, "  to publisher (REQ here), 1 frame") == [seq]
+    assert frame_lines(subscriber, "  from publisher (REQ here), 3 frames")[0] == topic
+
+
+def test_verbose_push_pull(start, ipc):
+    tasks, results = ipc(), ipc()
+    sink = start("sink", "--verbose", endpoint=results, count=1)
+    sink.endpoint()
+    ventilator = start("ventilator", "--verbose", endpoint=tasks, sink=results, count=1)
+    worker = start("worker", "--verbose", source=tasks, sink=results, name="w1", count=1)
+    assert sink.wait() == ventilator.wait() == worker.wait() == 0
+
+    def line(value, text):
+        packed = msgspec.msgpack.encode(value)
+        return f"     [{len(packed)}] {packed.hex()}  {text}"
+
+    task = line({"task": 0, "value": 0}, '{"task":0,"value":0}')
+    result = line(
+        {"task": 0, "worker": "w1", "value": 0}, '{"task":0,"worker":"w1","value":0}'
+    )
+    assert frame_lines(ventilator, "  to worker (PUSH here), 1 frame") == [task]
+    assert frame_lines(worker, "  from ventilator (PULL here), 1 frame") == [task]
+    assert frame_lines(worker, "  to sink (PUSH here), 1 frame") == [result]
+    assert result in sink.out
+
+
+def test_verbose_router_dealer(start, ipc):
+    wire = {"input": ipc(), "output": ipc()}
+    frontend = start("frontend", "--verbose", requests=1, max_tokens=1, **wire)
+    engine = start("engine", "--verbose", index=256, count=1, **wire)
+    assert frontend.wait() == engine.wait() == 0
+    identity, kind, request = frame_lines(frontend, "  to engine (ROUTER here), 3 frames")
+    assert identity == "     [2] 0001"
+    assert kind == "     [1] 00  0"
+    assert re.match(r'     \[\d+\] dc0014a27230.*  \["r0",\[1,15043,', request)
+    assert frame_lines(engine, "  from front-end (DEALER here), 2 frames") == [kind, request]
+    (ready,) = frame_lines(engine, "  to front-end (DEALER here), 1 frame")
+    assert re.match(r'     \[\d+\] 8a.*  {"max_model_len":', ready)
+    assert frame_lines(frontend, "  from engine (ROUTER here), 2 frames") == [identity, ready]
+    (outputs,) = frame_lines(engine, "  to front-end (PUSH here), 1 frame")
+    assert re.match(r'     \[\d+\] 98.*  \[256,\[\["r0",\[\d+\],null,null,null,1,', outputs)
+    assert frame_lines(frontend, "  from engine (PULL here), 1 frame") == [outputs]

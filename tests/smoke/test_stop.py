@@ -1,0 +1,418 @@
+# SPDX-License-Identifier: MIT
+"""SIGINT and SIGTERM end every program within a second, whatever it is at.
+
+A state brings programs to where they are busy or blocked, and returns the one to be stopped. Some
+of that cannot be seen from outside, so a signal may come a little early: it has to work then too.
+"""
+
+import contextlib
+import signal
+import socket
+
+import msgspec
+import pytest
+import zmq
+
+from harness import PROGRAMS, WAIT_S
+from programs import Bind, Connect, of_kind
+
+BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+FRONTENDS = ["frontend", "poller_frontend", "round_robin_frontend"]
+IMPATIENT = ["timeout_retry_client", "poller_client"]
+HUGE = 1000000
+
+# They exit with 1 when they are stopped before they have their answer
+EMPTY_HANDED = {"basic_client", *IMPATIENT, *FRONTENDS, "handshake_frontend"}
+
+
+def stop_and_check(program, number):
+    assert program.stop(number) == (program.name in EMPTY_HANDED)
+    assert program.summary()
+
+
+# --- idle: alone in the world
+
+
+@contextlib.contextmanager
+def alone(start, ipc, name):
+    """Starts a program, and waits for the first that is seen of it: it listens, or it connects."""
+    binds, connects = of_kind(name, Bind), of_kind(name, Connect)
+    endpoints = {option: ipc() for option in binds + connects}
+    with socket.socket(socket.AF_UNIX) as listener:
+        if not binds:  # Somebody who takes a connection, and never says a word
+            listener.bind(endpoints[connects[0]][len("ipc://") :])
+            listener.listen()
+            listener.settimeout(WAIT_S)
+        program = start(name, *(f"--{option}={value}" for option, value in endpoints.items()))
+        if binds:
+            program.endpoint()
+            yield program
+        else:
+            with listener.accept()[0]:
+                yield program
+
+
+@BOTH
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+def test_stop_at_once(start, ipc, name, number):
+    """Again and again, since the worst moment is short: a signal that comes after a loop has
+    looked whether there was one, and before the call that it should interrupt."""
+    for _ in range(3):
+        with alone(start, ipc, name) as program:
+            stop_and_check(program, number)
+
+
+# --- busy, or blocked
+
+STATES = {}
+
+
+def state(function):
+    STATES[function.__name__] = function
+    return function
+
+
+def deaf(peer, kind, **options):
+    """A socket that takes next to nothing."""
+    return peer(kind, rcvhwm=1, rcvbuf=4096, **options)
+
+
+@state
+def topic_publisher_flat_out(start, ipc, peer):
+    program = start("topic_publisher", "--quiet", endpoint=ipc(), interval_ms=0)
+    program.endpoint()
+    return program
+
+
+@state
+def topic_publisher_with_a_deaf_subscriber(start, ipc, peer):
+    endpoint = ipc()
+    program = start("topic_publisher", "--quiet", endpoint=endpoint, interval_ms=0)
+    subscriber = deaf(peer, zmq.SUB, connect=endpoint)
+    subscriber.subscribe(b"")
+    subscriber.recv_multipart()
+    return program
+
+
+@state
+def topic_publisher_is_done_and_lingers(start, ipc, peer):
+    endpoint = ipc()
+    options = {"topics": "a" * 200, "interval_ms": 0, "count": 20000, "wait_subscribers": 1}
+    program = start("topic_publisher", "--quiet", endpoint=endpoint, **options)
+    deaf(peer, zmq.SUB, connect=endpoint).subscribe(b"")
+    program.wait_line("^topic_publisher: 20000 published$")
+    return program
+
+
+@state
+def topic_publisher_waits_for_subscribers(start, ipc, peer):
+    endpoint = ipc()
+    program = start("topic_publisher", endpoint=endpoint, wait_subscribers=2)
+    peer(zmq.SUB, connect=endpoint).subscribe(b"a")
+    program.wait_line("^subscribed")
+    return program
+
+
+@state
+def topic_publisher_sleeps(start, ipc, peer):
+    program = start("topic_publisher", endpoint=ipc(), interval_ms=3600000)
+    program.wait_line("^a 0$")
+    return program
+
+
+@state
+def topic_subscriber_flat_out(start, ipc, peer):
+    endpoint = ipc()
+    start("topic_publisher", "--quiet", endpoint=endpoint, interval_ms=0)
+    program = start("topic_subscriber", endpoint=endpoint)
+    program.wait_line(r"^a \d+$", nth=10)
+    return program
+
+
+@state
+def replay_publisher_flat_out(start, ipc, peer):
+    program = start(
+        "replay_publisher", "--quiet", endpoint=ipc(), replay_endpoint=ipc(), interval_ms=0
+    )
+    program.endpoint(2)
+    return program
+
+
+@state
+def replay_publisher_with_a_deaf_subscriber(start, ipc, peer):
+    endpoint = ipc()
+    program = start(
+        "replay_publisher",
+        "--quiet",
+        endpoint=endpoint,
+        replay_endpoint=ipc(),
+        interval_ms=0,
+        buffer_steps=10,
+    )
+    subscriber = deaf(peer, zmq.SUB, connect=endpoint)
+    subscriber.subscribe(b"")
+    subscriber.recv_multipart()
+    return program
+
+
+@state
+def replay_publisher_is_done_and_lingers(start, ipc, peer):
+    endpoint = ipc()
+    program = start(
+        "replay_publisher",
+        "--quiet",
+        endpoint=endpoint,
+        replay_endpoint=ipc(),
+        interval_ms=0,
+        count=50000,
+    )
+    deaf(peer, zmq.SUB, connect=endpoint).subscribe(b"")
+    program.wait_line("^replay_publisher: 50000 published$")
+    return program
+
+
+@state
+def replay_publisher_asked_all_the_time(start, ipc, peer):
+    replay = ipc()
+    program = start("replay_publisher", endpoint=ipc(), replay_endpoint=replay, interval_ms=0)
+    program.wait_line("^seq 100")
+    client = peer(zmq.DEALER, connect=replay, rcvhwm=0)
+    for _ in range(300):
+        client.send_multipart([b"", bytes(8)])
+    program.wait_line("^replay from 0")
+    return program
+
+
+@state
+def replay_subscriber_flat_out(start, ipc, peer):
+    endpoints = {"endpoint": ipc(), "replay_endpoint": ipc()}
+    start("replay_publisher", "--quiet", interval_ms=0, **endpoints)
+    program = start("replay_subscriber", replay_socket="dealer", from_seq="live", **endpoints)
+    program.wait_line(r"^seq", nth=100)
+    return program
+
+
+def replay_subscriber_waits_for_a_replay(start, ipc, peer, kind):
+    live, replay = ipc(), ipc()
+    publisher, router = peer(zmq.XPUB, bind=live), peer(zmq.ROUTER, bind=replay)
+    program = start(
+        "replay_subscriber", endpoint=live, replay_endpoint=replay, replay_socket=kind
+    )
+    assert publisher.recv() == b"\x01kv-events"
+    publisher.send_multipart([b"kv-events", (5).to_bytes(8, "big"), b"\x92\x00\x90"])
+    assert router.recv_multipart()[1:] == [b"", bytes(8)]
+    return program
+
+
+@state
+def replay_subscriber_waits_with_a_req(*args):
+    return replay_subscriber_waits_for_a_replay(*args, "req")
+
+
+@state
+def replay_subscriber_waits_with_a_dealer(*args):
+    return replay_subscriber_waits_for_a_replay(*args, "dealer")
+
+
+@state
+def basic_server_flat_out(start, ipc, peer):
+    endpoint = ipc()
+    program = start("basic_server", endpoint=endpoint)
+    start("basic_client", "--quiet", endpoint=endpoint, count=0)
+    program.wait_line("^got", nth=10)
+    return program
+
+
+@state
+def slow_server_in_mid_delay(start, ipc, peer):
+    endpoint = ipc()
+    program = start("slow_server", endpoint=endpoint, delay_s=3600)
+    start("basic_client", endpoint=endpoint)
+    program.wait_line("^got: ping, answering in 3600 s$")
+    return program
+
+
+def client_of_a_mute_server(name, **options):
+    def client(start, ipc, peer):
+        endpoint = ipc()
+        server = peer(zmq.REP, bind=endpoint)
+        program = start(name, endpoint=endpoint, **options)
+        assert server.recv() == b"\xa4ping"
+        return program
+
+    return client
+
+
+STATES["basic_client_of_a_mute_server"] = client_of_a_mute_server("basic_client")
+for name in IMPATIENT:
+    STATES[f"{name}_of_a_mute_server"] = client_of_a_mute_server(name, timeout_ms=600000)
+    STATES[f"{name}_in_retries"] = client_of_a_mute_server(name, timeout_ms=1, retries=HUGE)
+
+
+@state
+def sink_flat_out(start, ipc, peer):
+    endpoint = ipc()
+    program = start("sink", endpoint=endpoint, count=0)
+    worker = peer(zmq.PUSH, connect=endpoint)
+    for n in range(2000):
+        worker.send(msgspec.msgpack.encode({"task": n, "worker": "w", "value": n}))
+    program.wait_line("^task 0")
+    return program
+
+
+@state
+def worker_at_work(start, ipc, peer):
+    source, sink = ipc(), ipc()
+    ventilator = peer(zmq.PUSH, bind=source)
+    program = start("worker", "--verbose", source=source, sink=sink, name="w", work_ms=60000)
+    ventilator.send(msgspec.msgpack.encode({"task": 0, "value": 0}))
+    program.wait_line("from ventilator")
+    return program
+
+
+@state
+def worker_without_a_sink_is_blocked(start, ipc, peer):
+    source = ipc()
+    ventilator = peer(zmq.PUSH, bind=source)
+    program = start("worker", source=source, sink=ipc(), name="w")
+    for n in range(2000):
+        ventilator.send(msgspec.msgpack.encode({"task": n, "value": 0}))
+    program.wait_line("^task 999: ")  # The high-water mark
+    return program
+
+
+@state
+def worker_is_done_and_waits_for_its_sink(start, ipc, peer):
+    source = ipc()
+    ventilator = peer(zmq.PUSH, bind=source)
+    program = start("worker", source=source, sink=ipc(), name="w", count=5)
+    for n in range(5):
+        ventilator.send(msgspec.msgpack.encode({"task": n, "value": 0}))
+    program.wait_line("^worker: w did 5 tasks")
+    return program
+
+
+@state
+def ventilator_with_nobody_is_blocked(start, ipc, peer):
+    program = start("ventilator", endpoint=ipc(), sink=ipc(), workers=0)
+    program.endpoint()
+    return program
+
+
+@state
+def ventilator_with_a_paused_worker(start, ipc, peer):
+    source, sink = ipc(), ipc()
+    program = start("ventilator", endpoint=source, sink=sink, count=0)
+    worker = start("worker", "--quiet", source=source, sink=sink)
+    program.wait_line("^task 0 ->$")
+    worker.send_signal(signal.SIGSTOP)
+    program.wait_line("^task 999 ->$")
+    return program
+
+
+@state
+def ventilator_with_a_deaf_worker(start, ipc, peer):
+    source = ipc()
+    program = start("ventilator", endpoint=source, sink=ipc(), count=0)
+    deaf(peer, zmq.PULL, connect=source)
+    program.wait_line("^task 999 ->$")
+    return program
+
+
+def registered_engine(start, ipc, peer, **options):
+    """An engine, its front-end's ROUTER and PULL."""
+    wire = {"input": ipc(), "output": ipc()}
+    router, pull = peer(zmq.ROUTER, bind=wire["input"]), deaf(peer, zmq.PULL, bind=wire["output"])
+    program = start("engine", **options, **wire)
+    assert router.recv_multipart()[0] == b"\0\0"
+    return program, router, pull
+
+
+def add(router, request_id, max_tokens):
+    request = [request_id, [1], None, {"max_tokens": max_tokens}, None, 0.0, None, None, None]
+    router.send_multipart([b"\0\0", b"\0", msgspec.msgpack.encode(request)])
+
+
+@state
+def engine_waits_for_requests(start, ipc, peer):
+    return registered_engine(start, ipc, peer)[0]
+
+
+@state
+def engine_in_mid_stream(start, ipc, peer):
+    program, router, pull = registered_engine(start, ipc, peer)
+    add(router, "a", HUGE)
+    pull.recv()
+    return program
+
+
+@state
+def engine_flat_out(start, ipc, peer):
+    program, router, pull = registered_engine(start, ipc, peer, step_ms=0)
+    add(router, "a", HUGE)
+    pull.recv()
+    return program
+
+
+@state
+def engine_in_a_long_step(start, ipc, peer):
+    program, router, _ = registered_engine(start, ipc, peer, step_ms=60000)
+    add(router, "a", HUGE)
+    program.wait_line("^a: 1 prompt token")
+    return program
+
+
+@state
+def engine_with_a_paused_front_end(start, ipc, peer):
+    wire = {"input": ipc(), "output": ipc()}
+    frontend = start("frontend", requests=100, max_tokens=HUGE, **wire)
+    program = start("engine", step_ms=0, **wire)
+    frontend.wait_line("^r99 <- engine 0: token")
+    frontend.send_signal(signal.SIGSTOP)
+    return program
+
+
+def frontend_in_mid_stream(name, pause):
+    def frontend(start, ipc, peer):
+        wire = {"input": ipc(), "output": ipc()}
+        several = {"engines": 1} if name == "round_robin_frontend" else {}
+        program = start(name, max_tokens=HUGE, **several, **wire)
+        engine = start("engine", step_ms=1, **wire)
+        engine.wait_line("^r1: 5 prompt tokens$")
+        if pause:
+            engine.send_signal(signal.SIGSTOP)
+        return program
+
+    return frontend
+
+
+for name in FRONTENDS:
+    STATES[f"{name}_in_mid_stream"] = frontend_in_mid_stream(name, pause=False)
+    STATES[f"{name}_with_a_paused_engine"] = frontend_in_mid_stream(name, pause=True)
+
+
+@state
+def round_robin_frontend_waits_for_one_more(start, ipc, peer):
+    wire = {"input": ipc(), "output": ipc()}
+    program = start("round_robin_frontend", **wire)
+    start("engine", **wire)
+    program.wait_line("^engine 0 registered")
+    return program
+
+
+@BOTH
+@pytest.mark.parametrize("name", STATES)
+def test_stop(start, ipc, peer, name, number):
+    stop_and_check(STATES[name](start, ipc, peer), number)
+    for other in start.programs:
+        other.kill()
+
+
+@BOTH
+def test_a_client_that_has_its_answers_exits_with_0(start, ipc, number):
+    """--count 0 is: until stopped."""
+    endpoint = ipc()
+    server = start("basic_server", "--quiet", endpoint=endpoint)
+    client = start("basic_client", endpoint=endpoint, count=0)
+    client.wait_line("^pong: ping$")
+    assert client.stop(number) == server.stop(number) == 0

@@ -1,0 +1,800 @@
+//  SPDX-License-Identifier: MIT
+
+#include "unit.h"
+#include "vectors.h"
+
+#include "router_dealer/engine_core.h"
+
+//  The prompt of the vectors
+static const uint32_t prompt[] = {1, 2, 3, 70000, UINT32_MAX};
+
+//  -- Decoders, as unit.h wants them. What was decoded is encoded again, so that all of it is read.
+
+static bool s_request (zframe_t *frame, mp_error_t *error)
+{
+    engine_core_request_t *request = engine_core_request_decode (frame, error);
+    if (!request)
+        return false;
+    zframe_t *again = engine_core_request_encode (request);
+    zframe_destroy (&again);
+    engine_core_request_destroy (&request);
+    return true;
+}
+
+static bool s_abort (zframe_t *frame, mp_error_t *error)
+{
+    engine_core_abort_t *abort = engine_core_abort_decode (frame, error);
+    if (!abort)
+        return false;
+    zframe_t *again = engine_core_abort_encode (abort);
+    zframe_destroy (&again);
+    engine_core_abort_destroy (&abort);
+    return true;
+}
+
+static bool s_utility (zframe_t *frame, mp_error_t *error)
+{
+    engine_core_utility_t *utility = engine_core_utility_decode (frame, error);
+    if (!utility)
+        return false;
+    assert_true (strlen (utility->method) < 1000);
+    engine_core_utility_destroy (&utility);
+    return true;
+}
+
+static bool s_outputs (zframe_t *frame, mp_error_t *error)
+{
+    engine_core_outputs_t *outputs = engine_core_outputs_decode (frame, error);
+    if (!outputs)
+        return false;
+    for (size_t i = 0; i < outputs->output_count; i++)
+        assert_non_null (engine_core_finish_name (outputs->outputs[i].finish_reason));
+    zframe_t *again = engine_core_outputs_encode (outputs);
+    zframe_destroy (&again);
+    engine_core_outputs_destroy (&outputs);
+    return true;
+}
+
+static bool s_ready (zframe_t *frame, mp_error_t *error)
+{
+    engine_core_ready_t ready;
+    return engine_core_ready_decode (frame, &ready, error) == 0;
+}
+
+//  An empty frame is a ready response too, of engines that are older
+static bool s_ready_not_empty (zframe_t *frame, mp_error_t *error)
+{
+    if (zframe_size (frame) > 0)
+        return s_ready (frame, error);
+    mp_error_set (error, "test", "empty");
+    return false;
+}
+
+//  -- Identity and message
+
+static void test_identity (void **state)
+{
+    (void) state;
+    static const struct {
+        uint16_t index;
+        byte bytes[2];
+    } cases[] = {
+        {0, {0, 0}},
+        {1, {1, 0}},
+        {255, {0xff, 0}},
+        {256, {0, 1}},
+        {0x1234, {0x34, 0x12}},
+        {UINT16_MAX, {0xff, 0xff}},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        byte identity[ENGINE_CORE_IDENTITY_SIZE];
+        engine_core_identity (cases[i].index, identity);
+        assert_memory_equal (identity, cases[i].bytes, 2);
+        zframe_t *frame = zframe_new (identity, 2);
+        assert_int_equal (engine_core_index (frame), cases[i].index);
+        zframe_destroy (&frame);
+    }
+    for (size_t size = 0; size <= 5; size++) {
+        zframe_t *frame = zframe_new ("\0\0\0\0\0", size);
+        assert_int_equal (engine_core_index (frame), size == 2 ? 0 : -1);
+        zframe_destroy (&frame);
+    }
+}
+
+static void test_message (void **state)
+{
+    (void) state;
+    zframe_t *payload = unit_vector_frame (VECTOR (ABORT_TWO));
+    zmsg_t *message = engine_core_message (0x0100, ENGINE_CORE_ABORT, &payload);
+    assert_null (payload);
+    assert_int_equal (zmsg_size (message), 3);
+    zframe_t *identity = zmsg_pop (message);
+    assert_int_equal (zframe_size (identity), 2);
+    assert_memory_equal (zframe_data (identity), "\x00\x01", 2);
+    zframe_t *type = zmsg_pop (message);
+    assert_int_equal (zframe_size (type), 1);
+    assert_int_equal (*zframe_data (type), 1);
+    unit_is_vector (zmsg_pop (message), VECTOR (ABORT_TWO));
+    zframe_destroy (&identity);
+    zframe_destroy (&type);
+    zmsg_destroy (&message);
+}
+
+//  -- EngineCoreReadyResponse
+
+static void test_ready_encode (void **state)
+{
+    (void) state;
+    engine_core_ready_t ready = {
+        .max_model_len = 4096,
+        .num_gpu_blocks = 1024,
+        .block_size = 16,
+        .dtype = "bfloat16",
+        .vllm_version = "0.26.0",
+        .world_size = 2,
+        .data_parallel_size = 2,
+    };
+    //  The vector, less the one field that ours cannot say
+    zframe_t *want = unit_edit (VECTOR (READY), "dp_stats_address", "null");
+    vector_t vector = {"READY", zframe_data (want), zframe_size (want)};
+    unit_is_vector (engine_core_ready_encode (&ready), vector);
+    zframe_destroy (&want);
+
+    //  Products that take 64 bits, and nothing to divide by
+    ready.max_model_len = 0;
+    ready.num_gpu_blocks = ready.block_size = UINT32_MAX;
+    ready.dtype = ready.vllm_version = NULL;
+    unit_is_text (engine_core_ready_encode (&ready),
+                  "{\"max_model_len\":0,\"num_gpu_blocks\":4294967295,\"block_size\":4294967295,"
+                  "\"dp_stats_address\":null,\"dtype\":null,\"vllm_version\":null,"
+                  "\"world_size\":2,\"data_parallel_size\":2,"
+                  "\"kv_cache_size_tokens\":18446744065119617025,"
+                  "\"kv_cache_max_concurrency\":1.8446744065119617e+19}");
+}
+
+static void s_is_ready (zframe_t *frame, uint32_t world_size, uint32_t data_parallel_size)
+{
+    mp_error_t error;
+    engine_core_ready_t ready;
+    memset (&ready, 0xff, sizeof ready);
+    assert_int_equal (engine_core_ready_decode (frame, &ready, &error), 0);
+    assert_int_equal (ready.max_model_len, 4096);
+    assert_int_equal (ready.num_gpu_blocks, 1024);
+    assert_int_equal (ready.block_size, 16);
+    assert_int_equal (ready.world_size, world_size);
+    assert_int_equal (ready.data_parallel_size, data_parallel_size);
+    assert_null (ready.dtype);
+    assert_null (ready.vllm_version);
+    zframe_destroy (&frame);
+}
+
+static void test_ready_decode (void **state)
+{
+    (void) state;
+    s_is_ready (unit_vector_frame (VECTOR (READY)), 2, 2);
+    s_is_ready (unit_vector_frame (VECTOR (READY_MAIN_24)), 1, 1);
+    //  v0.20.0; another order; nil; keys that are not str; the last of equal keys counts
+    s_is_ready (unit_frame ("{'max_model_len':4096,'num_gpu_blocks':1024,'block_size':16}"), 0, 0);
+    s_is_ready (unit_frame ("{'block_size':16,'x':[{}],'world_size':null,'num_gpu_blocks':1024,"
+                            "1:2,'data_parallel_size':3,null:0,'max_model_len':4096}"),
+                0, 3);
+    s_is_ready (unit_frame ("{'max_model_len':'x','num_gpu_blocks':1024,'block_size':1,"
+                            "'max_model_len':4096,'block_size':16}"),
+                0, 0);
+
+    //  Before v0.20.0: an empty frame
+    engine_core_ready_t ready, zero = {0};
+    memset (&ready, 0xff, sizeof ready);
+    zframe_t *empty = zframe_new (NULL, 0);
+    assert_int_equal (engine_core_ready_decode (empty, &ready, NULL), 0);
+    assert_int_equal (ready.max_model_len, zero.max_model_len);
+    assert_int_equal (ready.num_gpu_blocks, 0);
+    assert_int_equal (ready.block_size, 0);
+    assert_int_equal (ready.world_size, 0);
+    assert_int_equal (ready.data_parallel_size, 0);
+    assert_null (ready.dtype);
+    zframe_destroy (&empty);
+}
+
+static void test_ready_wrong (void **state)
+{
+    (void) state;
+#define FIELD(name, types)                                                                         \
+    {                                                                                              \
+        name, "EngineCoreReadyResponse." name, types                                               \
+    }
+    static const field_t fields[] = {
+        FIELD ("max_model_len", "u"),
+        FIELD ("num_gpu_blocks", "u"),
+        FIELD ("block_size", "u"),
+        FIELD ("world_size", "un"),
+        FIELD ("data_parallel_size", "un"),
+        //  Passed over
+        FIELD ("dp_stats_address", "nbuif4shamx"),
+        FIELD ("dtype", "nbuif4shamx"),
+        FIELD ("vllm_version", "nbuif4shamx"),
+        FIELD ("kv_cache_size_tokens", "nbuif4shamx"),
+        FIELD ("kv_cache_max_concurrency", "nbuif4shamx"),
+    };
+#undef FIELD
+    for (size_t i = 0; i < COUNT (fields); i++) {
+        unit_types (s_ready, VECTOR (READY), fields[i]);
+        zframe_t *without = unit_edit (VECTOR (READY), fields[i].path, NULL);
+        zframe_t *above = unit_edit (VECTOR (READY), fields[i].path, "4294967296");
+        if (i < 5)
+            unit_refuses (s_ready, above, fields[i].field);
+        else
+            unit_takes (s_ready, above, fields[i].field);
+        if (i < 3)
+            unit_refuses (s_ready, without, fields[i].field);
+        else
+            unit_takes (s_ready, without, fields[i].field);
+    }
+    unit_types (s_ready, VECTOR (READY), (field_t){"", "EngineCoreReadyResponse", ""});
+    unit_refuses (s_ready, unit_frame ("{}"),
+                  "EngineCoreReadyResponse.max_model_len: want an unsigned integer, got nothing");
+}
+
+static void test_registration (void **state)
+{
+    (void) state;
+    engine_core_ready_t ready;
+    mp_error_t error;
+    zmsg_t *message = zmsg_new ();
+    zmsg_addmem (message, "\x34\x12", 2);
+    zmsg_addmem (message, READY, sizeof READY);
+    assert_int_equal (engine_core_registration (message, &ready, &error), 0x1234);
+    assert_int_equal (ready.max_model_len, 4096);
+    assert_int_equal (zmsg_size (message), 2);
+
+    zmsg_addmem (message, NULL, 0);
+    assert_int_equal (engine_core_registration (message, &ready, &error), -1);
+    assert_string_equal (error.text,
+                         "registration: want identity and ready response, got 3 frames");
+    zmsg_destroy (&message);
+
+    message = zmsg_new ();
+    assert_int_equal (engine_core_registration (message, &ready, &error), -1);
+    assert_string_equal (error.text,
+                         "registration: want identity and ready response, got 0 frames");
+    zmsg_addmem (message, "\x00\x00", 2);
+    assert_int_equal (engine_core_registration (message, &ready, &error), -1);
+    assert_string_equal (error.text,
+                         "registration: want identity and ready response, got 1 frames");
+    //  Engine 0, and the empty ready response
+    zmsg_addmem (message, NULL, 0);
+    assert_int_equal (engine_core_registration (message, &ready, &error), 0);
+    assert_int_equal (ready.max_model_len, 0);
+    zmsg_destroy (&message);
+
+    message = zmsg_new ();
+    zmsg_addmem (message, "\x00\x01\x02\x03\x04", 5);
+    zmsg_addmem (message, READY, sizeof READY);
+    assert_int_equal (engine_core_registration (message, &ready, &error), -1);
+    assert_string_equal (error.text, "registration: an engine's identity has 2 bytes, this has 5");
+    zmsg_destroy (&message);
+
+    message = zmsg_new ();
+    zmsg_addmem (message, "\x00\x00", 2);
+    zmsg_addstr (message, "{}");
+    assert_int_equal (engine_core_registration (message, &ready, &error), -1);
+    assert_string_equal (error.text, "EngineCoreReadyResponse: has bytes after its end");
+    assert_int_equal (engine_core_registration (message, &ready, NULL), -1);
+    zmsg_destroy (&message);
+}
+
+//  -- EngineCoreRequest
+
+static void test_request_encode (void **state)
+{
+    (void) state;
+    engine_core_request_t request = {
+        .request_id = "r3",
+        .prompt_token_ids = prompt,
+        .prompt_token_count = COUNT (prompt),
+        .max_tokens = 4,
+        .arrival_time = 1789095808.5,
+    };
+    unit_is_vector (engine_core_request_encode (&request), VECTOR (REQUEST_R3));
+    request.max_tokens = 16;
+    unit_is_vector (engine_core_request_encode (&request), VECTOR (REQUEST_DEFAULT_MAX));
+    request.max_tokens = ENGINE_CORE_NO_LIMIT;
+    unit_is_vector (engine_core_request_encode (&request), VECTOR (REQUEST_NO_LIMIT));
+    request.max_tokens = 4;
+    request.prompt_token_ids = NULL;
+    request.prompt_token_count = 0;
+    unit_is_vector (engine_core_request_encode (&request), VECTOR (REQUEST_NO_PROMPT));
+
+    request.client_index = 70000;
+    request.prompt_token_ids = prompt;
+    zframe_t *frame = engine_core_request_encode (&request);
+    unit_is_text (frame, "[\"r3\",[],null,{\"max_tokens\":4},null,1789095808.5,null,null,null,null,"
+                         "null,70000,0,0,null,false,null,null,null,false]");
+}
+
+static engine_core_request_t *s_decoded (zframe_t *frame)
+{
+    mp_error_t error = {.text = ""};
+    engine_core_request_t *request = engine_core_request_decode (frame, &error);
+    assert_string_equal (error.text, "");
+    assert_non_null (request);
+    //  Its memory is its own
+    zframe_destroy (&frame);
+    return request;
+}
+
+static void test_request_decode (void **state)
+{
+    (void) state;
+    const struct {
+        vector_t vector;
+        size_t prompt_token_count;
+        uint32_t max_tokens;
+        uint32_t client_index;
+    } cases[] = {
+        {VECTOR (REQUEST_R3), 5, 4, 0},
+        {VECTOR (REQUEST_DEFAULT_MAX), 5, 16, 0},
+        {VECTOR (REQUEST_NO_LIMIT), 5, ENGINE_CORE_NO_LIMIT, 0},
+        {VECTOR (REQUEST_FULL), 5, 4, 2},
+        {VECTOR (REQUEST_POOLING), 5, 0, 0},
+        {VECTOR (REQUEST_NO_PROMPT), 0, 4, 0},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        engine_core_request_t *request = s_decoded (unit_vector_frame (cases[i].vector));
+        assert_string_equal (request->request_id, "r3");
+        assert_int_equal (request->prompt_token_count, cases[i].prompt_token_count);
+        if (cases[i].prompt_token_count > 0)
+            assert_memory_equal (request->prompt_token_ids, prompt, sizeof prompt);
+        else
+            assert_null (request->prompt_token_ids);
+        assert_int_equal (request->max_tokens, cases[i].max_tokens);
+        assert_true (request->arrival_time == 1789095808.5);
+        assert_int_equal (request->client_index, cases[i].client_index);
+        engine_core_request_destroy (&request);
+        assert_null (request);
+        engine_core_request_destroy (&request);
+    }
+}
+
+//  Fields that are missing at the end have their defaults, further ones are passed over
+static void test_request_lengths (void **state)
+{
+    (void) state;
+    engine_core_request_t *request =
+        s_decoded (unit_frame ("['r1',[7],null,{'max_tokens':0},null,1,null,null,null]"));
+    assert_string_equal (request->request_id, "r1");
+    assert_int_equal (request->prompt_token_count, 1);
+    assert_int_equal (request->prompt_token_ids[0], 7);
+    assert_int_equal (request->max_tokens, 0);
+    assert_true (request->arrival_time == 1);
+    assert_int_equal (request->client_index, 0);
+    engine_core_request_destroy (&request);
+
+    request = s_decoded (unit_frame (
+        "['',[],null,{'n':1,'max_tokens':3,'max_tokens':5},null,1.5,null,null,null,null,null,9,0,"
+        "0,null,false,null,null,null,false,'session',[1,{'newer':null}]]"));
+    assert_string_equal (request->request_id, "");
+    assert_int_equal (request->prompt_token_count, 0);
+    assert_int_equal (request->max_tokens, 5);
+    assert_int_equal (request->client_index, 9);
+    engine_core_request_destroy (&request);
+
+    request = s_decoded (unit_frame ("['r1',[],null,{},null,1,null,null,null,null,null,9]"));
+    assert_int_equal (request->client_index, 9);
+    engine_core_request_destroy (&request);
+
+    unit_refuses (s_request, unit_frame ("['r1',[7],null,{},null,1.5,null,null]"),
+                  "EngineCoreRequest: want an array of 9 or more, got 8");
+    unit_refuses (s_request, unit_frame ("[]"),
+                  "EngineCoreRequest: want an array of 9 or more, got 0");
+}
+
+static void test_request_wrong (void **state)
+{
+    (void) state;
+    static const field_t fields[] = {
+        {"", "EngineCoreRequest", ""},
+        {"0", "EngineCoreRequest.request_id", "s"},
+        {"1", "EngineCoreRequest.prompt_token_ids", "na"},
+        {"1.4", "EngineCoreRequest.prompt_token_ids", "u"},
+        {"3", "EngineCoreRequest.sampling_params", "nm"},
+        {"3.max_tokens", "EngineCoreRequest.sampling_params.max_tokens", "nu"},
+        {"5", "EngineCoreRequest.arrival_time", "uif4"},
+        {"11", "EngineCoreRequest.client_index", "u"},
+    };
+    for (size_t i = 0; i < COUNT (fields); i++)
+        unit_types (s_request, VECTOR (REQUEST_FULL), fields[i]);
+
+    //  What is passed over may be anything
+    static const char *const others[] = {"2",  "4",  "6",  "7",  "8",  "9",  "10", "12",
+                                         "13", "14", "15", "16", "17", "18", "19"};
+    for (size_t i = 0; i < COUNT (others); i++)
+        unit_types (s_request, VECTOR (REQUEST_FULL),
+                    (field_t){others[i], "passed over", "nbuif4shamx"});
+
+    static const struct {
+        const char *path;
+        const char *value;
+        const char *why;
+    } cases[] = {
+        {"", "[]", "EngineCoreRequest: want an array of 9 or more, got 0"},
+        {"", "'r3'", "EngineCoreRequest: want an array, got str"},
+        {"0", "x'a3720033'", "EngineCoreRequest.request_id: has a NUL byte in it"},
+        {"1.0", "4294967296",
+         "EngineCoreRequest.prompt_token_ids: [0]: 4294967296 is more than 4294967295"},
+        {"1.4", "-1",
+         "EngineCoreRequest.prompt_token_ids: [4]: want an unsigned integer, got negative integer"},
+        {"3.max_tokens", "4294967296",
+         "EngineCoreRequest.sampling_params.max_tokens: 4294967296 is more than 4294967295"},
+        {"11", "4294967296", "EngineCoreRequest.client_index: 4294967296 is more than 4294967295"},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++)
+        unit_refuses (s_request, unit_edit (VECTOR (REQUEST_R3), cases[i].path, cases[i].value),
+                      cases[i].why);
+}
+
+//  -- Abort
+
+static void test_abort (void **state)
+{
+    (void) state;
+    const char *ids[] = {"r1", "r3"};
+    engine_core_abort_t two = {ids, 2};
+    unit_is_vector (engine_core_abort_encode (&two), VECTOR (ABORT_TWO));
+    engine_core_abort_t none = {NULL, 0};
+    unit_is_text (engine_core_abort_encode (&none), "[]");
+
+    mp_error_t error;
+    zframe_t *frame = unit_vector_frame (VECTOR (ABORT_TWO));
+    engine_core_abort_t *abort = engine_core_abort_decode (frame, &error);
+    zframe_destroy (&frame);
+    assert_non_null (abort);
+    assert_int_equal (abort->count, 2);
+    assert_string_equal (abort->request_ids[0], "r1");
+    assert_string_equal (abort->request_ids[1], "r3");
+    engine_core_abort_destroy (&abort);
+    assert_null (abort);
+    engine_core_abort_destroy (&abort);
+
+    frame = unit_frame ("[]");
+    abort = engine_core_abort_decode (frame, &error);
+    zframe_destroy (&frame);
+    assert_non_null (abort);
+    assert_int_equal (abort->count, 0);
+    engine_core_abort_destroy (&abort);
+}
+
+static void test_abort_wrong (void **state)
+{
+    (void) state;
+    unit_types (s_abort, VECTOR (ABORT_TWO), (field_t){"", "abort", "a"});
+    unit_types (s_abort, VECTOR (ABORT_TWO), (field_t){"0", "abort[]", "s"});
+    unit_types (s_abort, VECTOR (ABORT_TWO), (field_t){"1", "abort[]", "s"});
+    unit_refuses (s_abort, unit_frame ("['r1',x'a3720033','r5']"), "abort[]: has a NUL byte in it");
+}
+
+//  -- Utility
+
+static void test_utility (void **state)
+{
+    (void) state;
+    mp_error_t error;
+    zframe_t *frame = unit_vector_frame (VECTOR (UTILITY_CALL));
+    engine_core_utility_t *call = engine_core_utility_decode (frame, &error);
+    zframe_destroy (&frame);
+    assert_non_null (call);
+    assert_int_equal (call->client_index, 0);
+    assert_true (call->call_id == 9223372036854775813u);
+    assert_string_equal (call->method, "is_sleeping");
+    engine_core_utility_destroy (&call);
+    assert_null (call);
+    engine_core_utility_destroy (&call);
+
+    frame = unit_frame ("[70000,18446744073709551615,'',null,'newer']");
+    call = engine_core_utility_decode (frame, &error);
+    zframe_destroy (&frame);
+    assert_non_null (call);
+    assert_int_equal (call->client_index, 70000);
+    assert_true (call->call_id == UINT64_MAX);
+    assert_string_equal (call->method, "");
+    engine_core_utility_destroy (&call);
+}
+
+static void test_utility_wrong (void **state)
+{
+    (void) state;
+    static const field_t fields[] = {
+        {"", "utility call", ""},
+        {"0", "utility call.client_index", "u"},
+        {"1", "utility call.call_id", "u"},
+        {"2", "utility call.method", "s"},
+        {"3", "utility call.args", "nbuif4shamx"},
+    };
+    for (size_t i = 0; i < COUNT (fields); i++)
+        unit_types (s_utility, VECTOR (UTILITY_CALL), fields[i]);
+    unit_refuses (s_utility, unit_frame ("[0,1,'is_sleeping']"),
+                  "utility call: want an array of 4 or more, got 3");
+    unit_refuses (s_utility, unit_edit (VECTOR (UTILITY_CALL), "0", "4294967296"),
+                  "utility call.client_index: 4294967296 is more than 4294967295");
+    unit_refuses (s_utility, unit_edit (VECTOR (UTILITY_CALL), "2", "x'a26100'"),
+                  "utility call.method: has a NUL byte in it");
+}
+
+//  -- EngineCoreOutputs
+
+static void test_finish_names (void **state)
+{
+    (void) state;
+    assert_string_equal (engine_core_finish_name (ENGINE_CORE_RUNNING), "running");
+    assert_string_equal (engine_core_finish_name (ENGINE_CORE_STOP), "stop");
+    assert_string_equal (engine_core_finish_name (ENGINE_CORE_LENGTH), "length");
+    assert_string_equal (engine_core_finish_name (ENGINE_CORE_ABORTED), "abort");
+    assert_string_equal (engine_core_finish_name (ENGINE_CORE_ERROR), "error");
+    assert_string_equal (engine_core_finish_name (ENGINE_CORE_REPETITION), "repetition");
+}
+
+static void test_outputs_encode (void **state)
+{
+    (void) state;
+    static const uint32_t tokens[] = {17, 8123};
+    engine_core_output_t step[] = {
+        {"r1", &tokens[0], 1, ENGINE_CORE_RUNNING},
+        {"r3", &tokens[1], 1, ENGINE_CORE_LENGTH},
+    };
+    engine_core_outputs_t outputs = {1, step, 2, 12.5, NULL};
+    unit_is_vector (engine_core_outputs_encode (&outputs), VECTOR (OUTPUTS_STEP));
+
+    engine_core_output_t aborted = {"r1", NULL, 0, ENGINE_CORE_ABORTED};
+    outputs.outputs = &aborted;
+    outputs.output_count = 1;
+    unit_is_vector (engine_core_outputs_encode (&outputs), VECTOR (OUTPUTS_ABORT));
+
+    engine_core_outputs_t empty = {.outputs = NULL};
+    unit_is_vector (engine_core_outputs_encode (&empty), VECTOR (OUTPUTS_EMPTY));
+
+    engine_core_utility_output_t failed = {9223372036854775813u, "no such method"};
+    engine_core_outputs_t utility = {.timestamp = 12.5, .utility_output = &failed};
+    unit_is_vector (engine_core_outputs_encode (&utility), VECTOR (OUTPUTS_UTILITY_FAILED));
+
+    //  Each reason, and who has finished
+    engine_core_output_t all[] = {
+        {"a", NULL, 0, ENGINE_CORE_STOP},
+        {"b", NULL, 0, ENGINE_CORE_RUNNING},
+        {"c", tokens, 2, ENGINE_CORE_ERROR},
+        {"d", NULL, 0, ENGINE_CORE_REPETITION},
+    };
+    engine_core_utility_output_t well = {7, NULL};
+    engine_core_outputs_t more = {70000, all, 4, 0, &well};
+    unit_is_text (engine_core_outputs_encode (&more),
+                  "[70000,[[\"a\",[],null,null,null,0,null,null,null,null,null,null,null,0],"
+                  "[\"b\",[],null,null,null,null,null,null,null,null,null,null,null,0],"
+                  "[\"c\",[17,8123],null,null,null,3,null,null,null,null,null,null,null,0],"
+                  "[\"d\",[],null,null,null,4,null,null,null,null,null,null,null,0]],"
+                  "null,0.0,[7,null,null],[\"a\",\"c\",\"d\"],null,null]");
+}
+
+static engine_core_outputs_t *s_outputs_of (zframe_t *frame)
+{
+    mp_error_t error = {.text = ""};
+    engine_core_outputs_t *outputs = engine_core_outputs_decode (frame, &error);
+    assert_string_equal (error.text, "");
+    assert_non_null (outputs);
+    zframe_destroy (&frame);
+    return outputs;
+}
+
+static void test_outputs_decode (void **state)
+{
+    (void) state;
+    engine_core_outputs_t *outputs = s_outputs_of (unit_vector_frame (VECTOR (OUTPUTS_STEP)));
+    assert_int_equal (outputs->engine_index, 1);
+    assert_true (outputs->timestamp == 12.5);
+    assert_null (outputs->utility_output);
+    assert_int_equal (outputs->output_count, 2);
+    assert_string_equal (outputs->outputs[0].request_id, "r1");
+    assert_int_equal (outputs->outputs[0].new_token_count, 1);
+    assert_int_equal (outputs->outputs[0].new_token_ids[0], 17);
+    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_RUNNING);
+    assert_string_equal (outputs->outputs[1].request_id, "r3");
+    assert_int_equal (outputs->outputs[1].new_token_count, 1);
+    assert_int_equal (outputs->outputs[1].new_token_ids[0], 8123);
+    assert_int_equal (outputs->outputs[1].finish_reason, ENGINE_CORE_LENGTH);
+    engine_core_outputs_destroy (&outputs);
+    assert_null (outputs);
+    engine_core_outputs_destroy (&outputs);
+
+    outputs = s_outputs_of (unit_vector_frame (VECTOR (OUTPUTS_ABORT)));
+    assert_int_equal (outputs->engine_index, 1);
+    assert_int_equal (outputs->output_count, 1);
+    assert_string_equal (outputs->outputs[0].request_id, "r1");
+    assert_int_equal (outputs->outputs[0].new_token_count, 0);
+    assert_null (outputs->outputs[0].new_token_ids);
+    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_ABORTED);
+    engine_core_outputs_destroy (&outputs);
+
+    outputs = s_outputs_of (unit_vector_frame (VECTOR (OUTPUTS_EMPTY)));
+    assert_int_equal (outputs->engine_index, 0);
+    assert_int_equal (outputs->output_count, 0);
+    assert_true (outputs->timestamp == 0);
+    assert_null (outputs->utility_output);
+    engine_core_outputs_destroy (&outputs);
+
+    outputs = s_outputs_of (unit_vector_frame (VECTOR (OUTPUTS_UTILITY_FAILED)));
+    assert_int_equal (outputs->output_count, 0);
+    assert_true (outputs->timestamp == 12.5);
+    assert_non_null (outputs->utility_output);
+    assert_true (outputs->utility_output->call_id == 9223372036854775813u);
+    assert_string_equal (outputs->utility_output->failure_message, "no such method");
+    engine_core_outputs_destroy (&outputs);
+
+    outputs = s_outputs_of (unit_vector_frame (VECTOR (OUTPUTS_FULL)));
+    assert_int_equal (outputs->engine_index, 1);
+    assert_true (outputs->timestamp == 12.5);
+    assert_null (outputs->utility_output);
+    assert_int_equal (outputs->output_count, 1);
+    assert_string_equal (outputs->outputs[0].request_id, "r3");
+    assert_int_equal (outputs->outputs[0].new_token_count, 2);
+    assert_int_equal (outputs->outputs[0].new_token_ids[0], 8123);
+    assert_int_equal (outputs->outputs[0].new_token_ids[1], 17);
+    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_STOP);
+    engine_core_outputs_destroy (&outputs);
+
+    outputs = s_outputs_of (unit_vector_frame (VECTOR (OUTPUTS_LONGER_TAIL)));
+    assert_int_equal (outputs->engine_index, 1);
+    assert_true (outputs->timestamp == 12.5);
+    assert_int_equal (outputs->output_count, 1);
+    assert_string_equal (outputs->outputs[0].request_id, "r3");
+    assert_int_equal (outputs->outputs[0].new_token_ids[0], 8123);
+    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_LENGTH);
+    engine_core_outputs_destroy (&outputs);
+}
+
+//  Fields that are missing at the end have their defaults
+static void test_outputs_lengths (void **state)
+{
+    (void) state;
+    engine_core_outputs_t *outputs = s_outputs_of (unit_frame ("[]"));
+    assert_int_equal (outputs->engine_index, 0);
+    assert_int_equal (outputs->output_count, 0);
+    assert_true (outputs->timestamp == 0);
+    engine_core_outputs_destroy (&outputs);
+
+    outputs = s_outputs_of (unit_frame ("[3,[['r1',[5]],['r2',[],null,null,null,4]]]"));
+    assert_int_equal (outputs->engine_index, 3);
+    assert_int_equal (outputs->output_count, 2);
+    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_RUNNING);
+    assert_int_equal (outputs->outputs[1].finish_reason, ENGINE_CORE_REPETITION);
+    engine_core_outputs_destroy (&outputs);
+
+    outputs = s_outputs_of (unit_frame ("[0,[],null,1,[5]]"));
+    assert_true (outputs->timestamp == 1);
+    assert_non_null (outputs->utility_output);
+    assert_int_equal (outputs->utility_output->call_id, 5);
+    assert_null (outputs->utility_output->failure_message);
+    engine_core_outputs_destroy (&outputs);
+
+    outputs = s_outputs_of (unit_frame ("[0,[],null,1.0,[5,null,[null,true],'newer']]"));
+    assert_null (outputs->utility_output->failure_message);
+    engine_core_outputs_destroy (&outputs);
+
+    unit_refuses (s_outputs, unit_frame ("[0,[['r1',[5]],['r2']]]"),
+                  "EngineCoreOutput: want an array of 2 or more, got 1");
+    unit_refuses (s_outputs, unit_frame ("[0,[],null,0.0,[]]"),
+                  "UtilityOutput: want an array of 1 or more, got 0");
+}
+
+static void test_outputs_wrong (void **state)
+{
+    (void) state;
+    static const field_t fields[] = {
+        {"", "EngineCoreOutputs", "a"},
+        {"0", "EngineCoreOutputs.engine_index", "u"},
+        {"1", "EngineCoreOutputs.outputs", "a"},
+        {"1.0", "EngineCoreOutput", ""},
+        {"1.1", "EngineCoreOutput", ""},
+        {"1.1.0", "EngineCoreOutput.request_id", "s"},
+        {"1.1.1", "EngineCoreOutput.new_token_ids", "a"},
+        {"1.1.1.0", "EngineCoreOutput.new_token_ids", "u"},
+        {"1.0.5", "EngineCoreOutput.finish_reason", "nu"},
+        {"3", "EngineCoreOutputs.timestamp", "uif4"},
+    };
+    for (size_t i = 0; i < COUNT (fields); i++)
+        unit_types (s_outputs, VECTOR (OUTPUTS_STEP), fields[i]);
+    unit_types (s_outputs, VECTOR (OUTPUTS_UTILITY_FAILED), (field_t){"4", "UtilityOutput", "n"});
+    unit_types (s_outputs, VECTOR (OUTPUTS_UTILITY_FAILED),
+                (field_t){"4.1", "UtilityOutput.failure_message", "ns"});
+
+    //  What is passed over may be anything
+    static const char *const others[] = {"2",     "5",      "6",      "7",      "1.0.2",
+                                         "1.0.3", "1.0.4",  "1.0.6",  "1.0.7",  "1.0.8",
+                                         "1.0.9", "1.0.10", "1.0.11", "1.0.12", "1.0.13"};
+    for (size_t i = 0; i < COUNT (others); i++)
+        unit_types (s_outputs, VECTOR (OUTPUTS_FULL),
+                    (field_t){others[i], "passed over", "nbuif4shamx"});
+    unit_types (s_outputs, VECTOR (OUTPUTS_UTILITY_FAILED),
+                (field_t){"4.2", "passed over", "nbuif4shamx"});
+
+    static const struct {
+        const char *path;
+        const char *value;
+        const char *why;
+    } cases[] = {
+        {"0", "4294967296", "EngineCoreOutputs.engine_index: 4294967296 is more than 4294967295"},
+        {"1.0.0", "x'a100'", "EngineCoreOutput.request_id: has a NUL byte in it"},
+        {"1.0.1", "[1,2,4294967296]",
+         "EngineCoreOutput.new_token_ids: [2]: 4294967296 is more than 4294967295"},
+        {"1.0.5", "5", "EngineCoreOutput.finish_reason: 5 is more than 4"},
+        {"1.0.5", "-1",
+         "EngineCoreOutput.finish_reason: want an unsigned integer, got negative integer"},
+        {"4", "['x']", "UtilityOutput.call_id: want an unsigned integer, got str"},
+        {"4", "[1,x'a26100']", "UtilityOutput.failure_message: has a NUL byte in it"},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++)
+        unit_refuses (s_outputs, unit_edit (VECTOR (OUTPUTS_STEP), cases[i].path, cases[i].value),
+                      cases[i].why);
+}
+
+static void test_hostile (void **state)
+{
+    (void) state;
+    const vector_t requests[] = {VECTOR (REQUEST_R3),       VECTOR (REQUEST_DEFAULT_MAX),
+                                 VECTOR (REQUEST_NO_LIMIT), VECTOR (REQUEST_FULL),
+                                 VECTOR (REQUEST_POOLING),  VECTOR (REQUEST_NO_PROMPT)};
+    for (size_t i = 0; i < COUNT (requests); i++)
+        unit_hostile (s_request, requests[i]);
+    const vector_t outputs[] = {VECTOR (OUTPUTS_STEP),           VECTOR (OUTPUTS_ABORT),
+                                VECTOR (OUTPUTS_EMPTY),          VECTOR (OUTPUTS_FULL),
+                                VECTOR (OUTPUTS_UTILITY_FAILED), VECTOR (OUTPUTS_LONGER_TAIL)};
+    for (size_t i = 0; i < COUNT (outputs); i++)
+        unit_hostile (s_outputs, outputs[i]);
+    unit_hostile (s_ready_not_empty, VECTOR (READY));
+    unit_hostile (s_ready_not_empty, VECTOR (READY_MAIN_24));
+    unit_hostile (s_abort, VECTOR (ABORT_TWO));
+    unit_hostile (s_utility, VECTOR (UTILITY_CALL));
+}
+
+//  Bytes that are nothing to any of them
+static void test_refusals (void **state)
+{
+    (void) state;
+    static const struct {
+        unit_decode_fn *decode;
+        const char *what;
+    } decoders[] = {
+        {s_request, "EngineCoreRequest"},
+        {s_abort, "abort"},
+        {s_utility, "utility call"},
+        {s_outputs, "EngineCoreOutputs"},
+        {s_ready_not_empty, "EngineCoreReadyResponse"},
+    };
+    static const char *const bytes[] = {
+        "x'c1'",         "x'dd01000000'", "x'ddffffffff'",    "x'dfffffffff'",
+        "x'dbffffffff'", "x'92c0'",       "x'9191dd01000000'"};
+    for (size_t i = 0; i < COUNT (decoders); i++) {
+        for (size_t k = 0; k < COUNT (bytes); k++)
+            unit_refuses (decoders[i].decode, unit_frame (bytes[k]), decoders[i].what);
+        //  An engine's last words are no msgpack
+        unit_refuses (decoders[i].decode, zframe_new (ENGINE_CORE_DEAD, strlen (ENGINE_CORE_DEAD)),
+                      decoders[i].what);
+        if (decoders[i].decode != s_ready_not_empty)
+            unit_refuses (decoders[i].decode, zframe_new (NULL, 0), decoders[i].what);
+    }
+}
+
+int main (void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test (test_identity),        cmocka_unit_test (test_message),
+        cmocka_unit_test (test_ready_encode),    cmocka_unit_test (test_ready_decode),
+        cmocka_unit_test (test_ready_wrong),     cmocka_unit_test (test_registration),
+        cmocka_unit_test (test_request_encode),  cmocka_unit_test (test_request_decode),
+        cmocka_unit_test (test_request_lengths), cmocka_unit_test (test_request_wrong),
+        cmocka_unit_test (test_abort),           cmocka_unit_test (test_abort_wrong),
+        cmocka_unit_test (test_utility),         cmocka_unit_test (test_utility_wrong),
+        cmocka_unit_test (test_finish_names),    cmocka_unit_test (test_outputs_encode),
+        cmocka_unit_test (test_outputs_decode),  cmocka_unit_test (test_outputs_lengths),
+        cmocka_unit_test (test_outputs_wrong),   cmocka_unit_test (test_hostile),
+        cmocka_unit_test (test_refusals),
+    };
+    return cmocka_run_group_tests_name ("engine_core", tests, NULL, NULL);
+}

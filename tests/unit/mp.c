@@ -1,0 +1,655 @@
+//  SPDX-License-Identifier: MIT
+
+#include "unit.h"
+#include "vectors.h"
+
+#include <float.h>
+#include <math.h>
+
+//  -- Encode
+
+static void test_writer (void **state)
+{
+    (void) state;
+    mp_writer_t writer;
+    msgpack_packer *packer = mp_begin (&writer);
+    msgpack_pack_array (packer, 3);
+    mp_pack_str (packer, "pong: ping");
+    mp_pack_str (packer, "");
+    mp_pack_str (packer, NULL);
+    zframe_t *frame = mp_end (&writer);
+    assert_int_equal (zframe_size (frame), 14);
+    assert_memory_equal (zframe_data (frame), "\x93\xaapong: ping\xa0\xc0", 14);
+    zframe_destroy (&frame);
+
+    //  More than the buffer's first size
+    packer = mp_begin (&writer);
+    msgpack_pack_array (packer, 100000);
+    for (uint32_t i = 0; i < 100000; i++)
+        msgpack_pack_uint32 (packer, UINT32_MAX);
+    frame = mp_end (&writer);
+    assert_int_equal (zframe_size (frame), 5 + 5 * 100000);
+    zframe_destroy (&frame);
+}
+
+static void test_writer_out_of_memory (void **state)
+{
+    (void) state;
+    mp_writer_t writer;
+    msgpack_packer *packer = mp_begin (&writer);
+    mp_pack_str (packer, "lost");
+    writer.failed = true;
+    mp_pack_str (packer, "more");
+    assert_null (mp_end (&writer));
+}
+
+//  -- Decode
+
+//  Decodes a copy that has exactly its own size, so that a sanitizer sees a read behind it; prints
+//  it, so that all of it is read
+static bool s_decode (zframe_t *frame, mp_error_t *error)
+{
+    size_t size = zframe_size (frame);
+    char *copy = malloc (size ? size : 1);
+    assert_non_null (copy);
+    memcpy (copy, zframe_data (frame), size);
+    msgpack_unpacked doc;
+    bool ok = mp_decode (&doc, copy, size, "thing", error) == 0;
+    if (ok) {
+        free (unit_print (&doc.data));
+        msgpack_unpacked_destroy (&doc);
+    }
+    free (copy);
+    return ok;
+}
+
+static void test_decode_hostile (void **state)
+{
+    (void) state;
+    const vector_t vectors[] = {
+        VECTOR (REQUEST_FULL),  VECTOR (OUTPUTS_FULL), VECTOR (READY_MAIN_24),
+        VECTOR (UTILITY_CALL),  VECTOR (KV_LORA_V26),  VECTOR (KV_BYTES_HASHES_V26),
+        VECTOR (KV_STORED_V23), VECTOR (KV_MIXED_V9),  VECTOR (PONG_ERROR),
+    };
+    for (size_t i = 0; i < COUNT (vectors); i++)
+        unit_hostile (s_decode, vectors[i]);
+}
+
+static void test_decode_refusals (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *bytes;
+        const char *why;
+    } cases[] = {
+        {"", "thing: empty"},
+        {"c1", "thing: not msgpack"},
+        {"92c0c1", "thing: not msgpack"},
+        {"81a161c1", "thing: not msgpack"},
+        {"c0c0", "thing: has bytes after its end"},
+        {"c0c1", "thing: has bytes after its end"},
+        {"9000", "thing: has bytes after its end"},
+        {"a2617262", "thing: has bytes after its end"},
+        //  Cut short
+        {"91", "thing: truncated"},
+        {"92c0", "thing: truncated"},
+        {"82c0c0c0", "thing: truncated"},
+        {"a1", "thing: truncated"},
+        {"cb3ff0000000", "thing: truncated"},
+        {"cf", "thing: truncated"},
+        {"d9", "thing: truncated"},
+        {"d905ff", "thing: truncated"},
+        {"c403ffff", "thing: truncated"},
+        {"d4", "thing: truncated"},
+        {"d401", "thing: truncated"},
+        {"c70101", "thing: truncated"},
+        {"dd000000", "thing: truncated"},
+        //  Claims of what cannot be there
+        {"dd01000000", "thing: claims more elements than it has bytes for"},
+        {"ddffffffff", "thing: claims more elements than it has bytes for"},
+        {"dfffffffff", "thing: claims more elements than it has bytes for"},
+        {"df80000000", "thing: claims more elements than it has bytes for"},
+        {"df80000001c0c0", "thing: claims more elements than it has bytes for"},
+        {"dcffff", "thing: claims more elements than it has bytes for"},
+        {"deffff", "thing: claims more elements than it has bytes for"},
+        {"9f", "thing: claims more elements than it has bytes for"},
+        {"8f", "thing: claims more elements than it has bytes for"},
+        {"91dd01000000", "thing: claims more elements than it has bytes for"},
+        {"81a161ddffffffff", "thing: claims more elements than it has bytes for"},
+        {"9191dfffffffff", "thing: claims more elements than it has bytes for"},
+        //  Each of them would be possible, both are not
+        {"9492c0c092c0c092c0", "thing: claims more elements than it has bytes for"},
+        //  Bytes of 4 GB
+        {"dbffffffff", "thing: truncated"},
+        {"dbffffffff61", "thing: truncated"},
+        {"c6ffffffff00", "thing: truncated"},
+        {"c9fffffffe0100", "thing: truncated"},
+        //  With its type byte this ext has 2^32 bytes, and 2^32 is 0 in 32 bits
+        {"c9ffffffff", "thing: "},
+        {"c9ffffffff0100000000", "thing: "},
+        {"92c9ffffffff01", "thing: "},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        char text[64];
+        snprintf (text, sizeof text, "x'%s'", cases[i].bytes);
+        unit_refuses (s_decode, unit_frame (text), cases[i].why);
+    }
+}
+
+//  A value with so many containers around it
+static zframe_t *s_nested (size_t depth, bool maps, const char *core)
+{
+    mp_writer_t writer;
+    msgpack_packer *packer = mp_begin (&writer);
+    while (depth-- > 0) {
+        if (maps) {
+            msgpack_pack_map (packer, 1);
+            msgpack_pack_nil (packer);
+        } else {
+            msgpack_pack_array (packer, 1);
+        }
+    }
+    unit_pack (packer, core);
+    return mp_end (&writer);
+}
+
+static void test_decode_depth (void **state)
+{
+    (void) state;
+    static const char too_deep[] = "thing: not msgpack, or nested more than 32 deep";
+    for (int maps = 0; maps < 2; maps++) {
+        unit_takes (s_decode, s_nested (MP_MAX_DEPTH - 1, maps, "1"), "31 deep");
+        unit_takes (s_decode, s_nested (MP_MAX_DEPTH, maps, "1"), "32 deep");
+        unit_refuses (s_decode, s_nested (MP_MAX_DEPTH + 1, maps, "1"), too_deep);
+        //  An empty container counts as one
+        unit_takes (s_decode, s_nested (MP_MAX_DEPTH - 1, maps, "[]"), "32 deep, []");
+        unit_takes (s_decode, s_nested (MP_MAX_DEPTH - 1, maps, "{}"), "32 deep, {}");
+        unit_refuses (s_decode, s_nested (MP_MAX_DEPTH, maps, "[]"), too_deep);
+        unit_refuses (s_decode, s_nested (MP_MAX_DEPTH, maps, "{}"), too_deep);
+        unit_refuses (s_decode, s_nested (100000, maps, "1"), too_deep);
+    }
+}
+
+static zframe_t *s_nils (size_t count)
+{
+    zframe_t *frame = zframe_new (NULL, 5 + count);
+    assert_non_null (frame);
+    byte *data = zframe_data (frame);
+    memset (data, 0xc0, 5 + count);
+    data[0] = 0xdd;
+    for (size_t i = 0; i < 4; i++)
+        data[4 - i] = (byte) (count >> 8 * i);
+    return frame;
+}
+
+static void test_decode_elements (void **state)
+{
+    (void) state;
+    unit_takes (s_decode, s_nils (MP_MAX_ELEMENTS), "as many as may be");
+    unit_refuses (s_decode, s_nils (MP_MAX_ELEMENTS + 1), "thing: claims more elements");
+}
+
+//  Strings are not copied: they point into the bytes that were decoded
+static void test_decode_points_into_the_data (void **state)
+{
+    (void) state;
+    static const char data[] = "\x92\xa4ping\xc4\x02\x00\xff";
+    msgpack_unpacked doc;
+    mp_error_t error;
+    assert_int_equal (mp_decode (&doc, data, sizeof data - 1, "thing", &error), 0);
+    assert_ptr_equal (doc.data.via.array.ptr[0].via.str.ptr, data + 2);
+    assert_ptr_equal (doc.data.via.array.ptr[1].via.bin.ptr, data + 8);
+    msgpack_unpacked_destroy (&doc);
+}
+
+//  -- Getters
+
+static void test_wrong (void **state)
+{
+    (void) state;
+    mp_error_t error;
+    assert_false (mp_wrong (&error, "field", "%d of %s", 3, "them"));
+    assert_string_equal (error.text, "field: 3 of them");
+
+    //  Whatever does not fit is cut off, and the text ends
+    char longer[400];
+    memset (longer, 'x', sizeof longer - 1);
+    longer[sizeof longer - 1] = 0;
+    assert_false (mp_wrong (&error, longer, "why"));
+    assert_int_equal (strlen (error.text), sizeof error.text - 1);
+    assert_false (mp_wrong (&error, "field", "%s", longer));
+    assert_int_equal (strlen (error.text), sizeof error.text - 1);
+    assert_memory_equal (error.text, "field: xxx", 10);
+}
+
+//  The value of `text`, until s_close
+static msgpack_unpacked open_doc;
+static zframe_t *open_frame;
+
+static const msgpack_object *s_open (const char *text)
+{
+    mp_error_t error;
+    open_frame = unit_frame (text);
+    assert_int_equal (
+        mp_decode (&open_doc, zframe_data (open_frame), zframe_size (open_frame), text, &error), 0);
+    return &open_doc.data;
+}
+
+static void s_close (void)
+{
+    msgpack_unpacked_destroy (&open_doc);
+    zframe_destroy (&open_frame);
+}
+
+static void test_get_uint (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *text;
+        uint64_t max;
+        uint64_t value;
+        const char *why;  //  NULL: it is taken
+    } cases[] = {
+        {"0", 0, 0, NULL},
+        {"127", 127, 127, NULL},
+        {"128", 127, 0, "f: 128 is more than 127"},
+        {"4294967295", UINT32_MAX, UINT32_MAX, NULL},
+        {"4294967296", UINT32_MAX, 0, "f: 4294967296 is more than 4294967295"},
+        {"18446744073709551615", UINT64_MAX, UINT64_MAX, NULL},
+        {"18446744073709551615", UINT64_MAX - 1, 0,
+         "f: 18446744073709551615 is more than 18446744073709551614"},
+        //  A signed form of a number that is not negative
+        {"x'd005'", 9, 5, NULL},
+        {"x'd10005'", 9, 5, NULL},
+        {"x'd200000005'", 9, 5, NULL},
+        {"x'd37fffffffffffffff'", UINT64_MAX, INT64_MAX, NULL},
+        {"-1", UINT64_MAX, 0, "f: want an unsigned integer, got negative integer"},
+        {"x'd38000000000000000'", UINT64_MAX, 0,
+         "f: want an unsigned integer, got negative integer"},
+        {"1.0", 9, 0, "f: want an unsigned integer, got float"},
+        {"x'ca3f800000'", 9, 0, "f: want an unsigned integer, got float"},
+        {"null", 9, 0, "f: want an unsigned integer, got nil"},
+        {"true", 9, 0, "f: want an unsigned integer, got bool"},
+        {"'1'", 9, 0, "f: want an unsigned integer, got str"},
+        {"h'01'", 9, 0, "f: want an unsigned integer, got bin"},
+        {"x'd40100'", 9, 0, "f: want an unsigned integer, got ext"},
+        {"[1]", 9, 0, "f: want an unsigned integer, got array"},
+        {"{}", 9, 0, "f: want an unsigned integer, got map"},
+    };
+    mp_error_t error;
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        uint64_t value = 77;
+        bool ok = mp_get_uint (s_open (cases[i].text), "f", cases[i].max, &value, &error);
+        assert_int_equal (ok, !cases[i].why);
+        if (ok)
+            assert_true (value == cases[i].value);
+        else
+            assert_string_equal (error.text, cases[i].why);
+        s_close ();
+    }
+    uint64_t value;
+    assert_false (mp_get_uint (NULL, "f", 9, &value, &error));
+    assert_string_equal (error.text, "f: want an unsigned integer, got nothing");
+}
+
+static void test_get_double (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *text;
+        double value;
+        const char *why;
+    } cases[] = {
+        {"0.1", 0.1, NULL},
+        {"-1.5", -1.5, NULL},
+        {"x'ca3fc00000'", 1.5, NULL},
+        {"7", 7, NULL},
+        {"-7", -7, NULL},
+        {"18446744073709551615", 18446744073709551616.0, NULL},
+        {"-9223372036854775808", -9223372036854775808.0, NULL},
+        {"null", 0, "f: want a number, got nil"},
+        {"true", 0, "f: want a number, got bool"},
+        {"'1.5'", 0, "f: want a number, got str"},
+        {"[]", 0, "f: want a number, got array"},
+        {"{}", 0, "f: want a number, got map"},
+        {"h''", 0, "f: want a number, got bin"},
+        {"x'd40100'", 0, "f: want a number, got ext"},
+    };
+    mp_error_t error;
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        double value = 77;
+        bool ok = mp_get_double (s_open (cases[i].text), "f", &value, &error);
+        assert_int_equal (ok, !cases[i].why);
+        if (ok)
+            assert_true (value == cases[i].value);
+        else
+            assert_string_equal (error.text, cases[i].why);
+        s_close ();
+    }
+    double value;
+    assert_false (mp_get_double (NULL, "f", &value, &error));
+    assert_string_equal (error.text, "f: want a number, got nothing");
+}
+
+static void test_get_str (void **state)
+{
+    (void) state;
+    mp_error_t error;
+    mp_slice_t slice;
+    char *copy = NULL;
+
+    const msgpack_object *object = s_open ("'ping'");
+    assert_true (mp_get_str (object, "f", &slice, &error));
+    assert_int_equal (slice.size, 4);
+    assert_ptr_equal (slice.data, zframe_data (open_frame) + 1);
+    assert_true (mp_get_cstr (object, "f", &copy, &error));
+    assert_string_equal (copy, "ping");
+    assert_ptr_not_equal (copy, slice.data);
+    free (copy);
+    s_close ();
+
+    object = s_open ("''");
+    assert_true (mp_get_str (object, "f", &slice, &error));
+    assert_int_equal (slice.size, 0);
+    assert_true (mp_get_cstr (object, "f", &copy, &error));
+    assert_string_equal (copy, "");
+    free (copy);
+    s_close ();
+
+    //  A NUL byte: no C string, wherever it stands
+    static const char *const nuls[] = {"x'a100'", "x'a2007a'", "x'a27a00'", "x'a37a007a'"};
+    for (size_t i = 0; i < COUNT (nuls); i++) {
+        object = s_open (nuls[i]);
+        assert_true (mp_get_str (object, "f", &slice, &error));
+        assert_false (mp_get_cstr (object, "f", &copy, &error));
+        assert_string_equal (error.text, "f: has a NUL byte in it");
+        s_close ();
+    }
+    static const char *const others[] = {"null", "h'70'", "1", "['a']", "{'a':1}", "x'd47000'"};
+    for (size_t i = 0; i < COUNT (others); i++) {
+        object = s_open (others[i]);
+        assert_false (mp_get_str (object, "f", &slice, &error));
+        assert_memory_equal (error.text, "f: want a str, got ", 19);
+        assert_false (mp_get_cstr (object, "f", &copy, &error));
+        assert_memory_equal (error.text, "f: want a str, got ", 19);
+        s_close ();
+    }
+    assert_false (mp_get_cstr (NULL, "f", &copy, &error));
+    assert_string_equal (error.text, "f: want a str, got nothing");
+}
+
+static void test_get_uint32s (void **state)
+{
+    (void) state;
+    mp_error_t error;
+    uint32_t *values;
+    size_t count;
+
+    assert_true (mp_get_uint32s (s_open ("[0,1,70000,4294967295]"), "f", &values, &count, &error));
+    assert_int_equal (count, 4);
+    static const uint32_t want[] = {0, 1, 70000, UINT32_MAX};
+    assert_memory_equal (values, want, sizeof want);
+    free (values);
+    s_close ();
+
+    values = (uint32_t *) &count;
+    assert_true (mp_get_uint32s (s_open ("[]"), "f", &values, &count, &error));
+    assert_null (values);
+    assert_int_equal (count, 0);
+    s_close ();
+
+    static const struct {
+        const char *text;
+        const char *why;
+    } cases[] = {
+        {"[0,1,-1]", "f: [2]: want an unsigned integer, got negative integer"},
+        {"[4294967296]", "f: [0]: 4294967296 is more than 4294967295"},
+        {"[1,1.0]", "f: [1]: want an unsigned integer, got float"},
+        {"[null]", "f: [0]: want an unsigned integer, got nil"},
+        {"[[1]]", "f: [0]: want an unsigned integer, got array"},
+        {"['1']", "f: [0]: want an unsigned integer, got str"},
+        {"null", "f: want an array, got nil"},
+        {"h'0102'", "f: want an array, got bin"},
+        {"{1:2}", "f: want an array, got map"},
+        {"1", "f: want an array, got integer"},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        assert_false (mp_get_uint32s (s_open (cases[i].text), "f", &values, &count, &error));
+        assert_string_equal (error.text, cases[i].why);
+        s_close ();
+    }
+    assert_false (mp_get_uint32s (NULL, "f", &values, &count, &error));
+    assert_string_equal (error.text, "f: want an array, got nothing");
+}
+
+static void test_get_array_and_map (void **state)
+{
+    (void) state;
+    mp_error_t error;
+    const msgpack_object_array *array;
+    const msgpack_object_map *map;
+
+    const msgpack_object *object = s_open ("[1,2]");
+    assert_true (mp_get_array (object, "f", 0, &array, &error));
+    assert_true (mp_get_array (object, "f", 2, &array, &error));
+    assert_ptr_equal (array, &object->via.array);
+    assert_false (mp_get_array (object, "f", 3, &array, &error));
+    assert_string_equal (error.text, "f: want an array of 3 or more, got 2");
+    assert_false (mp_get_map (object, "f", &map, &error));
+    assert_string_equal (error.text, "f: want a map, got array");
+    s_close ();
+
+    object = s_open ("{1:2}");
+    assert_true (mp_get_map (object, "f", &map, &error));
+    assert_ptr_equal (map, &object->via.map);
+    assert_false (mp_get_array (object, "f", 0, &array, &error));
+    assert_string_equal (error.text, "f: want an array, got map");
+    s_close ();
+
+    assert_false (mp_get_array (NULL, "f", 0, &array, &error));
+    assert_string_equal (error.text, "f: want an array, got nothing");
+    assert_false (mp_get_map (NULL, "f", &map, &error));
+    assert_string_equal (error.text, "f: want a map, got nothing");
+}
+
+static void test_find (void **state)
+{
+    (void) state;
+    //  Keys that are not str, that begin alike, an empty one, one that is there twice
+    const msgpack_object *object =
+        s_open ("{1:10, h'6162':11, null:12, 'a':13, 'abc':14, 'ab':15, '':16, [1]:17, 'twice':18, "
+                "x'a3616200':19, 'twice':20}");
+    const msgpack_object_map *map = &object->via.map;
+    assert_int_equal (mp_find (map, "ab")->via.u64, 15);
+    assert_int_equal (mp_find (map, "a")->via.u64, 13);
+    assert_int_equal (mp_find (map, "abc")->via.u64, 14);
+    assert_int_equal (mp_find (map, "")->via.u64, 16);
+    assert_int_equal (mp_find (map, "twice")->via.u64, 20);
+    assert_null (mp_find (map, "b"));
+    assert_null (mp_find (map, "abcd"));
+    s_close ();
+    assert_null (mp_find (&s_open ("{}")->via.map, "a"));
+    s_close ();
+}
+
+static void test_is_nil (void **state)
+{
+    (void) state;
+    assert_true (mp_is_nil (NULL));
+    assert_true (mp_is_nil (s_open ("null")));
+    s_close ();
+    static const char *const others[] = {"false", "0", "''", "[]", "{}", "h''", "0.0"};
+    for (size_t i = 0; i < COUNT (others); i++) {
+        assert_false (mp_is_nil (s_open (others[i])));
+        s_close ();
+    }
+}
+
+//  -- Print
+
+static void test_print (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *value;
+        const char *printed;
+    } cases[] = {
+        {"null", "null"},
+        {"true", "true"},
+        {"false", "false"},
+        //  Integers, whole
+        {"0", "0"},
+        {"-1", "-1"},
+        {"9007199254740993", "9007199254740993"},
+        {"9223372036854775807", "9223372036854775807"},
+        {"-9223372036854775808", "-9223372036854775808"},
+        {"15760518052499183552", "15760518052499183552"},
+        {"18446744073709551615", "18446744073709551615"},
+        //  Doubles
+        {"0.0", "0.0"},
+        {"-0.0", "-0.0"},
+        {"1.0", "1.0"},
+        {"-1.0", "-1.0"},
+        {"0.1", "0.1"},
+        {"0.3", "0.3"},
+        {"x'cb3fd3333333333334'", "0.30000000000000004"},
+        {"1789095808.83", "1789095808.83"},
+        {"100000.0", "100000.0"},
+        {"9007199254740992.0", "9007199254740992.0"},
+        {"1.0e300", "1e+300"},
+        {"1.0e-7", "1e-07"},
+        {"x'cb7fefffffffffffff'", "1.7976931348623157e+308"},
+        {"x'cb0010000000000000'", "2.2250738585072014e-308"},
+        {"x'cb7ff0000000000000'", "Infinity"},
+        {"x'cbfff0000000000000'", "-Infinity"},
+        {"x'cb7ff8000000000000'", "NaN"},
+        {"x'cbfff8000000000000'", "NaN"},
+        //  float32
+        {"x'ca3f800000'", "1.0"},
+        {"x'ca3fc00000'", "1.5"},
+        {"x'ca3dcccccd'", "0.10000000149011612"},
+        {"x'ca80000000'", "-0.0"},
+        {"x'ca7f800000'", "Infinity"},
+        {"x'ca7fc00000'", "NaN"},
+        //  Strings
+        {"''", "\"\""},
+        {"'ping'", "\"ping\""},
+        {"x'a122'", "\"\\\"\""},
+        {"x'a15c'", "\"\\\\\""},
+        {"x'a45c225c22'", "\"\\\\\\\"\\\\\\\"\""},
+        {"x'a3610a62'", "\"a\\nb\""},
+        {"x'a2090d'", "\"\\t\\r\""},
+        {"x'a50001081f7f'", "\"\\u0000\\u0001\\u0008\\u001f\\u007f\""},
+        {"x'a31b5b6d'", "\"\\u001b[m\""},
+        {"x'a12f'", "\"/\""},
+        //  UTF-8: the first and the last of each length, and around the surrogates
+        {"x'a17e'", "\"~\""},
+        {"x'a2c2a2'", "\"\xc2\xa2\""},
+        {"x'a2dfbf'", "\"\xdf\xbf\""},
+        {"x'a3e0a080'", "\"\xe0\xa0\x80\""},
+        {"x'a3ed9fbf'", "\"\xed\x9f\xbf\""},
+        {"x'a3ee8080'", "\"\xee\x80\x80\""},
+        {"x'a3efbfbd'", "\"\xef\xbf\xbd\""},
+        {"x'a4f0908080'", "\"\xf0\x90\x80\x80\""},
+        {"x'a4f3bfbfbf'", "\"\xf3\xbf\xbf\xbf\""},
+        {"x'a4f48fbfbf'", "\"\xf4\x8f\xbf\xbf\""},
+        {"x'a6e4bda0e5a5bd'", "\"\xe4\xbd\xa0\xe5\xa5\xbd\""},
+        //  Not UTF-8: continuation bytes alone, leads that do not exist
+        {"x'a180'", "\"\\x80\""},
+        {"x'a1bf'", "\"\\xbf\""},
+        {"x'a1f8'", "\"\\xf8\""},
+        {"x'a1ff'", "\"\\xff\""},
+        {"x'a6fc8480808080'", "\"\\xfc\\x84\\x80\\x80\\x80\\x80\""},
+        //  Overlong
+        {"x'a2c0af'", "\"\\xc0\\xaf\""},
+        {"x'a2c1bf'", "\"\\xc1\\xbf\""},
+        {"x'a3e09fbf'", "\"\\xe0\\x9f\\xbf\""},
+        {"x'a4f08fbfbf'", "\"\\xf0\\x8f\\xbf\\xbf\""},
+        //  Surrogates, and above U+10FFFF
+        {"x'a3eda080'", "\"\\xed\\xa0\\x80\""},
+        {"x'a3edbfbf'", "\"\\xed\\xbf\\xbf\""},
+        {"x'a4f4908080'", "\"\\xf4\\x90\\x80\\x80\""},
+        {"x'a4f5808080'", "\"\\xf5\\x80\\x80\\x80\""},
+        //  Cut short: at the end of the string, and by another character
+        {"x'a1c3'", "\"\\xc3\""},
+        {"x'a2e282'", "\"\\xe2\\x82\""},
+        {"x'a3f09f98'", "\"\\xf0\\x9f\\x98\""},
+        {"x'a2c322'", "\"\\xc3\\\"\""},
+        {"x'a3e28241'", "\"\\xe2\\x82A\""},
+        {"x'a4f09f9841'", "\"\\xf0\\x9f\\x98A\""},
+        {"x'a4c3c3a941'", "\"\\xc3\xc3\xa9"
+                          "A\""},
+        //  What JSON lacks
+        {"h''", "h''"},
+        {"h'00ff0a'", "h'00ff0a'"},
+        {"x'd40300'", "ext(3,h'00')"},
+        {"x'c7000f'", "ext(15,h'')"},
+        {"x'd5ff0102'", "ext(-1,h'0102')"},
+        {"x'c7038001ff02'", "ext(-128,h'01ff02')"},
+        //  Containers
+        {"[]", "[]"},
+        {"{}", "{}"},
+        {"[1,[2,[],{}],'3']", "[1,[2,[],{}],\"3\"]"},
+        {"{'a':[1,{'b':null}],'c':{}}", "{\"a\":[1,{\"b\":null}],\"c\":{}}"},
+        {"{1:2,null:3,[4]:{},h'05':6,'twice':7,'twice':8}",
+         "{1:2,null:3,[4]:{},h'05':6,\"twice\":7,\"twice\":8}"},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        char *printed = unit_print (s_open (cases[i].value));
+        assert_string_equal (printed, cases[i].printed);
+        free (printed);
+        s_close ();
+    }
+}
+
+//  Digits are never lost, and never more than 17
+static void test_print_doubles_read_back (void **state)
+{
+    (void) state;
+    static const double edges[] = {DBL_MIN,   DBL_MAX, -DBL_MAX,   DBL_EPSILON, 0x1p-1074,
+                                   0x1p53,    0x1p63,  0x1p64,     1.0 / 3,     2.0 / 3,
+                                   1e15,      1e16,    1e17,       1e22,        1e23,
+                                   0x1.8p-30, 5e-5,    123456.789, 0x1p-1022,   1789095808.83};
+    uint64_t bits = 42;
+    for (size_t i = 0; i < 5000; i++) {
+        msgpack_object object = {.type = MSGPACK_OBJECT_FLOAT64};
+        bits = bits * 6364136223846793005u + 1442695040888963407u;
+        if (i < COUNT (edges))
+            object.via.f64 = edges[i];
+        else
+            memcpy (&object.via.f64, &bits, sizeof bits);
+        if (!isfinite (object.via.f64))
+            continue;
+        char *printed = unit_print (&object);
+        char *end;
+        assert_true (strtod (printed, &end) == object.via.f64);
+        assert_int_equal (*end, 0);
+        assert_non_null (strpbrk (printed, ".e"));
+        assert_true (strlen (printed) <= 24);
+        free (printed);
+    }
+}
+
+int main (void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test (test_writer),
+        cmocka_unit_test (test_writer_out_of_memory),
+        cmocka_unit_test (test_decode_hostile),
+        cmocka_unit_test (test_decode_refusals),
+        cmocka_unit_test (test_decode_depth),
+        cmocka_unit_test (test_decode_elements),
+        cmocka_unit_test (test_decode_points_into_the_data),
+        cmocka_unit_test (test_wrong),
+        cmocka_unit_test (test_get_uint),
+        cmocka_unit_test (test_get_double),
+        cmocka_unit_test (test_get_str),
+        cmocka_unit_test (test_get_uint32s),
+        cmocka_unit_test (test_get_array_and_map),
+        cmocka_unit_test (test_find),
+        cmocka_unit_test (test_is_nil),
+        cmocka_unit_test (test_print),
+        cmocka_unit_test (test_print_doubles_read_back),
+    };
+    return cmocka_run_group_tests_name ("mp", tests, NULL, NULL);
+}

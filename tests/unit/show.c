@@ -1,0 +1,212 @@
+//  SPDX-License-Identifier: MIT
+
+#include "unit.h"
+#include "show.h"
+#include "vectors.h"
+
+//  What was printed in the last call below
+static char *out_text, *err_text;
+
+static void s_forget (void)
+{
+    free (out_text);
+    free (err_text);
+    out_text = err_text = NULL;
+}
+
+static int s_setup (void **state)
+{
+    (void) state;
+    show_program = "program";
+    show_level = SHOW_LINES;
+    return 0;
+}
+
+static int s_teardown (void **state)
+{
+    (void) state;
+    s_forget ();
+    return 0;
+}
+
+//  Says one text in each of the three ways
+static void s_say (const char *text)
+{
+    s_forget ();
+    capture_t out = unit_catch (stdout);
+    capture_t err = unit_catch (stderr);
+    say ("%s %d", text, 1);
+    say_summary ("%s %d", text, 2);
+    complain ("%s %d", text, 3);
+    err_text = unit_caught (&err);
+    out_text = unit_caught (&out);
+}
+
+static void test_lines (void **state)
+{
+    (void) state;
+    s_say ("ping");
+    assert_string_equal (out_text, "ping 1\nprogram: ping 2\n");
+    assert_string_equal (err_text, "program: ping 3\n");
+    show_level = SHOW_FRAMES;
+    s_say ("ping");
+    assert_string_equal (out_text, "ping 1\nprogram: ping 2\n");
+    show_level = SHOW_QUIET;
+    s_say ("ping");
+    assert_string_equal (out_text, "program: ping 2\n");
+    assert_string_equal (err_text, "program: ping 3\n");
+}
+
+//  What a peer has sent can neither forge a line nor command the terminal
+static void test_control_bytes (void **state)
+{
+    (void) state;
+    s_say ("a\nb\r\x1b[2J\x07\x7f\t\xe4\xbd\xa0 %s");
+    assert_string_equal (out_text, "a?b??[2J???\xe4\xbd\xa0 %s 1\n"
+                                   "program: a?b??[2J???\xe4\xbd\xa0 %s 2\n");
+    assert_string_equal (err_text, "program: a?b??[2J???\xe4\xbd\xa0 %s 3\n");
+}
+
+static void test_long_line (void **state)
+{
+    (void) state;
+    char text[5001];
+    memset (text, 'x', 5000);
+    text[5000] = 0;
+    s_say (text);
+    assert_int_equal (strlen (out_text), 5003 + 9 + 5003);
+    assert_int_equal (strlen (err_text), 9 + 5003);
+}
+
+//  -- Frames
+
+static void s_show (zmsg_t *message)
+{
+    zsock_t *socket = zsock_new (ZMQ_DEALER);
+    size_t frames = zmsg_size (message);
+    s_forget ();
+    capture_t out = unit_catch (stdout);
+    show_send ("engine", socket, message);
+    show_recv ("server", socket, message);
+    out_text = unit_caught (&out);
+    assert_int_equal (zmsg_size (message), frames);
+    zsock_destroy (&socket);
+}
+
+static void test_frames (void **state)
+{
+    (void) state;
+    zmsg_t *message = zmsg_new ();
+    zmsg_addstr (message, "kv-events");
+    show_level = SHOW_LINES;
+    s_show (message);
+    assert_string_equal (out_text, "");
+    show_level = SHOW_FRAMES;
+    s_show (message);
+    assert_string_equal (out_text, "  to engine (DEALER here), 1 frame\n"
+                                   "     [9] 6b762d6576656e7473  kv-events\n"
+                                   "  from server (DEALER here), 1 frame\n"
+                                   "     [9] 6b762d6576656e7473  kv-events\n");
+    zmsg_destroy (&message);
+}
+
+//  The lines of one message, behind the first one
+static void s_has_frames (zmsg_t *message, const char *lines)
+{
+    show_level = SHOW_FRAMES;
+    s_show (message);
+    char *end = strstr (out_text, "  from ");
+    assert_non_null (end);
+    *end = 0;
+    assert_string_equal (strchr (out_text, '\n') + 1, lines);
+    zmsg_destroy (&message);
+}
+
+static void test_meaning (void **state)
+{
+    (void) state;
+    zmsg_t *message = zmsg_new ();
+    zmsg_addmem (message, NULL, 0);            //  Nothing
+    zmsg_addmem (message, "\x01\x00", 2);      //  Nothing that can be said
+    zmsg_addmem (message, TASK, sizeof TASK);  //  msgpack
+    zmsg_addmem (message,
+                 "\xa4"
+                 "a\nb\x1b",
+                 5);  //  msgpack, with control bytes
+    zmsg_addmem (message, "A", 1);
+    zmsg_addmem (message, "\nab", 3);
+    zmsg_addmem (message, "a\nb", 3);                  //  Nearly text
+    zmsg_addmem (message, "\xdd\xff\xff\xff\xff", 5);  //  Hostile
+    s_has_frames (message, "     [0]\n"
+                           "     [2] 0100\n"
+                           "     [14] 82a47461736b07a576616c756507  {\"task\":7,\"value\":7}\n"
+                           "     [5] a4610a621b  \"a\\nb\\u001b\"\n"
+                           "     [1] 41  A\n"
+                           "     [3] 0a6162\n"
+                           "     [3] 610a62\n"
+                           "     [5] ddffffffff\n");
+}
+
+//  A long frame is cut, in hex and in text
+static void test_long_frames (void **state)
+{
+    (void) state;
+    char text[5000];
+    memset (text, 'x', sizeof text);
+    zmsg_t *message = zmsg_new ();
+    zmsg_addmem (message, text, sizeof text);
+    zmsg_addmem (message, OUTPUTS_FULL, sizeof OUTPUTS_FULL);
+    show_level = SHOW_FRAMES;
+    s_show (message);
+    zmsg_destroy (&message);
+    for (char *line = strtok (out_text, "\n"); line; line = strtok (NULL, "\n")) {
+        assert_true (strlen (line) < 600);
+        if (line[5] == '[') {
+            assert_non_null (strstr (line, "...  "));
+            assert_string_equal (line + strlen (line) - 3, "...");
+        }
+    }
+}
+
+//  -- Listening
+
+static void test_listening (void **state)
+{
+    (void) state;
+    show_level = SHOW_QUIET;
+    zsock_t *socket = zsock_new (ZMQ_REP);
+    int bound = zsock_bind (socket, "tcp://127.0.0.1:*");
+    assert_int_not_equal (bound, -1);
+    capture_t out = unit_catch (stdout);
+    bool good = say_listening (socket, "tcp://127.0.0.1:*", bound);
+    out_text = unit_caught (&out);
+    assert_true (good);
+    char line[120];
+    snprintf (line, sizeof line, "program: listening on tcp://127.0.0.1:%d\n", bound);
+    assert_string_equal (out_text, line);
+
+    //  Somebody is there already
+    zsock_t *late = zsock_new (ZMQ_REP);
+    char endpoint[40];
+    snprintf (endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", bound);
+    capture_t err = unit_catch (stderr);
+    good = say_listening (late, endpoint, zsock_bind (late, "%s", endpoint));
+    err_text = unit_caught (&err);
+    assert_false (good);
+    snprintf (line, sizeof line, "program: cannot listen on %s: Address already in use\n",
+              endpoint);
+    assert_string_equal (err_text, line);
+    zsock_destroy (&late);
+    zsock_destroy (&socket);
+}
+
+int main (void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown (name, s_setup, s_teardown)
+        TEST (test_lines),   TEST (test_control_bytes), TEST (test_long_line), TEST (test_frames),
+        TEST (test_meaning), TEST (test_long_frames),   TEST (test_listening),
+#undef TEST
+    };
+    return cmocka_run_group_tests_name ("show", tests, NULL, NULL);
+}

@@ -1,0 +1,77 @@
+//  SPDX-License-Identifier: MIT
+
+#include "unit.h"
+#include "stop.h"
+
+#include <signal.h>
+
+//  How often a signal is tried just before a blocking call
+#define TRIES 3
+
+//  The signal comes when nothing blocks, and yet the call that comes then returns
+static void s_missed_signal (int number)
+{
+    stop_catch_signals ();
+    zsock_t *socket = zsock_new_pull ("inproc://nobody");
+    zsock_set_rcvtimeo (socket, 10000);  //  The test fails; it does not hang
+    for (int i = 0; i < TRIES; i++) {
+        zsys_interrupted = 0;
+        raise (number);
+        int64_t before = zclock_mono ();
+        char *text = zstr_recv (socket);
+        if (text || !zsys_interrupted || zclock_mono () - before > 1000)
+            exit (1);
+    }
+    zsock_destroy (&socket);
+    exit (0);
+}
+
+static void s_sigint (void)
+{
+    s_missed_signal (SIGINT);
+}
+
+static void s_sigterm (void)
+{
+    s_missed_signal (SIGTERM);
+}
+
+static void test_missed_signals (void **state)
+{
+    (void) state;
+    assert_int_equal (unit_in_child (s_sigint), 0);
+    assert_int_equal (unit_in_child (s_sigterm), 0);
+}
+
+//  A last message for a peer that is not there yet: the exit waits LINGER_MS for it
+#define LINGER_MS 500
+
+static void s_goodbye (void)
+{
+    stop_catch_signals ();
+    raise (SIGINT);
+    zsock_t *socket = zsock_new (ZMQ_PUSH);
+    zsock_set_linger (socket, LINGER_MS);
+    if (zsock_connect (socket, "ipc:///tmp/nobody-is-there-%d", (int) getpid ()) == -1 ||
+        zstr_send (socket, "goodbye") == -1)
+        exit (1);
+    zsock_destroy (&socket);
+    exit (7);
+}
+
+static void test_exit (void **state)
+{
+    (void) state;
+    int64_t before = zclock_mono ();
+    assert_int_equal (unit_in_child (s_goodbye), 7);
+    assert_true (zclock_mono () - before >= LINGER_MS * 9 / 10);
+}
+
+int main (void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test (test_missed_signals),
+        cmocka_unit_test (test_exit),
+    };
+    return cmocka_run_group_tests_name ("stop", tests, NULL, NULL);
+}

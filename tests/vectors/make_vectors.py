@@ -1,0 +1,378 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Byte vectors made by msgspec from the Structs of tests/peers/structs.py, for the C tests.
+
+    python3 tests/vectors/make_vectors.py             writes vectors.h and expected.json
+    python3 tests/vectors/make_vectors.py --check     exit 1 when they are not what it would write
+
+vectors.h has the bytes of each vector; expected.json has what any msgpack reader finds in them,
+with bytes as {"hex": "..."}. The same bytes come out on every machine.
+"""
+
+import argparse
+import enum
+import json
+import re
+import sys
+from pathlib import Path
+
+import msgspec
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "peers"))
+
+import structs as s  # noqa: E402
+
+BIG_CALL_ID = 2**63 + 5  # vLLM's call ids are unsigned numbers of 64 bits
+TS = 1789095808.83
+HASH = 15760518052499183552  # of a real capture; above 2**63
+TOKENS = list(range(1000, 1032))
+
+
+def request(request_id="r3", prompt=(1, 2, 3, 70000, 4294967295), params=None, **more):
+    """An EngineCoreRequest; its required fields have plain values, more overrides any."""
+    fields = {
+        "request_id": request_id,
+        "prompt_token_ids": None if prompt is None else list(prompt),
+        "mm_features": None,
+        "sampling_params": params,
+        "pooling_params": None,
+        "arrival_time": 1789095808.5,
+        "lora_request": None,
+        "cache_salt": None,
+        "data_parallel_rank": None,
+    }
+    return s.EngineCoreRequest(**{**fields, **more})
+
+
+def ready():
+    return s.EngineCoreReadyResponse(
+        max_model_len=4096,
+        num_gpu_blocks=1024,
+        block_size=16,
+        dp_stats_address="tcp://127.0.0.1:5580",
+        dtype="bfloat16",
+        vllm_version="0.26.0",
+        world_size=2,
+        data_parallel_size=2,
+        kv_cache_size_tokens=16384,
+        kv_cache_max_concurrency=4.0,
+    )
+
+
+def ready_main():
+    """The 24 keys of vLLM's main branch in 2026-08; newer than any Struct here."""
+    return {
+        "max_model_len": 4096,
+        "num_gpu_blocks": 1024,
+        "block_size": 16,
+        "dp_stats_address": None,
+        "dtype": "bfloat16",
+        "vllm_version": "0.27.0",
+        "world_size": 1,
+        "data_parallel_size": 1,
+        "tensor_parallel_size": 1,
+        "pipeline_parallel_size": 1,
+        "decode_context_parallel_size": 1,
+        "data_parallel_rank": 0,
+        "max_num_seqs": 256,
+        "max_num_batched_tokens": 8192,
+        "instance_id": "toy",
+        "supports_lora": False,
+        "max_loras": 0,
+        "mamba_block_size": None,
+        "kv_cache_size_tokens": 16384,
+        "kv_cache_max_concurrency": 4.0,
+        "kv_events_config": {
+            "enable_kv_cache_events": True,
+            "publisher": "zmq",
+            "endpoint": "tcp://127.0.0.1:5557",
+            "replay_endpoint": "tcp://127.0.0.1:5657",
+            "buffer_steps": 10000,
+            "hwm": 100000,
+            "max_queue_size": 100000,
+            "topic": "kv-events",
+        },
+        "weight_transfer_backend": None,
+        "enable_sleep_mode": False,
+        "supports_draft_weight_updates": False,
+    }
+
+
+def outputs_full():
+    return s.EngineCoreOutputs(
+        engine_index=1,
+        outputs=[
+            s.EngineCoreOutput(
+                "r3",
+                [8123, 17],
+                finish_reason=s.FinishReason.STOP,
+                stop_reason="x",
+                events=[
+                    s.EngineCoreEvent(s.EngineCoreEventType.QUEUED, 11.25),
+                    s.EngineCoreEvent(s.EngineCoreEventType.SCHEDULED, 11.5),
+                ],
+                kv_transfer_params={"remote_engine_id": "e1", "remote_block_ids": [1, 2]},
+                ec_transfer_params={},
+                trace_headers={"traceparent": "00-1-2-01"},
+                prefill_stats=s.PrefillStats(5, 2, 3, 3, 0, 2),
+                num_nans_in_logits=1,
+            )
+        ],
+        scheduler_stats={"num_running_reqs": 1, "num_waiting_reqs": 0, "kv_cache_usage": 0.25},
+        timestamp=12.5,
+        finished_requests={"r3"},
+        wave_complete=6,
+        start_wave=7,
+    )
+
+
+def stored_v26(hashes, parent, tokens, **more):
+    first = {"lora_id": None, "medium": "GPU", "lora_name": None}
+    more = {
+        "extra_keys": [None] * len(hashes),
+        "group_idx": 0,
+        "kv_cache_spec_kind": "full_attention",
+        **first,
+        **more,
+    }
+    return s.BlockStored(list(hashes), parent, list(tokens), 16, **more)
+
+
+VECTORS = {
+    # --- EngineCoreRequest
+    "REQUEST_R3": request(params=s.SamplingParams(max_tokens=4)),
+    "REQUEST_DEFAULT_MAX": request(params=s.SamplingParams(max_tokens=16)),
+    "REQUEST_NO_LIMIT": request(params=s.SamplingParams(max_tokens=None)),
+    "REQUEST_FULL": request(
+        params=s.SamplingParams(
+            temperature=0.5,
+            stop=["END", "###"],
+            stop_token_ids=[2, 128009],
+            ignore_eos=True,
+            max_tokens=4,
+            min_tokens=2,
+        ),
+        cache_salt="salt",
+        data_parallel_rank=3,
+        client_index=2,
+        current_wave=5,
+        priority=-7,
+        trace_headers={"traceparent": "00-1-2-01"},
+        resumable=True,
+        external_req_id="cmpl-3",
+        reasoning_ended=False,
+        reasoning_parser_kwargs={"enable_thinking": True},
+        abort_immediately=True,
+    ),
+    "REQUEST_POOLING": request(pooling_params=s.PoolingParams(task="embed", dimensions=256)),
+    "REQUEST_NO_PROMPT": request(prompt=None, params=s.SamplingParams(max_tokens=4)),
+    # --- EngineCoreOutputs
+    "OUTPUTS_STEP": s.EngineCoreOutputs(
+        engine_index=1,
+        outputs=[
+            s.EngineCoreOutput("r1", [17]),
+            s.EngineCoreOutput("r3", [8123], finish_reason=s.FinishReason.LENGTH),
+        ],
+        timestamp=12.5,
+        finished_requests={"r3"},
+    ),
+    "OUTPUTS_ABORT": s.EngineCoreOutputs(
+        engine_index=1,
+        outputs=[s.EngineCoreOutput("r1", [], finish_reason=s.FinishReason.ABORT)],
+        timestamp=12.5,
+        finished_requests={"r1"},
+    ),
+    "OUTPUTS_EMPTY": s.EngineCoreOutputs(),
+    "OUTPUTS_UTILITY_FAILED": s.EngineCoreOutputs(
+        timestamp=12.5,
+        utility_output=s.UtilityOutput(BIG_CALL_ID, failure_message="no such method"),
+    ),
+    "OUTPUTS_FULL": outputs_full(),
+    # By hand: what a newer vLLM appends has to be ignored
+    "OUTPUTS_LONGER_TAIL": [
+        1,
+        [["r3", [8123], *[None] * 3, 1, *[None] * 7, 0, ["hash"], {"mask": True}]],
+        None,
+        12.5,
+        *[None] * 4,
+        "newer",
+        [1, 2],
+    ],
+    # --- registration, ABORT, UTILITY
+    "READY": ready(),
+    "READY_MAIN_24": ready_main(),
+    "ABORT_TWO": ["r1", "r3"],
+    "UTILITY_CALL": [0, BIG_CALL_ID, "is_sleeping", []],
+    # --- KV events
+    "KV_STORED_V26": s.KVEventBatch(TS, [stored_v26([HASH, 1], None, TOKENS)], 0),
+    "KV_MIXED_V26": s.KVEventBatch(
+        TS,
+        [
+            stored_v26([2], 1, TOKENS[:16]),
+            s.BlockRemoved([HASH], "GPU", group_idx=0),
+            s.AllBlocksCleared(),
+        ],
+        3,
+    ),
+    "KV_BYTES_HASHES_V26": s.KVEventBatch(
+        TS,
+        [
+            stored_v26([bytes(range(32))], bytes(range(224, 256)), TOKENS[:16]),
+            s.BlockRemoved([bytes(range(32))], "GPU", group_idx=0),
+        ],
+        0,
+    ),
+    "KV_LORA_V26": s.KVEventBatch(
+        TS,
+        [
+            stored_v26(
+                [HASH],
+                None,
+                TOKENS[:16],
+                lora_id=5,
+                medium="CPU",
+                lora_name="sql",
+                extra_keys=[(("img-1", 3),)],
+                kv_cache_spec_kind="sliding_window",
+                kv_cache_spec_sliding_window=4096,
+                locality="REMOTE",
+            )
+        ],
+        0,
+    ),
+    "KV_NO_RANK": s.KVEventBatch(TS, [s.AllBlocksCleared()], None),
+    "KV_STORED_V24": s.KVEventBatchV24(
+        TS,
+        [
+            s.BlockStoredV24(
+                [HASH, 1],
+                None,
+                TOKENS,
+                16,
+                None,
+                "GPU",
+                None,
+                extra_keys=[None, None],
+                group_idx=0,
+                kv_cache_spec_kind="full_attention",
+            )
+        ],
+        0,
+    ),
+    "KV_STORED_V23": s.KVEventBatchV23(
+        TS,
+        [
+            s.BlockStoredV23(
+                [HASH, 1],
+                None,
+                TOKENS,
+                16,
+                None,
+                "GPU",
+                None,
+                extra_keys=[None, None],
+                group_idx=0,
+                kv_cache_spec_kind="sliding_window",
+                kv_cache_spec_sliding_window=4096,
+            )
+        ],
+        0,
+    ),
+    "KV_STORED_V9": s.KVEventBatchV9(TS, [s.BlockStoredV9([1, 2], None, TOKENS, 16, None)]),
+    "KV_MIXED_V9": s.KVEventBatchV9(
+        TS,
+        [
+            s.BlockStoredV9([-(2**63), 2**63 - 1], -2686225562210368064, TOKENS, 16, 5),
+            s.BlockRemovedV9([-2686225562210368064]),
+            s.AllBlocksClearedArray(),
+        ],
+    ),
+    # --- our own small messages
+    "PING": "ping",
+    "PONG": "pong: ping",
+    "PONG_ERROR": s.ErrorReply("not a msgpack str"),
+    "TOPIC_SEQ": s.TopicSeq(33),
+    "TASK": s.Task(task=7, value=7),
+    "RESULT": s.Result(task=7, worker="w1", value=49),
+    "BATCH_START": s.BatchStart(tasks=100),
+}
+
+
+def brief(value):
+    """repr, without the fields of a Struct that have their default."""
+    if isinstance(value, msgspec.Struct):
+        words = []
+        for field in msgspec.structs.fields(value):
+            content = getattr(value, field.name)
+            by_default = field.default
+            if field.default_factory is not msgspec.NODEFAULT:
+                by_default = field.default_factory()
+            if content != by_default:
+                words.append(f"{field.name}={brief(content)}")
+        return f"{type(value).__name__}({', '.join(words)})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(brief, value))}]"
+    if isinstance(value, enum.Enum):
+        return str(value.value)
+    if isinstance(value, bytes):
+        return f"bytes.fromhex('{value.hex()}')"
+    return repr(value)
+
+
+def comment(value):
+    text = brief(value)
+    assert text.isascii() and "*/" not in text and "/*" not in text
+    lines = [""]
+    for piece in re.findall(r".+?(?:[ (\[]|$)", text):  # Breaks after a blank or a bracket
+        if len(lines[-1] + piece) > 95:
+            lines.append("")
+        lines[-1] += piece
+    return "/* " + "\n   ".join(line.rstrip() for line in lines) + " */"
+
+
+def header():
+    parts = [
+        "// SPDX-License-Identifier: MIT",
+        "// clang-format off",
+        "// Generated by: python3 tests/vectors/make_vectors.py. Do not edit.",
+        "// Each comment is the value, less its defaults, that msgspec encoded.",
+        "",
+        "#pragma once",
+    ]
+    for name, value in VECTORS.items():
+        data = msgspec.msgpack.encode(value)
+        rows = [data[i : i + 16] for i in range(0, len(data), 16)]
+        parts += ["", comment(value), f"static const unsigned char {name}[] = {{"]
+        parts += ["    " + ", ".join(f"0x{byte:02x}" for byte in row) + "," for row in rows]
+        parts += ["};"]
+    return "\n".join([*parts, "", "// clang-format on", ""])
+
+
+def expected():
+    lines = []
+    for name, value in VECTORS.items():
+        found = msgspec.msgpack.decode(msgspec.msgpack.encode(value))
+        text = json.dumps(found, default=lambda data: {"hex": data.hex()})
+        lines.append(f'"{name}": {text}')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    check = parser.parse_args().check
+    status = 0
+    for path, text in ((HERE / "vectors.h", header()), (HERE / "expected.json", expected())):
+        if not check:
+            path.write_text(text, encoding="ascii")
+        elif not path.exists() or path.read_text(encoding="ascii") != text:
+            print(f"make_vectors: {path.name} is not what would be written", file=sys.stderr)
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
