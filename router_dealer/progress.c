@@ -114,7 +114,7 @@ zmsg_t *progress_abort (progress_t *self, int engine)
 {
     const char **ids = zmalloc (((size_t) self->count + 1) * sizeof *ids);
     engine_core_abort_t abort = {.request_ids = ids};
-    for (int i = 0; i < self->count; i++)
+    for (int i = 0; engine != -1 && i < self->count; i++)
         if (self->requests[i].engine == engine && !self->requests[i].finished)
             ids[abort.count++] = self->requests[i].id;
     zmsg_t *message = NULL;

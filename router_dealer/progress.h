@@ -30,7 +30,8 @@ int progress_open (progress_t *self);
 //  True when all requests have got their tokens: none is open, aborted or in error
 bool progress_complete (progress_t *self);
 
-//  The message that aborts all that is open at an engine, the caller's; NULL when nothing is
+//  The message that aborts all that is open at an engine, the caller's; NULL when nothing is, and
+//  for engine -1, which is none
 zmsg_t *progress_abort (progress_t *self, int engine);
 
 //  The line `engine 1: r1 r3 r5`: which requests an engine was sent
