@@ -271,6 +271,9 @@ bool mp_get_str (const msgpack_object *object, const char *field, mp_slice_t *va
 {
     if (!object || object->type != MSGPACK_OBJECT_STR)
         return mp_wrong (error, field, "want a str, got %s", s_type_name (object));
+    for (size_t at = 0, step; at < object->via.str.size; at += step)
+        if (!(step = mp_utf8_size (object->via.str.ptr + at, object->via.str.size - at)))
+            return mp_wrong (error, field, "is not UTF-8");
     *value = (mp_slice_t){object->via.str.ptr, object->via.str.size};
     return true;
 }
@@ -354,11 +357,9 @@ bool mp_is_nil (const msgpack_object *object)
     return !object || object->type == MSGPACK_OBJECT_NIL;
 }
 
-//  -- Print
+//  -- UTF-8
 
-//  Length of the UTF-8 sequence at data[0..size), or 0 when there is none (RFC 3629: no
-//  overlong forms, no surrogates, nothing above U+10FFFF)
-static size_t s_utf8_size (const unsigned char *data, size_t size)
+size_t mp_utf8_size (const char *text, size_t size)
 {
     static const struct {
         unsigned char mask, lead, low, high;  //  low..high: range of the second byte
@@ -367,6 +368,9 @@ static size_t s_utf8_size (const unsigned char *data, size_t size)
                  {0xff, 0xf0, 0x90, 0xbf, 4}, {0xff, 0xf4, 0x80, 0x8f, 4},
                  {0xe0, 0xc0, 0x80, 0xbf, 2}, {0xf0, 0xe0, 0x80, 0xbf, 3},
                  {0xfc, 0xf0, 0x80, 0xbf, 4}};
+    const unsigned char *data = (const unsigned char *) text;
+    if (size == 0)
+        return 0;
     if (data[0] < 0x80)
         return 1;
     if (data[0] == 0xc0 || data[0] == 0xc1)
@@ -384,12 +388,14 @@ static size_t s_utf8_size (const unsigned char *data, size_t size)
     return 0;
 }
 
+//  -- Print
+
 static void s_print_str (FILE *out, const char *text, size_t size)
 {
     const unsigned char *data = (const unsigned char *) text;
     fputc ('"', out);
     for (size_t i = 0; i < size;) {
-        size_t length = s_utf8_size (data + i, size - i);
+        size_t length = mp_utf8_size (text + i, size - i);
         if (data[i] == '"' || data[i] == '\\')
             fprintf (out, "\\%c", data[i]);
         else if (data[i] == '\n')

@@ -65,7 +65,7 @@ void mp_error_set (mp_error_t *error, const char *what, const char *format, ...)
 
 //  Typed getters. Each returns true and sets *value; or false, and `error` says which field is
 //  wrong and what it held. `field` is what the error calls it ("EngineCoreRequest.client_index").
-//  An integer may come as a positive or a negative msgpack integer; a double as an integer too.
+//  A double may come as an integer. A str has to be UTF-8.
 bool mp_get_uint (const msgpack_object *object, const char *field, uint64_t max, uint64_t *value,
                   mp_error_t *error);
 bool mp_get_double (const msgpack_object *object, const char *field, double *value,
@@ -93,6 +93,10 @@ const msgpack_object *mp_find (const msgpack_object_map *map, const char *key);
 
 //  True for nil, and for NULL: a field that is not there
 bool mp_is_nil (const msgpack_object *object);
+
+//  Length of the UTF-8 sequence that data[0..size) begins with, 1 to 4; 0 when that is none (RFC
+//  3629: no overlong forms, no surrogates, nothing above U+10FFFF) or size is 0
+size_t mp_utf8_size (const char *data, size_t size);
 
 //  -- Print
 

@@ -13,17 +13,33 @@
 const char *show_program = "program";
 show_level_t show_level = SHOW_LINES;
 
-//  Control bytes come out as '?', so that what a peer has sent, or an argument, can neither forge a
-//  line nor command the terminal
+//  True when text[0..size) may go to a terminal as it is: one UTF-8 character, and none that
+//  commands it (C0, DEL, C1)
+static bool s_is_harmless (const char *text, size_t size)
+{
+    const unsigned char *c = (const unsigned char *) text;
+    return size > 0 && !iscntrl (c[0]) && !(c[0] == 0xc2 && c[1] < 0xa0);
+}
+
+//  What else there is comes out as '?', so that what a peer has sent, or an argument, can neither
+//  forge a line nor command the terminal
 void show_line (FILE *out, bool named, const char *format, va_list args)
 {
     char *line = zsys_vprintf (format, args);
     if (!line)
         return;
-    for (char *c = line; *c; c++)
-        if (iscntrl ((unsigned char) *c))
-            *c = '?';
-    fprintf (out, "%s%s%s\n", named ? show_program : "", named ? ": " : "", line);
+    if (named)
+        fprintf (out, "%s: ", show_program);
+    for (size_t at = 0, left = strlen (line), size; left > 0; at += size, left -= size) {
+        size = mp_utf8_size (line + at, left);
+        if (s_is_harmless (line + at, size)) {
+            fwrite (line + at, 1, size, out);
+        } else {
+            fputc ('?', out);
+            size = size ? size : 1;
+        }
+    }
+    fputc ('\n', out);
     zstr_free (&line);
 }
 

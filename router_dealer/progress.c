@@ -138,6 +138,9 @@ void progress_say_engine (progress_t *self, int engine)
 
 void progress_say_summary (progress_t *self)
 {
+    int ended = self->count - self->open;
+    if (ended > self->complete)
+        complain ("%d requests ended before their time", ended - self->complete);
     size_t tokens = 0;
     for (int i = 0; i < self->count; i++)
         tokens += self->requests[i].tokens;

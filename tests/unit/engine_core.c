@@ -666,6 +666,14 @@ static void test_outputs_lengths (void **state)
     assert_int_equal (outputs->outputs[1].finish_reason, ENGINE_CORE_REPETITION);
     engine_core_outputs_destroy (&outputs);
 
+    outputs = s_outputs_of (unit_frame ("[3]"));
+    assert_int_equal (outputs->engine_index, 3);
+    engine_core_outputs_destroy (&outputs);
+
+    outputs = s_outputs_of (unit_frame ("[0,[],null,1.5]"));
+    assert_true (outputs->timestamp == 1.5);
+    engine_core_outputs_destroy (&outputs);
+
     outputs = s_outputs_of (unit_frame ("[0,[],null,1,[5]]"));
     assert_true (outputs->timestamp == 1);
     assert_non_null (outputs->utility_output);

@@ -348,6 +348,12 @@ static void test_get_str (void **state)
     free (copy);
     s_close ();
 
+    object = s_open ("'p'");
+    assert_true (mp_get_cstr (object, "f", &copy, &error));
+    assert_string_equal (copy, "p");
+    free (copy);
+    s_close ();
+
     object = s_open ("''");
     assert_true (mp_get_str (object, "f", &slice, &error));
     assert_int_equal (slice.size, 0);
@@ -389,6 +395,12 @@ static void test_get_uint32s (void **state)
     assert_int_equal (count, 4);
     static const uint32_t want[] = {0, 1, 70000, UINT32_MAX};
     assert_memory_equal (values, want, sizeof want);
+    free (values);
+    s_close ();
+
+    assert_true (mp_get_uint32s (s_open ("[7]"), "f", &values, &count, &error));
+    assert_int_equal (count, 1);
+    assert_int_equal (values[0], 7);
     free (values);
     s_close ();
 
@@ -456,15 +468,16 @@ static void test_find (void **state)
 {
     (void) state;
     //  Keys that are not str, that begin alike, an empty one, one that is there twice
-    const msgpack_object *object =
-        s_open ("{1:10, h'6162':11, null:12, 'a':13, 'abc':14, 'ab':15, '':16, [1]:17, 'twice':18, "
-                "x'a3616200':19, 'twice':20}");
+    const msgpack_object *object = s_open ("{'first':9, 1:10, h'6162':11, null:12, 'a':13, "
+                                           "'abc':14, 'ab':15, '':16, [1]:17, 'twice':18, "
+                                           "x'a3616200':19, 'twice':20}");
     const msgpack_object_map *map = &object->via.map;
     assert_int_equal (mp_find (map, "ab")->via.u64, 15);
     assert_int_equal (mp_find (map, "a")->via.u64, 13);
     assert_int_equal (mp_find (map, "abc")->via.u64, 14);
     assert_int_equal (mp_find (map, "")->via.u64, 16);
     assert_int_equal (mp_find (map, "twice")->via.u64, 20);
+    assert_int_equal (mp_find (map, "first")->via.u64, 9);
     assert_null (mp_find (map, "b"));
     assert_null (mp_find (map, "abcd"));
     s_close ();

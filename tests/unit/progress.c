@@ -210,7 +210,7 @@ static void test_strange_ids (void **state)
         "rr1",
         "r1r",
         "r\t1",
-        "\xff",
+        "\xc3\xbf",
         "r2147483648",
         "r4294967297",
         "r99999999999999999999",

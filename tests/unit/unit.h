@@ -153,8 +153,8 @@ static inline void unit_pack_edited (msgpack_packer *packer, const msgpack_objec
     assert_true (found);
 }
 
-//  The vector with the value at `path` ("1.0.block_hashes") replaced by another, or, for NULL, taken
-//  out of its array or map
+//  The vector with the value at `path` ("1.0.block_hashes") replaced by another, or, for NULL,
+//  taken out of its array or map
 static inline zframe_t *unit_edit (vector_t vector, const char *path, const char *text)
 {
     msgpack_unpacked doc;
@@ -280,8 +280,8 @@ static inline void unit_types (unit_decode_fn *decode, vector_t vector, field_t 
 
 //  -- Hostile bytes
 
-//  The vector cut short at each length, with a byte behind its end, and with each byte of it changed
-//  to others. It must not crash, and if it fails it must say why.
+//  The vector cut short at each length, with a byte behind its end, and with each byte of it
+//  changed to others. It must not crash, and if it fails it must say why.
 static inline void unit_hostile (unit_decode_fn *decode, vector_t vector)
 {
     static const unsigned char bytes[] = {
