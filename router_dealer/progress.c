@@ -138,9 +138,9 @@ void progress_say_engine (progress_t *self, int engine)
 
 void progress_say_summary (progress_t *self)
 {
-    int ended = self->count - self->open;
-    if (ended > self->complete)
-        complain ("%d requests ended before their time", ended - self->complete);
+    //  With requests open there was another reason to stop, and it has been told
+    if (self->open == 0 && !progress_complete (self))
+        complain ("%d requests ended before their time", self->count - self->complete);
     size_t tokens = 0;
     for (int i = 0; i < self->count; i++)
         tokens += self->requests[i].tokens;
