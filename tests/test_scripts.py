@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""The scripts around the programs: what they install, generate and refuse."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: What installs everything from nothing, for each package manager
+INSTALLS = {
+    "apt-get": "libczmq-dev libmsgpack-dev libzmq3-dev pkg-config gcc libc6-dev libcmocka-dev"
+    " python3-venv clang clang-format clang-tidy cppcheck valgrind",
+    "dnf": "gcc pkgconf-pkg-config zeromq-devel czmq-devel msgpack-devel libcmocka-devel python3"
+    " clang clang-tools-extra cppcheck valgrind",
+    "apk": "gcc musl-dev pkgconf zeromq-dev czmq-dev msgpack-c-dev cmocka-dev python3 clang"
+    " clang-extra-tools cppcheck valgrind",
+    "pacman": "gcc pkgconf zeromq msgpack-c cmocka python clang cppcheck valgrind",
+    "brew": "gcc pkg-config zeromq czmq msgpack cmocka python llvm clang-format cppcheck valgrind",
+}
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A PATH with a shell's tools and nothing else; bare (name, script) puts a command into it."""
+
+    def add(name, script):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+
+    for tool in ("sh", "id", "tr", "sort", "grep", "echo", "env"):
+        os.symlink(shutil.which(tool), tmp_path / tool)
+    add.path = str(tmp_path)
+    return add
+
+
+def install(bare, *args):
+    return subprocess.run(
+        ["/bin/sh", str(ROOT / "scripts" / "install-deps"), *args],
+        env={"PATH": bare.path},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("manager", INSTALLS)
+def test_install_says_and_runs_the_command_of_each_manager(bare, manager):
+    log = Path(bare.path) / "log"
+    bare(manager, f'echo "$@" >> {log}')
+    bare("apt-cache", "exit 1")  # An older Debian: no libmsgpack-c-dev
+    done = install(bare, "lint")
+    ran = log.read_text().splitlines()[-1]
+    assert ran in done.stdout
+    words = {word for word in ran.split() if not word.startswith("-")}
+    assert words - {"install", "add"} == set(INSTALLS[manager].split())
+    # The command here installed nothing: that must not pass for success
+    assert done.returncode == 1
+    assert "still missing: " in done.stderr
+    assert ("AUR" in done.stderr) == (manager == "pacman")
+
+
+def test_install_takes_the_new_name_of_msgpack_where_there_is_one(bare):
+    bare("apt-get", "exit 0")
+    bare("apt-cache", '[ "$2" = libmsgpack-c-dev ]')
+    done = install(bare, "--print", "build")
+    assert done.returncode == 0
+    assert " libmsgpack-c-dev" in done.stdout and " libmsgpack-dev" not in done.stdout
+
+
+def test_print_runs_nothing(bare):
+    bare("dnf", f"touch {bare.path}/ran")
+    assert install(bare, "--print", "test").returncode == 0
+    assert not (Path(bare.path) / "ran").exists()
+
+
+def test_install_without_a_manager_names_what_is_missing(bare):
+    done = install(bare, "build")
+    assert done.returncode == 1
+    assert "missing: cc pkgconfig libzmq czmq msgpack" in done.stderr
+
+
+def test_install_is_silent_when_nothing_is_missing(bare):
+    bare("cc", "exit 0")
+    bare("pkg-config", "exit 0")
+    done = install(bare, "build")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_install_fails_when_its_command_fails(bare):
+    bare("apk", "exit 3")
+    done = install(bare, "build")
+    assert done.returncode != 0
+    assert "that failed" in done.stderr
+
+
+def test_vectors_are_what_msgspec_makes_of_the_structs():
+    script = ROOT / "tests" / "vectors" / "make_vectors.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_tour_names_the_demos_when_asked_for_another():
+    script = ROOT / "scripts" / "tour.py"
+    done = subprocess.run([sys.executable, script, "9.9"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("tour: 9.9: no such demo; there are 1 1.1 1.2 ")
