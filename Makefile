@@ -73,7 +73,7 @@ unit: $(UNITS) ## unit tests of common/ and the wire modules
 valgrind: ## one pass of the process tests under valgrind
 	@scripts/install-deps lint
 	@$(MAKE) --no-print-directory all $(BUILD)/units .venv/ready
-	@for unit in $(UNITS); do valgrind -q --leak-check=full --error-exitcode=99 $$unit || exit 1; done
+	@for unit in $(UNITS); do valgrind -q --leak-check=full --errors-for-leak-kinds=definite,indirect --error-exitcode=99 $$unit || exit 1; done
 	@BUILD=$(BUILD) UNDER_VALGRIND=1 .venv/bin/python -m pytest -q -m valgrind $(PYTEST) tests
 
 lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house

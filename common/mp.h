@@ -94,9 +94,9 @@ const msgpack_object *mp_find (const msgpack_object_map *map, const char *key);
 //  True for nil, and for NULL: a field that is not there
 bool mp_is_nil (const msgpack_object *object);
 
-//  Length of the UTF-8 sequence that data[0..size) begins with, 1 to 4; 0 when that is none (RFC
+//  Length of the UTF-8 sequence that text[0..size) begins with, 1 to 4; 0 when that is none (RFC
 //  3629: no overlong forms, no surrogates, nothing above U+10FFFF) or size is 0
-size_t mp_utf8_size (const char *data, size_t size);
+size_t mp_utf8_size (const char *text, size_t size);
 
 //  -- Print
 

@@ -420,6 +420,7 @@ static void test_request_wrong (void **state)
         {"", "[]", "EngineCoreRequest: want an array of 9 or more, got 0"},
         {"", "'r3'", "EngineCoreRequest: want an array, got str"},
         {"0", "x'a3720033'", "EngineCoreRequest.request_id: has a NUL byte in it"},
+        {"0", "x'a2c328'", "EngineCoreRequest.request_id: is not UTF-8"},
         {"1.0", "4294967296",
          "EngineCoreRequest.prompt_token_ids: [0]: 4294967296 is more than 4294967295"},
         {"1.4", "-1",

@@ -451,6 +451,8 @@ static void test_decode_wrong (void **state)
         {"[1.5,[{'Type':'BlockStored'}]]", "event tag: want a str, got nothing"},
         {"[1.5,[null]]", "event tag: want a str, got nothing"},
         {"[1.5,['BlockStored']]", "event tag: want a str, got nothing"},
+        {"[1.5,[[x'a2c328']]]", "event tag: is not UTF-8"},
+        {"[1.5,[['BlockRemoved',[1],x'a2c328']]]", "BlockRemoved.medium: is not UTF-8"},
         {"[1.5,[['BlockStored']]]", "BlockStored.block_hashes: want an array, got nothing"},
         {"[1.5,[['BlockRemoved']]]", "BlockRemoved.block_hashes: want an array, got nothing"},
         {"[1.5,[{'type':'BlockRemoved'}]]",

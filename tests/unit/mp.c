@@ -371,6 +371,22 @@ static void test_get_str (void **state)
         assert_string_equal (error.text, "f: has a NUL byte in it");
         s_close ();
     }
+    //  Not UTF-8, at its begin, in the middle and at its end
+    static const char *const bad[] = {"x'a1ff'", "x'a3618061'", "x'a261c3'", "x'a3eda080'",
+                                      "x'a2c080'"};
+    for (size_t i = 0; i < COUNT (bad); i++) {
+        object = s_open (bad[i]);
+        assert_false (mp_get_str (object, "f", &slice, &error));
+        assert_string_equal (error.text, "f: is not UTF-8");
+        assert_false (mp_get_cstr (object, "f", &copy, &error));
+        assert_string_equal (error.text, "f: is not UTF-8");
+        s_close ();
+    }
+    object = s_open ("x'ab61c3a9e4bda0f09f9880'");
+    assert_true (mp_get_cstr (object, "f", &copy, &error));
+    assert_string_equal (copy, "a\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80");
+    free (copy);
+    s_close ();
     static const char *const others[] = {"null", "h'70'", "1", "['a']", "{'a':1}", "x'd47000'"};
     for (size_t i = 0; i < COUNT (others); i++) {
         object = s_open (others[i]);
@@ -498,6 +514,38 @@ static void test_is_nil (void **state)
     }
 }
 
+//  -- UTF-8
+
+static void test_utf8_size (void **state)
+{
+    (void) state;
+    //  All of one and two bytes, and what comes behind them does not matter
+    for (unsigned first = 0; first < 256; first++) {
+        for (unsigned second = 0; second < 256; second++) {
+            const char text[] = {(char) first, (char) second};
+            bool pair = first >= 0xc2 && first <= 0xdf && second >= 0x80 && second <= 0xbf;
+            assert_int_equal (mp_utf8_size (text, 2), first < 0x80 ? 1 : pair ? 2 : 0);
+            assert_int_equal (mp_utf8_size (text, 1), first < 0x80);
+            assert_int_equal (mp_utf8_size (text, 0), 0);
+        }
+    }
+    //  All numbers up to 2^21 in the form of their length
+    for (uint32_t number = 0; number < 1u << 21; number++) {
+        bool longer = number > 0xffff;
+        const char text[] = {
+            (char) (longer ? 0xf0 | number >> 18 : 0xe0 | number >> 12),
+            (char) (0x80 | (longer ? number >> 12 & 0x3f : number >> 6 & 0x3f)),
+            (char) (0x80 | (longer ? number >> 6 & 0x3f : number & 0x3f)),
+            (char) (0x80 | (number & 0x3f)),
+        };
+        bool good =
+            number >= 0x800 && number <= 0x10ffff && !(number >= 0xd800 && number <= 0xdfff);
+        size_t size = longer ? 4 : 3;
+        if (mp_utf8_size (text, 4) != (good ? size : 0) || mp_utf8_size (text, size - 1) != 0)
+            fail_msg ("U+%04X", number);
+    }
+}
+
 //  -- Print
 
 static void test_print (void **state)
@@ -557,6 +605,11 @@ static void test_print (void **state)
         {"x'a12f'", "\"/\""},
         //  UTF-8: the first and the last of each length, and around the surrogates
         {"x'a17e'", "\"~\""},
+        //  Control characters, these too
+        {"x'a2c280'", "\"\\u0080\""},
+        {"x'a2c29b'", "\"\\u009b\""},
+        {"x'a2c29f'", "\"\\u009f\""},
+        {"x'a2c2a0'", "\"\xc2\xa0\""},
         {"x'a2c2a2'", "\"\xc2\xa2\""},
         {"x'a2dfbf'", "\"\xdf\xbf\""},
         {"x'a3e0a080'", "\"\xe0\xa0\x80\""},
@@ -661,6 +714,7 @@ int main (void)
         cmocka_unit_test (test_get_array_and_map),
         cmocka_unit_test (test_find),
         cmocka_unit_test (test_is_nil),
+        cmocka_unit_test (test_utf8_size),
         cmocka_unit_test (test_print),
         cmocka_unit_test (test_print_doubles_read_back),
     };

@@ -130,6 +130,30 @@ static void test_error_reply (void **state)
     zmsg_destroy (&reply);
 }
 
+//  An error that had to be cut short is still a str that the other end can read
+static void test_long_error_reply (void **state)
+{
+    (void) state;
+    for (int shift = 0; shift < 3; shift++) {
+        char text[400];
+        size_t size = (size_t) snprintf (text, sizeof text, "{'error':'%.*s", shift, "xx");
+        for (; size + 6 < sizeof text; size += 3)
+            memcpy (text + size, "\xe4\xbd\xa0", 4);
+        memcpy (text + size, "'}", 3);
+        zmsg_t *request = zmsg_new ();
+        zframe_t *frame = unit_frame (text);
+        zmsg_append (request, &frame);
+        mp_error_t error;
+        assert_null (pingpong_text (request, &error));
+        zmsg_destroy (&request);
+        zmsg_t *reply = pingpong_reply (NULL, &error);
+        assert_null (pingpong_text (reply, &error));
+        zmsg_destroy (&reply);
+        if (strncmp (error.text, "the peer says: the peer says: ", 30) != 0)
+            fail_msg ("the reply cannot be read: %s", error.text);
+    }
+}
+
 static void test_frame_counts (void **state)
 {
     (void) state;
@@ -161,9 +185,10 @@ static void test_hostile (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_encode),       cmocka_unit_test (test_decode),
-        cmocka_unit_test (test_errors),       cmocka_unit_test (test_error_reply),
-        cmocka_unit_test (test_frame_counts), cmocka_unit_test (test_hostile),
+        cmocka_unit_test (test_encode),           cmocka_unit_test (test_decode),
+        cmocka_unit_test (test_errors),           cmocka_unit_test (test_error_reply),
+        cmocka_unit_test (test_long_error_reply), cmocka_unit_test (test_frame_counts),
+        cmocka_unit_test (test_hostile),
     };
     return cmocka_run_group_tests_name ("pingpong", tests, NULL, NULL);
 }

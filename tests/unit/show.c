@@ -67,6 +67,24 @@ static void test_control_bytes (void **state)
     assert_string_equal (err_text, "program: a?b??[2J???\xe4\xbd\xa0 %s 3\n");
 }
 
+//  What is not UTF-8, and C1, which some terminals obey as they do ESC
+static void test_not_utf8 (void **state)
+{
+    (void) state;
+    s_say ("a\xff\x80z \xc2\x9b\xc2\x80\xc2\x9f\xc2\xa0 \xed\xa0\x80 \xf0\x9f\x98\x80 \xe4\xbd");
+    assert_string_equal (err_text, "program: a??z ???\xc2\xa0 ??? \xf0\x9f\x98\x80 ?? 3\n");
+}
+
+static void test_result (void **state)
+{
+    (void) state;
+    show_level = SHOW_QUIET;
+    capture_t out = unit_catch (stdout);
+    say_result ("%s: %d tasks", "w\n1", 3);
+    out_text = unit_caught (&out);
+    assert_string_equal (out_text, "w?1: 3 tasks\n");
+}
+
 static void test_long_line (void **state)
 {
     (void) state;
@@ -168,6 +186,31 @@ static void test_long_frames (void **state)
     }
 }
 
+//  Wherever a text is cut, what is printed stays UTF-8
+static void test_cut_text (void **state)
+{
+    (void) state;
+    for (size_t shift = 0; shift < 4; shift++) {
+        char text[1000];
+        memset (text, 'x', shift);
+        for (size_t i = shift; i + 4 < sizeof text; i += 4)
+            memcpy (text + i, "\xf0\x9f\x98\x80", 5);
+        mp_writer_t writer;
+        mp_pack_str (mp_begin (&writer), text);
+        zframe_t *frame = mp_end (&writer);
+        zmsg_t *message = zmsg_new ();
+        zmsg_append (message, &frame);
+        show_level = SHOW_FRAMES;
+        s_show (message);
+        zmsg_destroy (&message);
+        assert_true (strlen (out_text) > 500);
+        for (size_t at = 0, size; out_text[at]; at += size) {
+            size = mp_utf8_size (out_text + at, strlen (out_text + at));
+            assert_int_not_equal (size, 0);
+        }
+    }
+}
+
 //  -- Listening
 
 static void test_listening (void **state)
@@ -204,8 +247,10 @@ int main (void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown (name, s_setup, s_teardown)
-        TEST (test_lines),   TEST (test_control_bytes), TEST (test_long_line), TEST (test_frames),
-        TEST (test_meaning), TEST (test_long_frames),   TEST (test_listening),
+        TEST (test_lines),     TEST (test_control_bytes), TEST (test_long_line),
+        TEST (test_not_utf8),  TEST (test_result),        TEST (test_cut_text),
+        TEST (test_frames),    TEST (test_meaning),       TEST (test_long_frames),
+        TEST (test_listening),
 #undef TEST
     };
     return cmocka_run_group_tests_name ("show", tests, NULL, NULL);
