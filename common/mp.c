@@ -406,6 +406,8 @@ static void s_print_str (FILE *out, const char *text, size_t size)
             fputs ("\\r", out);
         else if (data[i] < 0x20 || data[i] == 0x7f)
             fprintf (out, "\\u%04x", data[i]);
+        else if (length == 2 && data[i] == 0xc2 && data[i + 1] < 0xa0)
+            fprintf (out, "\\u%04x", data[i + 1]);  //  C1 controls, which command a terminal too
         else if (length == 0)
             fprintf (out, "\\x%02x", data[i]);
         else

@@ -233,10 +233,16 @@ static void s_print_help (FILE *out, const about_t *about, const option_t *optio
         s_print_default (out, option);
         fputc ('\n', out);
     }
-    fprintf (out, "  %-28s %s\n", "--quiet", "print only the summary");
+    fprintf (out, "  %-28s %s\n", "--quiet",
+             "print only the endpoints bound, errors and the summary");
     fprintf (out, "  %-28s %s\n", "--verbose",
              "print each frame of each message: length, hex, and what it holds");
     fprintf (out, "  %-28s %s\n", "--help", "print this text");
+    fprintf (
+        out,
+        "\nENDPOINT is tcp://ADDRESS:PORT or ipc://PATH; to listen, PORT may be * for a free one.\n"
+        "Exit status: 0 done or stopped, 1 failed, or stopped without the answer that a client\n"
+        "waits for, 2 wrong usage.\n");
     fprintf (out, "\nExample:\n%s\n", about->example);
 }
 
@@ -268,7 +274,7 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
 
     //  First of all, while the variables still have their defaults
     for (int i = 1; i < argc; i++)
-        if (streq (argv[i], "--help")) {
+        if (streq (argv[i], "--help") || streq (argv[i], "-h")) {
             s_print_help (out, about, options);
             return OPTIONS_HELP;
         }

@@ -80,7 +80,8 @@ void complain (const char *format, ...)
 bool say_listening (zsock_t *socket, const char *endpoint, int bound)
 {
     if (bound == -1) {
-        complain ("cannot listen on %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+        complain ("cannot listen on %s: %s%s", endpoint, zmq_strerror (zmq_errno ()),
+                  zmq_errno () == ENODEV ? " (an address or an interface is wanted)" : "");
         return false;
     }
     char *resolved = zsock_last_endpoint (socket);

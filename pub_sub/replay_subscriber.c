@@ -58,14 +58,14 @@ static void s_give_up (subscriber_t *self, uint64_t end, const char *why)
 }
 
 //  Sends one request for all from self->next on, and delivers what comes, up to the one before
-//  `end`. Returns when that is there, when one reply has come (REQ), at the end of the replay, or
-//  after a timeout; self->next tells how far it got.
+//  `end`. Returns when that is there, when one reply has come (REQ), at the end of the replay, at a
+//  hole in it, or after a timeout; self->next tells how far it got.
 static void s_ask (subscriber_t *self, uint64_t end)
 {
     //  New for each request, so that what is left of an older replay dies with its socket
     zsock_t *socket = zsock_new (self->by_dealer ? ZMQ_DEALER : ZMQ_REQ);
-    zsock_set_rcvhwm (socket, 0);  //  Take a long replay as fast as it comes: what we do not take,
-                                   //  the ROUTER drops
+    zsock_set_rcvhwm (socket, 0);  //  Take a long replay as fast as it comes: of what waits in the
+                                   //  publisher, its ROUTER drops all beyond 1000 messages
     zsock_set_rcvtimeo (socket, REPLAY_TIMEOUT_MS);
     zsock_connect (socket, "%s", self->replay_endpoint);
     zmsg_t *request = kv_replay_request (self->next);
@@ -73,26 +73,32 @@ static void s_ask (subscriber_t *self, uint64_t end)
         zmsg_pushmem (request, NULL, 0);  //  The empty frame that a REQ adds by itself
     show_send ("publisher", socket, request);
     zmsg_send (&request, socket);
+    zmsg_destroy (&request);  //  NULL by now, unless a signal came
 
-    zmsg_t *reply;
-    while (self->next < end && !s_is_done (self) && (reply = zmsg_recv (socket))) {
+    bool first = true, more = true;
+    while (more && self->next < end && !s_is_done (self)) {
+        zmsg_t *reply = zmsg_recv (socket);
+        if (!reply)
+            break;  //  Timeout, or a signal
         show_recv ("publisher", socket, reply);
-        uint64_t seq;
+        uint64_t seq;  //  KV_SEQ_END, above all others, ends the replay
         zframe_t *payload;
         mp_error_t error;
+        more = self->by_dealer;  //  There are more replies, but a REQ is done after one
         if (!kv_replay_reply_read (reply, &seq, &payload, &error)) {
             complain ("bad reply: %s", error.text);
             self->bad++;
-        } else if (seq >= self->next) {
-            s_give_up (self, seq < end ? seq : end, "the publisher has not kept them");
-            if (seq < end)
+        } else {
+            if (first)  //  A replay begins with the oldest that is kept
+                s_give_up (self, seq < end ? seq : end, "the publisher has not kept them");
+            first = false;
+            if (seq == self->next)
                 s_deliver (self, seq, payload, true);
+            else if (seq > self->next)
+                more = false;  //  A hole: the ROUTER has dropped some, so ask again from there on
         }
         zmsg_destroy (&reply);
-        if (!self->by_dealer)
-            break;  //  There are more replies, but a REQ is done after one
     }
-    zmsg_destroy (&request);
     zsock_destroy (&socket);
 }
 

@@ -72,8 +72,11 @@ int main (int argc, char **argv)
                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
                             ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                             ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
-    if (!say_listening (push, endpoint, zsock_bind (push, "%s", endpoint)) ||
-        zsock_connect (sink, "%s", sink_endpoint) == -1) {
+    if (zsock_connect (sink, "%s", sink_endpoint) == -1) {
+        complain ("cannot connect to %s: %s", sink_endpoint, zmq_strerror (zmq_errno ()));
+        zsock_destroy (&sink);
+    }
+    if (!sink || !say_listening (push, endpoint, zsock_bind (push, "%s", endpoint))) {
         zsock_destroy (&push);
         zsock_destroy (&sink);
         return EXIT_FAILURE;
@@ -89,7 +92,8 @@ int main (int argc, char **argv)
         task_t task = {.id = sent, .value = sent};
         zmsg_t *message = task_new (&task);
         show_send ("worker", push, message);
-        if (zmsg_send (&message, push) == 0) {  //  Blocks while all workers have their hands full
+        if (zmsg_send (&message, push) == 0) {  //  Blocks while all queues are full: ours, the
+                                                //  workers', and what TCP has in between
             say ("task %u ->", task.id);
             sent++;
         }

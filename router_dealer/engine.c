@@ -27,13 +27,14 @@ static void s_send (zsock_t *socket, zframe_t *payload)
 
 //  A PUSH to the front-end's PULL. As vLLM's make_zmq_socket: no high-water mark, so nothing blocks
 //  and nothing is dropped; and as vLLM's engine: last words get 4000 ms to leave when we exit. With
-//  CZMQ's default of 0 they would hardly ever arrive.
+//  CZMQ's default of 0 they would hardly ever arrive. NULL when the endpoint is no good.
 static zsock_t *s_new_push (const char *output)
 {
     zsock_t *push = zsock_new (ZMQ_PUSH);
     zsock_set_sndhwm (push, 0);
     zsock_set_linger (push, 4000);
-    zsock_connect (push, "%s", output);
+    if (zsock_connect (push, "%s", output) == -1)
+        zsock_destroy (&push);
     return push;
 }
 
@@ -72,17 +73,19 @@ int main (int argc, char **argv)
     //  Served in this order: what a front-end said before it left, then that it left
     zpoller_t *poller = zpoller_new (dealer, events, NULL);
     toy_engine_t *engine = toy_engine_new ((uint16_t) index);
-    zsock_connect (dealer, "%s", input);  //  That nobody is there yet is no error
-    say ("waiting for a front-end at %s", input);
+    bool connected = push && zsock_connect (dealer, "%s", input) == 0;
+    if (connected)
+        say ("waiting for a front-end at %s", input);  //  That it is not there yet is no error
+    else
+        complain ("cannot connect to %s and %s: %s", input, output, zmq_strerror (zmq_errno ()));
 
     bool registered = false;
     int64_t next_step = 0;
-    while (!zsys_interrupted && (count == 0 || toy_engine_ended (engine) < count)) {
-        //  With nothing to compute wait for ever, otherwise until the next step is due
-        int64_t left = toy_engine_busy (engine) ? next_step - zclock_mono () : -1;
-        if (left < 0 && toy_engine_busy (engine))
-            left = 0;
-        void *ready = zpoller_wait (poller, (int) left);
+    while (connected && !zsys_interrupted && (count == 0 || toy_engine_ended (engine) < count)) {
+        int wait_ms = -1;  //  With nothing to compute for ever, otherwise until the step is due
+        if (toy_engine_busy (engine))
+            wait_ms = next_step > zclock_mono () ? (int) (next_step - zclock_mono ()) : 0;
+        void *ready = zpoller_wait (poller, wait_ms);
         zmsg_t *message = ready ? zmsg_recv (ready) : NULL;
         if (message && ready == events) {
             uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)
@@ -124,5 +127,5 @@ int main (int argc, char **argv)
     zsock_destroy (&events);
     zsock_destroy (&dealer);
     zsock_destroy (&push);
-    return EXIT_SUCCESS;
+    return connected ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -45,11 +45,13 @@ int main (int argc, char **argv)
     progress_t *progress = progress_new (requests, max_tokens, true);
     int engine = -1, sent = 0;
     while (alive && progress_open (progress) > 0) {
-        //  -1 waits for ever; with requests still to send it only looks
-        zsock_t *ready = zpoller_wait (poller, engine != -1 && sent < requests ? 0 : -1);
+        //  With requests still to send it only looks, otherwise it waits
+        bool to_send = engine != -1 && sent < requests;
+        zsock_t *ready = zpoller_wait (poller, to_send ? 0 : -1);
         zmsg_t *message = ready ? zmsg_recv (ready) : NULL;
+        if (message)
+            show_recv ("engine", ready, message);
         if (message && ready == router) {
-            show_recv ("engine", router, message);
             engine_core_ready_t response;
             mp_error_t error;
             int index = engine_core_registration (message, &response, &error);
@@ -64,9 +66,8 @@ int main (int argc, char **argv)
             complain ("the engine is dead, %d requests are lost", progress_open (progress));
             alive = false;
         } else if (message) {
-            show_recv ("engine", pull, message);
             progress_take (progress, message);
-        } else if (zpoller_terminated (poller)) {
+        } else if (!to_send || zsys_interrupted) {
             break;  //  A signal came
         } else {
             //  Nothing to receive, so there is time to send one more request
