@@ -208,6 +208,14 @@ void mp_error_set (mp_error_t *error, const char *what, const char *format, ...)
         vsnprintf (error->text + size, sizeof error->text - (size_t) size, format, args);
         va_end (args);
     }
+    //  A character that was cut in two is no UTF-8, and the text may go into a reply
+    for (size_t at = 0, step; error->text[at]; at += step) {
+        step = mp_utf8_size (error->text + at, strlen (error->text + at));
+        if (step == 0) {
+            error->text[at] = '?';
+            step = 1;
+        }
+    }
 }
 
 static const char *s_type_name (const msgpack_object *object)

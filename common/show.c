@@ -115,7 +115,13 @@ static void s_print_meaning (const byte *data, size_t size)
     if (memory) {
         mp_print (memory, &doc.data);
         fclose (memory);
-        printf ("  %.*s%s", TEXT_MAX, text, text_size > TEXT_MAX ? "..." : "");
+        size_t shown = 0;  //  Whole characters, TEXT_MAX bytes of them at the most
+        for (size_t step; shown < text_size; shown += step) {
+            step = mp_utf8_size (text + shown, text_size - shown);
+            if (step == 0 || shown + step > TEXT_MAX)
+                break;
+        }
+        printf ("  %.*s%s", (int) shown, text, shown < text_size ? "..." : "");
         free (text);
     }
     msgpack_unpacked_destroy (&doc);

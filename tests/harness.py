@@ -164,9 +164,7 @@ class Program:
             wrong.append(f"{self.name} was left running\n{self}")
             self._process.kill()
         self.wait()
-        wrong += [
-            f"{self.name}: {line}" for line in self.out + self.err if FORBIDDEN.search(line)
-        ]
+        wrong += [f"{self.name}: {line}" for line in self.out + self.err if FORBIDDEN.search(line)]
         return wrong
 
     def __str__(self):

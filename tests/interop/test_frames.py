@@ -233,7 +233,9 @@ END = {  # As a DEALER gets it: the ROUTER has taken the client's identity off
 }
 
 
-@pytest.mark.parametrize("wire", [pytest.param("v0.26", marks=pytest.mark.valgrind), "v0.24", "v0.9"])
+@pytest.mark.parametrize(
+    "wire", [pytest.param("v0.26", marks=pytest.mark.valgrind), "v0.24", "v0.9"]
+)
 def test_kv_events(start, ipc, peer, wire):
     live, replay = ipc(), ipc()
     publisher = start(
@@ -352,9 +354,7 @@ def test_small_messages(start, ipc, peer):
     assert ventilator.wait() == 0
 
     tasks = peer(zmq.PUSH, bind=ipc())
-    program = start(
-        "worker", source=tasks.last_endpoint.decode(), sink=results, name="Ü", count=1
-    )
+    program = start("worker", source=tasks.last_endpoint.decode(), sink=results, name="Ü", count=1)
     tasks.send(pack(structs.Task(3, 2**32 - 1)))
     assert exactly(sink.recv(), structs.Result) == structs.Result(3, "Ü", (2**32 - 1) ** 2)
     assert program.wait() == 0

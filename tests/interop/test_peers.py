@@ -156,7 +156,9 @@ def test_pipeline(start, ipc, ventilator, worker, sink):
     )
     assert gathering.wait() == handing_out.wait() == 0
     assert [each.wait() for each in working] == [0, 0]
-    squares = sorted((int(n), int(square)) for n, square in gathering.lines(r"^task (\d+) <- w.: (\d+)$"))
+    squares = sorted(
+        (int(n), int(square)) for n, square in gathering.lines(r"^task (\d+) <- w.: (\d+)$")
+    )
     assert squares == [(n, n * n) for n in range(12)]
     assert {"w1: 6 tasks", "w2: 6 tasks"} <= set(gathering.out)
     for program in (gathering, handing_out, *working):

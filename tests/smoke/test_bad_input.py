@@ -133,7 +133,11 @@ def replay(start, ipc, peer):
     """A publisher that has published 0 to 9 or more, and a DEALER that can ask it."""
     endpoint = ipc()
     program = start(
-        "replay_publisher", endpoint=ipc(), replay_endpoint=endpoint, interval_ms=3, buffer_steps=1000
+        "replay_publisher",
+        endpoint=ipc(),
+        replay_endpoint=endpoint,
+        interval_ms=3,
+        buffer_steps=1000,
     )
     program.wait_line("^seq 9")
     return program, peer(zmq.DEALER, connect=endpoint)
@@ -229,7 +233,9 @@ def test_replay_subscriber_live(start, ipc, peer):
     number = len(NO_BATCH)
     publisher.send_multipart([b"t", as_seq(number), block_stored(number)])
     # What is newer than this program is no error
-    publisher.send_multipart([b"t", as_seq(number + 1), pack([0.0, [{"type": "New"}, ["Too"]], 0, 1])])
+    publisher.send_multipart(
+        [b"t", as_seq(number + 1), pack([0.0, [{"type": "New"}, ["Too"]], 0, 1])]
+    )
     subscriber.wait_line(rf"^seq {number}: BlockStored 1 block 2 tokens$")
     subscriber.wait_line(rf"^seq {number + 1}: New, Too$")
     assert subscriber.stop() == 0
@@ -448,7 +454,13 @@ def test_engine(start, ipc, peer):
     messages += [[ABORT, pack(bad)] for bad in (1, "a", {}, [1], ["a", None], ["a\0b"])]
     messages += [
         [UTILITY, pack(bad)]
-        for bad in ([0, 1, "f"], [0, -1, "f", []], [0, "1", "f", []], [0, 1, 2, []], [-1, 1, "f", []])
+        for bad in (
+            [0, 1, "f"],
+            [0, -1, "f", []],
+            [0, "1", "f", []],
+            [0, 1, 2, []],
+            [-1, 1, "f", []],
+        )
     ]
     for message in messages:
         router.send_multipart([ZERO, *message])
@@ -484,7 +496,10 @@ def test_engine_refuses_an_id_that_is_running(start, ipc, peer):
 READY = {"max_model_len": 1, "num_gpu_blocks": 1, "block_size": 1}
 NO_READY = [
     *UNREADABLE[1:],  # An empty one was good before v0.20
-    *(pack(value) for value in (1, [], {}, {**READY, "block_size": -1}, {**READY, "world_size": ""})),
+    *(
+        pack(value)
+        for value in (1, [], {}, {**READY, "block_size": -1}, {**READY, "world_size": ""})
+    ),
     *(pack({key: 1 for key in READY if key != missing}) for missing in READY),
 ]
 
@@ -521,7 +536,21 @@ NO_OUTPUTS = [
     outputs(utility=[-1]),
     outputs(utility=[1, 2, None]),
 ]
-STRANGE_IDS = ["r2", "r", "", "x", "r-1", "r+0", "r 0", "r00", "R0", "0", "r0 ", "r" + "9" * 30, "%s"]
+STRANGE_IDS = [
+    "r2",
+    "r",
+    "",
+    "x",
+    "r-1",
+    "r+0",
+    "r 0",
+    "r00",
+    "R0",
+    "0",
+    "r0 ",
+    "r" + "9" * 30,
+    "%s",
+]
 FRONTENDS = ["frontend", "poller_frontend", "round_robin_frontend"]
 
 
@@ -561,7 +590,10 @@ def test_front_end(stage, name):
     assert [engine.recv_multipart()[0] for _ in range(2)] == [ADD, ADD]
 
     heard = len(frontend.err)
-    bad_outputs = [[bad] for bad in NO_OUTPUTS] + [[b"ENGINE_CORE_DEAD", b""], [b"ENGINE_CORE_DEAD "]]
+    bad_outputs = [[bad] for bad in NO_OUTPUTS] + [
+        [b"ENGINE_CORE_DEAD", b""],
+        [b"ENGINE_CORE_DEAD "],
+    ]
     for message in bad_outputs:
         push.send_multipart(message)
     frontend.wait_err("bad outputs: .", nth=len(bad_outputs))

@@ -88,13 +88,15 @@ def test_port_in_use(start, ipc, name, option):
 
 # --- --quiet and --verbose
 
-PING = "     [5] a470696e67  \"ping\""
-PONG = "     [11] aa706f6e673a2070696e67  \"pong: ping\""
+PING = '     [5] a470696e67  "ping"'
+PONG = '     [11] aa706f6e673a2070696e67  "pong: ping"'
 
 
 def test_quiet_req_rep(start, ipc):
     endpoint = ipc()
-    server = start("slow_server", "--quiet", endpoint=endpoint, delay_s=0.1, delay_first_n=1, count=3)
+    server = start(
+        "slow_server", "--quiet", endpoint=endpoint, delay_s=0.1, delay_first_n=1, count=3
+    )
     clients = [
         start(name, "--quiet", endpoint=endpoint)
         for name in ("basic_client", "timeout_retry_client", "poller_client")
@@ -109,10 +111,22 @@ def test_quiet_req_rep(start, ipc):
 def test_quiet_pub_sub(start, ipc):
     topics, live, replay = ipc(), ipc(), ipc()
     quiet = [
-        start("topic_publisher", "--quiet", endpoint=topics, wait_subscribers=1, interval_ms=0, count=4),
+        start(
+            "topic_publisher",
+            "--quiet",
+            endpoint=topics,
+            wait_subscribers=1,
+            interval_ms=0,
+            count=4,
+        ),
         start("topic_subscriber", "--quiet", endpoint=topics, count=4),
         start(
-            "replay_subscriber", "--quiet", endpoint=live, replay_endpoint=replay, count=6, skip="2-3"
+            "replay_subscriber",
+            "--quiet",
+            endpoint=live,
+            replay_endpoint=replay,
+            count=6,
+            skip="2-3",
         ),
     ]
     publisher = start(
@@ -120,7 +134,10 @@ def test_quiet_pub_sub(start, ipc):
     )
     assert [program.wait() for program in quiet] == [0, 0, 0]
     assert publisher.stop() == 0
-    assert quiet[0].out == [f"topic_publisher: listening on {topics}", "topic_publisher: 4 published"]
+    assert quiet[0].out == [
+        f"topic_publisher: listening on {topics}",
+        "topic_publisher: 4 published",
+    ]
     assert quiet[1].out == ["topic_subscriber: 4 received, 0 bad"]
     assert len(quiet[2].out) == 1
     assert re.match(r"replay_subscriber: 6 received, \d replayed, 0 lost, 0 bad", quiet[2].out[0])
@@ -226,9 +243,7 @@ def test_verbose_push_pull(start, ipc):
         return f"     [{len(packed)}] {packed.hex()}  {text}"
 
     task = line({"task": 0, "value": 0}, '{"task":0,"value":0}')
-    result = line(
-        {"task": 0, "worker": "w1", "value": 0}, '{"task":0,"worker":"w1","value":0}'
-    )
+    result = line({"task": 0, "worker": "w1", "value": 0}, '{"task":0,"worker":"w1","value":0}')
     assert frame_lines(ventilator, "  to worker (PUSH here), 1 frame") == [task]
     assert frame_lines(worker, "  from ventilator (PULL here), 1 frame") == [task]
     assert frame_lines(worker, "  to sink (PUSH here), 1 frame") == [result]

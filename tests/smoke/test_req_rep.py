@@ -7,7 +7,7 @@ import zmq
 MESSAGES = {
     "plain": "hello",
     "empty": "",
-    "quotes": "say \"hi\", it's 5 % of \\n",
+    "quotes": 'say "hi", it\'s 5 % of \\n',
     "utf8": "Grüße, 你好, 🙂",
     "long": "x" * 100_000,
 }
@@ -45,7 +45,9 @@ def test_server_comes_after_its_clients(start, ipc):
     assert server.summary() == "3 answered, 0 bad"
 
 
-@pytest.mark.parametrize("name", [*IMPATIENT, pytest.param(IMPATIENT[0], marks=pytest.mark.valgrind)])
+@pytest.mark.parametrize(
+    "name", [*IMPATIENT, pytest.param(IMPATIENT[0], marks=pytest.mark.valgrind)]
+)
 def test_timeouts_then_success(start, ipc, name):
     endpoint = ipc()
     server = start("slow_server", endpoint=endpoint, delay_s=0.25, delay_first_n=2)

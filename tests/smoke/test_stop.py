@@ -195,9 +195,7 @@ def replay_subscriber_flat_out(start, ipc, peer):
 def replay_subscriber_waits_for_a_replay(start, ipc, peer, kind):
     live, replay = ipc(), ipc()
     publisher, router = peer(zmq.XPUB, bind=live), peer(zmq.ROUTER, bind=replay)
-    program = start(
-        "replay_subscriber", endpoint=live, replay_endpoint=replay, replay_socket=kind
-    )
+    program = start("replay_subscriber", endpoint=live, replay_endpoint=replay, replay_socket=kind)
     assert publisher.recv() == b"\x01kv-events"
     publisher.send_multipart([b"kv-events", (5).to_bytes(8, "big"), b"\x92\x00\x90"])
     assert router.recv_multipart()[1:] == [b"", bytes(8)]
