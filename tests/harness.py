@@ -176,7 +176,7 @@ class Program:
 
 
 def arguments(options):
-    """{"work_ms": 5, "topic": ["a", "b"], "quiet": True} -> --work-ms 5 --topic a --topic b --quiet"""
+    """{"work_ms": 5, "topic": ["a", "b"]} -> --work-ms 5 --topic a --topic b"""
     args = []
     for name, value in options.items():
         option = "--" + name.replace("_", "-")

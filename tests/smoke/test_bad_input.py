@@ -170,7 +170,7 @@ def test_replay_request(replay):
     ],
 )
 def test_replay_from_a_number_of_any_length(replay, start_seq, first):
-    """As in vLLM: int.from_bytes takes them all. None: far in the future, so there is only the end."""
+    """As in vLLM: int.from_bytes takes them all. None: far in the future, there is only the end."""
     publisher, client = replay
     client.send_multipart([b"", start_seq])
     answer = client.recv_multipart()
@@ -610,8 +610,8 @@ def test_front_end(stage, name):
     push.send(outputs(output("r0", [7], 0)))
     assert frontend.wait() == 0
     assert len(frontend.err) == heard + len(bad_outputs) + len(STRANGE_IDS)
-    assert f"r0 <- engine 0: 2 tokens, stop" in frontend.out
-    assert f"r1 <- engine 0: 1 tokens, length" in frontend.out
+    assert "r0 <- engine 0: 2 tokens, stop" in frontend.out
+    assert "r1 <- engine 0: 1 tokens, length" in frontend.out
     assert frontend.summary() == "2 of 2 requests complete, 3 tokens"
     assert all(line.startswith(f"{name}: ") and line.isprintable() for line in frontend.err)
 

@@ -108,10 +108,11 @@ static char **child_argv;
 static void s_read_body (void)
 {
     options_read (child_argc, child_argv, &about, options);
-    //  A pipe or a file: without a line buffer this would not be out before the exit
     printf ("count %d\n", v.count);
     raise (SIGTERM);
     printf ("interrupted %d\n", zsys_interrupted);
+    fflush (
+        stdout);  //  That stdout is line-buffered the process tests see: cmocka has used this one
     _exit (0);
 }
 
