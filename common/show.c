@@ -77,13 +77,25 @@ void complain (const char *format, ...)
     va_end (args);
 }
 
+//  False, and the reason on stderr unless that is a Ctrl-C
+static bool s_cannot (const char *what, const char *endpoint)
+{
+    int reason = zmq_errno ();
+    if (!zsys_interrupted)
+        complain ("cannot %s %s: %s%s", what, endpoint, zmq_strerror (reason),
+                  reason == ENODEV ? " (an address or an interface is wanted)" : "");
+    return false;
+}
+
+bool say_connecting (const char *endpoint, int connected)
+{
+    return connected == 0 || s_cannot ("connect to", endpoint);
+}
+
 bool say_listening (zsock_t *socket, const char *endpoint, int bound)
 {
-    if (bound == -1) {
-        complain ("cannot listen on %s: %s%s", endpoint, zmq_strerror (zmq_errno ()),
-                  zmq_errno () == ENODEV ? " (an address or an interface is wanted)" : "");
-        return false;
-    }
+    if (bound == -1)
+        return s_cannot ("listen on", endpoint);
     char *resolved = zsock_last_endpoint (socket);
     say_summary ("listening on %s", resolved ? resolved : endpoint);
     zstr_free (&resolved);

@@ -88,7 +88,7 @@ int main (int argc, char **argv)
         !say_listening (router, replay_endpoint, zsock_bind (router, "%s", replay_endpoint))) {
         zsock_destroy (&pub);
         zsock_destroy (&router);
-        return EXIT_FAILURE;
+        return EXIT_STOPPED_OR_FAILED;
     }
 
     history_t history = {.steps = (uint64_t) buffer_steps};

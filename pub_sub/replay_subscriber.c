@@ -145,10 +145,9 @@ int main (int argc, char **argv)
     zsock_t *sub = zsock_new (ZMQ_SUB);
     zsock_set_rcvhwm (sub, 100000);  //  Live batches wait here while a replay goes on
     zsock_set_subscribe (sub, topic);
-    if (zsock_connect (sub, "%s", endpoint) == -1) {
-        complain ("cannot connect to %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+    if (!say_connecting (endpoint, zsock_connect (sub, "%s", endpoint))) {
         zsock_destroy (&sub);
-        return EXIT_FAILURE;
+        return EXIT_STOPPED_OR_FAILED;
     }
     say ("replay_subscriber: subscribed to \"%s\" at %s", topic, endpoint);
 

@@ -77,7 +77,7 @@ int main (int argc, char **argv)
                       10000);  //  Slow subscribers get so many ms to take the rest when we exit
     if (!say_listening (pub, endpoint, zsock_bind (pub, "%s", endpoint))) {
         zsock_destroy (&pub);
-        return EXIT_FAILURE;
+        return EXIT_STOPPED_OR_FAILED;
     }
     bool ready = s_wait_subscriptions (pub, wait_subscribers);
 

@@ -54,10 +54,9 @@ int main (int argc, char **argv)
         zsock_set_subscribe (sub, topics.items[i]);  //  Without one, a SUB gets nothing at all
         say ("topic_subscriber: subscribed to \"%s\" at %s", topics.items[i], endpoint);
     }
-    if (zsock_connect (sub, "%s", endpoint) == -1) {
-        complain ("cannot connect to %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+    if (!say_connecting (endpoint, zsock_connect (sub, "%s", endpoint))) {
         zsock_destroy (&sub);
-        return EXIT_FAILURE;
+        return EXIT_STOPPED_OR_FAILED;
     }
 
     int received = 0, bad = 0;

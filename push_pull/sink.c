@@ -60,7 +60,7 @@ int main (int argc, char **argv)
     zsock_t *pull = zsock_new (ZMQ_PULL);
     if (!say_listening (pull, endpoint, zsock_bind (pull, "%s", endpoint))) {
         zsock_destroy (&pull);
-        return EXIT_FAILURE;
+        return EXIT_STOPPED_OR_FAILED;
     }
 
     zhash_t *workers = zhash_new ();

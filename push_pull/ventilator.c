@@ -72,14 +72,11 @@ int main (int argc, char **argv)
                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
                             ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                             ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
-    if (zsock_connect (sink, "%s", sink_endpoint) == -1) {
-        complain ("cannot connect to %s: %s", sink_endpoint, zmq_strerror (zmq_errno ()));
-        zsock_destroy (&sink);
-    }
-    if (!sink || !say_listening (push, endpoint, zsock_bind (push, "%s", endpoint))) {
+    if (!say_connecting (sink_endpoint, zsock_connect (sink, "%s", sink_endpoint)) ||
+        !say_listening (push, endpoint, zsock_bind (push, "%s", endpoint))) {
         zsock_destroy (&push);
         zsock_destroy (&sink);
-        return EXIT_FAILURE;
+        return EXIT_STOPPED_OR_FAILED;
     }
 
     zmsg_t *batch = task_batch_new ((uint32_t) count);

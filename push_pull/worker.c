@@ -39,11 +39,11 @@ int main (int argc, char **argv)
 
     zsock_t *pull = zsock_new (ZMQ_PULL), *push = zsock_new (ZMQ_PUSH);
     zsock_set_linger (push, -1);  //  The last results wait for the sink when we exit, however long
-    if (zsock_connect (pull, "%s", source) == -1 || zsock_connect (push, "%s", sink) == -1) {
-        complain ("cannot connect to %s and %s: %s", source, sink, zmq_strerror (zmq_errno ()));
+    if (!say_connecting (source, zsock_connect (pull, "%s", source)) ||
+        !say_connecting (sink, zsock_connect (push, "%s", sink))) {
         zsock_destroy (&pull);
         zsock_destroy (&push);
-        return EXIT_FAILURE;
+        return EXIT_STOPPED_OR_FAILED;
     }
     say ("worker %s: pulling from %s", name, source);
 

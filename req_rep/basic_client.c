@@ -29,8 +29,7 @@ int main (int argc, char **argv)
 
     //  Connecting to nobody is no error: libzmq goes on trying, and keeps our request meanwhile
     zsock_t *req = zsock_new (ZMQ_REQ);
-    if (zsock_connect (req, "%s", endpoint) == -1) {
-        complain ("cannot connect to %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+    if (!say_connecting (endpoint, zsock_connect (req, "%s", endpoint))) {
         zsock_destroy (&req);
         return EXIT_FAILURE;
     }

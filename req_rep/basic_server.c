@@ -30,7 +30,7 @@ int main (int argc, char **argv)
     zsock_t *rep = zsock_new (ZMQ_REP);
     if (!say_listening (rep, endpoint, zsock_bind (rep, "%s", endpoint))) {
         zsock_destroy (&rep);
-        return EXIT_FAILURE;
+        return EXIT_STOPPED_OR_FAILED;
     }
     zsock_set_linger (rep, 250);  //  The last answer gets so many ms to leave when we exit
 

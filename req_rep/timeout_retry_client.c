@@ -16,11 +16,8 @@
 static zsock_t *s_new_req (const char *endpoint, int timeout_ms)
 {
     zsock_t *req = zsock_new (ZMQ_REQ);
-    if (zsock_connect (req, "%s", endpoint) == -1) {
-        complain ("cannot connect to %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+    if (!say_connecting (endpoint, zsock_connect (req, "%s", endpoint)))
         zsock_destroy (&req);
-        return NULL;
-    }
     zsock_set_rcvtimeo (req, timeout_ms);
     //  CZMQ's linger is 0: zsock_destroy forgets a request that has not left yet
     return req;

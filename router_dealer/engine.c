@@ -33,7 +33,7 @@ static zsock_t *s_new_push (const char *output)
     zsock_t *push = zsock_new (ZMQ_PUSH);
     zsock_set_sndhwm (push, 0);
     zsock_set_linger (push, 4000);
-    if (zsock_connect (push, "%s", output) == -1)
+    if (!say_connecting (output, zsock_connect (push, "%s", output)))
         zsock_destroy (&push);
     return push;
 }
@@ -73,11 +73,9 @@ int main (int argc, char **argv)
     //  Served in this order: what a front-end said before it left, then that it left
     zpoller_t *poller = zpoller_new (dealer, events, NULL);
     toy_engine_t *engine = toy_engine_new ((uint16_t) index);
-    bool connected = push && zsock_connect (dealer, "%s", input) == 0;
+    bool connected = push && say_connecting (input, zsock_connect (dealer, "%s", input));
     if (connected)
         say ("waiting for a front-end at %s", input);  //  That it is not there yet is no error
-    else
-        complain ("cannot connect to %s and %s: %s", input, output, zmq_strerror (zmq_errno ()));
 
     bool registered = false;
     int64_t next_step = 0;
@@ -117,9 +115,13 @@ int main (int argc, char **argv)
         }
     }
 
-    if (registered && zsys_interrupted) {
-        s_send (push, toy_engine_abort_all (engine));
+    //  Going while a front-end counts on us: its requests end, and it is told
+    zframe_t *aborted = toy_engine_abort_all (engine);
+    if (registered && (aborted || zsys_interrupted)) {
+        s_send (push, aborted);
         s_send (push, zframe_new (ENGINE_CORE_DEAD, strlen (ENGINE_CORE_DEAD)));
+    } else {
+        zframe_destroy (&aborted);
     }
     toy_engine_say_summary (engine);
     toy_engine_destroy (&engine);
@@ -127,5 +129,5 @@ int main (int argc, char **argv)
     zsock_destroy (&events);
     zsock_destroy (&dealer);
     zsock_destroy (&push);
-    return connected ? EXIT_SUCCESS : EXIT_FAILURE;
+    return connected ? EXIT_SUCCESS : EXIT_STOPPED_OR_FAILED;
 }

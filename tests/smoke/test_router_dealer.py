@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """ROUTER/DEALER + PUSH/PULL: engines and front-ends of Demos 2, 2.1 and 2.2."""
 
+import signal
+
 import msgspec
 import pytest
 import structs
@@ -192,3 +194,23 @@ def test_many_requests(start, wire):
     for engine in engines:
         assert engine.stop() == 0
         assert engine.summary() == "1000 finished, 0 aborted, 0 bad"
+
+
+@pytest.mark.parametrize("option, status", [({"count": 1}, 0), ({}, 0)], ids=["count", "signal"])
+def test_engine_that_leaves_ends_what_is_open(start, peer, wire, option, status):
+    """By --count or by a signal: nobody is left waiting for tokens that will not come."""
+    router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
+    engine = start("engine", step_ms=1, **option, **wire)
+    identity = router.recv_multipart()[0]
+    for request in (structs.toy_request("long", 1000000), structs.toy_request("short", 1)):
+        add = structs.EngineCoreRequestType.ADD.value
+        router.send_multipart([identity, add, msgspec.msgpack.encode(request)])
+    engine.wait_line("^short: 1 tokens, length$")
+    if not option:
+        engine.send_signal(signal.SIGTERM)
+    finished = {}
+    while (frames := pull.recv_multipart()) != [b"ENGINE_CORE_DEAD"]:
+        outputs = msgspec.msgpack.decode(frames[0], type=structs.EngineCoreOutputs)
+        finished.update({out.request_id: out.finish_reason for out in outputs.outputs})
+    assert finished == {"long": structs.FinishReason.ABORT, "short": structs.FinishReason.LENGTH}
+    assert engine.wait() == status
