@@ -111,8 +111,8 @@ static void s_read_body (void)
     printf ("count %d\n", v.count);
     raise (SIGTERM);
     printf ("interrupted %d\n", zsys_interrupted);
-    fflush (
-        stdout);  //  That stdout is line-buffered the process tests see: cmocka has used this one
+    //  That stdout is line-buffered the process tests see: cmocka has used this one
+    fflush (stdout);
     _exit (0);
 }
 
@@ -490,6 +490,8 @@ static void test_help (void **state)
     assert_int_equal (PARSE ("--help"), OPTIONS_HELP);
     assert_string_equal (out_text, help_text);
     assert_int_equal (PARSE ("--quiet", "--help", "--verbose"), OPTIONS_HELP);
+    assert_string_equal (out_text, help_text);
+    assert_int_equal (PARSE ("-h"), OPTIONS_HELP);
     assert_string_equal (out_text, help_text);
     //  It does not last
     assert_int_equal (PARSE ("--quiet"), OPTIONS_RUN);

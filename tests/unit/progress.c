@@ -70,7 +70,9 @@ static void s_has_summary (progress_t *self, const char *summary)
 {
     s_forget ();
     capture_t out = unit_catch (stdout);
+    capture_t err = unit_catch (stderr);
     progress_say_summary (self);
+    complained = unit_caught (&err);
     said = unit_caught (&out);
     assert_string_equal (said, summary);
 }
@@ -145,6 +147,7 @@ static void test_take (void **state)
     assert_int_equal (progress_open (self), 0);
     assert_true (progress_complete (self));
     s_has_summary (self, "frontend: 3 of 3 requests complete, 9 tokens\n");
+    assert_string_equal (complained, "");
     progress_destroy (&self);
 }
 
@@ -179,6 +182,7 @@ static void test_not_complete (void **state)
         assert_int_equal (progress_open (self), 0);
         assert_false (progress_complete (self));
         s_has_summary (self, "frontend: 1 of 2 requests complete, 3 tokens\n");
+        assert_string_equal (complained, "frontend: 1 requests ended before their time\n");
         progress_destroy (&self);
     }
 }
@@ -232,6 +236,7 @@ static void test_strange_ids (void **state)
     }
     assert_int_equal (progress_open (self), 3);
     s_has_summary (self, "frontend: 1 of 4 requests complete, 1 tokens\n");
+    assert_string_equal (complained, "");
     progress_destroy (&self);
 }
 

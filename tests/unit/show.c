@@ -239,8 +239,43 @@ static void test_listening (void **state)
     snprintf (line, sizeof line, "program: cannot listen on %s: Address already in use\n",
               endpoint);
     assert_string_equal (err_text, line);
+    //  A name where an address is wanted
+    s_forget ();
+    err = unit_catch (stderr);
+    good =
+        say_listening (late, "tcp://no-such-thing:*", zsock_bind (late, "tcp://no-such-thing:*"));
+    err_text = unit_caught (&err);
+    assert_false (good);
+    assert_string_equal (err_text,
+                         "program: cannot listen on tcp://no-such-thing:*: No such device "
+                         "(an address or an interface is wanted)\n");
     zsock_destroy (&late);
     zsock_destroy (&socket);
+}
+
+static void test_connecting (void **state)
+{
+    (void) state;
+    static const struct {
+        int connected;
+        int interrupted;
+        const char *complaint;
+    } cases[] = {
+        {0, 0, ""},
+        {-1, 0, "program: cannot connect to tcp://x:1: Connection refused\n"},
+        {-1, 1, ""},  //  A Ctrl-C is no failure
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        s_forget ();
+        zsys_interrupted = cases[i].interrupted;
+        capture_t err = unit_catch (stderr);
+        errno = ECONNREFUSED;
+        bool good = say_connecting ("tcp://x:1", cases[i].connected);
+        err_text = unit_caught (&err);
+        zsys_interrupted = 0;
+        assert_int_equal (good, cases[i].connected == 0);
+        assert_string_equal (err_text, cases[i].complaint);
+    }
 }
 
 int main (void)
@@ -250,7 +285,7 @@ int main (void)
         TEST (test_lines),     TEST (test_control_bytes), TEST (test_long_line),
         TEST (test_not_utf8),  TEST (test_result),        TEST (test_cut_text),
         TEST (test_frames),    TEST (test_meaning),       TEST (test_long_frames),
-        TEST (test_listening),
+        TEST (test_listening), TEST (test_connecting),
 #undef TEST
     };
     return cmocka_run_group_tests_name ("show", tests, NULL, NULL);
