@@ -8,18 +8,19 @@
 
 //  -- Encode
 
-//  msgpack-c's packer calls this for each piece; a failure is kept until mp_end
+//  msgpack-c's packer calls this for each piece
 static int s_write (void *data, const char *bytes, size_t size)
 {
     mp_writer_t *writer = data;
-    if (msgpack_sbuffer_write (&writer->bytes, bytes, size) != 0)
-        writer->failed = true;
-    return writer->failed ? -1 : 0;
+    if (msgpack_sbuffer_write (&writer->bytes, bytes, size) != 0) {
+        fprintf (stderr, "FATAL ERROR: out of memory\n");
+        abort ();
+    }
+    return 0;
 }
 
 msgpack_packer *mp_begin (mp_writer_t *writer)
 {
-    writer->failed = false;
     msgpack_sbuffer_init (&writer->bytes);
     msgpack_packer_init (&writer->packer, writer, s_write);
     return &writer->packer;
@@ -35,9 +36,7 @@ void mp_pack_str (msgpack_packer *packer, const char *text)
 
 zframe_t *mp_end (mp_writer_t *writer)
 {
-    zframe_t *frame = NULL;
-    if (!writer->failed)
-        frame = zframe_new (writer->bytes.data, writer->bytes.size);
+    zframe_t *frame = zframe_new (writer->bytes.data, writer->bytes.size);
     msgpack_sbuffer_destroy (&writer->bytes);
     return frame;
 }
@@ -170,8 +169,9 @@ static const char *s_check (const void *data, size_t size)
     if (rc == 0)
         return "truncated";
     if (rc < 0)
-        return context.user.refused ? "claims more elements than it has bytes for"
-                                    : "not msgpack, or nested more than 32 deep";
+        return !context.user.refused       ? "not msgpack, or nested more than 32 deep"
+               : context.user.limit < size ? "has more than 4194304 elements, or claims to"
+                                           : "claims more elements than it has bytes for";
     if (end != size)
         return "has bytes after its end";
     return NULL;

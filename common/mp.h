@@ -29,23 +29,22 @@ typedef struct {
     size_t size;
 } mp_slice_t;
 
-//  -- Encode: a packer that writes into a buffer, and remembers when memory ran out
+//  -- Encode: a packer that writes into a buffer
 
 typedef struct {
     msgpack_packer packer;
     msgpack_sbuffer bytes;
-    bool failed;
 } mp_writer_t;
 
 //  Starts a message; pack into the result with msgpack-c's msgpack_pack_...() calls. Their return
-//  values need no check: mp_end tells. The packer points into `writer`: do not copy that.
+//  values need no check: when memory is out the program ends, as with CZMQ's zmalloc. The packer
+//  points into `writer`: do not copy that.
 msgpack_packer *mp_begin (mp_writer_t *writer);
 
 //  Packs a NUL-terminated UTF-8 string, or nil for NULL
 void mp_pack_str (msgpack_packer *packer, const char *text);
 
-//  Ends the message and frees the writer. Returns a frame, which is the caller's, or NULL when
-//  memory ran out.
+//  Ends the message and frees the writer. Returns a frame, which is the caller's.
 zframe_t *mp_end (mp_writer_t *writer);
 
 //  -- Decode

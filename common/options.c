@@ -4,6 +4,7 @@
 #include "show.h"
 #include "stop.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -36,10 +37,12 @@ static const char *s_tcp_error (const char *address, bool to_bind)
     if (!colon || colon == address || strncmp (address, "[]", 2) == 0)
         return "want tcp://HOST:PORT";
     size_t host_size = (size_t) (colon - address);
-    if (strcspn (address, " /@;") < host_size ||
-        (*address != '[' && memchr (address, ':', host_size)))
+    bool wildcard = host_size == 1 && *address == '*';
+    if (*address == '[' ? strcspn (address, " /@;*") < host_size
+                        : !wildcard && (!isalnum ((unsigned char) *address) ||
+                                        strcspn (address, " /@;*:") < host_size))
         return "the host is malformed (an IPv6 address goes in brackets)";
-    if (!to_bind && host_size == 1 && *address == '*')
+    if (!to_bind && wildcard)
         return "cannot connect to the wildcard host *";
 
     const char *port = colon + 1;

@@ -37,12 +37,12 @@ void say_result (const char *format, ...) CHECK_PRINTF (1);
 //  even with --quiet, since others connect to it; true. Not well (-1): complains; false.
 bool say_listening (zsock_t *socket, const char *endpoint, int bound);
 
-//  Tells how a zsock_connect to `endpoint` went, from what it returned. Well (0): says nothing, since
-//  nobody need be there yet; true. Not well: complains; false.
+//  Tells how a zsock_connect to `endpoint` went, from what it returned. Well (0): says nothing,
+//  since nobody need be there yet; true. Not well: complains; false.
 bool say_connecting (const char *endpoint, int connected);
 
-//  What main returns when one of the two was false: a Ctrl-C in the middle of a bind or connect makes
-//  it fail too, and that is not the program's failure
+//  What main returns when one of the two was false: a Ctrl-C in the middle of a bind or connect
+//  makes it fail too, and that is not the program's failure
 #define EXIT_STOPPED_OR_FAILED (zsys_interrupted ? EXIT_SUCCESS : EXIT_FAILURE)
 
 //  One line on stderr, `<program>: ...`: what failed, and why

@@ -341,6 +341,8 @@ static bool s_get_batch (const msgpack_object *object, s_owner_t *owner, mp_erro
         !s_get_number (batch->size > 2 ? &batch->ptr[2] : NULL, "batch.data_parallel_rank",
                        &owner->batch.data_parallel_rank, error))
         return false;
+    if (events->size > KV_MAX_EVENTS)
+        return mp_wrong (error, "batch.events", "%u are more than %u", events->size, KV_MAX_EVENTS);
     owner->events = zmalloc ((events->size + 1) * sizeof *owner->events);
     owner->batch.events = owner->events;
     owner->batch.event_count = events->size;
@@ -433,6 +435,8 @@ bool kv_message_read (zmsg_t *message, uint64_t *seq, zframe_t **payload, mp_err
     if (zframe_size (number) != KV_SEQ_SIZE)
         return mp_wrong (error, "message", "a seq has 8 bytes, this has %zu", zframe_size (number));
     *seq = s_get_seq (number);
+    if (*seq == KV_SEQ_END)
+        return mp_wrong (error, "message", "its seq is the one that ends a replay");
     *payload = zmsg_next (message);
     return true;
 }

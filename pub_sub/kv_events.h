@@ -73,6 +73,10 @@ typedef struct {
     mp_slice_t locality;
 } kv_event_t;
 
+//  Of one batch, so many events are read and no more: vLLM sends those of one scheduler step, and
+//  each takes 200 bytes of memory for as little as 4 on the wire
+#define KV_MAX_EVENTS 65536u
+
 //  KVEventBatch
 typedef struct {
     double ts;  //  Seconds since 1970
@@ -81,7 +85,7 @@ typedef struct {
     int64_t data_parallel_rank;  //  Or KV_NONE
 } kv_batch_t;
 
-//  The payload frame of a batch, the caller's; NULL when memory ran out
+//  The payload frame of a batch, the caller's
 zframe_t *kv_batch_encode (const kv_batch_t *batch, kv_wire_t wire);
 
 //  Reads a payload of any shape. The batch is to be destroyed with kv_batch_destroy, and its slices

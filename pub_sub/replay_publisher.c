@@ -40,7 +40,8 @@ static void s_serve_replay (zsock_t *router, const history_t *history, const cha
     }
     uint64_t oldest = history->next > history->steps ? history->next - history->steps : 0;
     uint64_t batches = 0;
-    for (uint64_t seq = start > oldest ? start : oldest; seq < history->next; seq++) {
+    for (uint64_t seq = start > oldest ? start : oldest; seq < history->next && !zsys_interrupted;
+         seq++) {
         zframe_t *payload = history->payloads[seq % history->steps];
         zmsg_t *reply = kv_replay_reply (client, topic, seq, payload, wire);
         show_send ("subscriber", router, reply);
@@ -64,7 +65,7 @@ int main (int argc, char **argv)
         OPTION_BIND ("replay-endpoint", &replay_endpoint, "where they ask for a replay"),
         OPTION_TEXT ("topic", &topic, "first frame of each message"),
         OPTION_INT ("interval-ms", &interval_ms, 0, 3600000, "time between batches, ms"),
-        OPTION_INT ("buffer-steps", &buffer_steps, 1, 100000000, "batches kept for a replay"),
+        OPTION_INT ("buffer-steps", &buffer_steps, 1, 10000000, "batches kept for a replay"),
         OPTION_INT ("hwm", &hwm, 0, INT_MAX, "messages queued per subscriber; 0: no limit"),
         OPTION_CHOICE ("wire", &wire_name, "v0.26|v0.24|v0.9", "as which vLLM to speak"),
         OPTION_INT ("count", &count, 0, INT_MAX, "batches to publish; 0: until stopped"),
@@ -119,7 +120,7 @@ int main (int argc, char **argv)
         due += interval_ms;
     }
     say_summary ("%" PRIu64 " published", history.next);
-    for (uint64_t i = 0; i < history.steps; i++)
+    for (uint64_t i = 0; i < history.steps && i < history.next; i++)
         zframe_destroy (&history.payloads[i]);
     free (history.payloads);
     zpoller_destroy (&poller);

@@ -5,7 +5,7 @@
 //  sees the others. So with --replay-socket req each missing batch costs a request, and a new REQ;
 //  with dealer one request brings all.
 //  Run:   build/pub_sub/replay_subscriber --skip 3-6   (beside build/pub_sub/replay_publisher)
-//  vLLM:  examples/features/kv_events/kv_events_subscriber.py main, which asks with a REQ
+//  vLLM:  examples/features/kv_events/kv_events_subscriber.py main, which has a REQ for this
 //         tests/distributed/conftest.py MockSubscriber, which was changed to a DEALER
 
 #include "options.h"
@@ -29,7 +29,7 @@ static bool s_is_done (const subscriber_t *self)
     return zsys_interrupted || (self->wanted > 0 && self->received >= self->wanted);
 }
 
-//  Takes batch `seq`, which is the next one or a later one: what is between is lost
+//  Takes batch `seq`, which is the one that is due
 static void s_deliver (subscriber_t *self, uint64_t seq, zframe_t *payload, bool replayed)
 {
     mp_error_t error;
@@ -67,7 +67,11 @@ static void s_ask (subscriber_t *self, uint64_t end)
     zsock_set_rcvhwm (socket, 0);  //  Take a long replay as fast as it comes: of what waits in the
                                    //  publisher, its ROUTER drops all beyond 1000 messages
     zsock_set_rcvtimeo (socket, REPLAY_TIMEOUT_MS);
-    zsock_connect (socket, "%s", self->replay_endpoint);
+    if (!say_connecting (self->replay_endpoint,
+                         zsock_connect (socket, "%s", self->replay_endpoint))) {
+        zsock_destroy (&socket);
+        return;
+    }
     zmsg_t *request = kv_replay_request (self->next);
     if (self->by_dealer)
         zmsg_pushmem (request, NULL, 0);  //  The empty frame that a REQ adds by itself

@@ -35,13 +35,13 @@ static bool s_wait_subscriptions (zsock_t *xpub, int count)
 }
 
 //  [topic][{"seq": n}]
-static zmsg_t *s_message (const char *topic, int seq)
+static zmsg_t *s_message (const char *topic, uint64_t seq)
 {
     mp_writer_t writer;
     msgpack_packer *packer = mp_begin (&writer);
     msgpack_pack_map (packer, 1);
     mp_pack_str (packer, "seq");
-    msgpack_pack_int (packer, seq);
+    msgpack_pack_uint64 (packer, seq);
     zframe_t *payload = mp_end (&writer);
     zmsg_t *message = zmsg_new ();
     zmsg_addstr (message, topic);
@@ -89,22 +89,22 @@ int main (int argc, char **argv)
         zlist_append (names, copy);  //  Copies it once more
         free (copy);
     }
-    int published = 0, topic_count = (int) zlist_size (names);
+    uint64_t published = 0, topic_count = zlist_size (names);
     const char *topic = zlist_first (names);
-    while (ready && !zsys_interrupted && (count == 0 || published < count)) {
-        int seq = published / topic_count;  //  Of this topic
+    while (ready && !zsys_interrupted && (count == 0 || published < (uint64_t) count)) {
+        uint64_t seq = published / topic_count;  //  Of this topic
         zmsg_t *message = s_message (topic, seq);
         show_send ("subscriber", pub, message);
         zmsg_send (&message, pub);  //  Never blocks: a PUB drops what a slow subscriber cannot take
-        say ("%s %d", topic, seq);
+        say ("%s %" PRIu64, topic, seq);
         published++;
         topic = zlist_next (names);
         if (!topic)
             topic = zlist_first (names);
-        if (count == 0 || published < count)
+        if (count == 0 || published < (uint64_t) count)
             zmq_poll (NULL, 0, interval_ms);  //  The pace of the show
     }
-    say_summary ("%d published", published);
+    say_summary ("%" PRIu64 " published", published);
     zlist_destroy (&names);
     zsock_destroy (&pub);
     return EXIT_SUCCESS;

@@ -14,7 +14,7 @@
 //  One more result of this worker
 static void s_count (zhash_t *workers, const char *worker)
 {
-    int *results = zhash_lookup (workers, worker);
+    uint64_t *results = zhash_lookup (workers, worker);
     if (!results) {
         results = zmalloc (sizeof *results);
         zhash_insert (workers, worker, results);
@@ -34,7 +34,7 @@ static void s_report (zhash_t *workers)
     zlist_t *names = zhash_keys (workers);
     zlist_sort (names, s_by_name);
     for (const char *name = zlist_first (names); name; name = zlist_next (names))
-        say_result ("%s: %d tasks", name, *(int *) zhash_lookup (workers, name));
+        say_result ("%s: %" PRIu64 " tasks", name, *(uint64_t *) zhash_lookup (workers, name));
     zlist_destroy (&names);
 }
 
@@ -64,8 +64,8 @@ int main (int argc, char **argv)
     }
 
     zhash_t *workers = zhash_new ();
-    int gathered = 0, bad = 0;
-    while (!zsys_interrupted && (count == 0 || gathered < count)) {
+    uint64_t gathered = 0, bad = 0;
+    while (!zsys_interrupted && (count == 0 || gathered < (uint64_t) count)) {
         zmsg_t *message = zmsg_recv (pull);
         if (!message)
             break;  //  A signal came
@@ -88,7 +88,8 @@ int main (int argc, char **argv)
         zmsg_destroy (&message);
     }
     s_report (workers);
-    say_summary ("%d results from %zu workers, %d bad", gathered, zhash_size (workers), bad);
+    say_summary ("%" PRIu64 " results from %zu workers, %" PRIu64 " bad", gathered,
+                 zhash_size (workers), bad);
     zhash_destroy (&workers);
     zsock_destroy (&pull);
     return EXIT_SUCCESS;

@@ -79,9 +79,12 @@ int main (int argc, char **argv)
         return EXIT_STOPPED_OR_FAILED;
     }
 
-    zmsg_t *batch = task_batch_new ((uint32_t) count);
-    show_send ("sink", sink, batch);
-    zmsg_send (&batch, sink);
+    if (count > 0) {
+        zmsg_t *batch = task_batch_new ((uint32_t) count);
+        show_send ("sink", sink, batch);
+        zmsg_send (&batch, sink);
+        zmsg_destroy (&batch);  //  NULL by now, unless a signal came
+    }
 
     uint32_t sent = 0;
     bool ready = s_wait_workers (push, workers);

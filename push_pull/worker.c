@@ -47,8 +47,8 @@ int main (int argc, char **argv)
     }
     say ("worker %s: pulling from %s", name, source);
 
-    int done = 0, bad = 0;
-    while (!zsys_interrupted && (count == 0 || done < count)) {
+    uint64_t done = 0, bad = 0;
+    while (!zsys_interrupted && (count == 0 || done < (uint64_t) count)) {
         zmsg_t *message = zmsg_recv (pull);
         if (!message)
             break;  //  A signal came
@@ -57,21 +57,26 @@ int main (int argc, char **argv)
         task_t task;
         mp_error_t error;
         if (task_read (message, &task, &error)) {
-            zmq_poll (NULL, 0, work_ms);  //  The hard work
+            zmq_poll (NULL, 0, work_ms);  //  The hard work. A Ctrl-C in it leaves the task undone.
+            if (zsys_interrupted) {
+                zmsg_destroy (&message);
+                break;
+            }
             task_result_t result = {task.id, (char *) name, (uint64_t) task.value * task.value};
             zmsg_t *reply = task_result_new (&result);
             show_send ("sink", push, reply);
-            if (zmsg_send (&reply, push) == 0)
+            if (zmsg_send (&reply, push) == 0) {
+                say ("task %u: %u squared is %" PRIu64, task.id, task.value, result.value);
                 done++;
+            }
             zmsg_destroy (&reply);  //  NULL by now, unless a signal came
-            say ("task %u: %u squared is %" PRIu64, task.id, task.value, result.value);
         } else {
             complain ("bad task: %s", error.text);
             bad++;
         }
         zmsg_destroy (&message);
     }
-    say_summary ("%s did %d tasks, %d bad", name, done, bad);
+    say_summary ("%s did %" PRIu64 " tasks, %" PRIu64 " bad", name, done, bad);
     zsock_destroy (&pull);
     zsock_destroy (&push);
     return EXIT_SUCCESS;

@@ -35,10 +35,12 @@ int main (int argc, char **argv)
     }
 
     int answered = 0;
+    bool failed = false;
     while (!zsys_interrupted && (count == 0 || answered < count)) {
         zmsg_t *request = pingpong_new (message);
         show_send ("server", req, request);
-        zmsg_send (&request, req);  //  Destroys the request
+        zmsg_send (&request, req);
+        zmsg_destroy (&request);  //  NULL by now, unless a signal came
 
         zmsg_t *reply = zmsg_recv (req);
         if (!reply)
@@ -50,6 +52,7 @@ int main (int argc, char **argv)
         zmsg_destroy (&reply);
         if (!text) {
             complain ("bad reply: %s", why.text);
+            failed = true;
             break;
         }
         say ("%s", text);
@@ -58,5 +61,5 @@ int main (int argc, char **argv)
     }
     say_summary ("%d answered", answered);
     zsock_destroy (&req);
-    return answered > 0 && answered >= count ? EXIT_SUCCESS : EXIT_FAILURE;
+    return !failed && answered > 0 && answered >= count ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -6,10 +6,8 @@
 static zmsg_t *s_message (mp_writer_t *writer)
 {
     zframe_t *frame = mp_end (writer);
-    zmsg_t *message = frame ? zmsg_new () : NULL;
-    if (message)
-        zmsg_append (message, &frame);  //  Takes the frame over
-    zframe_destroy (&frame);
+    zmsg_t *message = zmsg_new ();
+    zmsg_append (message, &frame);  //  Takes the frame over
     return message;
 }
 

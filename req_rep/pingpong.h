@@ -8,7 +8,7 @@
 
 #include "mp.h"
 
-//  A message that holds the str `text`. NULL when memory ran out.
+//  A message that holds the str `text`, the caller's
 zmsg_t *pingpong_new (const char *text);
 
 //  The str of a message, the caller's to free with zstr_free; or NULL, and `error` says what is
@@ -16,5 +16,5 @@ zmsg_t *pingpong_new (const char *text);
 char *pingpong_text (zmsg_t *message, mp_error_t *error);
 
 //  The reply to a request of which pingpong_text made `text`: "pong: <text>", or, for NULL, the map
-//  {"error": why}. NULL when memory ran out.
+//  {"error": why}
 zmsg_t *pingpong_reply (const char *text, const mp_error_t *why);

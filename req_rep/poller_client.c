@@ -45,6 +45,7 @@ int main (int argc, char **argv)
         zmsg_t *request = pingpong_new (message);
         show_send ("server", req, request);
         zmsg_send (&request, req);
+        zmsg_destroy (&request);  //  NULL by now, unless a signal came
 
         zpoller_t *poller = zpoller_new (req, NULL);
         void *ready = poller ? zpoller_wait (poller, timeout_ms) : NULL;

@@ -16,9 +16,9 @@
 static zsock_t *s_new_req (const char *endpoint, int timeout_ms)
 {
     zsock_t *req = zsock_new (ZMQ_REQ);
+    zsock_set_rcvtimeo (req, timeout_ms);
     if (!say_connecting (endpoint, zsock_connect (req, "%s", endpoint)))
         zsock_destroy (&req);
-    zsock_set_rcvtimeo (req, timeout_ms);
     //  CZMQ's linger is 0: zsock_destroy forgets a request that has not left yet
     return req;
 }
@@ -49,6 +49,7 @@ int main (int argc, char **argv)
         zmsg_t *request = pingpong_new (message);
         show_send ("server", req, request);
         zmsg_send (&request, req);
+        zmsg_destroy (&request);  //  NULL by now, unless a signal came
 
         zmsg_t *reply = zmsg_recv (req);  //  NULL after timeout_ms, or when a signal came
         if (reply) {

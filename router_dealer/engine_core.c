@@ -428,8 +428,9 @@ static bool s_get_utility_output (const msgpack_object *object, engine_core_outp
     engine_core_utility_output_t *utility = zmalloc (sizeof *utility);
     self->utility_output = utility;
     char *message = NULL;
-    bool ok = mp_get_uint (&array->ptr[0], "UtilityOutput.call_id", UINT64_MAX, &utility->call_id,
-                           error) &&
+    utility->notification = array->ptr[0].type == MSGPACK_OBJECT_NEGATIVE_INTEGER;
+    bool ok = (utility->notification || mp_get_uint (&array->ptr[0], "UtilityOutput.call_id",
+                                                     UINT64_MAX, &utility->call_id, error)) &&
               (mp_is_nil (s_field (array, 1)) ||
                mp_get_cstr (s_field (array, 1), "UtilityOutput.failure_message", &message, error));
     utility->failure_message = message;

@@ -13,7 +13,7 @@
 //  msgspec, fields that are missing at the end of an array have their defaults, and further ones
 //  are ignored.
 //
-//  Each ..._encode returns a frame that is the caller's, or NULL when memory ran out. Each
+//  Each ..._encode returns a frame that is the caller's. Each
 //  ..._decode returns an object of its own memory, to be destroyed with its ..._destroy, or NULL
 //  and `error` names the field that is wrong.
 
@@ -131,6 +131,8 @@ typedef struct {
 typedef struct {
     uint64_t call_id;
     const char *failure_message;  //  NULL: it went well
+    bool notification;  //  The call_id was below 0: no answer, but the engine's own word, as vLLM's
+                        //  EEP_NOTIFICATION_CALL_ID. Decode only, and call_id is 0 then.
 } engine_core_utility_output_t;
 
 typedef struct {

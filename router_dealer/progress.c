@@ -129,11 +129,18 @@ zmsg_t *progress_abort (progress_t *self, int engine)
 
 void progress_say_engine (progress_t *self, int engine)
 {
-    printf ("engine %d:", engine);
+    char *line = NULL;
+    size_t size;
+    FILE *out = open_memstream (&line, &size);
+    if (!out)
+        return;
+    fprintf (out, "engine %d:", engine);
     for (int i = 0; i < self->count; i++)
         if (self->requests[i].engine == engine)
-            printf (" %s", self->requests[i].id);
-    putchar ('\n');
+            fprintf (out, " %s", self->requests[i].id);
+    fclose (out);
+    say_result ("%s", line);
+    free (line);
 }
 
 void progress_say_summary (progress_t *self)

@@ -92,7 +92,8 @@ static bool s_utility (toy_engine_t *self, zframe_t *payload, zframe_t **answer,
     if (!call)
         return false;
     say ("%s: this toy has no such method", call->method);
-    engine_core_utility_output_t failure = {call->call_id, "this toy has no such method"};
+    engine_core_utility_output_t failure = {.call_id = call->call_id,
+                                            .failure_message = "this toy has no such method"};
     *answer = s_outputs (self, NULL, 0, &failure);
     engine_core_utility_destroy (&call);
     return true;

@@ -120,7 +120,7 @@ OPTIONS = {
         "replay-endpoint": Bind("tcp://127.0.0.1:5657"),
         "topic": Text("kv-events"),
         "interval-ms": Number(200, 0, 3600000),
-        "buffer-steps": Number(10000, 1, 100000000),
+        "buffer-steps": Number(10000, 1, 10000000),
         "hwm": Number(100000),
         "wire": Choice("v0.26", "v0.26", "v0.24", "v0.9"),
         "count": Number(0),

@@ -92,6 +92,18 @@ def test_client(start, ipc, peer, name):
     assert client.err == [f"{name}: bad reply: the peer says: no ?[31m"]
 
 
+def test_client_that_was_answered_before(start, ipc, peer):
+    """One good reply does not make a failure good."""
+    endpoint = ipc()
+    server = peer(zmq.REP, bind=endpoint)
+    client = start("basic_client", count=0, endpoint=endpoint)
+    for reply in (pack("fine"), b"\xc1"):
+        server.recv()
+        server.send(reply)
+    assert client.wait() == 1
+    assert client.out == ["fine", "basic_client: 1 answered"]
+
+
 # --- pub_sub
 
 
@@ -213,6 +225,51 @@ NO_BATCH = [
     changed(None, medium=1),
     changed({"type": "BlockStored"}),
 ]
+
+
+def replier(peer, endpoint):
+    """The ROUTER of a publisher: a function that takes a request from a number on, and replies."""
+    router = peer(zmq.ROUTER, bind=endpoint)
+
+    def reply(start, *seqs):
+        client, empty, asked = router.recv_multipart()
+        assert (empty, asked) == (b"", as_seq(start))
+        for seq in seqs:
+            router.send_multipart([client, b"", b"t", as_seq(seq), block_stored(seq)])
+        router.send_multipart([client, b"", b"", b"\xff" * 8, b""])
+
+    return reply
+
+
+def test_replay_with_a_hole_is_asked_for_again(start, ipc, peer):
+    """A ROUTER drops what does not fit into its queue: that is not lost yet."""
+    live, replay = ipc(), ipc()
+    publisher, reply = peer(zmq.XPUB, bind=live), replier(peer, replay)
+    options = {"endpoint": live, "replay_endpoint": replay, "topic": "", "replay_socket": "dealer"}
+    subscriber = start("replay_subscriber", count=4, **options)
+    assert publisher.recv() == b"\x01"
+    publisher.send_multipart([b"t", as_seq(5), block_stored(5)])
+    reply(0, 0, 1, 3, 4)
+    reply(2, 4)  # Now 2 and 3 are not kept any more: it is the first of a replay that tells
+    assert subscriber.wait() == 0
+    assert subscriber.lines(r"^seq (\d+)") == ["0", "1", "4", "5"]
+    assert subscriber.err == ["replay_subscriber: lost 2-3: the publisher has not kept them"]
+
+
+@pytest.mark.parametrize("replay_socket", ["req", "dealer"])
+def test_number_that_ends_a_replay_is_none_of_a_live_batch(start, ipc, peer, replay_socket):
+    live, replay = ipc(), ipc()
+    publisher, reply = peer(zmq.XPUB, bind=live), replier(peer, replay)
+    options = {"endpoint": live, "replay_endpoint": replay, "topic": ""}
+    subscriber = start("replay_subscriber", count=3, replay_socket=replay_socket, **options)
+    assert publisher.recv() == b"\x01"
+    publisher.send_multipart([b"t", as_seq(0), block_stored(0)])
+    publisher.send_multipart([b"t", b"\xff" * 8, block_stored(1)])
+    publisher.send_multipart([b"t", as_seq(2), block_stored(2)])
+    reply(1, 1)
+    assert subscriber.wait() == 0
+    assert subscriber.lines(r"^seq (\d+)") == ["0", "1", "2"]
+    assert len(subscriber.err) == 1
 
 
 @pytest.mark.valgrind

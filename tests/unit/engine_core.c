@@ -534,6 +534,25 @@ static void test_finish_names (void **state)
     assert_string_equal (engine_core_finish_name (ENGINE_CORE_REPETITION), "repetition");
 }
 
+//  vLLM's EEP_NOTIFICATION_CALL_ID: below 0, and no reason to refuse the tokens beside it
+static void test_outputs_with_a_notification (void **state)
+{
+    (void) state;
+    static const unsigned char bytes[] = {0x95, 0x00, 0x91, 0x92, 0xa1, 'a', 0x91, 0x07,
+                                          0xc0, 0xcb, 0,    0,    0,    0,   0,    0,
+                                          0,    0,    0x93, 0xff, 0xc0, 0xc0};
+    zframe_t *frame = zframe_new (bytes, sizeof bytes);
+    mp_error_t error = {.text = ""};
+    engine_core_outputs_t *outputs = engine_core_outputs_decode (frame, &error);
+    assert_string_equal (error.text, "");
+    assert_non_null (outputs);
+    assert_true (outputs->utility_output->notification);
+    assert_int_equal (outputs->utility_output->call_id, 0);
+    assert_int_equal (outputs->outputs[0].new_token_ids[0], 7);
+    engine_core_outputs_destroy (&outputs);
+    zframe_destroy (&frame);
+}
+
 static void test_outputs_encode (void **state)
 {
     (void) state;
@@ -553,7 +572,8 @@ static void test_outputs_encode (void **state)
     engine_core_outputs_t empty = {.outputs = NULL};
     unit_is_vector (engine_core_outputs_encode (&empty), VECTOR (OUTPUTS_EMPTY));
 
-    engine_core_utility_output_t failed = {9223372036854775813u, "no such method"};
+    engine_core_utility_output_t failed = {.call_id = 9223372036854775813u,
+                                           .failure_message = "no such method"};
     engine_core_outputs_t utility = {.timestamp = 12.5, .utility_output = &failed};
     unit_is_vector (engine_core_outputs_encode (&utility), VECTOR (OUTPUTS_UTILITY_FAILED));
 
@@ -564,7 +584,7 @@ static void test_outputs_encode (void **state)
         {"c", tokens, 2, ENGINE_CORE_ERROR},
         {"d", NULL, 0, ENGINE_CORE_REPETITION},
     };
-    engine_core_utility_output_t well = {7, NULL};
+    engine_core_utility_output_t well = {.call_id = 7};
     engine_core_outputs_t more = {70000, all, 4, 0, &well};
     unit_is_text (engine_core_outputs_encode (&more),
                   "[70000,[[\"a\",[],null,null,null,0,null,null,null,null,null,null,null,0],"
@@ -793,16 +813,27 @@ static void test_refusals (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_identity),        cmocka_unit_test (test_message),
-        cmocka_unit_test (test_ready_encode),    cmocka_unit_test (test_ready_decode),
-        cmocka_unit_test (test_ready_wrong),     cmocka_unit_test (test_registration),
-        cmocka_unit_test (test_request_encode),  cmocka_unit_test (test_request_decode),
-        cmocka_unit_test (test_request_lengths), cmocka_unit_test (test_request_wrong),
-        cmocka_unit_test (test_abort),           cmocka_unit_test (test_abort_wrong),
-        cmocka_unit_test (test_utility),         cmocka_unit_test (test_utility_wrong),
-        cmocka_unit_test (test_finish_names),    cmocka_unit_test (test_outputs_encode),
-        cmocka_unit_test (test_outputs_decode),  cmocka_unit_test (test_outputs_lengths),
-        cmocka_unit_test (test_outputs_wrong),   cmocka_unit_test (test_hostile),
+        cmocka_unit_test (test_identity),
+        cmocka_unit_test (test_message),
+        cmocka_unit_test (test_ready_encode),
+        cmocka_unit_test (test_ready_decode),
+        cmocka_unit_test (test_ready_wrong),
+        cmocka_unit_test (test_registration),
+        cmocka_unit_test (test_request_encode),
+        cmocka_unit_test (test_request_decode),
+        cmocka_unit_test (test_request_lengths),
+        cmocka_unit_test (test_request_wrong),
+        cmocka_unit_test (test_abort),
+        cmocka_unit_test (test_abort_wrong),
+        cmocka_unit_test (test_utility),
+        cmocka_unit_test (test_utility_wrong),
+        cmocka_unit_test (test_finish_names),
+        cmocka_unit_test (test_outputs_with_a_notification),
+        cmocka_unit_test (test_outputs_encode),
+        cmocka_unit_test (test_outputs_decode),
+        cmocka_unit_test (test_outputs_lengths),
+        cmocka_unit_test (test_outputs_wrong),
+        cmocka_unit_test (test_hostile),
         cmocka_unit_test (test_refusals),
     };
     return cmocka_run_group_tests_name ("engine_core", tests, NULL, NULL);

@@ -544,8 +544,31 @@ static const struct {
     {0x0102030405060708, "\x01\x02\x03\x04\x05\x06\x07\x08"},
     {0x8000000000000000, "\x80\x00\x00\x00\x00\x00\x00\x00"},
     {UINT64_MAX - 1, "\xff\xff\xff\xff\xff\xff\xff\xfe"},
-    {UINT64_MAX, "\xff\xff\xff\xff\xff\xff\xff\xff"},
 };
+
+//  Each event takes memory out of all proportion to its bytes: so their number is bounded
+static void test_too_many_events (void **state)
+{
+    (void) state;
+    for (uint32_t more = 0; more <= 1; more++) {
+        mp_writer_t writer;
+        msgpack_packer *packer = mp_begin (&writer);
+        msgpack_pack_array (packer, 2);
+        msgpack_pack_double (packer, 1.5);
+        msgpack_pack_array (packer, KV_MAX_EVENTS + more);
+        for (uint32_t i = 0; i < KV_MAX_EVENTS + more; i++) {
+            msgpack_pack_array (packer, 1);
+            mp_pack_str (packer, "x");
+        }
+        zframe_t *frame = mp_end (&writer);
+        mp_error_t error = {.text = ""};
+        kv_batch_t *batch = kv_batch_decode (frame, &error);
+        assert_int_equal (batch == NULL, more);
+        assert_string_equal (error.text, more ? "batch.events: 65537 are more than 65536" : "");
+        kv_batch_destroy (&batch);
+        zframe_destroy (&frame);
+    }
+}
 
 static void test_message (void **state)
 {
@@ -565,8 +588,15 @@ static void test_message (void **state)
         assert_ptr_equal (read, s_frame (message, 2));
         zmsg_destroy (&message);
     }
+    //  The number that ends a replay is none of a batch
+    zmsg_t *message = kv_message ("kv-events", KV_SEQ_END, payload);
+    uint64_t none;
+    zframe_t *no_batch;
+    assert_false (kv_message_read (message, &none, &no_batch, &error));
+    assert_string_equal (error.text, "message: its seq is the one that ends a replay");
+    zmsg_destroy (&message);
     //  The topic may be empty
-    zmsg_t *message = kv_message ("", 5, payload);
+    message = kv_message ("", 5, payload);
     s_is_frame (message, 0, "", 0);
     uint64_t seq;
     zframe_t *read;
@@ -816,21 +846,14 @@ static void test_toy_cache (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_wire_names),
-        cmocka_unit_test (test_encode),
-        cmocka_unit_test (test_encode_older),
-        cmocka_unit_test (test_decode),
-        cmocka_unit_test (test_decode_shapes),
-        cmocka_unit_test (test_decode_unknown),
-        cmocka_unit_test (test_decode_wrong),
-        cmocka_unit_test (test_hostile),
-        cmocka_unit_test (test_describe),
-        cmocka_unit_test (test_message),
-        cmocka_unit_test (test_message_wrong),
-        cmocka_unit_test (test_replay_request),
-        cmocka_unit_test (test_replay_request_lengths),
-        cmocka_unit_test (test_replay_reply),
-        cmocka_unit_test (test_replay_reply_wrong),
+        cmocka_unit_test (test_wire_names),     cmocka_unit_test (test_encode),
+        cmocka_unit_test (test_encode_older),   cmocka_unit_test (test_decode),
+        cmocka_unit_test (test_decode_shapes),  cmocka_unit_test (test_decode_unknown),
+        cmocka_unit_test (test_decode_wrong),   cmocka_unit_test (test_hostile),
+        cmocka_unit_test (test_describe),       cmocka_unit_test (test_too_many_events),
+        cmocka_unit_test (test_message),        cmocka_unit_test (test_message_wrong),
+        cmocka_unit_test (test_replay_request), cmocka_unit_test (test_replay_request_lengths),
+        cmocka_unit_test (test_replay_reply),   cmocka_unit_test (test_replay_reply_wrong),
         cmocka_unit_test (test_toy_cache),
     };
     return cmocka_run_group_tests_name ("kv_events", tests, s_setup, NULL);

@@ -32,17 +32,6 @@ static void test_writer (void **state)
     zframe_destroy (&frame);
 }
 
-static void test_writer_out_of_memory (void **state)
-{
-    (void) state;
-    mp_writer_t writer;
-    msgpack_packer *packer = mp_begin (&writer);
-    mp_pack_str (packer, "lost");
-    writer.failed = true;
-    mp_pack_str (packer, "more");
-    assert_null (mp_end (&writer));
-}
-
 //  -- Decode
 
 //  Decodes a copy that has exactly its own size, so that a sanitizer sees a read behind it; prints
@@ -186,7 +175,7 @@ static void test_decode_elements (void **state)
 {
     (void) state;
     unit_takes (s_decode, s_nils (MP_MAX_ELEMENTS), "as many as may be");
-    unit_refuses (s_decode, s_nils (MP_MAX_ELEMENTS + 1), "thing: claims more elements");
+    unit_refuses (s_decode, s_nils (MP_MAX_ELEMENTS + 1), "thing: has more than 4194304");
 }
 
 //  Strings are not copied: they point into the bytes that were decoded
@@ -701,7 +690,6 @@ int main (void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test (test_writer),
-        cmocka_unit_test (test_writer_out_of_memory),
         cmocka_unit_test (test_decode_hostile),
         cmocka_unit_test (test_decode_refusals),
         cmocka_unit_test (test_decode_depth),

@@ -567,6 +567,10 @@ static void test_endpoints (void **state)
         {"tcp://a/b:5555", BAD_HOST, BAD_HOST},
         {"tcp:///tmp:5555", BAD_HOST, BAD_HOST},
         {"tcp://user@host:5555", BAD_HOST, BAD_HOST},
+        {"tcp://-host:5555", BAD_HOST, BAD_HOST},
+        {"tcp://_:5555", BAD_HOST, BAD_HOST},
+        {"tcp://*x:5555", BAD_HOST, BAD_HOST},
+        {"tcp://[*]:5555", BAD_HOST, BAD_HOST},
         {"tcp://127.0.0.1;127.0.0.1:5555", BAD_HOST, BAD_HOST},
         //  ipc
         {"ipc:///tmp/x", NULL, NULL},
