@@ -590,7 +590,6 @@ NO_OUTPUTS = [
     outputs(output("r0\0", [1], 1)),
     outputs(timestamp="now"),
     outputs(utility=[]),
-    outputs(utility=[-1]),
     outputs(utility=[1, 2, None]),
 ]
 STRANGE_IDS = [
