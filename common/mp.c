@@ -259,6 +259,16 @@ bool mp_get_uint (const msgpack_object *object, const char *field, uint64_t max,
     return true;
 }
 
+bool mp_get_uint32 (const msgpack_object *object, const char *field, uint32_t *value,
+                    mp_error_t *error)
+{
+    uint64_t number = 0;
+    if (!mp_get_uint (object, field, UINT32_MAX, &number, error))
+        return false;
+    *value = (uint32_t) number;
+    return true;
+}
+
 bool mp_get_double (const msgpack_object *object, const char *field, double *value,
                     mp_error_t *error)
 {
@@ -334,13 +344,11 @@ bool mp_get_uint32s (const msgpack_object *object, const char *field, uint32_t *
     if (array->size > 0 && !(copy = malloc (array->size * sizeof *copy)))
         return mp_wrong (error, field, "out of memory");
     for (uint32_t i = 0; i < array->size; i++) {
-        uint64_t number = 0;
         mp_error_t why = {.text = ""};
-        if (!mp_get_uint (&array->ptr[i], "", UINT32_MAX, &number, &why)) {
+        if (!mp_get_uint32 (&array->ptr[i], "", &copy[i], &why)) {
             free (copy);
             return mp_wrong (error, field, "[%" PRIu32 "]%s", i, why.text);
         }
-        copy[i] = (uint32_t) number;
     }
     *values = copy;
     *count = array->size;

@@ -67,6 +67,8 @@ void mp_error_set (mp_error_t *error, const char *what, const char *format, ...)
 //  A double may come as an integer. A str has to be UTF-8.
 bool mp_get_uint (const msgpack_object *object, const char *field, uint64_t max, uint64_t *value,
                   mp_error_t *error);
+bool mp_get_uint32 (const msgpack_object *object, const char *field, uint32_t *value,
+                    mp_error_t *error);
 bool mp_get_double (const msgpack_object *object, const char *field, double *value,
                     mp_error_t *error);
 bool mp_get_str (const msgpack_object *object, const char *field, mp_slice_t *value,

@@ -25,16 +25,6 @@ static bool s_open (zmsg_t *message, msgpack_unpacked *doc, const msgpack_object
     return false;
 }
 
-static bool s_get_uint32 (const msgpack_object_map *map, const char *key, uint32_t *value,
-                          mp_error_t *error)
-{
-    uint64_t number = 0;
-    if (!mp_get_uint (mp_find (map, key), key, UINT32_MAX, &number, error))
-        return false;
-    *value = (uint32_t) number;
-    return true;
-}
-
 zmsg_t *task_new (const task_t *task)
 {
     mp_writer_t writer;
@@ -53,8 +43,8 @@ bool task_read (zmsg_t *message, task_t *task, mp_error_t *error)
     const msgpack_object_map *map;
     if (!s_open (message, &doc, &map, error))
         return false;
-    bool ok = s_get_uint32 (map, "task", &task->id, error) &&
-              s_get_uint32 (map, "value", &task->value, error);
+    bool ok = mp_get_uint32 (mp_find (map, "task"), "task", &task->id, error) &&
+              mp_get_uint32 (mp_find (map, "value"), "value", &task->value, error);
     msgpack_unpacked_destroy (&doc);
     return ok;
 }
@@ -80,7 +70,7 @@ bool task_result_read (zmsg_t *message, task_result_t *result, mp_error_t *error
     if (!s_open (message, &doc, &map, error))
         return false;
     //  The name last: it is the one that claims memory
-    bool ok = s_get_uint32 (map, "task", &result->id, error) &&
+    bool ok = mp_get_uint32 (mp_find (map, "task"), "task", &result->id, error) &&
               mp_get_uint (mp_find (map, "value"), "value", UINT64_MAX, &result->value, error) &&
               mp_get_cstr (mp_find (map, "worker"), "worker", &result->worker, error);
     msgpack_unpacked_destroy (&doc);
@@ -103,7 +93,7 @@ bool task_batch_read (zmsg_t *message, uint32_t *tasks)
     const msgpack_object_map *map;
     if (!s_open (message, &doc, &map, NULL))
         return false;
-    bool ok = s_get_uint32 (map, "tasks", tasks, NULL);
+    bool ok = mp_get_uint32 (mp_find (map, "tasks"), "tasks", tasks, NULL);
     msgpack_unpacked_destroy (&doc);
     return ok;
 }

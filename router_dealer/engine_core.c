@@ -67,16 +67,6 @@ static const msgpack_object *s_field (const msgpack_object_array *array, uint32_
     return index < array->size ? &array->ptr[index] : NULL;
 }
 
-static bool s_get_uint32 (const msgpack_object *object, const char *field, uint32_t *value,
-                          mp_error_t *error)
-{
-    uint64_t number = 0;
-    if (!mp_get_uint (object, field, UINT32_MAX, &number, error))
-        return false;
-    *value = (uint32_t) number;
-    return true;
-}
-
 //  -- EngineCoreReadyResponse
 
 zframe_t *engine_core_ready_encode (const engine_core_ready_t *ready)
@@ -120,19 +110,19 @@ int engine_core_ready_decode (zframe_t *frame, engine_core_ready_t *ready, mp_er
     const msgpack_object_map *map;
     bool ok =
         mp_get_map (&doc.data, what, &map, error) &&
-        s_get_uint32 (mp_find (map, "max_model_len"), "EngineCoreReadyResponse.max_model_len",
-                      &ready->max_model_len, error) &&
-        s_get_uint32 (mp_find (map, "num_gpu_blocks"), "EngineCoreReadyResponse.num_gpu_blocks",
-                      &ready->num_gpu_blocks, error) &&
-        s_get_uint32 (mp_find (map, "block_size"), "EngineCoreReadyResponse.block_size",
-                      &ready->block_size, error);
+        mp_get_uint32 (mp_find (map, "max_model_len"), "EngineCoreReadyResponse.max_model_len",
+                       &ready->max_model_len, error) &&
+        mp_get_uint32 (mp_find (map, "num_gpu_blocks"), "EngineCoreReadyResponse.num_gpu_blocks",
+                       &ready->num_gpu_blocks, error) &&
+        mp_get_uint32 (mp_find (map, "block_size"), "EngineCoreReadyResponse.block_size",
+                       &ready->block_size, error);
     //  Newer than v0.20.0, which had only the three above
     const msgpack_object *field;
     if (ok && !mp_is_nil (field = mp_find (map, "world_size")))
-        ok = s_get_uint32 (field, "EngineCoreReadyResponse.world_size", &ready->world_size, error);
+        ok = mp_get_uint32 (field, "EngineCoreReadyResponse.world_size", &ready->world_size, error);
     if (ok && !mp_is_nil (field = mp_find (map, "data_parallel_size")))
-        ok = s_get_uint32 (field, "EngineCoreReadyResponse.data_parallel_size",
-                           &ready->data_parallel_size, error);
+        ok = mp_get_uint32 (field, "EngineCoreReadyResponse.data_parallel_size",
+                            &ready->data_parallel_size, error);
     msgpack_unpacked_destroy (&doc);
     return ok ? 0 : -1;
 }
@@ -217,8 +207,8 @@ static bool s_get_max_tokens (const msgpack_object *params, uint32_t *max_tokens
     else if (value->type == MSGPACK_OBJECT_NIL)
         *max_tokens = ENGINE_CORE_NO_LIMIT;
     else
-        return s_get_uint32 (value, "EngineCoreRequest.sampling_params.max_tokens", max_tokens,
-                             error);
+        return mp_get_uint32 (value, "EngineCoreRequest.sampling_params.max_tokens", max_tokens,
+                              error);
     return true;
 }
 
@@ -240,8 +230,8 @@ engine_core_request_t *engine_core_request_decode (zframe_t *frame, mp_error_t *
               mp_get_double (&array->ptr[5], "EngineCoreRequest.arrival_time", &self->arrival_time,
                              error);
     if (ok && s_field (array, 11))
-        ok = s_get_uint32 (s_field (array, 11), "EngineCoreRequest.client_index",
-                           &self->client_index, error);
+        ok = mp_get_uint32 (s_field (array, 11), "EngineCoreRequest.client_index",
+                            &self->client_index, error);
     msgpack_unpacked_destroy (&doc);
     self->request_id = request_id;
     self->prompt_token_ids = tokens;
@@ -317,7 +307,7 @@ engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *
     engine_core_utility_t *self = zmalloc (sizeof *self);
     char *method = NULL;
     bool ok =
-        s_get_uint32 (&array->ptr[0], "utility call.client_index", &self->client_index, error) &&
+        mp_get_uint32 (&array->ptr[0], "utility call.client_index", &self->client_index, error) &&
         mp_get_uint (&array->ptr[1], "utility call.call_id", UINT64_MAX, &self->call_id, error) &&
         mp_get_cstr (&array->ptr[2], "utility call.method", &method, error);
     msgpack_unpacked_destroy (&doc);
@@ -447,8 +437,8 @@ engine_core_outputs_t *engine_core_outputs_decode (zframe_t *frame, mp_error_t *
     engine_core_outputs_t *self = zmalloc (sizeof *self);
     bool ok = true;
     if (s_field (array, 0))
-        ok = s_get_uint32 (s_field (array, 0), "EngineCoreOutputs.engine_index",
-                           &self->engine_index, error);
+        ok = mp_get_uint32 (s_field (array, 0), "EngineCoreOutputs.engine_index",
+                            &self->engine_index, error);
     if (ok && s_field (array, 1)) {
         ok = mp_get_array (s_field (array, 1), "EngineCoreOutputs.outputs", 0, &outputs, error);
         if (ok) {

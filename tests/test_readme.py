@@ -33,8 +33,9 @@ def test_what_is_shown_is_what_is_printed(scene):
 def test_shell_block_runs(path, block):
     # `make test` would run itself: it is only asked what it would do
     command = block.replace("make test", "make -n test")
-    # A reader's shell knows nothing of the make that may be running this test
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    # A reader's shell knows nothing of the make that may be running this test, nor of its build
+    ours = ("MAKE", "BUILD")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     done = subprocess.run(
         ["bash", "-ec", command],
         cwd=ROOT,
