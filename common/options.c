@@ -38,9 +38,10 @@ static const char *s_tcp_error (const char *address, bool to_bind)
         return "want tcp://HOST:PORT";
     size_t host_size = (size_t) (colon - address);
     bool wildcard = host_size == 1 && *address == '*';
-    if (*address == '[' ? strcspn (address, " /@;*") < host_size
-                        : !wildcard && (!isalnum ((unsigned char) *address) ||
-                                        strcspn (address, " /@;*:") < host_size))
+    if (*address == '['
+            ? strcspn (address, " /@;*") < host_size || strchr (address, ']') + 1 != colon
+            : !wildcard &&
+                  (!isalnum ((unsigned char) *address) || strcspn (address, " /@;*:") < host_size))
         return "the host is malformed (an IPv6 address goes in brackets)";
     if (!to_bind && wildcard)
         return "cannot connect to the wildcard host *";

@@ -156,12 +156,18 @@ static void s_pack_event_array (msgpack_packer *packer, const kv_event_t *event)
 
 zframe_t *kv_batch_encode (const kv_batch_t *batch, kv_wire_t wire)
 {
+    size_t known = 0;
+    for (size_t i = 0; i < batch->event_count; i++)
+        known += batch->events[i].kind != KV_UNKNOWN;
+
     mp_writer_t writer;
     msgpack_packer *packer = mp_begin (&writer);
     msgpack_pack_array (packer, wire == KV_WIRE_V09 ? 2 : 3);
     msgpack_pack_double (packer, batch->ts);
-    msgpack_pack_array (packer, batch->event_count);
+    msgpack_pack_array (packer, known);
     for (size_t i = 0; i < batch->event_count; i++) {
+        if (batch->events[i].kind == KV_UNKNOWN)
+            continue;
         if (wire == KV_WIRE_V09)
             s_pack_event_array (packer, &batch->events[i]);
         else

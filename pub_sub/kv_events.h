@@ -85,7 +85,7 @@ typedef struct {
     int64_t data_parallel_rank;  //  Or KV_NONE
 } kv_batch_t;
 
-//  The payload frame of a batch, the caller's
+//  The payload frame of a batch, the caller's. Events of a kind that is not known are left out.
 zframe_t *kv_batch_encode (const kv_batch_t *batch, kv_wire_t wire);
 
 //  Reads a payload of any shape. The batch is to be destroyed with kv_batch_destroy, and its slices

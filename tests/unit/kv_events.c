@@ -546,6 +546,18 @@ static const struct {
     {UINT64_MAX - 1, "\xff\xff\xff\xff\xff\xff\xff\xfe"},
 };
 
+static void test_unknown_event_is_not_encoded (void **state)
+{
+    (void) state;
+    kv_event_t events[] = {{.kind = KV_UNKNOWN, .tag = {"New", 3}},
+                           {.kind = KV_ALL_BLOCKS_CLEARED}};
+    kv_batch_t batch = {
+        .ts = 1.5, .events = events, .event_count = 2, .data_parallel_rank = KV_NONE};
+    unit_is_text (kv_batch_encode (&batch, KV_WIRE_V026),
+                  "[1.5,[{\"type\":\"AllBlocksCleared\"}],null]");
+    unit_is_text (kv_batch_encode (&batch, KV_WIRE_V09), "[1.5,[[\"AllBlocksCleared\"]]]");
+}
+
 //  Each event takes memory out of all proportion to its bytes: so their number is bounded
 static void test_too_many_events (void **state)
 {
@@ -846,14 +858,23 @@ static void test_toy_cache (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_wire_names),     cmocka_unit_test (test_encode),
-        cmocka_unit_test (test_encode_older),   cmocka_unit_test (test_decode),
-        cmocka_unit_test (test_decode_shapes),  cmocka_unit_test (test_decode_unknown),
-        cmocka_unit_test (test_decode_wrong),   cmocka_unit_test (test_hostile),
-        cmocka_unit_test (test_describe),       cmocka_unit_test (test_too_many_events),
-        cmocka_unit_test (test_message),        cmocka_unit_test (test_message_wrong),
-        cmocka_unit_test (test_replay_request), cmocka_unit_test (test_replay_request_lengths),
-        cmocka_unit_test (test_replay_reply),   cmocka_unit_test (test_replay_reply_wrong),
+        cmocka_unit_test (test_wire_names),
+        cmocka_unit_test (test_encode),
+        cmocka_unit_test (test_encode_older),
+        cmocka_unit_test (test_decode),
+        cmocka_unit_test (test_decode_shapes),
+        cmocka_unit_test (test_decode_unknown),
+        cmocka_unit_test (test_decode_wrong),
+        cmocka_unit_test (test_hostile),
+        cmocka_unit_test (test_describe),
+        cmocka_unit_test (test_unknown_event_is_not_encoded),
+        cmocka_unit_test (test_too_many_events),
+        cmocka_unit_test (test_message),
+        cmocka_unit_test (test_message_wrong),
+        cmocka_unit_test (test_replay_request),
+        cmocka_unit_test (test_replay_request_lengths),
+        cmocka_unit_test (test_replay_reply),
+        cmocka_unit_test (test_replay_reply_wrong),
         cmocka_unit_test (test_toy_cache),
     };
     return cmocka_run_group_tests_name ("kv_events", tests, s_setup, NULL);

@@ -571,6 +571,7 @@ static void test_endpoints (void **state)
         {"tcp://_:5555", BAD_HOST, BAD_HOST},
         {"tcp://*x:5555", BAD_HOST, BAD_HOST},
         {"tcp://[*]:5555", BAD_HOST, BAD_HOST},
+        {"tcp://[::1]]:5555", BAD_HOST, BAD_HOST},
         {"tcp://127.0.0.1;127.0.0.1:5555", BAD_HOST, BAD_HOST},
         //  ipc
         {"ipc:///tmp/x", NULL, NULL},
