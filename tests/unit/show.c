@@ -239,11 +239,12 @@ static void test_listening (void **state)
     snprintf (line, sizeof line, "program: cannot listen on %s: Address already in use\n",
               endpoint);
     assert_string_equal (err_text, line);
-    //  A name where an address is wanted
+    //  A name where an address is wanted. No real bind: it would ask the resolver, which may have
+    //  nobody to ask.
     s_forget ();
     err = unit_catch (stderr);
-    good =
-        say_listening (late, "tcp://no-such-thing:*", zsock_bind (late, "tcp://no-such-thing:*"));
+    errno = ENODEV;
+    good = say_listening (late, "tcp://no-such-thing:*", -1);
     err_text = unit_caught (&err);
     assert_false (good);
     assert_string_equal (err_text,
