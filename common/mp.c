@@ -406,7 +406,7 @@ size_t mp_utf8_size (const char *text, size_t size)
 
 //  -- Print
 
-static void s_print_str (FILE *out, const char *text, size_t size)
+static void s_print_str (FILE *out, const char *text, size_t size, bool json)
 {
     const unsigned char *data = (const unsigned char *) text;
     fputc ('"', out);
@@ -425,7 +425,7 @@ static void s_print_str (FILE *out, const char *text, size_t size)
         else if (length == 2 && data[i] == 0xc2 && data[i + 1] < 0xa0)
             fprintf (out, "\\u%04x", data[i + 1]);  //  C1 controls, which command a terminal too
         else if (length == 0)
-            fprintf (out, "\\x%02x", data[i]);
+            fprintf (out, json ? "\\ufffd" : "\\x%02x", data[i]);
         else
             fwrite (data + i, 1, length, out);
         i += length ? length : 1;
@@ -433,23 +433,19 @@ static void s_print_str (FILE *out, const char *text, size_t size)
     fputc ('"', out);
 }
 
-static void s_print_hex (FILE *out, const char *data, size_t size)
+static void s_print_hex (FILE *out, const char *data, size_t size, bool json)
 {
-    fputs ("h'", out);
+    fputs (json ? "\"" : "h'", out);
     for (size_t i = 0; i < size; i++)
         fprintf (out, "%02x", (unsigned char) data[i]);
-    fputc ('\'', out);
+    fputc (json ? '"' : '\'', out);
 }
 
 //  With the fewest digits that read back as the same number, and always seen to be a float
-static void s_print_double (FILE *out, double value)
+static void s_print_double (FILE *out, double value, bool json)
 {
-    if (isnan (value)) {
-        fputs ("NaN", out);
-        return;
-    }
-    if (isinf (value)) {
-        fputs (value > 0 ? "Infinity" : "-Infinity", out);
+    if (!isfinite (value)) {
+        fputs (json ? "null" : isnan (value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity", out);
         return;
     }
     char text[40];
@@ -461,8 +457,29 @@ static void s_print_double (FILE *out, double value)
     fprintf (out, "%s%s", text, strpbrk (text, ".e") ? "" : ".0");
 }
 
+static void s_print (FILE *out, const msgpack_object *object, bool json);
+
+//  NOLINTNEXTLINE(misc-no-recursion): see s_print
+static void s_print_pair (FILE *out, const msgpack_object_kv *pair, bool json)
+{
+    char *text = NULL;
+    size_t size = 0;
+    //  JSON has only strings for keys
+    bool wrap = json && pair->key.type != MSGPACK_OBJECT_STR &&
+                pair->key.type != MSGPACK_OBJECT_BIN && pair->key.type != MSGPACK_OBJECT_EXT;
+    FILE *memory = wrap ? open_memstream (&text, &size) : NULL;
+    s_print (memory ? memory : out, &pair->key, json);
+    if (memory) {
+        fclose (memory);
+        s_print_str (out, text, size, json);
+        free (text);
+    }
+    fputc (':', out);
+    s_print (out, &pair->val, json);
+}
+
 //  NOLINTNEXTLINE(misc-no-recursion): mp_decode lets nothing pass that is deeper than MP_MAX_DEPTH
-void mp_print (FILE *out, const msgpack_object *object)
+static void s_print (FILE *out, const msgpack_object *object, bool json)
 {
     switch (object->type) {
     case MSGPACK_OBJECT_NIL:
@@ -479,25 +496,27 @@ void mp_print (FILE *out, const msgpack_object *object)
         break;
     case MSGPACK_OBJECT_FLOAT32:
     case MSGPACK_OBJECT_FLOAT64:
-        s_print_double (out, object->via.f64);
+        s_print_double (out, object->via.f64, json);
         break;
     case MSGPACK_OBJECT_STR:
-        s_print_str (out, object->via.str.ptr, object->via.str.size);
+        s_print_str (out, object->via.str.ptr, object->via.str.size, json);
         break;
     case MSGPACK_OBJECT_BIN:
-        s_print_hex (out, object->via.bin.ptr, object->via.bin.size);
+        s_print_hex (out, object->via.bin.ptr, object->via.bin.size, json);
         break;
     case MSGPACK_OBJECT_EXT:
-        fprintf (out, "ext(%d,", object->via.ext.type);
-        s_print_hex (out, object->via.ext.ptr, object->via.ext.size);
-        fputc (')', out);
+        if (!json)
+            fprintf (out, "ext(%d,", object->via.ext.type);
+        s_print_hex (out, object->via.ext.ptr, object->via.ext.size, json);
+        if (!json)
+            fputc (')', out);
         break;
     case MSGPACK_OBJECT_ARRAY:
         fputc ('[', out);
         for (uint32_t i = 0; i < object->via.array.size; i++) {
             if (i > 0)
                 fputc (',', out);
-            mp_print (out, &object->via.array.ptr[i]);
+            s_print (out, &object->via.array.ptr[i], json);
         }
         fputc (']', out);
         break;
@@ -506,11 +525,24 @@ void mp_print (FILE *out, const msgpack_object *object)
         for (uint32_t i = 0; i < object->via.map.size; i++) {
             if (i > 0)
                 fputc (',', out);
-            mp_print (out, &object->via.map.ptr[i].key);
-            fputc (':', out);
-            mp_print (out, &object->via.map.ptr[i].val);
+            s_print_pair (out, &object->via.map.ptr[i], json);
         }
         fputc ('}', out);
         break;
     }
+}
+
+void mp_print (FILE *out, const msgpack_object *object)
+{
+    s_print (out, object, false);
+}
+
+void mp_print_json (FILE *out, const msgpack_object *object)
+{
+    s_print (out, object, true);
+}
+
+void mp_print_json_pair (FILE *out, const msgpack_object_kv *pair)
+{
+    s_print_pair (out, pair, true);
 }

@@ -105,3 +105,11 @@ size_t mp_utf8_size (const char *text, size_t size);
 //  need, strings escaped. What JSON lacks is written as h'00ff' (bin), ext(3,h'00ff'), NaN,
 //  Infinity; a byte that is not UTF-8 as \xNN.
 void mp_print (FILE *out, const msgpack_object *object);
+
+//  The same in strict JSON (RFC 8259), for other programs: bin and the bytes of an ext as a string
+//  of lower-case hex, NaN and the infinities as null, a byte that is not UTF-8 as U+FFFD, a key that
+//  is no string as the string of its JSON
+void mp_print_json (FILE *out, const msgpack_object *object);
+
+//  One key and its value in strict JSON, without braces
+void mp_print_json_pair (FILE *out, const msgpack_object_kv *pair);

@@ -114,6 +114,15 @@ static bool s_is_choice (const char *choices, const char *text)
     return false;
 }
 
+static bool s_add (option_list_t *list, const char *text, char *want, size_t want_size)
+{
+    snprintf (want, want_size, "at most %d of them", OPTION_LIST_MAX);
+    if (list->count == OPTION_LIST_MAX)
+        return false;
+    list->items[list->count++] = text;
+    return true;
+}
+
 //  Stores the value of one option; returns true, or false with what was wanted in `want`
 static bool s_store (const option_t *option, const char *text, char *want, size_t want_size)
 {
@@ -123,7 +132,8 @@ static bool s_store (const option_t *option, const char *text, char *want, size_
     switch (option->kind) {
     case OPTION_KIND_BIND:
     case OPTION_KIND_CONNECT:
-        why = options_endpoint_error (text, option->kind == OPTION_KIND_BIND);
+    case OPTION_KIND_ENDPOINTS:
+        why = options_endpoint_error (text, option->kind != OPTION_KIND_CONNECT);
         if (why) {
             snprintf (want, want_size, "%s", why);
             return false;
@@ -131,6 +141,8 @@ static bool s_store (const option_t *option, const char *text, char *want, size_
         //  libzmq takes an IPv6 address only from a socket that has IPv6 turned on
         if (strchr (text, '['))
             zsys_set_ipv6 (1);
+        if (option->kind == OPTION_KIND_ENDPOINTS)
+            return s_add (option->value.list, text, want, want_size);
         *option->value.text = text;
         return true;
     case OPTION_KIND_TEXT:
@@ -156,11 +168,7 @@ static bool s_store (const option_t *option, const char *text, char *want, size_
         *option->value.seconds = seconds;
         return true;
     case OPTION_KIND_LIST:
-        snprintf (want, want_size, "at most %d of them", OPTION_LIST_MAX);
-        if (option->value.list->count == OPTION_LIST_MAX)
-            return false;
-        option->value.list->items[option->value.list->count++] = text;
-        return true;
+        return s_add (option->value.list, text, want, want_size);
     case OPTION_KIND_RANGE:
         snprintf (want, want_size, "want FIRST-LAST, two whole numbers");
         return s_parse_range (text, option->value.range);
@@ -173,6 +181,7 @@ static bool s_store (const option_t *option, const char *text, char *want, size_
         else
             return false;
         return true;
+    case OPTION_KIND_FLAG:
     case OPTION_KIND_END:
         break;
     }
@@ -185,6 +194,7 @@ static const char *s_metavar (const option_t *option)
     switch (option->kind) {
     case OPTION_KIND_BIND:
     case OPTION_KIND_CONNECT:
+    case OPTION_KIND_ENDPOINTS:
         return "ENDPOINT";
     case OPTION_KIND_CHOICE:
         return option->choices;
@@ -196,6 +206,8 @@ static const char *s_metavar (const option_t *option)
         return "FIRST-LAST";
     case OPTION_KIND_FROM:
         return "SEQ|live";
+    case OPTION_KIND_FLAG:
+        return "";
     default:
         return "TEXT";
     }
@@ -211,7 +223,14 @@ static void s_print_default (FILE *out, const option_t *option)
         fprintf (out, " (default %g)", *option->value.seconds);
         break;
     case OPTION_KIND_LIST:
-        fprintf (out, " (repeatable; default \"\")");
+    case OPTION_KIND_ENDPOINTS:
+        if (option->value.list->fallback)
+            fprintf (out, " (default %s; repeatable)",
+                     *option->value.list->fallback ? option->value.list->fallback : "\"\"");
+        else
+            fprintf (out, " (default none; repeatable)");
+        break;
+    case OPTION_KIND_FLAG:
         break;
     case OPTION_KIND_RANGE:
         fprintf (out, " (default none)");
@@ -232,7 +251,8 @@ static void s_print_help (FILE *out, const about_t *about, const option_t *optio
     fprintf (out, "%s - %s\n\nUsage: %s [options]\n\n", about->name, about->purpose, about->name);
     for (const option_t *option = options; option->kind != OPTION_KIND_END; option++) {
         char usage[80];
-        snprintf (usage, sizeof usage, "--%s %s", option->name, s_metavar (option));
+        const char *metavar = s_metavar (option);
+        snprintf (usage, sizeof usage, "--%s%s%s", option->name, *metavar ? " " : "", metavar);
         fprintf (out, "  %-28s %s", usage, option->help);
         s_print_default (out, option);
         fputc ('\n', out);
@@ -295,6 +315,12 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
         const option_t *option = s_find (options, name, size);
         if (!option)
             return s_wrong (err, "--%.*s: unknown option (see --help)", (int) size, name);
+        if (option->kind == OPTION_KIND_FLAG) {
+            if (name[size])
+                return s_wrong (err, "--%s: it takes no value", option->name);
+            *option->value.flag = true;
+            continue;
+        }
         const char *value = name[size] == '=' ? name + size + 1 : argv[++i];
         if (!value)
             return s_wrong (err, "--%s: a value is missing", option->name);
@@ -302,6 +328,10 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
         if (!s_store (option, value, want, sizeof want))
             return s_wrong (err, "--%s: '%s': %s", option->name, value, want);
     }
+    for (const option_t *option = options; option->kind != OPTION_KIND_END; option++)
+        if ((option->kind == OPTION_KIND_LIST || option->kind == OPTION_KIND_ENDPOINTS) &&
+            option->value.list->count == 0 && option->value.list->fallback)
+            option->value.list->items[option->value.list->count++] = option->value.list->fallback;
     show_level = level;
     return OPTIONS_RUN;
 }

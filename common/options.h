@@ -27,11 +27,13 @@ typedef struct {
     const char *example;  //  The commands of one pair, one a line
 } about_t;
 
-//  Values of a repeatable option, in the order given. The strings belong to argv.
+//  Values of a repeatable option, in the order given. The strings belong to argv. When none was
+//  given and there is a fallback, that is the one.
 #define OPTION_LIST_MAX 16
 typedef struct {
     const char *items[OPTION_LIST_MAX];
     size_t count;
+    const char *fallback;
 } option_list_t;
 
 //  A range of sequence numbers "A-B", both ends included; `set` is false when none was given
@@ -46,12 +48,14 @@ typedef enum {
     OPTION_KIND_BIND,     //  Endpoint to bind: tcp://HOST:PORT (PORT may be *), ipc://PATH
     OPTION_KIND_CONNECT,  //  Endpoint to connect to: a port number, no wildcard
     OPTION_KIND_TEXT,
-    OPTION_KIND_CHOICE,   //  One of the words in `choices`, separated by '|'
-    OPTION_KIND_INT,      //  Whole number from min to max
-    OPTION_KIND_SECONDS,  //  Decimal number from min to max
-    OPTION_KIND_LIST,     //  Text, repeatable
-    OPTION_KIND_RANGE,    //  A-B
-    OPTION_KIND_FROM      //  A sequence number, or the word live (UINT64_MAX)
+    OPTION_KIND_CHOICE,     //  One of the words in `choices`, separated by '|'
+    OPTION_KIND_INT,        //  Whole number from min to max
+    OPTION_KIND_SECONDS,    //  Decimal number from min to max
+    OPTION_KIND_FLAG,       //  No value
+    OPTION_KIND_LIST,       //  Text, repeatable
+    OPTION_KIND_ENDPOINTS,  //  Endpoint to bind or to connect to, repeatable
+    OPTION_KIND_RANGE,      //  A-B
+    OPTION_KIND_FROM        //  A sequence number, or the word live (UINT64_MAX)
 } option_kind_t;
 
 typedef struct {
@@ -62,6 +66,7 @@ typedef struct {
         const char **text;
         int *number;
         double *seconds;
+        bool *flag;
         option_list_t *list;
         option_range_t *range;
         uint64_t *from;
@@ -96,6 +101,14 @@ typedef struct {
 #define OPTION_SECONDS(n, v, lo, hi, h)                                                            \
     {                                                                                              \
         OPTION_ (SECONDS, n, h), .value.seconds = (v), .min = (lo), .max = (hi)                    \
+    }
+#define OPTION_FLAG(n, v, h)                                                                       \
+    {                                                                                              \
+        OPTION_ (FLAG, n, h), .value.flag = (v)                                                    \
+    }
+#define OPTION_ENDPOINTS(n, v, h)                                                                  \
+    {                                                                                              \
+        OPTION_ (ENDPOINTS, n, h), .value.list = (v)                                               \
     }
 #define OPTION_LIST(n, v, h)                                                                       \
     {                                                                                              \

@@ -12,6 +12,7 @@
 
 const char *show_program = "program";
 show_level_t show_level = SHOW_LINES;
+FILE *show_out = NULL;
 
 //  True when text[0..size) may go to a terminal as it is: one UTF-8 character, and none that
 //  commands it (C0, DEL, C1)
@@ -43,13 +44,18 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
     zstr_free (&line);
 }
 
+static FILE *s_out (void)
+{
+    return show_out ? show_out : stdout;
+}
+
 void say (const char *format, ...)
 {
     if (show_level == SHOW_QUIET)
         return;
     va_list args;
     va_start (args, format);
-    show_line (stdout, false, format, args);
+    show_line (s_out (), false, format, args);
     va_end (args);
 }
 
@@ -57,7 +63,7 @@ void say_summary (const char *format, ...)
 {
     va_list args;
     va_start (args, format);
-    show_line (stdout, true, format, args);
+    show_line (s_out (), true, format, args);
     va_end (args);
 }
 
@@ -65,7 +71,7 @@ void say_result (const char *format, ...)
 {
     va_list args;
     va_start (args, format);
-    show_line (stdout, false, format, args);
+    show_line (s_out (), false, format, args);
     va_end (args);
 }
 
@@ -114,8 +120,8 @@ static bool s_is_text (const byte *data, size_t size)
 static void s_print_meaning (const byte *data, size_t size)
 {
     if (s_is_text (data, size)) {
-        printf ("  %.*s%s", (int) (size < TEXT_MAX ? size : TEXT_MAX), (const char *) data,
-                size > TEXT_MAX ? "..." : "");
+        fprintf (s_out (), "  %.*s%s", (int) (size < TEXT_MAX ? size : TEXT_MAX),
+                 (const char *) data, size > TEXT_MAX ? "..." : "");
         return;
     }
     msgpack_unpacked doc;
@@ -133,7 +139,7 @@ static void s_print_meaning (const byte *data, size_t size)
             if (step == 0 || shown + step > TEXT_MAX)
                 break;
         }
-        printf ("  %.*s%s", (int) shown, text, shown < text_size ? "..." : "");
+        fprintf (s_out (), "  %.*s%s", (int) shown, text, shown < text_size ? "..." : "");
         free (text);
     }
     msgpack_unpacked_destroy (&doc);
@@ -143,18 +149,18 @@ static void s_show (const char *arrow, const char *peer, zsock_t *socket, zmsg_t
 {
     if (show_level != SHOW_FRAMES)
         return;
-    printf ("  %s %s (%s here), %zu frame%s\n", arrow, peer, zsock_type_str (socket),
-            zmsg_size (message), zmsg_size (message) == 1 ? "" : "s");
+    fprintf (s_out (), "  %s %s (%s here), %zu frame%s\n", arrow, peer, zsock_type_str (socket),
+             zmsg_size (message), zmsg_size (message) == 1 ? "" : "s");
     for (zframe_t *frame = zmsg_first (message); frame; frame = zmsg_next (message)) {
         const byte *data = zframe_data (frame);
         size_t size = zframe_size (frame);
-        printf ("     [%zu]%s", size, size > 0 ? " " : "");
+        fprintf (s_out (), "     [%zu]%s", size, size > 0 ? " " : "");
         for (size_t i = 0; i < size && i < HEX_MAX; i++)
-            printf ("%02x", data[i]);
+            fprintf (s_out (), "%02x", data[i]);
         if (size > HEX_MAX)
-            printf ("...");
+            fprintf (s_out (), "...");
         s_print_meaning (data, size);
-        putchar ('\n');
+        fputc ('\n', s_out ());
     }
 }
 

@@ -21,6 +21,9 @@ typedef enum {
 extern const char *show_program;
 extern show_level_t show_level;
 
+//  Where lines and frames go; NULL is stdout. For a program whose stdout is for other programs.
+extern FILE *show_out;
+
 //  What a peer has sent may go into any of these lines: its control bytes are printed as '?'.
 
 //  One line on stdout about something that happened; silent with --quiet

@@ -28,6 +28,11 @@ static const struct {
              {"BlockRemoved", removed_fields},
              {"AllBlocksCleared", no_fields}};
 
+const char *const *kv_event_fields (kv_event_kind_t kind)
+{
+    return kind == KV_UNKNOWN ? no_fields : kinds[kind].fields;
+}
+
 kv_wire_t kv_wire_from_name (const char *name)
 {
     return streq (name, "v0.9") ? KV_WIRE_V09 : streq (name, "v0.24") ? KV_WIRE_V024 : KV_WIRE_V026;
@@ -486,7 +491,16 @@ bool kv_replay_reply_read (zmsg_t *message, uint64_t *seq, zframe_t **payload, m
     if (size < 2 || size > 4 || zframe_size (number) != KV_SEQ_SIZE)
         return mp_wrong (error, "replay", "want a seq of 8 bytes and a batch, got %zu frames",
                          size);
-    *seq = s_get_seq (number);
     *payload = zmsg_last (message);
+    *seq = zframe_size (*payload) > 0 ? s_get_seq (number) : KV_SEQ_END;  //  Every batch has bytes
     return true;
+}
+
+mp_slice_t kv_message_topic (zmsg_t *message, bool replayed)
+{
+    zframe_t *topic = zmsg_first (message);
+    if (replayed)  //  Behind the delimiter
+        topic = zmsg_size (message) == 4 ? zmsg_next (message) : NULL;
+    mp_slice_t none = {NULL, 0};
+    return topic ? (mp_slice_t){(const char *) zframe_data (topic), zframe_size (topic)} : none;
 }

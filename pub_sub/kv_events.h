@@ -49,6 +49,10 @@ typedef enum {
     KV_UNKNOWN  //  A tag that this reader does not know; only `tag` is set
 } kv_event_kind_t;
 
+//  The names of an event's fields in the order of vLLM's struct, ended by NULL: the places behind the
+//  tag in an array. Those of KV_UNKNOWN are none.
+const char *const *kv_event_fields (kv_event_kind_t kind);
+
 //  For a number that is nil, or not there
 #define KV_NONE (-1)
 
@@ -128,3 +132,8 @@ zmsg_t *kv_replay_reply (zframe_t *client, const char *topic, uint64_t seq, zfra
 //  and with or without the topic. True: sets *seq, KV_SEQ_END for the end, and *payload, which is
 //  the message's. False: `error` is set.
 bool kv_replay_reply_read (zmsg_t *message, uint64_t *seq, zframe_t **payload, mp_error_t *error);
+
+//  The topic of a live message, or of a reply as a DEALER gets it, either of which has been read
+//  before. data is NULL when there is none: replays had no topic before v0.26. Points into the
+//  message.
+mp_slice_t kv_message_topic (zmsg_t *message, bool replayed);

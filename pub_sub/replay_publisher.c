@@ -22,9 +22,22 @@ typedef struct {
     uint64_t next;  //  Number of the next batch
 } history_t;
 
+//  How the end of a replay misbehaves, for subscribers to be tried out
+typedef struct {
+    bool withheld;
+    int delay_ms;
+} end_t;
+
+static void s_forget (history_t *self)
+{
+    for (uint64_t i = 0; i < self->steps && i < self->next; i++)
+        zframe_destroy (&self->payloads[i]);
+    self->next = 0;
+}
+
 //  Answers one request: all kept batches from the asked number on, then the end
 static void s_serve_replay (zsock_t *router, const history_t *history, const char *topic,
-                            kv_wire_t wire)
+                            kv_wire_t wire, const end_t *how)
 {
     zmsg_t *request = zmsg_recv (router);
     if (!request)
@@ -48,9 +61,13 @@ static void s_serve_replay (zsock_t *router, const history_t *history, const cha
         zmsg_send (&reply, router);  //  Never blocks: a ROUTER drops what its peer cannot take
         batches++;
     }
+    zclock_sleep (how->delay_ms);  //  Nobody is served meanwhile, as in a vLLM that is busy
     zmsg_t *end = kv_replay_reply (client, topic, 0, NULL, wire);
-    show_send ("subscriber", router, end);
-    zmsg_send (&end, router);
+    if (!how->withheld) {
+        show_send ("subscriber", router, end);
+        zmsg_send (&end, router);
+    }
+    zmsg_destroy (&end);  //  NULL by now, if it was sent
     say ("replay from %" PRIu64 ": %" PRIu64 " batches", start, batches);
     zmsg_destroy (&request);
 }
@@ -59,7 +76,9 @@ int main (int argc, char **argv)
 {
     const char *endpoint = "tcp://127.0.0.1:5557", *replay_endpoint = "tcp://127.0.0.1:5657";
     const char *topic = "kv-events", *wire_name = "v0.26";
-    int interval_ms = 200, buffer_steps = 10000, hwm = 100000, count = 0;
+    int interval_ms = 200, buffer_steps = 10000, hwm = 100000, count = 0, restart_after = 0;
+    option_range_t drop = {.set = false};
+    end_t end = {.withheld = false};
     const option_t options[] = {
         OPTION_BIND ("endpoint", &endpoint, "where subscribers connect"),
         OPTION_BIND ("replay-endpoint", &replay_endpoint, "where they ask for a replay"),
@@ -68,6 +87,11 @@ int main (int argc, char **argv)
         OPTION_INT ("buffer-steps", &buffer_steps, 1, 10000000, "batches kept for a replay"),
         OPTION_INT ("hwm", &hwm, 0, INT_MAX, "messages queued per subscriber; 0: no limit"),
         OPTION_CHOICE ("wire", &wire_name, "v0.26|v0.24|v0.9", "as which vLLM to speak"),
+        OPTION_RANGE ("drop", &drop, "numbers not to publish, only to replay"),
+        OPTION_INT ("restart-after", &restart_after, 0, INT_MAX,
+                    "batches, then it starts anew from 0, once; 0: never"),
+        OPTION_FLAG ("withhold-end", &end.withheld, "never send the end of a replay"),
+        OPTION_INT ("end-delay-ms", &end.delay_ms, 0, 600000, "be busy before that end, ms"),
         OPTION_INT ("count", &count, 0, INT_MAX, "batches to publish; 0: until stopped"),
         OPTION_END,
     };
@@ -96,32 +120,41 @@ int main (int argc, char **argv)
     history.payloads = zmalloc (history.steps * sizeof *history.payloads);
     zpoller_t *poller = zpoller_new (router, NULL);
     int64_t due = zclock_mono () + interval_ms;
-    while (!zsys_interrupted && (count == 0 || history.next < (uint64_t) count)) {
+    int published = 0;
+    while (!zsys_interrupted && (count == 0 || published < count)) {
         int64_t left = due - zclock_mono ();
         if (zpoller_wait (poller, left > 0 ? (int) left : 0))
-            s_serve_replay (router, &history, topic, wire);
+            s_serve_replay (router, &history, topic, wire, &end);
         if (zsys_interrupted || zclock_mono () < due)
             continue;
+        if (restart_after > 0 && published == restart_after) {
+            s_forget (&history);
+            say ("starting anew");
+        }
 
         toy_cache_t cache;
         toy_cache_fill (&cache, history.next, (double) zclock_time () / 1000);
         zframe_t *payload = kv_batch_encode (&cache.batch, wire);
         zmsg_t *message = kv_message (topic, history.next, payload);
-        show_send ("subscriber", pub, message);
-        zmsg_send (&message, pub);  //  Never blocks: a PUB drops instead
+        bool dropped = drop.set && history.next >= drop.first && history.next <= drop.last;
+        if (!dropped) {
+            show_send ("subscriber", pub, message);
+            zmsg_send (&message, pub);  //  Never blocks: a PUB drops instead
+        }
+        zmsg_destroy (&message);  //  NULL by now, if it was sent
         char *text = kv_batch_describe (&cache.batch);
-        say ("seq %" PRIu64 ": %s", history.next, text);
+        say ("seq %" PRIu64 "%s: %s", history.next, dropped ? " dropped" : "", text);
         zstr_free (&text);
 
         zframe_t **slot = &history.payloads[history.next % history.steps];
         zframe_destroy (slot);  //  The oldest makes room
         *slot = payload;
         history.next++;
+        published++;
         due += interval_ms;
     }
-    say_summary ("%" PRIu64 " published", history.next);
-    for (uint64_t i = 0; i < history.steps && i < history.next; i++)
-        zframe_destroy (&history.payloads[i]);
+    say_summary ("%d published", published);
+    s_forget (&history);
     free (history.payloads);
     zpoller_destroy (&poller);
     zsock_destroy (&pub);

@@ -31,7 +31,7 @@ static bool s_read (zmsg_t *message, uint64_t *seq, mp_error_t *error)
 int main (int argc, char **argv)
 {
     const char *endpoint = "tcp://127.0.0.1:5556";
-    option_list_t topics = {.count = 0};
+    option_list_t topics = {.fallback = ""};
     int count = 0;
     const option_t options[] = {
         OPTION_CONNECT ("endpoint", &endpoint, "where the publisher listens"),
@@ -46,8 +46,6 @@ int main (int argc, char **argv)
                    "  build/pub_sub/topic_subscriber --topic a",
     };
     options_read (argc, argv, &about, options);
-    if (topics.count == 0)
-        topics.items[topics.count++] = "";
 
     zsock_t *sub = zsock_new (ZMQ_SUB);
     for (size_t i = 0; i < topics.count; i++) {

@@ -146,8 +146,13 @@ class Stage:
         program = str(ROOT / self.build / words[0][len("build/") :])
         # Which options have a default endpoint is what the program itself says
         text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
-        defaults = re.findall(r"--(\S+) ENDPOINT .*\(default (\S+)\)", text)
-        given = [word for name, value in defaults for word in (f"--{name}", self.private(value))]
+        defaults = re.findall(r"--(\S+) ENDPOINT .*\(default (\w+://[^\s;)]+)", text)
+        given = [
+            word
+            for name, value in defaults
+            if f"--{name}" not in words
+            for word in (f"--{name}", self.private(value))
+        ]
         return [program, *given, *map(self.private, words[1:])]
 
 

@@ -1,0 +1,498 @@
+//  SPDX-License-Identifier: MIT
+
+#include "kv_sequence.h"
+
+//  A batch that waits for its turn
+typedef struct {
+    uint64_t seq;
+    zmsg_t *message;
+    uint64_t print;  //  See s_fingerprint
+    unsigned link;   //  Of which connection of the SUB
+    bool replayed;
+} s_held_t;
+
+//  So many of the last batches delivered are remembered, to know them again
+#define REMEMBERED 256
+
+struct kv_sequence {
+    kv_sequence_limits_t limits;
+    kv_sequence_handler_t handler;
+    kv_sequence_counts_t counts;
+
+    //  This run of the publisher
+    bool started;     //  `next` is known
+    uint64_t next;    //  Number that is due
+    uint64_t end;     //  One above the highest number that has come, live or replayed; 0: none yet
+    bool seen;        //  A live batch has come, and `newest` was the highest
+    uint64_t newest;  //  Rises with each: a PUB never repeats itself
+    bool any;         //  A batch has been delivered
+
+    //  The SUB's connection
+    bool joined;       //  It has been there
+    unsigned link;     //  Counts them
+    bool unsure;       //  It was cut since the last delivery: is this still the same run?
+    uint64_t cut_end;  //  What `end` was when it was cut
+
+    kv_replay_t replay;
+    bool open;      //  Wanted to its end, since no live batch has shown yet how far it must go
+    bool checking;  //  Asked from next - 1 on, and that has not come yet
+    bool replied;   //  There was a reply
+    bool progress;  //  It brought something new
+    bool told_hole;
+    int failures;  //  Replays in a row that brought nothing new
+
+    zlistx_t *held;  //  By number, each above `next`, unless `unsure`
+    size_t held_bytes;
+    bool told_full;
+    struct {
+        bool set;
+        uint64_t seq, print;
+    } remembered[REMEMBERED];  //  That of seq is at [seq % REMEMBERED]
+};
+
+//  By kv_notice_t
+static const struct {
+    const char *name, *meaning;
+} notices[] = {{"gap", "the live stream has skipped these"},
+               {"history_lost", "the publisher has not kept these"},
+               {"replay_hole", "the replay has skipped these"},
+               {"replay_short", "the replay has ended before these"},
+               {"replay_timeout", "the replay has stopped before this one, without an end"},
+               {"held_full", "no room for this one, it will be asked for"},
+               {"lost", "these are not to be had"},
+               {"restart", "the publisher has started anew"}};
+
+const char *kv_notice_name (kv_notice_t notice)
+{
+    return notices[notice].name;
+}
+
+const char *kv_notice_meaning (kv_notice_t notice)
+{
+    return notices[notice].meaning;
+}
+
+//  -- Batches that are held or remembered
+
+static void s_held_destroy (void **item)
+{
+    s_held_t *held = (s_held_t *) *item;
+    zmsg_destroy (&held->message);
+    free (held);
+    *item = NULL;
+}
+
+static int s_held_compare (const void *a, const void *b)
+{
+    uint64_t left = ((const s_held_t *) a)->seq, right = ((const s_held_t *) b)->seq;
+    return left < right ? -1 : left > right;
+}
+
+kv_sequence_t *kv_sequence_new (const kv_sequence_limits_t *limits,
+                                const kv_sequence_handler_t *handler)
+{
+    kv_sequence_t *self = zmalloc (sizeof *self);
+    self->limits = *limits;
+    self->handler = *handler;
+    self->started = limits->from_seq != KV_FROM_LIVE;
+    self->next = self->started ? limits->from_seq : 0;
+    self->held = zlistx_new ();
+    zlistx_set_destructor (self->held, s_held_destroy);
+    zlistx_set_comparator (self->held, s_held_compare);
+    return self;
+}
+
+void kv_sequence_destroy (kv_sequence_t **self_p)
+{
+    kv_sequence_t *self = *self_p;
+    if (!self)
+        return;
+    zlistx_destroy (&self->held);
+    free (self);
+    *self_p = NULL;
+}
+
+//  FNV-1a of the payload. Two batches of one number and different runs differ at least in their ts.
+static uint64_t s_fingerprint (zmsg_t *message)
+{
+    zframe_t *payload = zmsg_last (message);
+    uint64_t print = 0xcbf29ce484222325u;
+    for (size_t i = 0; payload && i < zframe_size (payload); i++)
+        print = (print ^ zframe_data (payload)[i]) * 0x100000001b3u;
+    return print;
+}
+
+static bool s_is_remembered (const kv_sequence_t *self, uint64_t seq)
+{
+    return self->remembered[seq % REMEMBERED].set && self->remembered[seq % REMEMBERED].seq == seq;
+}
+
+//  True for a batch that was delivered, with these very bytes
+static bool s_is_the_same (const kv_sequence_t *self, uint64_t seq, uint64_t print)
+{
+    return s_is_remembered (self, seq) && self->remembered[seq % REMEMBERED].print == print;
+}
+
+static s_held_t *s_find_held (kv_sequence_t *self, uint64_t seq)
+{
+    s_held_t *held = zlistx_last (self->held);
+    while (held && held->seq > seq)
+        held = zlistx_prev (self->held);
+    return held && held->seq == seq ? held : NULL;
+}
+
+//  -- What comes out
+
+static void s_notice (kv_sequence_t *self, kv_notice_t notice, uint64_t first, uint64_t last)
+{
+    self->handler.notice (self->handler.owner, notice, first, last);
+}
+
+//  Takes the message over
+static void s_deliver (kv_sequence_t *self, s_held_t batch)
+{
+    self->remembered[batch.seq % REMEMBERED].set = true;
+    self->remembered[batch.seq % REMEMBERED].seq = batch.seq;
+    self->remembered[batch.seq % REMEMBERED].print = batch.print;
+    self->next = batch.seq + 1;
+    self->any = true;
+    self->counts.delivered++;
+    self->counts.replayed += batch.replayed;
+    self->handler.deliver (self->handler.owner, batch.seq, batch.message, batch.replayed);
+}
+
+//  Takes the first of those held out
+static s_held_t s_take_held (kv_sequence_t *self)
+{
+    s_held_t *held = zlistx_first (self->held);
+    s_held_t batch = *held;
+    held->message = NULL;
+    zlistx_delete (self->held, NULL);
+    self->held_bytes -= zmsg_content_size (batch.message);
+    return batch;
+}
+
+//  Delivers of those held what is due
+static void s_deliver_held (kv_sequence_t *self)
+{
+    const s_held_t *held;
+    while ((held = zlistx_first (self->held)) && held->seq == self->next)
+        s_deliver (self, s_take_held (self));
+    if (!held)
+        self->told_full = false;
+}
+
+//  Drops a batch that has come before
+static void s_drop (kv_sequence_t *self, s_held_t *batch)
+{
+    self->counts.duplicates++;
+    zmsg_destroy (&batch->message);
+}
+
+//  Keeps a batch until its turn. False: there is no room, and it is gone.
+static bool s_hold (kv_sequence_t *self, s_held_t *batch)
+{
+    size_t size = zmsg_content_size (batch->message);
+    if (zlistx_size (self->held) >= self->limits.max_held ||
+        size > self->limits.max_bytes - self->held_bytes) {
+        if (!self->told_full)
+            s_notice (self, KV_HELD_FULL, batch->seq, batch->seq);
+        self->told_full = true;
+        zmsg_destroy (&batch->message);
+        return false;
+    }
+    s_held_t *held = zmalloc (sizeof *held);
+    *held = *batch;
+    zlistx_insert (self->held, held, false);  //  From the end: that is where most belong
+    self->held_bytes += size;
+    return true;
+}
+
+//  The batches before `end` are not to be had
+static void s_lose (kv_sequence_t *self, kv_notice_t notice, uint64_t end)
+{
+    if (self->next >= end)
+        return;
+    self->counts.lost += end - self->next;
+    s_notice (self, notice, self->next, end - 1);
+    self->next = end;
+}
+
+//  True when there is more than was delivered
+static bool s_is_missing (const kv_sequence_t *self)
+{
+    return self->next < self->end;
+}
+
+//  One above the first numbers that are missing: the first that is held, or `limit`
+static uint64_t s_missing_end (kv_sequence_t *self, uint64_t limit)
+{
+    const s_held_t *held = zlistx_first (self->held);
+    return held && held->seq < limit ? held->seq : limit;
+}
+
+//  Gives up all that is missing before `end`, and delivers what is held between
+static void s_lose_all (kv_sequence_t *self, kv_notice_t notice, uint64_t end)
+{
+    s_deliver_held (self);
+    while (self->next < end) {
+        s_lose (self, notice, s_missing_end (self, end));
+        s_deliver_held (self);
+    }
+}
+
+//  True when nothing may be delivered before the last batch delivered has been seen again
+static bool s_must_check (const kv_sequence_t *self)
+{
+    return self->unsure && self->limits.can_replay && self->any &&
+           s_is_remembered (self, self->next - 1);
+}
+
+//  -- Replays
+
+static void s_ask (kv_sequence_t *self)
+{
+    self->replay = KV_REPLAY_ASK;
+    self->replied = self->progress = self->told_hole = false;
+    self->checking = s_must_check (self);
+    self->unsure = self->checking;  //  Otherwise there is nothing to compare
+}
+
+//  Does what is due after anything has happened
+static void s_settle (kv_sequence_t *self)
+{
+    if (!s_must_check (self))
+        s_deliver_held (self);
+    if (self->replay != KV_REPLAY_NONE && !self->open && !self->unsure && !s_is_missing (self)) {
+        self->replay = KV_REPLAY_NONE;  //  It has brought all that was wanted
+        self->failures = 0;
+    }
+    if (self->replay == KV_REPLAY_NONE && s_is_missing (self)) {
+        if (self->limits.can_replay)
+            s_ask (self);
+        else
+            s_lose_all (self, KV_LOST, self->end);
+    }
+}
+
+//  A replay is over, and has not brought all
+static void s_replay_failed (kv_sequence_t *self)
+{
+    self->replay = KV_REPLAY_NONE;
+    self->failures = self->progress ? 0 : self->failures + 1;
+    if (self->failures >= KV_REPLAY_ATTEMPTS) {
+        self->failures = 0;
+        self->open = self->unsure = false;  //  Nobody can tell
+        s_deliver_held (self);
+        s_lose (self, KV_LOST, s_missing_end (self, self->end));
+    } else if (self->open) {
+        s_ask (self);
+    }
+    s_settle (self);
+}
+
+//  The publisher has started anew, as a batch of number `seq` shows. What is held from connections
+//  before `link` is of the old run, and goes out first.
+static void s_restart (kv_sequence_t *self, uint64_t seq, unsigned link)
+{
+    uint64_t old_end = self->unsure ? self->cut_end : self->end;
+    const s_held_t *held;
+    while ((held = zlistx_first (self->held)) && held->link < link) {
+        s_lose (self, KV_LOST, held->seq);
+        s_deliver (self, s_take_held (self));
+    }
+    s_lose (self, KV_LOST, old_end);
+    self->counts.restarts++;
+    s_notice (self, KV_RESTART, seq, seq);
+
+    held = zlistx_last (self->held);
+    self->seen = held;
+    self->newest = held ? held->seq : 0;
+    self->end = held ? held->seq + 1 : 0;
+    self->next = 0;
+    self->any = self->unsure = self->open = self->checking = false;
+    self->replay = KV_REPLAY_NONE;
+    self->failures = 0;
+    memset (self->remembered, 0, sizeof self->remembered);
+}
+
+kv_replay_t kv_sequence_replay (kv_sequence_t *self, uint64_t *start)
+{
+    kv_replay_t replay = self->replay;
+    if (replay == KV_REPLAY_ASK) {
+        self->replay = KV_REPLAY_RUNNING;
+        *start = self->checking ? self->next - 1 : self->next;
+    }
+    return replay;
+}
+
+bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
+{
+    s_held_t batch = {.seq = seq, .message = *message_p, .link = self->link, .replayed = true};
+    batch.print = s_fingerprint (batch.message);
+    *message_p = NULL;
+    if (self->replay != KV_REPLAY_RUNNING) {
+        zmsg_destroy (&batch.message);
+        return false;
+    }
+    bool first = !self->replied;
+    self->replied = true;
+    if (self->checking && seq >= self->next - 1) {
+        bool restarted = seq == self->next - 1 && !s_is_the_same (self, seq, batch.print);
+        self->checking = false;
+        if (restarted) {
+            s_restart (self, seq, self->link);
+            self->open = true;
+            s_ask (self);
+        } else {
+            self->unsure = false;  //  The same run; or its batch is no longer kept, and who knows
+            if (s_is_missing (self) && !s_find_held (self, self->next)) {
+                self->counts.gaps++;
+                s_notice (self, KV_GAP, self->next, s_missing_end (self, self->end) - 1);
+            }
+        }
+        if (restarted || seq == self->next - 1) {
+            zmsg_destroy (&batch.message);
+            s_settle (self);
+            return true;
+        }
+        s_deliver_held (self);
+    }
+
+    self->counts.received++;
+    if (self->checking || seq < self->next || s_find_held (self, seq)) {
+        s_drop (self, &batch);
+        return false;
+    }
+    if (seq >= self->end)
+        self->end = seq + 1;
+    if (first)
+        s_lose_all (self, KV_HISTORY_LOST, seq);
+    bool taken = true;
+    if (seq == self->next) {
+        s_deliver (self, batch);
+    } else {
+        if (!self->told_hole)
+            s_notice (self, KV_REPLAY_HOLE, self->next, s_missing_end (self, seq) - 1);
+        self->told_hole = true;
+        taken = s_hold (self, &batch);
+    }
+    self->progress = self->progress || taken;
+    s_settle (self);
+    return taken;
+}
+
+void kv_sequence_end (kv_sequence_t *self)
+{
+    if (self->replay != KV_REPLAY_RUNNING)
+        return;
+    self->open = false;
+    if (s_is_missing (self)) {
+        s_notice (self, KV_REPLAY_SHORT, self->next, s_missing_end (self, self->end) - 1);
+        s_replay_failed (self);
+    } else {
+        //  Nothing before the end although it was asked for the last batch delivered? Then there is
+        //  a new run that has not come so far. It is no more than suspected before a live one shows
+        //  it.
+        self->replay = KV_REPLAY_NONE;
+        self->failures = 0;
+    }
+}
+
+void kv_sequence_timeout (kv_sequence_t *self)
+{
+    if (self->replay != KV_REPLAY_RUNNING)
+        return;
+    s_notice (self, KV_REPLAY_TIMEOUT, self->next, self->next);
+    s_replay_failed (self);
+}
+
+//  -- The live stream
+
+void kv_sequence_connected (kv_sequence_t *self)
+{
+    bool ask = self->joined ? self->unsure : self->started;
+    self->joined = true;
+    if (ask && self->limits.can_replay) {
+        self->open = true;
+        s_ask (self);
+    }
+    s_settle (self);
+}
+
+void kv_sequence_disconnected (kv_sequence_t *self)
+{
+    self->link++;
+    if (!self->any)
+        return;
+    if (!self->unsure)
+        self->cut_end = self->end;
+    self->unsure = true;
+    if (self->replay == KV_REPLAY_RUNNING)
+        s_ask (self);  //  Another run might go on with this one
+}
+
+//  True when a live batch can only be of a new run. A PUB counts up, so one that is not above
+//  `newest` is told from one that somebody in between has sent twice, or late.
+static bool s_is_restart (kv_sequence_t *self, const s_held_t *batch)
+{
+    const s_held_t *held = s_find_held (self, batch->seq);
+    bool known = held || s_is_remembered (self, batch->seq);
+    bool same =
+        (held && held->print == batch->print) || s_is_the_same (self, batch->seq, batch->print);
+    if (self->seen && batch->seq <= self->newest)
+        return self->unsure || (batch->seq == 0 && self->newest > 0) ||
+               (known ? !same : batch->seq < self->next);
+    //  Above, yet not wanted: what a replay has brought already; or less than where we start
+    return batch->seq < self->next && (known ? !same : !self->any);
+}
+
+void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
+{
+    s_held_t batch = {.seq = seq, .message = *message_p, .link = self->link};
+    batch.print = s_fingerprint (batch.message);
+    *message_p = NULL;
+    self->counts.received++;
+    if (!self->started) {
+        self->started = true;
+        self->next = seq;
+    }
+    if (s_is_restart (self, &batch))
+        s_restart (self, seq, self->unsure ? self->link : self->link + 1);
+    if (!self->limits.can_replay)
+        self->unsure = false;
+
+    if (!self->seen || seq > self->newest) {
+        uint64_t due = self->seen && self->newest + 1 > self->next ? self->newest + 1 : self->next;
+        bool joining = self->open && !self->seen;
+        if (seq > due && !joining && !s_must_check (self)) {
+            self->counts.gaps++;
+            s_notice (self, KV_GAP, due, seq - 1);
+        }
+        self->seen = true;
+        self->newest = seq;
+        self->open = false;
+    }
+    if (seq >= self->end)
+        self->end = seq + 1;
+    if (seq < self->next || s_find_held (self, seq))
+        s_drop (self, &batch);
+    else if (seq == self->next && !s_must_check (self))
+        s_deliver (self, batch);
+    else
+        s_hold (self, &batch);
+    s_settle (self);
+}
+
+void kv_sequence_flush (kv_sequence_t *self)
+{
+    self->limits.can_replay = false;
+    self->replay = KV_REPLAY_NONE;
+    self->unsure = false;
+    s_settle (self);
+}
+
+const kv_sequence_counts_t *kv_sequence_counts (const kv_sequence_t *self)
+{
+    return &self->counts;
+}

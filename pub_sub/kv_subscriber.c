@@ -1,0 +1,385 @@
+//  SPDX-License-Identifier: MIT
+//  kv_subscriber.c - follows the KV events of a real vLLM: every batch once, in order, or reported
+//
+//  A SUB for what is published, a DEALER for what was missed. The DEALER gets a whole replay for one
+//  request, which a REQ would not; it is a new one each time, so that what is left of an older
+//  replay dies with its socket. A monitor tells when the SUB is cut off and when it is back: the two
+//  moments at which batches go missing without a hole in the numbers. What order all this comes in
+//  is the business of kv_sequence.h.
+//  Run:   build/pub_sub/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 --from-seq 0
+//         (beside a vLLM, or build/pub_sub/replay_publisher)
+//  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher, which is at the other end
+//         vllm/config/kv_events.py KVEventsConfig, which has its defaults
+
+#include "options.h"
+#include "show.h"
+#include "kv_json.h"
+#include "kv_sequence.h"
+
+//  In one go a stream is served so many messages, then it is the others' turn
+#define SERVE_MAX 1000
+
+typedef struct {
+    bool json;
+    const char *topic;
+    bool exact_topic;
+    uint64_t wanted;  //  Stop after so many batches; 0: go on
+    uint64_t delivered, malformed, filtered;
+    int replay_timeout_ms;
+    zpoller_t *poller;
+    bool many;  //  More than one stream, so each line says of which
+} subscriber_t;
+
+//  One publisher, which in vLLM is one data-parallel rank
+typedef struct {
+    subscriber_t *all;
+    const char *endpoint, *replay_endpoint;
+    zsock_t *sub, *events;  //  `events`: what the monitor tells of the SUB's connections
+    zsock_t *dealer;        //  NULL: no replay is under way
+    int64_t deadline;       //  When the replay counts as stuck, by zclock_mono; INT64_MAX: none
+    char *topic;            //  Of the newest live message, for replays that do not say theirs
+    kv_sequence_t *sequence;
+} stream_t;
+
+static bool s_is_done (const subscriber_t *all)
+{
+    return zsys_interrupted || (all->wanted > 0 && all->delivered >= all->wanted);
+}
+
+//  Our endpoint, for lines that have to say of which stream they are
+static const char *s_name (const stream_t *self)
+{
+    return self->all->many ? self->endpoint : NULL;
+}
+
+//  The three below are what a reader gets to see: JSON objects for a program, or lines for people
+
+static void s_notice (void *owner, kv_notice_t notice, uint64_t first, uint64_t last)
+{
+    const stream_t *self = owner;
+    const char *name = kv_notice_name (notice), *meaning = kv_notice_meaning (notice);
+    if (self->all->json && show_level != SHOW_QUIET)
+        kv_notice_print_json (stdout, name, s_name (self), first, last, meaning);
+    else if (first == last)
+        say ("%s %" PRIu64 ": %s", name, first, meaning);
+    else
+        say ("%s %" PRIu64 "-%" PRIu64 ": %s", name, first, last, meaning);
+}
+
+//  Counts and reports what cannot be read
+static void s_malformed (stream_t *self, const char *what, const mp_error_t *error)
+{
+    self->all->malformed++;
+    complain ("bad %s from %s: %s", what, self->endpoint, error->text);
+    if (self->all->json && show_level != SHOW_QUIET)
+        kv_notice_print_json (stdout, "malformed", s_name (self), 1, 0, error->text);
+}
+
+//  The batch whose turn it is. The message is ours.
+static void s_deliver (void *owner, uint64_t seq, zmsg_t *message, bool replayed)
+{
+    stream_t *self = owner;
+    zframe_t *payload = zmsg_last (message);
+    mp_error_t error;
+    mp_slice_t topic = kv_message_topic (message, replayed);
+    if (!topic.data)
+        topic = (mp_slice_t){self->topic, strlen (self->topic)};
+    if (self->all->wanted > 0 && self->all->delivered >= self->all->wanted) {
+        zmsg_destroy (&message);  //  More came at once than was wanted
+        return;
+    }
+    bool readable;
+    if (self->all->json && show_level != SHOW_QUIET) {
+        readable =
+            kv_batch_print_json (stdout, seq, topic, s_name (self), replayed, payload, &error);
+    } else {
+        kv_batch_t *batch = kv_batch_decode (payload, &error);
+        readable = batch != NULL;
+        if (readable && show_level != SHOW_QUIET) {
+            char *text = kv_batch_describe (batch);
+            say ("%s%sseq %" PRIu64 "%s: %s", self->all->many ? self->endpoint : "",
+                 self->all->many ? " " : "", seq, replayed ? " replayed" : "", text ? text : "");
+            zstr_free (&text);
+        }
+        kv_batch_destroy (&batch);
+    }
+    if (readable)
+        self->all->delivered++;
+    else
+        s_malformed (self, "batch", &error);
+    zmsg_destroy (&message);
+}
+
+//  False for a topic that only begins like ours
+static bool s_is_our_topic (const subscriber_t *all, mp_slice_t topic)
+{
+    return !all->exact_topic || !topic.data ||
+           (topic.size == strlen (all->topic) && memcmp (topic.data, all->topic, topic.size) == 0);
+}
+
+//  -- Sockets
+
+static void s_close_replay (stream_t *self)
+{
+    self->deadline = INT64_MAX;
+    if (self->dealer)
+        zpoller_remove (self->all->poller, self->dealer);
+    zsock_destroy (&self->dealer);
+}
+
+//  Does about replays what the sequence wants done
+static void s_follow (stream_t *self)
+{
+    uint64_t start;
+    kv_replay_t replay = kv_sequence_replay (self->sequence, &start);
+    if (replay != KV_REPLAY_RUNNING)
+        s_close_replay (self);
+    if (replay != KV_REPLAY_ASK)
+        return;
+    self->dealer = zsock_new (ZMQ_DEALER);
+    zsock_set_rcvhwm (self->dealer, 0);  //  Take it all as fast as it comes: of what has to wait in
+                                         //  the publisher, its ROUTER drops all beyond 1000
+    self->deadline = zclock_mono () + self->all->replay_timeout_ms;
+    if (!say_connecting (self->replay_endpoint,
+                         zsock_connect (self->dealer, "%s", self->replay_endpoint))) {
+        zsock_destroy (&self->dealer);
+        return;  //  Comes to a timeout
+    }
+    zpoller_add (self->all->poller, self->dealer);
+    zmsg_t *request = kv_replay_request (start);
+    zmsg_pushmem (request, NULL, 0);  //  The empty frame that vLLM's ROUTER wants
+    show_send ("publisher", self->dealer, request);
+    zmsg_send (&request, self->dealer);
+    zmsg_destroy (&request);  //  NULL by now, unless a signal came
+}
+
+static void s_serve_live (stream_t *self)
+{
+    zmsg_t *message = zmsg_recv (self->sub);
+    if (!message)
+        return;  //  A signal came
+    show_recv ("publisher", self->sub, message);
+    uint64_t seq;
+    zframe_t *payload;
+    mp_error_t error;
+    if (!kv_message_read (message, &seq, &payload, &error)) {
+        s_malformed (self, "message", &error);
+    } else if (!s_is_our_topic (self->all, kv_message_topic (message, false))) {
+        self->all->filtered++;
+    } else {
+        zstr_free (&self->topic);
+        self->topic = zframe_strdup (zmsg_first (message));
+        kv_sequence_live (self->sequence, seq, &message);
+    }
+    zmsg_destroy (&message);
+    s_follow (self);
+}
+
+//  The SUB has been cut off, or is connected again
+static void s_serve_event (stream_t *self)
+{
+    zmsg_t *message = zmsg_recv (self->events);
+    if (!message)
+        return;
+    uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)
+    memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
+    zmsg_destroy (&message);
+    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+        kv_sequence_connected (self->sequence);
+    else
+        kv_sequence_disconnected (self->sequence);
+    s_follow (self);
+}
+
+static void s_serve_replay (stream_t *self)
+{
+    zmsg_t *message = zmsg_recv (self->dealer);
+    if (!message)
+        return;
+    show_recv ("publisher", self->dealer, message);
+    uint64_t seq;
+    zframe_t *payload;
+    mp_error_t error;
+    if (!kv_replay_reply_read (message, &seq, &payload, &error)) {
+        s_malformed (self, "reply", &error);
+    } else if (seq == KV_SEQ_END) {
+        kv_sequence_end (self->sequence);
+    } else if (!s_is_our_topic (self->all, kv_message_topic (message, true))) {
+        self->all->filtered++;
+    } else if (kv_sequence_reply (self->sequence, seq, &message)) {
+        self->deadline = zclock_mono () + self->all->replay_timeout_ms;
+    }
+    zmsg_destroy (&message);
+    s_follow (self);
+}
+
+//  All that has come by now, up to SERVE_MAX of each kind. What the SUB still has goes before the
+//  news that its connection is gone.
+static void s_serve (stream_t *self)
+{
+    int left = SERVE_MAX;
+    while (left > 0 && !s_is_done (self->all) && (zsock_events (self->sub) & ZMQ_POLLIN)) {
+        s_serve_live (self);
+        left--;
+    }
+    while (left > 0 && !s_is_done (self->all) && (zsock_events (self->events) & ZMQ_POLLIN))
+        s_serve_event (self);
+    for (left = SERVE_MAX; left > 0 && !s_is_done (self->all) && self->dealer; left--) {
+        if (!(zsock_events (self->dealer) & ZMQ_POLLIN))
+            break;
+        s_serve_replay (self);
+    }
+    if (!s_is_done (self->all) && zclock_mono () >= self->deadline) {
+        kv_sequence_timeout (self->sequence);
+        s_follow (self);
+    }
+}
+
+//  False when an endpoint is no good
+static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_limits_t *limits)
+{
+    kv_sequence_limits_t own = *limits;
+    own.can_replay = self->replay_endpoint != NULL;
+    kv_sequence_handler_t handler = {.deliver = s_deliver, .notice = s_notice, .owner = self};
+    self->sequence = kv_sequence_new (&own, &handler);
+    self->topic = strdup (self->all->topic);
+    self->sub = zsock_new (ZMQ_SUB);
+    zsock_set_rcvhwm (self->sub, 100000);  //  As many as vLLM's PUB keeps for us
+    //  A publisher whose machine has vanished says nothing: after 10 s it counts as gone
+    zsock_set_heartbeat_ivl (self->sub, 2000);
+    zsock_set_heartbeat_timeout (self->sub, 10000);
+    zsock_set_subscribe (self->sub, self->all->topic);
+
+    char where[32];
+    snprintf (where, sizeof where, "inproc://sub-events-%zu", number);
+    zmq_socket_monitor (zsock_resolve (self->sub), where,
+                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
+    self->events = zsock_new (ZMQ_PAIR);
+    zsock_connect (self->events, "%s", where);
+    zpoller_add (self->all->poller, self->sub);
+    zpoller_add (self->all->poller, self->events);
+    if (bind)
+        return say_listening (self->sub, self->endpoint,
+                              zsock_bind (self->sub, "%s", self->endpoint));
+    say ("kv_subscriber: subscribed to \"%s\" at %s", self->all->topic, self->endpoint);
+    return say_connecting (self->endpoint, zsock_connect (self->sub, "%s", self->endpoint));
+}
+
+static void s_close (stream_t *self)
+{
+    s_close_replay (self);
+    kv_sequence_destroy (&self->sequence);
+    zstr_free (&self->topic);
+    zsock_destroy (&self->events);
+    zsock_destroy (&self->sub);
+}
+
+//  -1, or how many ms it is to the first replay that counts as stuck
+static int s_patience (const stream_t *streams, size_t count)
+{
+    int64_t least = -1;
+    for (size_t i = 0; i < count; i++) {
+        int64_t left = streams[i].deadline - zclock_mono ();
+        if (streams[i].deadline != INT64_MAX && (least == -1 || left < least))
+            least = left > 0 ? left : 0;
+    }
+    return (int) least;
+}
+
+static void s_say_summary (const subscriber_t *all, const stream_t *streams, size_t count)
+{
+    kv_sequence_counts_t sum = {.received = 0};
+    for (size_t i = 0; i < count; i++) {
+        const kv_sequence_counts_t *counts = kv_sequence_counts (streams[i].sequence);
+        sum.received += counts->received;
+        sum.replayed += counts->replayed;
+        sum.duplicates += counts->duplicates;
+        sum.gaps += counts->gaps;
+        sum.lost += counts->lost;
+        sum.restarts += counts->restarts;
+    }
+    say_summary ("%" PRIu64 " received, %" PRIu64 " delivered, %" PRIu64 " replayed, %" PRIu64
+                 " duplicates, %" PRIu64 " gaps, %" PRIu64 " lost, %" PRIu64 " malformed, %" PRIu64
+                 " restarts",
+                 sum.received, all->delivered, sum.replayed, sum.duplicates, sum.gaps, sum.lost,
+                 all->malformed, sum.restarts);
+}
+
+int main (int argc, char **argv)
+{
+    option_list_t endpoints = {.fallback = "tcp://127.0.0.1:5557"}, replay_endpoints = {.count = 0};
+    subscriber_t all = {.topic = ""};
+    uint64_t from_seq = KV_FROM_LIVE;
+    bool bind = false;
+    int count = 0, max_held = 10000, max_held_mb = 64;
+    all.replay_timeout_ms = 1000;
+    const option_t options[] = {
+        OPTION_ENDPOINTS ("endpoint", &endpoints, "a vLLM's PUB, one for each rank"),
+        OPTION_ENDPOINTS ("replay-endpoint", &replay_endpoints, "their ROUTERs, in the same order"),
+        OPTION_FLAG ("bind", &bind, "bind --endpoint, for a PUB that connects"),
+        OPTION_TEXT ("topic", &all.topic, "what messages must begin with; \"\": anything"),
+        OPTION_FLAG ("exact-topic", &all.exact_topic, "the topic must be just that"),
+        OPTION_FROM ("from-seq", &from_seq, "number to start with; live: what comes first"),
+        OPTION_INT ("replay-timeout-ms", &all.replay_timeout_ms, 1, 3600000,
+                    "a replay that is silent for so long is asked for again, ms"),
+        OPTION_INT ("max-held", &max_held, 1, 10000000, "batches held back during a replay"),
+        OPTION_INT ("max-held-mb", &max_held_mb, 1, 100000, "and their size, MiB"),
+        OPTION_FLAG ("json", &all.json, "one JSON object a line on stdout, the rest on stderr"),
+        OPTION_INT ("count", &count, 0, INT_MAX, "batches to deliver; 0: until stopped"),
+        OPTION_END,
+    };
+    const about_t about = {
+        .name = "kv_subscriber",
+        .purpose = "SUB + DEALER: follows a vLLM's KV events, every batch once and in order",
+        .example = "  build/pub_sub/replay_publisher\n"
+                   "  build/pub_sub/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 "
+                   "--from-seq 0",
+    };
+    options_read (argc, argv, &about, options);
+    for (size_t i = 0; i < endpoints.count; i++) {
+        const char *why = options_endpoint_error (endpoints.items[i], bind);
+        if (why) {
+            complain ("--endpoint: '%s': %s", endpoints.items[i], why);
+            return OPTIONS_WRONG;
+        }
+    }
+    for (size_t i = 0; i < replay_endpoints.count; i++) {
+        const char *why = i >= endpoints.count
+                              ? "it has no --endpoint"
+                              : options_endpoint_error (replay_endpoints.items[i], false);
+        if (why) {
+            complain ("--replay-endpoint: '%s': %s", replay_endpoints.items[i], why);
+            return OPTIONS_WRONG;
+        }
+    }
+    if (all.json)
+        show_out = stderr;
+    all.wanted = (uint64_t) count;
+    all.many = endpoints.count > 1;
+    all.poller = zpoller_new (NULL, NULL);
+    kv_sequence_limits_t limits = {.from_seq = from_seq,
+                                   .max_held = (size_t) max_held,
+                                   .max_bytes = (size_t) max_held_mb << 20};
+
+    stream_t streams[OPTION_LIST_MAX];
+    bool ok = true;
+    for (size_t i = 0; i < endpoints.count; i++) {
+        streams[i] = (stream_t){.all = &all, .endpoint = endpoints.items[i], .deadline = INT64_MAX};
+        if (i < replay_endpoints.count)
+            streams[i].replay_endpoint = replay_endpoints.items[i];
+        ok = s_open (&streams[i], i, bind, &limits) && ok;
+    }
+    while (ok && !s_is_done (&all)) {
+        zpoller_wait (all.poller, s_patience (streams, endpoints.count));
+        for (size_t i = 0; i < endpoints.count && !s_is_done (&all); i++)
+            s_serve (&streams[i]);
+    }
+    for (size_t i = 0; i < endpoints.count && zsys_interrupted; i++)
+        kv_sequence_flush (streams[i].sequence);
+    if (ok)
+        s_say_summary (&all, streams, endpoints.count);
+    for (size_t i = 0; i < endpoints.count; i++)
+        s_close (&streams[i]);
+    zpoller_destroy (&all.poller);
+    return ok ? EXIT_SUCCESS : EXIT_STOPPED_OR_FAILED;
+}
