@@ -25,6 +25,14 @@ static void s_send (zsock_t *socket, zframe_t *payload)
     zmsg_send (&message, socket);  //  Never blocks: there is no high-water mark
 }
 
+//  What the engine has for the front-end; `owner` is where the PUSH is
+static void s_send_outputs (void *owner, uint32_t client_index, zframe_t *payload)
+{
+    (void) client_index;  //  There is but one front-end
+    zsock_t **push_p = owner;
+    s_send (*push_p, payload);
+}
+
 //  A PUSH to the front-end's PULL. As vLLM's make_zmq_socket: no high-water mark, so nothing blocks
 //  and nothing is dropped; and as vLLM's engine: last words get 4000 ms to leave when we exit. With
 //  CZMQ's default of 0 they would hardly ever arrive. NULL when the endpoint is no good.
@@ -72,14 +80,17 @@ int main (int argc, char **argv)
     zsock_t *events = zsock_new_pair (">inproc://dealer-events");
     //  Served in this order: what a front-end said before it left, then that it left
     zpoller_t *poller = zpoller_new (dealer, events, NULL);
-    toy_engine_t *engine = toy_engine_new ((uint16_t) index);
+    toy_engine_config_t config = {.index = (uint16_t) index, .clients = 1};
+    toy_engine_t *engine = toy_engine_new (&config, s_send_outputs, &push);
     bool connected = push && say_connecting (input, zsock_connect (dealer, "%s", input));
     if (connected)
         say ("waiting for a front-end at %s", input);  //  That it is not there yet is no error
 
     bool registered = false;
     int64_t next_step = 0;
-    while (connected && !zsys_interrupted && (count == 0 || toy_engine_ended (engine) < count)) {
+    toy_engine_counts_t counts = {.finished = 0};
+    while (connected && !zsys_interrupted &&
+           (count == 0 || counts.finished + counts.aborted < count)) {
         int wait_ms = -1;  //  With nothing to compute for ever, otherwise until the step is due
         if (toy_engine_busy (engine))
             wait_ms = next_step > zclock_mono () ? (int) (next_step - zclock_mono ()) : 0;
@@ -95,35 +106,36 @@ int main (int argc, char **argv)
             } else {
                 say ("the front-end is gone");
                 //  What it has not taken is not for the next one: a new PUSH, with an empty queue
+                toy_engine_abort_all (engine);
                 zsock_set_linger (push, 0);
                 zsock_destroy (&push);
                 push = s_new_push (output);
-                zframe_t *for_nobody = toy_engine_abort_all (engine);
-                zframe_destroy (&for_nobody);
             }
         } else if (message) {
             if (!toy_engine_busy (engine))
                 next_step = zclock_mono () + step_ms;
             show_recv ("front-end", dealer, message);
-            s_send (push, toy_engine_handle (engine, message));
+            toy_engine_handle (engine, message);
         }
         zmsg_destroy (&message);
 
         if (toy_engine_busy (engine) && zclock_mono () >= next_step) {
-            s_send (push, toy_engine_step (engine));
+            toy_engine_step (engine);
             next_step = zclock_mono () + step_ms;
         }
+        counts = (toy_engine_counts_t){.finished = 0};
+        toy_engine_add_counts (engine, &counts);
     }
 
     //  Going while a front-end counts on us: its requests end, and it is told
-    zframe_t *aborted = toy_engine_abort_all (engine);
-    if (registered && (aborted || zsys_interrupted)) {
-        s_send (push, aborted);
+    bool wanted = registered && (toy_engine_running (engine) > 0 || zsys_interrupted);
+    if (wanted) {
+        toy_engine_abort_all (engine);
         s_send (push, zframe_new (ENGINE_CORE_DEAD, strlen (ENGINE_CORE_DEAD)));
-    } else {
-        zframe_destroy (&aborted);
     }
-    toy_engine_say_summary (engine);
+    counts = (toy_engine_counts_t){.finished = 0};
+    toy_engine_add_counts (engine, &counts);
+    toy_engine_say_summary (&counts);
     toy_engine_destroy (&engine);
     zpoller_destroy (&poller);
     zsock_destroy (&events);

@@ -81,7 +81,7 @@ zframe_t *engine_core_ready_encode (const engine_core_ready_t *ready)
     mp_pack_str (packer, "block_size");
     msgpack_pack_uint32 (packer, ready->block_size);
     mp_pack_str (packer, "dp_stats_address");
-    msgpack_pack_nil (packer);
+    mp_pack_str (packer, ready->dp_stats_address);
     mp_pack_str (packer, "dtype");
     mp_pack_str (packer, ready->dtype);
     mp_pack_str (packer, "vllm_version");
@@ -191,25 +191,40 @@ zframe_t *engine_core_request_encode (const engine_core_request_t *request)
     return mp_end (&writer);
 }
 
-//  sampling_params.max_tokens. Of a pooling request there are no sampling_params: it makes no
-//  tokens.
-static bool s_get_max_tokens (const msgpack_object *params, uint32_t *max_tokens, mp_error_t *error)
+//  Of a pooling request there are no sampling_params: it makes no tokens
+static bool s_get_sampling_params (const msgpack_object *params, engine_core_request_t *self,
+                                   mp_error_t *error)
 {
-    *max_tokens = 0;
-    if (mp_is_nil (params))
-        return true;
+#define FIELD(name) mp_find (map, name), "EngineCoreRequest.sampling_params." name
     const msgpack_object_map *map;
+    self->eos_token_id = -1;
+    self->pooling = mp_is_nil (params);
+    if (self->pooling)
+        return true;
     if (!mp_get_map (params, "EngineCoreRequest.sampling_params", &map, error))
         return false;
+    self->max_tokens = DEFAULT_MAX_TOKENS;
     const msgpack_object *value = mp_find (map, "max_tokens");
-    if (!value)
-        *max_tokens = DEFAULT_MAX_TOKENS;
-    else if (value->type == MSGPACK_OBJECT_NIL)
-        *max_tokens = ENGINE_CORE_NO_LIMIT;
-    else
-        return mp_get_uint32 (value, "EngineCoreRequest.sampling_params.max_tokens", max_tokens,
-                              error);
+    if (value && value->type == MSGPACK_OBJECT_NIL)
+        self->max_tokens = ENGINE_CORE_NO_LIMIT;
+    else if (value && !mp_get_uint32 (FIELD ("max_tokens"), &self->max_tokens, error))
+        return false;
+    uint32_t *stop_token_ids = NULL, eos_token_id = 0;
+    bool ok = (!mp_find (map, "min_tokens") ||
+               mp_get_uint32 (FIELD ("min_tokens"), &self->min_tokens, error)) &&
+              (mp_is_nil (mp_find (map, "stop_token_ids")) ||
+               mp_get_uint32s (FIELD ("stop_token_ids"), &stop_token_ids, &self->stop_token_count,
+                               error));
+    self->stop_token_ids = stop_token_ids;
+    if (!ok || mp_is_nil (mp_find (map, "_eos_token_id")))
+        return ok;
+    if (!mp_get_uint32 (FIELD ("_eos_token_id"), &eos_token_id, error))
+        return false;
+    const msgpack_object *ignore_eos = mp_find (map, "ignore_eos");
+    if (!ignore_eos || ignore_eos->type != MSGPACK_OBJECT_BOOLEAN || !ignore_eos->via.boolean)
+        self->eos_token_id = eos_token_id;
     return true;
+#undef FIELD
 }
 
 engine_core_request_t *engine_core_request_decode (zframe_t *frame, mp_error_t *error)
@@ -226,7 +241,7 @@ engine_core_request_t *engine_core_request_decode (zframe_t *frame, mp_error_t *
               (mp_is_nil (&array->ptr[1]) ||
                mp_get_uint32s (&array->ptr[1], "EngineCoreRequest.prompt_token_ids", &tokens,
                                &self->prompt_token_count, error)) &&
-              s_get_max_tokens (&array->ptr[3], &self->max_tokens, error) &&
+              s_get_sampling_params (&array->ptr[3], self, error) &&
               mp_get_double (&array->ptr[5], "EngineCoreRequest.arrival_time", &self->arrival_time,
                              error);
     if (ok && s_field (array, 11))
@@ -247,8 +262,25 @@ void engine_core_request_destroy (engine_core_request_t **self_p)
         return;
     free ((char *) self->request_id);
     free ((uint32_t *) self->prompt_token_ids);
+    free ((uint32_t *) self->stop_token_ids);
     free (self);
     *self_p = NULL;
+}
+
+char *engine_core_request_id (zframe_t *frame, uint32_t *client_index)
+{
+    msgpack_unpacked doc;
+    const msgpack_object_array *array;
+    char *request_id = NULL;
+    *client_index = 0;
+    if (s_decode_array (&doc, frame, "EngineCoreRequest", 1, &array, NULL) == 0) {
+        if (!mp_get_uint32 (s_field (array, 11), "client_index", client_index, NULL))
+            *client_index = 0;
+        if (!mp_get_cstr (&array->ptr[0], "request_id", &request_id, NULL))
+            request_id = NULL;
+        msgpack_unpacked_destroy (&doc);
+    }
+    return request_id;
 }
 
 //  -- Abort
@@ -297,6 +329,18 @@ void engine_core_abort_destroy (engine_core_abort_t **self_p)
 
 //  -- Utility
 
+//  See engine_core_utility_t.number
+static int64_t s_get_number_arg (const msgpack_object *args)
+{
+    const msgpack_object *arg =
+        args->type == MSGPACK_OBJECT_ARRAY ? s_field (&args->via.array, 0) : NULL;
+    if (arg && arg->type == MSGPACK_OBJECT_ARRAY)
+        arg = s_field (&arg->via.array, 1);  //  LoRARequest: lora_name, lora_int_id, ...
+    return arg && arg->type == MSGPACK_OBJECT_POSITIVE_INTEGER && arg->via.u64 <= INT64_MAX
+               ? (int64_t) arg->via.u64
+               : -1;
+}
+
 engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *error)
 {
     msgpack_unpacked doc;
@@ -310,6 +354,7 @@ engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *
         mp_get_uint32 (&array->ptr[0], "utility call.client_index", &self->client_index, error) &&
         mp_get_uint (&array->ptr[1], "utility call.call_id", UINT64_MAX, &self->call_id, error) &&
         mp_get_cstr (&array->ptr[2], "utility call.method", &method, error);
+    self->number = s_get_number_arg (&array->ptr[3]);
     msgpack_unpacked_destroy (&doc);
     self->method = method;
     if (!ok)
@@ -335,6 +380,34 @@ const char *engine_core_finish_name (engine_core_finish_t reason)
     return reason == ENGINE_CORE_RUNNING ? "running" : names[reason];
 }
 
+//  EngineCoreEvent: QUEUED (1) or SCHEDULED (2)
+static void s_pack_event (msgpack_packer *packer, int type, double timestamp)
+{
+    msgpack_pack_map (packer, 2);
+    mp_pack_str (packer, "type");
+    msgpack_pack_int (packer, type);
+    mp_pack_str (packer, "timestamp");
+    msgpack_pack_double (packer, timestamp);
+}
+
+static void s_pack_counter (msgpack_packer *packer, const char *name, uint64_t value)
+{
+    mp_pack_str (packer, name);
+    msgpack_pack_uint64 (packer, value);
+}
+
+//  Of a prompt that was computed in full, nothing of it cached
+static void s_pack_prefill_stats (msgpack_packer *packer, uint32_t tokens)
+{
+    msgpack_pack_map (packer, 6);
+    s_pack_counter (packer, "num_prompt_tokens", tokens);
+    s_pack_counter (packer, "num_computed_tokens", tokens);
+    s_pack_counter (packer, "num_cached_tokens", 0);
+    s_pack_counter (packer, "num_local_cached_tokens", 0);
+    s_pack_counter (packer, "num_external_cached_tokens", 0);
+    s_pack_counter (packer, "num_cache_creation_tokens", 0);
+}
+
 static void s_pack_output (msgpack_packer *packer, const engine_core_output_t *output)
 {
     msgpack_pack_array (packer, 14);
@@ -345,9 +418,82 @@ static void s_pack_output (msgpack_packer *packer, const engine_core_output_t *o
         msgpack_pack_nil (packer);
     else
         msgpack_pack_int (packer, output->finish_reason);
-    s_pack_nils (packer, 7);       //  stop_reason, events, kv_transfer_params, ec_transfer_params,
-                                   //  trace_headers, prefill_stats, routed_experts
+    if (output->stop_reason)
+        msgpack_pack_uint32 (packer, *output->stop_reason);
+    else
+        msgpack_pack_nil (packer);
+    bool first = output->scheduled > 0;
+    if (first) {
+        msgpack_pack_array (packer, 2);
+        s_pack_event (packer, 1, output->queued);
+        s_pack_event (packer, 2, output->scheduled);
+    } else {
+        msgpack_pack_nil (packer);
+    }
+    s_pack_nils (packer, 3);  //  kv_transfer_params, ec_transfer_params, trace_headers
+    if (first)
+        s_pack_prefill_stats (packer, output->prefilled);
+    else
+        msgpack_pack_nil (packer);
+    msgpack_pack_nil (packer);     //  routed_experts
     msgpack_pack_int (packer, 0);  //  num_nans_in_logits
+}
+
+static void s_pack_scheduler_stats (msgpack_packer *packer,
+                                    const engine_core_scheduler_stats_t *stats)
+{
+    msgpack_pack_map (packer, 16);
+    s_pack_counter (packer, "num_running_reqs", stats->num_running_reqs);
+    s_pack_counter (packer, "num_waiting_reqs", 0);
+    s_pack_counter (packer, "num_skipped_waiting_reqs", 0);
+    s_pack_counter (packer, "step_counter", 0);
+    s_pack_counter (packer, "current_wave", 0);
+    mp_pack_str (packer, "kv_cache_usage");
+    msgpack_pack_double (packer, stats->kv_cache_usage);
+    mp_pack_str (packer, "iteration_details");
+    msgpack_pack_nil (packer);
+    mp_pack_str (packer, "prefix_cache_stats");
+    msgpack_pack_map (packer, 7);
+    mp_pack_str (packer, "reset");
+    msgpack_pack_false (packer);
+    s_pack_counter (packer, "requests", stats->prefix_cache_requests);
+    s_pack_counter (packer, "queries", stats->prefix_cache_queries);
+    s_pack_counter (packer, "hits", 0);
+    s_pack_counter (packer, "preempted_requests", 0);
+    s_pack_counter (packer, "preempted_queries", 0);
+    s_pack_counter (packer, "preempted_hits", 0);
+    mp_pack_str (packer, "connector_prefix_cache_stats");
+    msgpack_pack_nil (packer);
+    mp_pack_str (packer, "kv_cache_eviction_events");
+    msgpack_pack_array (packer, 0);
+    mp_pack_str (packer, "spec_decoding_stats");
+    msgpack_pack_nil (packer);
+    mp_pack_str (packer, "kv_connector_stats");
+    msgpack_pack_nil (packer);
+    mp_pack_str (packer, "waiting_lora_adapters");
+    msgpack_pack_map (packer, 0);
+    mp_pack_str (packer, "running_lora_adapters");
+    msgpack_pack_map (packer, 0);
+    mp_pack_str (packer, "cudagraph_stats");
+    msgpack_pack_nil (packer);
+    mp_pack_str (packer, "perf_stats");
+    msgpack_pack_nil (packer);
+}
+
+//  UtilityResult is an array of 2: the Python type of the value, nil here, and the value
+static void s_pack_utility_output (msgpack_packer *packer,
+                                   const engine_core_utility_output_t *output)
+{
+    msgpack_pack_array (packer, 3);
+    msgpack_pack_uint64 (packer, output->call_id);
+    mp_pack_str (packer, output->failure_message);
+    if (!output->failure_message && output->result.data) {
+        msgpack_pack_array (packer, 2);
+        msgpack_pack_nil (packer);
+        packer->callback (packer->data, output->result.data, output->result.size);
+    } else {
+        msgpack_pack_nil (packer);
+    }
 }
 
 zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs)
@@ -363,16 +509,15 @@ zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs)
     msgpack_pack_array (packer, outputs->output_count);
     for (size_t i = 0; i < outputs->output_count; i++)
         s_pack_output (packer, &outputs->outputs[i]);
-    msgpack_pack_nil (packer);  //  scheduler_stats
-    msgpack_pack_double (packer, outputs->timestamp);
-    if (outputs->utility_output) {
-        msgpack_pack_array (packer, 3);
-        msgpack_pack_uint64 (packer, outputs->utility_output->call_id);
-        mp_pack_str (packer, outputs->utility_output->failure_message);
-        msgpack_pack_nil (packer);  //  result
-    } else {
+    if (outputs->scheduler_stats)
+        s_pack_scheduler_stats (packer, outputs->scheduler_stats);
+    else
         msgpack_pack_nil (packer);
-    }
+    msgpack_pack_double (packer, outputs->timestamp);
+    if (outputs->utility_output)
+        s_pack_utility_output (packer, outputs->utility_output);
+    else
+        msgpack_pack_nil (packer);
     if (finished > 0) {
         msgpack_pack_array (packer, finished);
         for (size_t i = 0; i < outputs->output_count; i++)

@@ -52,6 +52,7 @@ typedef struct {
     const char *vllm_version;
     uint32_t world_size;
     uint32_t data_parallel_size;
+    const char *dp_stats_address;  //  Encode only; NULL: none. See engine_core_init_t
 } engine_core_ready_t;
 
 zframe_t *engine_core_ready_encode (const engine_core_ready_t *ready);
@@ -73,14 +74,24 @@ typedef struct {
     const char *request_id;
     const uint32_t *prompt_token_ids;  //  NULL: none (a request with prompt_embeds)
     size_t prompt_token_count;
-    uint32_t max_tokens;    //  sampling_params.max_tokens; ENGINE_CORE_NO_LIMIT for None
     double arrival_time;    //  Seconds since 1970
     uint32_t client_index;  //  Which of its output sockets the engine answers on
+    uint32_t max_tokens;    //  sampling_params.max_tokens; ENGINE_CORE_NO_LIMIT for None
+    //  More of sampling_params. Decode only: our front-ends leave them at their defaults.
+    bool pooling;         //  There are no sampling_params, so no tokens are wanted
+    uint32_t min_tokens;  //  Nothing but max_tokens ends it before so many
+    const uint32_t *stop_token_ids;
+    size_t stop_token_count;
+    int64_t eos_token_id;  //  -1: none ends it, as with ignore_eos
 } engine_core_request_t;
 
 zframe_t *engine_core_request_encode (const engine_core_request_t *request);
 engine_core_request_t *engine_core_request_decode (zframe_t *frame, mp_error_t *error);
 void engine_core_request_destroy (engine_core_request_t **self_p);
+
+//  For a request that cannot be decoded: who asked? Returns its id, the caller's to free with
+//  zstr_free, and sets *client_index (0 when that is what cannot be read); or NULL.
+char *engine_core_request_id (zframe_t *frame, uint32_t *client_index);
 
 //  -- The payload of ENGINE_CORE_ABORT: an array of request ids
 
@@ -99,6 +110,7 @@ typedef struct {
     uint32_t client_index;
     uint64_t call_id;  //  Goes back with the result; vLLM takes 64 bits of a uuid
     const char *method;
+    int64_t number;  //  args[0] when that is a number; its lora_int_id when it is a LoRARequest; -1
 } engine_core_utility_t;
 
 engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *error);
@@ -125,12 +137,26 @@ typedef struct {
     const uint32_t *new_token_ids;
     size_t new_token_count;
     engine_core_finish_t finish_reason;
+    //  The rest is for metrics. Encode only.
+    const uint32_t *stop_reason;  //  Which of stop_token_ids it was; NULL: none
+    double queued, scheduled;     //  events: when, by the clock of `timestamp`. Told with the first
+                                  //  output of a request; 0 otherwise.
+    uint32_t prefilled;           //  prefill_stats: tokens of the prompt, likewise
 } engine_core_output_t;
+
+//  SchedulerStats, a map of 16: how busy the engine is. Encode only.
+typedef struct {
+    uint32_t num_running_reqs;
+    double kv_cache_usage;           //  0 to 1
+    uint32_t prefix_cache_requests;  //  Looked up in the prefix cache in this step,
+    uint64_t prefix_cache_queries;   //  tokens of theirs; a toy never hits
+} engine_core_scheduler_stats_t;
 
 //  UtilityOutput, array of 3: the answer to a utility call
 typedef struct {
     uint64_t call_id;
     const char *failure_message;  //  NULL: it went well
+    mp_slice_t result;  //  The bytes of a msgpack value. Encode only; not looked at in a failure.
     bool notification;  //  The call_id was below 0: no answer, but the engine's own word, as vLLM's
                         //  EEP_NOTIFICATION_CALL_ID. Decode only, and call_id is 0 then.
 } engine_core_utility_output_t;
@@ -141,6 +167,7 @@ typedef struct {
     size_t output_count;
     double timestamp;                                    //  Seconds of the engine's monotonic clock
     const engine_core_utility_output_t *utility_output;  //  NULL: none
+    const engine_core_scheduler_stats_t *scheduler_stats;  //  NULL: none. Encode only.
 } engine_core_outputs_t;
 
 //  finished_requests is written from the outputs that have a finish reason, nil when none has

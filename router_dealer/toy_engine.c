@@ -1,20 +1,49 @@
 //  SPDX-License-Identifier: MIT
 
 #include "toy_engine.h"
-#include "toy_scheduler.h"
 #include "show.h"
 
 struct toy_engine {
-    uint16_t index;
+    toy_engine_config_t config;
+    toy_engine_send_t *send;
+    void *owner;
     toy_scheduler_t *scheduler;
-    int finished, aborted, bad;
+    bool asleep, paused;
+    zhashx_t *loras;        //  The keys are the lora_int_ids that were added, as text
+    uint32_t new_requests;  //  Since the last step,
+    uint64_t new_tokens;    //  and the tokens of their prompts
+    int64_t told_load;      //  What toy_engine_load has told last; -1: nothing
+    toy_engine_counts_t counts;
 };
 
-toy_engine_t *toy_engine_new (uint16_t index)
+static double s_now (void)
+{
+    return (double) zclock_usecs () / 1e6;
+}
+
+toy_engine_t *toy_engine_new (const toy_engine_config_t *config, toy_engine_send_t *send,
+                              void *owner)
 {
     toy_engine_t *self = zmalloc (sizeof *self);
-    self->index = index;
-    self->scheduler = toy_scheduler_new ();
+    self->config = *config;
+    if (self->config.ready.max_model_len == 0)
+        self->config.ready = (engine_core_ready_t){.max_model_len = 8192,
+                                                   .num_gpu_blocks = 1024,
+                                                   .block_size = 16,
+                                                   .dtype = "bfloat16",
+                                                   .vllm_version = "0.26.0",
+                                                   .world_size = 1,
+                                                   .data_parallel_size = 1};
+    self->send = send;
+    self->owner = owner;
+    self->told_load = -1;
+    toy_scheduler_config_t scheduler = {.vocab_size =
+                                            config->vocab_size ? config->vocab_size : 32000,
+                                        .chunk_size = config->chunk_size ? config->chunk_size : 1,
+                                        .seed = config->seed,
+                                        .max_model_len = self->config.ready.max_model_len};
+    self->scheduler = toy_scheduler_new (&scheduler);
+    self->loras = zhashx_new ();
     return self;
 }
 
@@ -24,47 +53,88 @@ void toy_engine_destroy (toy_engine_t **self_p)
     if (!self)
         return;
     toy_scheduler_destroy (&self->scheduler);
+    zhashx_destroy (&self->loras);
     free (self);
     *self_p = NULL;
 }
 
 zframe_t *toy_engine_registration (toy_engine_t *self)
 {
-    (void) self;
-    engine_core_ready_t ready = {.max_model_len = 8192,
-                                 .num_gpu_blocks = 1024,
-                                 .block_size = 16,
-                                 .dtype = "bfloat16",
-                                 .vllm_version = "0.26.0",
-                                 .world_size = 1,
-                                 .data_parallel_size = 1};
-    return engine_core_ready_encode (&ready);
+    return engine_core_ready_encode (&self->config.ready);
 }
 
-static zframe_t *s_outputs (toy_engine_t *self, const engine_core_output_t *outputs, size_t count,
-                            const engine_core_utility_output_t *utility)
+//  -- Payloads
+
+static void s_send (toy_engine_t *self, uint32_t client_index, engine_core_outputs_t outputs)
 {
-    engine_core_outputs_t step = {.engine_index = self->index,
-                                  .outputs = outputs,
-                                  .output_count = count,
-                                  .timestamp = (double) zclock_usecs () / 1e6,
-                                  .utility_output = utility};
-    return engine_core_outputs_encode (&step);
+    if (client_index >= self->config.clients) {
+        complain ("client_index %" PRIu32 ": there are %" PRIu32 " front-ends", client_index,
+                  self->config.clients);
+        return;
+    }
+    outputs.engine_index = self->config.index;
+    outputs.timestamp = s_now ();
+    self->send (self->owner, client_index, engine_core_outputs_encode (&outputs));
 }
 
-//  The three below return false with `error` set when the payload makes no sense
+//  Ends a request that has not begun
+static void s_refuse (toy_engine_t *self, uint32_t client_index, const char *request_id)
+{
+    engine_core_output_t refused = {.request_id = request_id, .finish_reason = ENGINE_CORE_ERROR};
+    s_send (self, client_index, (engine_core_outputs_t){.outputs = &refused, .output_count = 1});
+}
 
-static bool s_add (toy_engine_t *self, zframe_t *payload, zframe_t **answer, mp_error_t *error)
+//  Sends each front-end its share of the outputs. The first that gets any gets the stats too, as in
+//  vLLM, unless they are NULL.
+static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outputs, size_t count,
+                           const engine_core_scheduler_stats_t *stats)
+{
+    engine_core_output_t *share = zmalloc ((count + 1) * sizeof *share);
+    for (uint32_t client = 0; client < self->config.clients; client++) {
+        size_t size = 0;
+        for (size_t i = 0; i < count; i++)
+            if (toy_scheduler_request (self->scheduler, &outputs[i])->client_index == client)
+                share[size++] = outputs[i];
+        if (size == 0)
+            continue;
+        s_send (self, client,
+                (engine_core_outputs_t){
+                    .outputs = share, .output_count = size, .scheduler_stats = stats});
+        stats = NULL;
+    }
+    free (share);
+}
+
+//  -- Messages. Each returns false with `error` set when the payload makes no sense.
+
+static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
 {
     engine_core_request_t *request = engine_core_request_decode (payload, error);
-    if (!request)
+    if (!request) {
+        //  Its front-end waits for an end: if we know whom and what, it gets one
+        uint32_t client_index;
+        char *request_id = engine_core_request_id (payload, &client_index);
+        if (request_id)
+            s_refuse (self, client_index, request_id);
+        zstr_free (&request_id);
         return false;
-    say ("%s: %zu prompt tokens", request->request_id, request->prompt_token_count);
-    if (toy_scheduler_add (self->scheduler, &request) == -1) {
+    }
+    if (request->client_index >= self->config.clients) {
+        mp_error_set (error, "EngineCoreRequest.client_index",
+                      "%" PRIu32 ", but there are %" PRIu32 " front-ends", request->client_index,
+                      self->config.clients);
+        engine_core_request_destroy (&request);
+        return false;
+    }
+    if (!self->config.quiet)
+        say ("%s: %zu prompt tokens", request->request_id, request->prompt_token_count);
+    size_t prompt_tokens = request->prompt_token_count;
+    if (toy_scheduler_add (self->scheduler, &request, s_now ()) == 0) {
+        self->new_requests++;
+        self->new_tokens += prompt_tokens;
+    } else {
         complain ("%s: a request of that id is running", request->request_id);
-        engine_core_output_t refused = {.request_id = request->request_id,
-                                        .finish_reason = ENGINE_CORE_ERROR};
-        *answer = s_outputs (self, &refused, 1, NULL);
+        s_refuse (self, request->client_index, request->request_id);
         engine_core_request_destroy (&request);
     }
     return true;
@@ -77,33 +147,144 @@ static bool s_abort (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
         return false;
     for (size_t i = 0; i < abort->count; i++) {
         //  An id that is not running may just have finished: that is no error
-        if (!toy_scheduler_abort (self->scheduler, abort->request_ids[i]))
+        const engine_core_output_t *output;
+        if (!toy_scheduler_abort (self->scheduler, abort->request_ids[i], &output))
             continue;
-        say ("%s: aborted", abort->request_ids[i]);
-        self->aborted++;
+        if (!self->config.quiet)
+            say ("%s: aborted after %zu tokens", abort->request_ids[i],
+                 toy_scheduler_made (self->scheduler, output));
+        //  The front-end has dropped it by now, but counts what is in flight
+        s_send_shares (self, output, 1, NULL);
+        self->counts.aborted++;
     }
     engine_core_abort_destroy (&abort);
     return true;
 }
 
-static bool s_utility (toy_engine_t *self, zframe_t *payload, zframe_t **answer, mp_error_t *error)
+//  -- Utility calls
+
+//  What EngineCore's methods return. The name of one that fails is that of its reason.
+typedef enum {
+    RESULT_NONE,
+    RESULT_TRUE,
+    RESULT_FALSE,
+    RESULT_TASKS,
+    RESULT_EMPTY,
+    RESULT_LORAS,
+    RESULT_NO_WORKERS,
+    RESULT_NO_METHOD
+} s_result_t;
+
+static bool s_is (const engine_core_utility_t *call, const char *method)
+{
+    return streq (call->method, method);
+}
+
+//  Adapters are only known by their number: this has no model to apply them to
+static s_result_t s_call_lora (toy_engine_t *self, const engine_core_utility_t *call)
+{
+    char key[24];
+    snprintf (key, sizeof key, "%" PRId64, call->number);
+    if (s_is (call, "add_lora")) {
+        zhashx_update (self->loras, key, self);  //  Any value that is not NULL
+        return RESULT_TRUE;
+    }
+    bool known = zhashx_lookup (self->loras, key);
+    if (s_is (call, "remove_lora"))
+        zhashx_delete (self->loras, key);
+    return known ? RESULT_TRUE : RESULT_FALSE;
+}
+
+static s_result_t s_call (toy_engine_t *self, const engine_core_utility_t *call)
+{
+    if (s_is (call, "get_supported_tasks"))
+        return RESULT_TASKS;
+    if (s_is (call, "is_sleeping"))
+        return self->asleep ? RESULT_TRUE : RESULT_FALSE;
+    if (s_is (call, "is_scheduler_paused"))
+        return self->paused || self->asleep ? RESULT_TRUE : RESULT_FALSE;
+    if (s_is (call, "sleep") || s_is (call, "pause_scheduler")) {
+        *(s_is (call, "sleep") ? &self->asleep : &self->paused) = true;
+        toy_engine_abort_all (self);  //  mode "abort", their default
+        return RESULT_NONE;
+    }
+    if (s_is (call, "wake_up") || s_is (call, "resume_scheduler")) {
+        *(s_is (call, "wake_up") ? &self->asleep : &self->paused) = false;
+        return RESULT_NONE;
+    }
+    if (s_is (call, "add_lora") || s_is (call, "remove_lora") || s_is (call, "pin_lora"))
+        return s_call_lora (self, call);
+    if (s_is (call, "list_loras"))
+        return RESULT_LORAS;
+    if (s_is (call, "reset_prefix_cache"))
+        return RESULT_TRUE;
+    if (s_is (call, "get_kv_cache_group_metadata"))
+        return RESULT_EMPTY;
+    if (s_is (call, "reset_mm_cache") || s_is (call, "reset_encoder_cache") ||
+        s_is (call, "profile") || s_is (call, "execute_dummy_batch"))
+        return RESULT_NONE;
+    if (s_is (call, "collective_rpc") || s_is (call, "save_sharded_state"))
+        return RESULT_NO_WORKERS;
+    return RESULT_NO_METHOD;
+}
+
+//  The value as msgpack, or NULL for a failure. The caller's.
+static zframe_t *s_encode_result (toy_engine_t *self, s_result_t result)
+{
+    if (result == RESULT_NO_WORKERS || result == RESULT_NO_METHOD)
+        return NULL;
+    mp_writer_t writer;
+    msgpack_packer *packer = mp_begin (&writer);
+    if (result == RESULT_TRUE) {
+        msgpack_pack_true (packer);
+    } else if (result == RESULT_FALSE) {
+        msgpack_pack_false (packer);
+    } else if (result == RESULT_TASKS) {
+        msgpack_pack_array (packer, 1);
+        mp_pack_str (packer, "generate");
+    } else if (result == RESULT_LORAS) {
+        msgpack_pack_array (packer, zhashx_size (self->loras));
+        for (void *item = zhashx_first (self->loras); item; item = zhashx_next (self->loras))
+            msgpack_pack_int64 (packer, strtoll (zhashx_cursor (self->loras), NULL, 10));
+    } else if (result == RESULT_EMPTY) {
+        msgpack_pack_array (packer, 0);
+    } else {
+        msgpack_pack_nil (packer);
+    }
+    return mp_end (&writer);
+}
+
+static bool s_utility (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
 {
     engine_core_utility_t *call = engine_core_utility_decode (payload, error);
     if (!call)
         return false;
-    say ("%s: this toy has no such method", call->method);
-    engine_core_utility_output_t failure = {.call_id = call->call_id,
-                                            .failure_message = "this toy has no such method"};
-    *answer = s_outputs (self, NULL, 0, &failure);
+    s_result_t result = s_call (self, call);
+    zframe_t *value = s_encode_result (self, result);
+    engine_core_utility_output_t output = {.call_id = call->call_id};
+    char *failure = NULL;
+    if (value) {
+        output.result = (mp_slice_t){(char *) zframe_data (value), zframe_size (value)};
+        if (!self->config.quiet)
+            say ("%s: answered", call->method);
+    } else {
+        failure = zsys_sprintf ("%s: %s", call->method,
+                                result == RESULT_NO_METHOD ? "this toy has no such method"
+                                                           : "this toy has no workers");
+        output.failure_message = failure;
+        say ("%s", failure);
+    }
+    s_send (self, call->client_index, (engine_core_outputs_t){.utility_output = &output});
+    zstr_free (&failure);
+    zframe_destroy (&value);
     engine_core_utility_destroy (&call);
     return true;
 }
 
-zframe_t *toy_engine_handle (toy_engine_t *self, zmsg_t *message)
+void toy_engine_handle (toy_engine_t *self, zmsg_t *message)
 {
     zframe_t *type = zmsg_first (message);
     zframe_t *payload = zmsg_next (message);
-    zframe_t *answer = NULL;
     mp_error_t error;
     bool ok = false;
     if (!payload || zframe_size (type) != 1)
@@ -114,13 +295,13 @@ zframe_t *toy_engine_handle (toy_engine_t *self, zmsg_t *message)
     else
         switch (*zframe_data (type)) {
         case ENGINE_CORE_ADD:
-            ok = s_add (self, payload, &answer, &error);
+            ok = s_add (self, payload, &error);
             break;
         case ENGINE_CORE_ABORT:
             ok = s_abort (self, payload, &error);
             break;
         case ENGINE_CORE_UTILITY:
-            ok = s_utility (self, payload, &answer, &error);
+            ok = s_utility (self, payload, &error);
             break;
         case ENGINE_CORE_START_DP_WAVE:
             say ("START_DP_WAVE ignored: this toy works alone");
@@ -131,47 +312,85 @@ zframe_t *toy_engine_handle (toy_engine_t *self, zmsg_t *message)
         }
     if (!ok) {
         complain ("bad message: %s", error.text);
-        self->bad++;
+        self->counts.bad++;
     }
-    return answer;
 }
 
-zframe_t *toy_engine_step (toy_engine_t *self)
+//  -- Steps
+
+//  How busy the engine is, and what has come since the last time
+static engine_core_scheduler_stats_t s_take_stats (toy_engine_t *self)
 {
+    double room = (double) self->config.ready.num_gpu_blocks * self->config.ready.block_size;
+    double used = (double) toy_scheduler_tokens (self->scheduler);
+    engine_core_scheduler_stats_t stats = {.num_running_reqs =
+                                               (uint32_t) toy_scheduler_running (self->scheduler),
+                                           .kv_cache_usage = used < room ? used / room : 1,
+                                           .prefix_cache_requests = self->new_requests,
+                                           .prefix_cache_queries = self->new_tokens};
+    self->new_requests = 0;
+    self->new_tokens = 0;
+    return stats;
+}
+
+void toy_engine_step (toy_engine_t *self)
+{
+    engine_core_scheduler_stats_t stats = s_take_stats (self);
     const engine_core_output_t *outputs;
-    size_t count = toy_scheduler_step (self->scheduler, &outputs);
+    size_t count = toy_scheduler_step (self->scheduler, s_now (), &outputs);
     for (size_t i = 0; i < count; i++) {
         if (outputs[i].finish_reason == ENGINE_CORE_RUNNING)
             continue;
-        say ("%s: %zu tokens, %s", outputs[i].request_id,
-             toy_scheduler_made (self->scheduler, &outputs[i]),
-             engine_core_finish_name (outputs[i].finish_reason));
-        self->finished++;
+        stats.num_running_reqs--;
+        if (!self->config.quiet)
+            say ("%s: %zu tokens, %s", outputs[i].request_id,
+                 toy_scheduler_made (self->scheduler, &outputs[i]),
+                 engine_core_finish_name (outputs[i].finish_reason));
+        self->counts.finished++;
     }
-    return count > 0 ? s_outputs (self, outputs, count, NULL) : NULL;
+    s_send_shares (self, outputs, count, &stats);
 }
 
-zframe_t *toy_engine_abort_all (toy_engine_t *self)
+void toy_engine_abort_all (toy_engine_t *self)
 {
     const engine_core_output_t *outputs;
     size_t count = toy_scheduler_abort_all (self->scheduler, &outputs);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count && !self->config.quiet; i++)
         say ("%s: aborted", outputs[i].request_id);
-    self->aborted += (int) count;
-    return count > 0 ? s_outputs (self, outputs, count, NULL) : NULL;
+    self->counts.aborted += (int) count;
+    s_send_shares (self, outputs, count, NULL);
 }
 
 bool toy_engine_busy (toy_engine_t *self)
 {
-    return toy_scheduler_running (self->scheduler) > 0;
+    return toy_engine_running (self) > 0 && !self->asleep && !self->paused;
 }
 
-int toy_engine_ended (toy_engine_t *self)
+size_t toy_engine_running (toy_engine_t *self)
 {
-    return self->finished + self->aborted;
+    return toy_scheduler_running (self->scheduler);
 }
 
-void toy_engine_say_summary (toy_engine_t *self)
+void toy_engine_add_counts (const toy_engine_t *self, toy_engine_counts_t *sum)
 {
-    say_summary ("%d finished, %d aborted, %d bad", self->finished, self->aborted, self->bad);
+    sum->finished += self->counts.finished;
+    sum->aborted += self->counts.aborted;
+    sum->bad += self->counts.bad;
+}
+
+zframe_t *toy_engine_load (toy_engine_t *self)
+{
+    engine_core_scheduler_stats_t stats = {.num_running_reqs =
+                                               (uint32_t) toy_engine_running (self)};
+    if (stats.num_running_reqs == self->told_load)
+        return NULL;
+    self->told_load = stats.num_running_reqs;
+    engine_core_outputs_t outputs = {
+        .engine_index = self->config.index, .timestamp = s_now (), .scheduler_stats = &stats};
+    return engine_core_outputs_encode (&outputs);
+}
+
+void toy_engine_say_summary (const toy_engine_counts_t *counts)
+{
+    say_summary ("%d finished, %d aborted, %d bad", counts->finished, counts->aborted, counts->bad);
 }

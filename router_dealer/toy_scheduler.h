@@ -1,42 +1,53 @@
 //  SPDX-License-Identifier: MIT
-//  toy_scheduler.h - what an EngineCore computes, without a model: requests in, steps of tokens out
+//  toy_scheduler.h - turns requests into steps of tokens, without a model
 //
-//  In each step every running request gets one token, made up from its prompt. So the same prompt
+//  In each step every running request gets some tokens, made up from its prompt. So the same prompt
 //  always gives the same tokens. No sockets and no clock in here.
 //  vLLM:  vllm/v1/core/sched/scheduler.py Scheduler.add_request
 //         vllm/v1/core/sched/scheduler.py Scheduler.finish_requests
 //         vllm/v1/core/sched/scheduler.py Scheduler.update_from_output
+//         vllm/v1/core/sched/utils.py check_stop
 
 #pragma once
 
 #include "engine_core.h"
 
-//  Made-up tokens are below this, as in a small model's vocabulary
-#define TOY_VOCAB_SIZE 32000
+typedef struct {
+    uint32_t vocab_size;     //  Token ids are below this
+    uint32_t chunk_size;     //  Tokens a request gets in one step, as with speculative decoding
+    uint64_t seed;           //  Another one makes other tokens of the same prompt
+    uint32_t max_model_len;  //  Tokens, prompt and output: no request gets longer
+} toy_scheduler_config_t;
 
 typedef struct toy_scheduler toy_scheduler_t;
 
-toy_scheduler_t *toy_scheduler_new (void);
+toy_scheduler_t *toy_scheduler_new (const toy_scheduler_config_t *config);
 void toy_scheduler_destroy (toy_scheduler_t **self_p);
 
 //  Takes *request_p over, nulls it and returns 0; or returns -1 when a request of that id is
-//  already running, and it stays the caller's.
-int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p);
+//  already running, and it stays the caller's. `now` is in seconds, by the clock that the outputs
+//  are to tell of.
+int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p, double now);
 
-//  Number of running requests
+//  Number of running requests, and of the tokens that their prompts and outputs have
 size_t toy_scheduler_running (toy_scheduler_t *self);
+uint64_t toy_scheduler_tokens (toy_scheduler_t *self);
 
-//  Drops a request without another word, as vLLM does when a client aborts it. False when there is
-//  none of that id.
-bool toy_scheduler_abort (toy_scheduler_t *self, const char *request_id);
+//  Ends a request: sets *output as toy_scheduler_abort_all does. False when there is none of that
+//  id.
+bool toy_scheduler_abort (toy_scheduler_t *self, const char *request_id,
+                          const engine_core_output_t **output);
 
 //  One step: sets *outputs to one output for each running request, in order of arrival, and returns
-//  how many. Those that have their max_tokens leave with ENGINE_CORE_LENGTH. The outputs are the
-//  scheduler's, good until the next call.
-size_t toy_scheduler_step (toy_scheduler_t *self, const engine_core_output_t **outputs);
+//  how many. Those that are done leave: with ENGINE_CORE_STOP after a token that ends them, with
+//  ENGINE_CORE_LENGTH when they have their max_tokens, with ENGINE_CORE_ERROR when it is no tokens
+//  that they want. The outputs are the scheduler's, good until the next call.
+size_t toy_scheduler_step (toy_scheduler_t *self, double now, const engine_core_output_t **outputs);
 
 //  Ends all requests: outputs as above, without tokens, with ENGINE_CORE_ABORTED
 size_t toy_scheduler_abort_all (toy_scheduler_t *self, const engine_core_output_t **outputs);
 
-//  Tokens that the request of this output has got so far, its newest included
+//  The request of an output of the last call, and how many tokens it has got so far
+const engine_core_request_t *toy_scheduler_request (toy_scheduler_t *self,
+                                                    const engine_core_output_t *output);
 size_t toy_scheduler_made (toy_scheduler_t *self, const engine_core_output_t *output);

@@ -1,0 +1,83 @@
+//  SPDX-License-Identifier: MIT
+
+#include "children.h"
+
+#include <czmq.h>
+#include <spawn.h>
+
+extern char **environ;
+
+//  Of the descriptors behind stdin, stdout and stderr a child gets this one and no other
+#define SENTINEL_IN_CHILD 3
+
+struct children {
+    size_t count;
+    struct {
+        pid_t pid;  //  0: its end was seen
+        int sentinel;
+        int status;
+    } items[];
+};
+
+children_t *children_new (size_t max)
+{
+    return zmalloc (sizeof (children_t) + max * sizeof ((children_t *) 0)->items[0]);
+}
+
+static void s_wait (children_t *self, size_t i)
+{
+    if (self->items[i].pid == 0)
+        return;
+    while (waitpid (self->items[i].pid, &self->items[i].status, 0) == -1 && errno == EINTR)
+        ;
+    self->items[i].pid = 0;
+}
+
+void children_destroy (children_t **self_p)
+{
+    children_t *self = *self_p;
+    if (!self)
+        return;
+    for (size_t i = 0; i < self->count; i++)
+        if (self->items[i].pid != 0)
+            kill (self->items[i].pid, SIGTERM);
+    for (size_t i = 0; i < self->count; i++) {
+        s_wait (self, i);
+        close (self->items[i].sentinel);
+    }
+    free (self);
+    *self_p = NULL;
+}
+
+int children_spawn (children_t *self, char *const argv[])
+{
+    int ends[2];
+    if (socketpair (AF_UNIX, SOCK_STREAM, 0, ends) == -1)
+        return -1;
+    fcntl (ends[0], F_SETFD, FD_CLOEXEC);
+    fcntl (ends[1], F_SETFD, FD_CLOEXEC);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init (&actions);
+    posix_spawn_file_actions_adddup2 (&actions, ends[1], SENTINEL_IN_CHILD);
+    pid_t pid;
+    int rc = posix_spawn (&pid, argv[0], &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy (&actions);
+    close (ends[1]);
+    if (rc != 0) {
+        close (ends[0]);
+        errno = rc;
+        return -1;
+    }
+    self->items[self->count].pid = pid;
+    self->items[self->count].sentinel = ends[0];
+    self->count++;
+    return ends[0];
+}
+
+char *children_ending (children_t *self, size_t i)
+{
+    s_wait (self, i);
+    int status = self->items[i].status;
+    return WIFSIGNALED (status) ? zsys_sprintf ("signal %d", WTERMSIG (status))
+                                : zsys_sprintf ("exit status %d", WEXITSTATUS (status));
+}

@@ -1,0 +1,29 @@
+//  SPDX-License-Identifier: MIT
+//  children.h - processes that somebody starts and has to know the end of
+//
+//  Each child holds one end of a socket pair, and never uses it. When the child ends, in whatever
+//  way, the kernel closes that end, and the other one becomes readable. So a poller can wait for
+//  messages and for deaths at once: what vLLM does with multiprocessing's sentinels.
+//  vLLM:  vllm/v1/engine/utils.py CoreEngineProcManager.sentinels
+//         vllm/v1/engine/utils.py CoreEngineProcManager.finished_procs
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct children children_t;
+
+//  For `max` of them
+children_t *children_new (size_t max);
+
+//  Ends those that still run with SIGTERM, and waits for them
+void children_destroy (children_t **self_p);
+
+//  Starts a program, with argv as execv has it. Returns its sentinel, a file descriptor that is
+//  readable from the program's end on and stays the children's; or -1 with errno set.
+int children_spawn (children_t *self, char *const argv[]);
+
+//  How the i-th that was started has ended: "exit status 1", "signal 9". To be asked when its
+//  sentinel is readable; waits for the end, if need be. The caller's to free with zstr_free.
+char *children_ending (children_t *self, size_t i);

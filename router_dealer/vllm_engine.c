@@ -1,0 +1,421 @@
+//  SPDX-License-Identifier: MIT
+//  vllm_engine.c - Demo 2.3: joins an unmodified vLLM v0.26.0 front-end as its EngineCore
+//
+//  The handshake tells an engine where its front-ends are. For each it has a DEALER, on which it
+//  registers and gets requests, and a PUSH for the outputs of that front-end's requests. With
+//  several engines there may be a coordinator too: an XSUB to hear from it, a PUSH to tell it how
+//  busy we are. The tokens are made up: see toy_scheduler.h.
+//  Run:   build/router_dealer/vllm_engine   (beside build/router_dealer/handshake_frontend, or
+//         vllm serve MODEL --data-parallel-address 127.0.0.1 --data-parallel-rpc-port 29550
+//         --data-parallel-size 1 --data-parallel-size-local 0)
+//  vLLM:  vllm/v1/engine/core.py EngineCoreProc._perform_handshake
+//         vllm/v1/engine/core.py EngineCoreProc.process_input_sockets
+//         vllm/v1/engine/core.py EngineCoreProc.process_output_sockets
+//         rust/src/mock-engine/src/lib.rs Opt, whose options these are
+//         rust/src/engine-core-client/src/mock_engine.rs connect_to_frontend
+
+#include "options.h"
+#include "show.h"
+#include "handshake.h"
+#include "toy_engine.h"
+
+//  In one go an engine takes so many messages from a socket, then it is time for a step
+#define SERVE_MAX 1000
+
+//  What the engines say of themselves: room for anything, as vllm-mock-engine does
+#define MAX_MODEL_LEN (1 << 20)
+#define NUM_GPU_BLOCKS 65536
+#define BLOCK_SIZE 16
+
+//  What all engines of this process have in common
+typedef struct {
+    const char *handshake;
+    const char *parallel_config_hash;
+    int step_ms;
+    toy_engine_config_t config;  //  But for the index and the number of clients
+    zpoller_t *poller;
+    toy_engine_counts_t counts;  //  Of those that have left a front-end
+} shared_t;
+
+//  How far an engine has come. It goes back to GREETING when a front-end is gone.
+typedef enum {
+    GREETING,  //  Until it gets INIT
+    JOINING,   //  Registered; until the coordinator says READY
+    SERVING,
+    FAILED
+} state_t;
+
+typedef struct {
+    shared_t *shared;
+    uint16_t index;
+    state_t state;
+    zsock_t *greeter, *greeter_events;  //  The DEALER of the handshake, and its connections
+    size_t clients;                     //  Front-ends: the i-th has client_index i
+    zsock_t **dealers, **pushes;
+    zsock_t **events;       //  Connections of the dealers
+    zsock_t *xsub, *stats;  //  To and from the coordinator; NULL: there is none
+    toy_engine_t *engine;   //  From JOINING on
+    int64_t next_step;
+} vllm_engine_t;
+
+//  -- Sockets
+
+//  Sends one frame, which it takes over
+static void s_send (const char *peer, zsock_t *socket, zframe_t *payload)
+{
+    zmsg_t *message = zmsg_new ();
+    zmsg_append (message, &payload);
+    show_send (peer, socket, message);
+    zmsg_send (&message, socket);  //  Never blocks: there is no high-water mark
+}
+
+//  What the engine has for a front-end
+static void s_send_outputs (void *owner, uint32_t client_index, zframe_t *payload)
+{
+    vllm_engine_t *self = owner;
+    s_send ("front-end", self->pushes[client_index], payload);
+}
+
+//  As vLLM's make_zmq_socket: no high-water mark, and the engine's index as the identity. An
+//  identity may have zero bytes, as 00 00 of engine 0 does, so it is set by libzmq's own call:
+//  zsock_set_identity takes a C string.
+static zsock_t *s_new_socket (const vllm_engine_t *self, int type, int linger)
+{
+    byte identity[ENGINE_CORE_IDENTITY_SIZE];
+    engine_core_identity (self->index, identity);
+    zsock_t *socket = zsock_new (type);
+    zmq_setsockopt (zsock_resolve (socket), ZMQ_ROUTING_ID, identity, sizeof identity);
+    zsock_set_sndhwm (socket, 0);
+    zsock_set_rcvhwm (socket, 0);
+    zsock_set_linger (socket, linger);
+    return socket;
+}
+
+//  A PAIR on which the connections of a socket show up as events
+static zsock_t *s_new_events (zsock_t *socket)
+{
+    char where[64];
+    snprintf (where, sizeof where, "inproc://events-%p", (void *) socket);
+    zmq_socket_monitor (zsock_resolve (socket), where,
+                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
+    zsock_t *events = zsock_new (ZMQ_PAIR);
+    zsock_connect (events, "%s", where);
+    return events;
+}
+
+//  The event, or 0 when a signal came
+static uint16_t s_recv_event (zsock_t *events)
+{
+    uint16_t event = 0;  //  The first two bytes; see zmq_socket_monitor(3)
+    zmsg_t *message = zmsg_recv (events);
+    if (message)
+        memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
+    zmsg_destroy (&message);
+    return event;
+}
+
+//  Closes a socket that is polled; nothing for NULL
+static void s_close (const vllm_engine_t *self, zsock_t **socket_p)
+{
+    if (*socket_p)
+        zpoller_remove (self->shared->poller, *socket_p);
+    zsock_destroy (socket_p);
+}
+
+static bool s_has_input (zsock_t *socket)
+{
+    return !zsys_interrupted && (zsock_events (socket) & ZMQ_POLLIN);
+}
+
+//  -- Handshake
+
+static void s_fail (vllm_engine_t *self, const char *what, const mp_error_t *error)
+{
+    complain ("engine %u: %s: %s", self->index, what, error->text);
+    self->state = FAILED;
+}
+
+static void s_greet (vllm_engine_t *self)
+{
+    self->state = GREETING;
+    self->greeter = s_new_socket (self, ZMQ_DEALER, 5000);  //  vLLM's linger for READY, ms
+    self->greeter_events = s_new_events (self->greeter);
+    zpoller_add (self->shared->poller, self->greeter);
+    zpoller_add (self->shared->poller, self->greeter_events);
+    if (!say_connecting (self->shared->handshake,
+                         zsock_connect (self->greeter, "%s", self->shared->handshake)))
+        self->state = FAILED;
+    else  //  That it is not there yet is no error
+        say ("engine %u: waiting for a front-end at %s", self->index, self->shared->handshake);
+}
+
+//  Tells the front-end how far we are: HELLO or READY
+static void s_send_status (vllm_engine_t *self, const char *name)
+{
+    say ("engine %u: %s", self->index, name);
+    handshake_status_t status = {.status = name, .headless = true};
+    if (streq (name, "READY"))
+        status.parallel_config_hash = self->shared->parallel_config_hash;
+    s_send ("front-end", self->greeter, handshake_status_encode (&status));
+}
+
+static void s_become_ready (vllm_engine_t *self)
+{
+    self->state = SERVING;
+    s_send_status (self, "READY");
+    s_close (self, &self->greeter_events);
+    s_close (self, &self->greeter);  //  READY goes on leaving for as long as it lingers
+}
+
+//  Connects to everything that INIT names, and registers
+static void s_join (vllm_engine_t *self, const handshake_init_t *init)
+{
+    toy_engine_config_t config = self->shared->config;
+    config.index = self->index;
+    config.clients = (uint32_t) init->count;
+    config.ready.dp_stats_address = init->frontend_stats_publish_address;
+    self->engine = toy_engine_new (&config, s_send_outputs, self);
+    self->clients = init->count;
+    self->dealers = zmalloc (init->count * sizeof *self->dealers);
+    self->pushes = zmalloc (init->count * sizeof *self->pushes);
+    self->events = zmalloc (init->count * sizeof *self->events);
+    bool ok = true;
+    for (size_t i = 0; i < init->count; i++) {
+        self->pushes[i] = s_new_socket (self, ZMQ_PUSH, 4000);  //  For ENGINE_CORE_DEAD, as vLLM
+        self->dealers[i] = s_new_socket (self, ZMQ_DEALER, 0);
+        self->events[i] = s_new_events (self->dealers[i]);
+        ok = say_connecting (init->outputs[i],
+                             zsock_connect (self->pushes[i], "%s", init->outputs[i])) &&
+             say_connecting (init->inputs[i],
+                             zsock_connect (self->dealers[i], "%s", init->inputs[i])) &&
+             ok;
+        //  A ROUTER can only send to an identity that it has met: so we speak first
+        s_send ("front-end", self->dealers[i], toy_engine_registration (self->engine));
+        zpoller_add (self->shared->poller, self->dealers[i]);
+        zpoller_add (self->shared->poller, self->events[i]);
+    }
+    say ("engine %u: registered with %zu front-end%s", self->index, init->count,
+         init->count == 1 ? "" : "s");
+    self->state = JOINING;
+    if (init->coordinator_input) {
+        self->xsub = s_new_socket (self, ZMQ_XSUB, 0);
+        self->stats = s_new_socket (self, ZMQ_PUSH, 4000);
+        ok = say_connecting (init->coordinator_input,
+                             zsock_connect (self->xsub, "%s", init->coordinator_input)) &&
+             say_connecting (init->coordinator_output,
+                             zsock_connect (self->stats, "%s", init->coordinator_output)) &&
+             ok;
+        //  An XSUB subscribes with a message of its own: 01 and the topic, which is empty. The
+        //  coordinator counts these, and says READY to all when all engines are there.
+        s_send ("coordinator", self->xsub, zframe_new ("\x01", 1));
+        zpoller_add (self->shared->poller, self->xsub);
+    } else if (ok) {
+        s_become_ready (self);
+    }
+    if (!ok)
+        self->state = FAILED;
+}
+
+//  Lets go of everything that INIT named
+static void s_leave (vllm_engine_t *self)
+{
+    for (size_t i = 0; i < self->clients; i++) {
+        s_close (self, &self->events[i]);
+        s_close (self, &self->dealers[i]);
+        zsock_destroy (&self->pushes[i]);
+    }
+    free (self->events);
+    free (self->dealers);
+    free (self->pushes);
+    self->events = self->dealers = self->pushes = NULL;
+    self->clients = 0;
+    s_close (self, &self->xsub);
+    zsock_destroy (&self->stats);
+    s_close (self, &self->greeter_events);
+    s_close (self, &self->greeter);
+    if (self->engine)
+        toy_engine_add_counts (self->engine, &self->shared->counts);
+    toy_engine_destroy (&self->engine);
+}
+
+static void s_serve_greeter (vllm_engine_t *self)
+{
+    if (s_has_input (self->greeter_events)) {
+        uint16_t event = s_recv_event (self->greeter_events);
+        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED && self->state == GREETING)
+            s_send_status (self, "HELLO");  //  To each front-end that comes, until one says INIT
+    }
+    if (self->state != GREETING || !s_has_input (self->greeter))
+        return;
+    zmsg_t *message = zmsg_recv (self->greeter);
+    if (!message)
+        return;
+    show_recv ("front-end", self->greeter, message);
+    mp_error_t error;
+    handshake_init_t *init = NULL;
+    if (zmsg_size (message) != 1)
+        mp_error_set (&error, "message", "want one frame, got %zu", zmsg_size (message));
+    else
+        init = handshake_init_decode (zmsg_first (message), &error);
+    if (init)
+        s_join (self, init);
+    else
+        s_fail (self, "bad INIT", &error);
+    handshake_init_destroy (&init);
+    zmsg_destroy (&message);
+}
+
+//  -- Service
+
+static void s_serve_coordinator (vllm_engine_t *self)
+{
+    zmsg_t *message = zmsg_recv (self->xsub);
+    if (!message)
+        return;
+    show_recv ("coordinator", self->xsub, message);
+    if (!zframe_streq (zmsg_first (message), "READY"))
+        toy_engine_handle (self->engine, message);  //  START_DP_WAVE
+    else if (self->state == JOINING)
+        s_become_ready (self);
+    //  Otherwise it is meant for an engine that has come later
+    zmsg_destroy (&message);
+}
+
+//  False when the front-end is gone
+static bool s_serve_client (vllm_engine_t *self, size_t client)
+{
+    for (int i = 0; i < SERVE_MAX && s_has_input (self->dealers[client]); i++) {
+        zmsg_t *message = zmsg_recv (self->dealers[client]);
+        if (!message)
+            break;
+        show_recv ("front-end", self->dealers[client], message);
+        if (!toy_engine_busy (self->engine))
+            self->next_step = zclock_mono () + self->shared->step_ms;
+        toy_engine_handle (self->engine, message);
+        zmsg_destroy (&message);
+    }
+    while (s_has_input (self->events[client]))
+        if (s_recv_event (self->events[client]) == ZMQ_EVENT_DISCONNECTED)
+            return false;
+    return true;
+}
+
+//  All that has come, then a step if one is due
+static void s_serve (vllm_engine_t *self)
+{
+    if (self->greeter)
+        s_serve_greeter (self);
+    while (self->xsub && s_has_input (self->xsub))
+        s_serve_coordinator (self);
+    for (size_t i = 0; i < self->clients; i++)
+        if (!s_serve_client (self, i)) {
+            say ("engine %u: front-end %zu is gone", self->index, i);
+            toy_engine_abort_all (self->engine);
+            for (size_t k = 0; k < self->clients; k++)
+                zsock_set_linger (self->pushes[k], 0);  //  Nobody is there to take it
+            s_leave (self);
+            s_greet (self);
+            return;
+        }
+    if (self->state != SERVING)
+        return;
+    if (toy_engine_busy (self->engine) && zclock_mono () >= self->next_step) {
+        toy_engine_step (self->engine);
+        self->next_step = zclock_mono () + self->shared->step_ms;
+    }
+    zframe_t *load = self->stats ? toy_engine_load (self->engine) : NULL;
+    if (load)
+        s_send ("coordinator", self->stats, load);
+}
+
+//  Going while front-ends count on us: their requests end, and they are told
+static void s_die (vllm_engine_t *self)
+{
+    if (self->state == SERVING) {
+        toy_engine_abort_all (self->engine);
+        for (size_t i = 0; i < self->clients; i++)
+            s_send ("front-end", self->pushes[i],
+                    zframe_new (ENGINE_CORE_DEAD, strlen (ENGINE_CORE_DEAD)));
+    }
+    s_leave (self);
+}
+
+//  How long to wait for messages: until a step is due, or for ever (-1)
+static int s_wait_ms (const vllm_engine_t *engines, int count)
+{
+    int64_t least = -1;
+    for (int i = 0; i < count; i++) {
+        if (engines[i].state != SERVING || !toy_engine_busy (engines[i].engine))
+            continue;
+        int64_t left = engines[i].next_step - zclock_mono ();
+        if (least == -1 || left < least)
+            least = left > 0 ? left : 0;
+    }
+    return (int) least;
+}
+
+int main (int argc, char **argv)
+{
+    shared_t shared = {.handshake = "tcp://127.0.0.1:29550"};
+    int index = 0, count = 1, chunk_size = 1, vocab_size = 32000, seed = 0;
+    bool log_requests = false;
+    const option_t options[] = {
+        OPTION_CONNECT ("handshake", &shared.handshake, "the front-end's ROUTER for the start"),
+        OPTION_CONNECT ("handshake-address", &shared.handshake, "the same, as vLLM calls it"),
+        OPTION_INT ("index", &index, 0, UINT16_MAX, "which engine this is; the first of several"),
+        OPTION_INT ("engine-count", &count, 1, 1024, "engines to be, one after the other"),
+        OPTION_INT ("output-token-chunk-size", &chunk_size, 1, 65536, "tokens in one output"),
+        OPTION_INT ("vocab-size", &vocab_size, 1, INT_MAX, "token ids are below this"),
+        OPTION_INT ("seed", &seed, 0, INT_MAX, "another one makes other tokens"),
+        OPTION_INT ("step-ms", &shared.step_ms, 0, 60000, "time that a step takes, ms"),
+        OPTION_TEXT ("parallel-config-hash", &shared.parallel_config_hash,
+                     "what a front-end for a model with experts wants to see"),
+        OPTION_FLAG ("log-requests", &log_requests, "tell the start and the end of each request"),
+        OPTION_END,
+    };
+    const about_t about = {
+        .name = "vllm_engine",
+        .purpose = "joins a vLLM front-end as its EngineCore, and makes tokens up",
+        .example = "  build/router_dealer/handshake_frontend\n"
+                   "  build/router_dealer/vllm_engine --log-requests",
+    };
+    options_read (argc, argv, &about, options);
+    if (index + count - 1 > UINT16_MAX) {
+        complain ("--engine-count: '%d': there is no engine beyond %d", count, UINT16_MAX);
+        return OPTIONS_WRONG;
+    }
+    shared.config = (toy_engine_config_t){
+        .quiet = !log_requests,
+        .vocab_size = (uint32_t) vocab_size,
+        .chunk_size = (uint32_t) chunk_size,
+        .seed = (uint64_t) seed,
+        .ready = {.max_model_len = MAX_MODEL_LEN,
+                  .num_gpu_blocks = NUM_GPU_BLOCKS,
+                  .block_size = BLOCK_SIZE,
+                  .dtype = "bfloat16",
+                  .vllm_version = "0.26.0",
+                  .world_size = 1,
+                  .data_parallel_size = (uint32_t) count},
+    };
+    shared.poller = zpoller_new (NULL, NULL);
+    vllm_engine_t *engines = zmalloc ((size_t) count * sizeof *engines);
+    bool failed = false;
+    for (int i = 0; i < count; i++) {
+        engines[i] = (vllm_engine_t){.shared = &shared, .index = (uint16_t) (index + i)};
+        s_greet (&engines[i]);
+        failed = failed || engines[i].state == FAILED;
+    }
+    while (!zsys_interrupted && !failed) {
+        zpoller_wait (shared.poller, s_wait_ms (engines, count));
+        for (int i = 0; i < count && !zsys_interrupted; i++) {
+            s_serve (&engines[i]);
+            failed = failed || engines[i].state == FAILED;
+        }
+    }
+    for (int i = 0; i < count; i++)
+        s_die (&engines[i]);
+    toy_engine_say_summary (&shared.counts);
+    free (engines);
+    zpoller_destroy (&shared.poller);
+    return failed ? EXIT_STOPPED_OR_FAILED : EXIT_SUCCESS;
+}
