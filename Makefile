@@ -41,14 +41,14 @@ ALL_C    := $(SOURCES) $(wildcard common/*.c tests/unit/*.c)
 ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h)
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps demo test unit lint format valgrind clean
+.PHONY: all help deps demo test unit lint check-vllm format valgrind clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
 all: $(PROGRAMS) ## build every program into build/<room>/
 
 help: ## this list
-	@sed -n 's/^\([a-z_.]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
+	@sed -n 's/^\([a-z_.-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
 	@echo '  make demo DEMO=2.2        play one demo'
 	@echo '  make SAN=address,undefined, make CC=clang, make V=1: another build, with another compiler,'
 	@echo '                            with its commands shown'
@@ -78,6 +78,9 @@ valgrind: ## one pass of the process tests under valgrind
 
 lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house
 	@scripts/lint $(ALL_CH)
+
+check-vllm: ## look up what we cite of vLLM in its source (VLLM=<checkout>)
+	@$(PYTHON) scripts/check_vllm.py '$(VLLM)'
 
 format: ## let clang-format decide
 	clang-format -i $(filter-out tests/vectors/%,$(ALL_CH))

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: MIT
+"""Is what we cite of vLLM still there? Reads all citations, and looks them up in vLLM's source.
+
+A citation is a path and a symbol, never a line number:
+    //  vLLM:  path Symbol.method       in C, more of them in the lines below
+    `path` `Symbol`, `Symbol.method`    in a README and in docs/, several for one path
+    Symbol of path, Symbol in path      in the Python peers
+
+A path that begins with vllm/, examples/, tests/ or rust/ is one of vLLM's, unless our own tests/
+has it. A path to code must come with a symbol. Only in parentheses, or as the heading
+`# --- path ...` of the peers' structs, it may stand alone: then it is prose about that file, which
+must exist.
+
+Python is parsed and never imported: classes, functions, and what is assigned in their bodies. A
+name counts where it is defined, not where it is inherited. Of Rust, the definition of each name
+must occur in the file.
+
+Each program must have its `vLLM:` line and a row in docs/vllm-map.md. One without the line is
+excused when the vLLM cell of each of its rows begins with "nothing" or with "same pattern".
+"""
+
+import argparse
+import ast
+import re
+import sys
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("req_rep", "pub_sub", "push_pull", "router_dealer")
+MAP = "docs/vllm-map.md"
+MARK = "vllm/v1/engine/core.py"  # What tells a vLLM tree
+GET = "git clone --depth 1 --branch v0.26.0 https://github.com/vllm-project/vllm ../vllm"
+
+PATH = re.compile(r"(?<![\w./@:-])(?:vllm|examples|tests|rust)/[\w./-]*\w")
+NAME = r"[A-Za-z_]\w*"
+SYMBOL = rf"{NAME}(?:(?:\.|::){NAME})*"
+GAP = r"(?:[ \t]+|[ \t]*\n[ \t]*)"  # A citation may go on in the next line, not beyond
+AFTER = re.compile(rf"{GAP}({SYMBOL})")
+BEFORE = re.compile(rf"({SYMBOL}){GAP}(?:of|in){GAP}$")
+TICKED = re.compile(r"`([^`\n]*)`")
+HEADING = re.compile(r"^# --- ")
+
+
+def sources(root):
+    """Our files that may cite: rooms, common/, units, READMEs, docs/, peers. Not vLLM's own."""
+    folders = sorted({path.parent for path in root.glob("[!.]*/*.c")} | {root / "tests" / "unit"})
+    found = [path for folder in folders for path in [*folder.glob("*.[ch]"), folder / "README.md"]]
+    found += [*root.glob("README*.md"), *root.glob("docs/*.md"), *root.glob("tests/peers/*.py")]
+    return sorted(path for path in found if path.is_file())
+
+
+def is_ours(root, path):
+    """tests/ is vLLM's and ours: our folders in it, and test_*.py and the files beside them."""
+    parts = path.split("/")
+    if parts[0] != "tests":
+        return False
+    if len(parts) > 2:
+        return (root / "tests" / parts[1]).is_dir()
+    return parts[1].startswith("test_") or (root / path).exists()
+
+
+def ticked_symbols(text, end):
+    """The `Symbol`, `Symbol` behind a `path` in Markdown. After a colon come details, up to a ;"""
+    rest = re.split(r"\n[ \t]*\n", text[end + 1 :], maxsplit=1)[0]
+    symbols, at, detail = [], 0, False
+    for ticked in TICKED.finditer(rest):
+        between, at = rest[at : ticked.start()], ticked.end()
+        if PATH.fullmatch(ticked[1]):
+            break  # The next citation
+        if not symbols:
+            if between.strip() or not re.fullmatch(SYMBOL, ticked[1]):
+                break
+        elif between.rstrip().endswith(";"):
+            detail = False
+        elif detail or between.strip() not in (",", "and", ", and"):
+            detail = True
+            continue
+        symbols.append(ticked[1])
+    return symbols
+
+
+def mentions(file, text):
+    """(line, path, symbols, problem) of each such path in the file, be it vLLM's or ours.
+
+    No symbols and no problem: prose about a file.
+    """
+    headings = {n for n, line in enumerate(text.split("\n"), 1) if HEADING.match(line)}
+    # What is no sentence becomes blanks: in Markdown commands and output, else what begins comments
+    blank = r"^```.*?^```" if file.suffix == ".md" else r"^[ \t]*(//|#)"
+    text = re.sub(blank, lambda m: re.sub(r"[^\n]", " ", m[0]), text, flags=re.M | re.S)
+    for match in PATH.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        path, start, end = match[0], match.start(), match.end()
+        symbols = []
+        if file.suffix == ".md":
+            if text[start - 1 : start] == "`" == text[end : end + 1]:
+                symbols, start, end = ticked_symbols(text, end), start - 1, end + 1
+        else:
+            before = BEFORE.search(text[:start]) if file.suffix == ".py" else None
+            found = before or AFTER.match(text, end)
+            symbols = [found[1]] if found and line not in headings else []
+        alone = text[start - 1 : start] == "(" and text[end : end + 1] == ")" or line in headings
+        if re.match(r"(:|#L)\d", text[end : end + 3]):
+            yield line, path, [], "cited by line number"
+        elif symbols or alone or Path(path).suffix not in (".py", ".rs"):
+            yield line, path, symbols, None
+        else:
+            yield line, path, [], "no symbol named"
+
+
+@cache
+def parsed(path):
+    return ast.parse(path.read_text("utf-8"))
+
+
+def defined(node, name):
+    """What a module, class or function defines as `name` in its body, also under if, try, with."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            if child.name == name:
+                return child
+        elif isinstance(child, (ast.Assign, ast.AnnAssign)):
+            targets = child.targets if isinstance(child, ast.Assign) else [child.target]
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                return child
+        elif isinstance(child, (ast.stmt, ast.excepthandler)):
+            found = defined(child, name)
+            if found:
+                return found
+    return None
+
+
+def missing(tree, path, symbol):
+    """Why the symbol cannot be found, or None."""
+    file = tree / path
+    if not (file.is_file() if symbol else file.exists()):
+        return "no such file"
+    if not symbol:
+        return None
+    names = re.split(r"\.|::", symbol)
+    if file.suffix == ".py":
+        try:
+            node = parsed(file)
+        except SyntaxError as error:
+            return f"this Python cannot parse it: {error.msg}"
+        for name in names:
+            node = node and defined(node, name)
+        found = node is not None
+    else:
+        text = file.read_text("utf-8")
+        kinds = "struct|enum|trait|type|fn|const|static|mod"
+        found = all(re.search(rf"^[^/\n]*\b(?:{kinds}) {name}\b", text, re.M) for name in names)
+    return None if found else f"no such symbol in {path}"
+
+
+def map_rows(root):
+    """program -> the vLLM cells of its rows in the map; a row without a program goes on with it."""
+    rows, program = {}, None
+    lines = (root / MAP).read_text("utf-8").splitlines() if (root / MAP).is_file() else []
+    for line in lines:
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if len(cells) < 3:
+            program = None
+            continue
+        link = re.search(r"\(\.\./(\w+/\w+\.[ch])\)", cells[0])
+        program = link[1] if link else None if cells[0] else program
+        if program:
+            rows.setdefault(program, []).append(cells[2])
+    return rows
+
+
+def unmapped(root):
+    """One line for each program that does not say what of vLLM it mirrors."""
+    rows = map_rows(root)
+    for source in sorted(path for room in ROOMS for path in (root / room).glob("*.c")):
+        text, name = source.read_text("utf-8"), f"{source.parent.name}/{source.name}"
+        if not re.search(r"^int main \(", text, re.M):
+            continue
+        if name not in rows:
+            yield f"{name}:1: no row in {MAP}"
+        elif not re.search(rf"^//  vLLM:  {PATH.pattern}", text, re.M) and not all(
+            cell.startswith(("nothing", "same pattern")) for cell in rows[name]
+        ):
+            yield f"{name}:1: no vLLM: line, and not excused in {MAP}"
+
+
+def check(root, tree):
+    """What is wrong, one line each; and the good citations, as (path, symbol)."""
+    wrong, good = [], []
+    for file in sources(root):
+        for line, path, symbols, problem in mentions(file, file.read_text("utf-8")):
+            if is_ours(root, path):
+                continue
+            where = f"{file.relative_to(root)}:{line}: {path}"
+            for symbol in symbols or [""]:
+                why = problem or missing(tree, path, symbol)
+                if why:
+                    wrong.append(f"{where} {symbol}".rstrip() + f": {why}")
+                elif symbol:
+                    good.append((path, symbol))
+    wrong += unmapped(root)
+    if not wrong and not good:
+        wrong.append("no citation found")
+    return wrong, good
+
+
+def main():
+    parser = argparse.ArgumentParser("check_vllm", description="Looks up what we cite of vLLM.")
+    parser.add_argument("--root", type=Path, default=ROOT, help="where the citations are")
+    parser.add_argument("tree", nargs="?", help="a checkout of vLLM v0.26.0")
+    options = parser.parse_args()
+    if not options.tree:
+        return refuse(f"no vLLM given: {GET}, then make check-vllm VLLM=../vllm")
+    if not Path(options.tree).is_dir():
+        return refuse(f"{options.tree}: no such directory (to get it: {GET})")
+    if not (Path(options.tree) / MARK).is_file():
+        return refuse(f"{options.tree}: no vLLM tree, there is no {MARK} in it")
+
+    wrong, good = check(options.root.resolve(), Path(options.tree))
+    for line in wrong:
+        print(line)
+    if wrong:
+        print(f"{len(wrong)} to look at, {len(good)} citations are right")
+        return 1
+    symbols, files = set(good), {path for path, _ in good}
+    count = f"{len(good)} citations of {len(symbols)} symbols in {len(files)} files of vLLM"
+    print(f"{count}: all there")
+    return 0
+
+
+def refuse(why):
+    print(f"check_vllm: {why}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
