@@ -25,17 +25,21 @@ struct kv_sequence {
     uint64_t end;     //  One above the highest number that has come, live or replayed; 0: none yet
     bool seen;        //  A live batch has come, and `newest` was the highest
     uint64_t newest;  //  Rises with each: a PUB never repeats itself
-    bool any;         //  A batch has been delivered
+    uint64_t newest_print;
+    unsigned newest_link;
+    bool any;       //  A batch has been delivered,
+    uint64_t last;  //  the last one being this
 
     //  The SUB's connection
-    bool joined;       //  It has been there
-    unsigned link;     //  Counts them
-    bool unsure;       //  It was cut since the last delivery: is this still the same run?
-    uint64_t cut_end;  //  What `end` was when it was cut
+    bool joined;        //  It has been there
+    unsigned link;      //  Counts them
+    unsigned run_link;  //  Up to this one, they were to this run
+    bool unsure;        //  It was cut: is this still the same run?
+    uint64_t cut_end;   //  What `end` was then
 
     kv_replay_t replay;
     bool open;      //  Wanted to its end, since no live batch has shown yet how far it must go
-    bool checking;  //  Asked from next - 1 on, and that has not come yet
+    bool checking;  //  Asked from s_check's number on, and that has not come yet
     bool replied;   //  There was a reply
     bool progress;  //  It brought something new
     bool told_hole;
@@ -156,6 +160,7 @@ static void s_deliver (kv_sequence_t *self, s_held_t batch)
     self->remembered[batch.seq % REMEMBERED].print = batch.print;
     self->next = batch.seq + 1;
     self->any = true;
+    self->last = batch.seq;
     self->counts.delivered++;
     self->counts.replayed += batch.replayed;
     self->handler.deliver (self->handler.owner, batch.seq, batch.message, batch.replayed);
@@ -241,11 +246,35 @@ static void s_lose_all (kv_sequence_t *self, kv_notice_t notice, uint64_t end)
     }
 }
 
-//  True when nothing may be delivered before the last batch delivered has been seen again
-static bool s_must_check (const kv_sequence_t *self)
+//  The batch by which this run is known again: the last one delivered, or else the first of those
+//  held that is surely of this run. False when there is none.
+static bool s_check (kv_sequence_t *self, uint64_t *seq, uint64_t *print)
 {
-    return self->unsure && self->limits.can_replay && self->any &&
-           s_is_remembered (self, self->next - 1);
+    const s_held_t *held = zlistx_first (self->held);
+    if (self->any) {
+        *seq = self->last;
+        *print = self->remembered[self->last % REMEMBERED].print;
+    } else if (held && held->link <= self->run_link) {
+        *seq = held->seq;
+        *print = held->print;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+//  True when nothing may be delivered before that batch has been seen again
+static bool s_must_check (kv_sequence_t *self)
+{
+    uint64_t seq, print;
+    return self->unsure && self->limits.can_replay && s_check (self, &seq, &print);
+}
+
+//  It is the same run; or nobody can tell, which is taken for the same
+static void s_be_sure (kv_sequence_t *self)
+{
+    self->unsure = self->checking = false;
+    self->run_link = self->link;
 }
 
 //  -- Replays
@@ -255,7 +284,8 @@ static void s_ask (kv_sequence_t *self)
     self->replay = KV_REPLAY_ASK;
     self->replied = self->progress = self->told_hole = false;
     self->checking = s_must_check (self);
-    self->unsure = self->checking;  //  Otherwise there is nothing to compare
+    if (!self->checking)
+        s_be_sure (self);
 }
 
 //  Does what is due after anything has happened
@@ -282,7 +312,8 @@ static void s_replay_failed (kv_sequence_t *self)
     self->failures = self->progress ? 0 : self->failures + 1;
     if (self->failures >= KV_REPLAY_ATTEMPTS) {
         self->failures = 0;
-        self->open = self->unsure = false;  //  Nobody can tell
+        self->open = false;
+        s_be_sure (self);
         s_deliver_held (self);
         s_lose (self, KV_LOST, s_missing_end (self, self->end));
     } else if (self->open) {
@@ -291,13 +322,13 @@ static void s_replay_failed (kv_sequence_t *self)
     s_settle (self);
 }
 
-//  The publisher has started anew, as a batch of number `seq` shows. What is held from connections
-//  before `link` is of the old run, and goes out first.
-static void s_restart (kv_sequence_t *self, uint64_t seq, unsigned link)
+//  The publisher has started anew, as a batch of number `seq` shows. What is held of the old run
+//  goes out first; what came over later connections is of the new one.
+static void s_restart (kv_sequence_t *self, uint64_t seq)
 {
     uint64_t old_end = self->unsure ? self->cut_end : self->end;
     const s_held_t *held;
-    while ((held = zlistx_first (self->held)) && held->link < link) {
+    while ((held = zlistx_first (self->held)) && held->link <= self->run_link) {
         s_lose (self, KV_LOST, held->seq);
         s_deliver (self, s_take_held (self));
     }
@@ -307,10 +338,15 @@ static void s_restart (kv_sequence_t *self, uint64_t seq, unsigned link)
 
     held = zlistx_last (self->held);
     self->seen = held;
-    self->newest = held ? held->seq : 0;
+    if (held) {
+        self->newest = held->seq;
+        self->newest_print = held->print;
+        self->newest_link = held->link;
+    }
     self->end = held ? held->seq + 1 : 0;
     self->next = 0;
-    self->any = self->unsure = self->open = self->checking = false;
+    self->any = self->open = false;
+    s_be_sure (self);
     self->replay = KV_REPLAY_NONE;
     self->failures = 0;
     memset (self->remembered, 0, sizeof self->remembered);
@@ -321,7 +357,10 @@ kv_replay_t kv_sequence_replay (kv_sequence_t *self, uint64_t *start)
     kv_replay_t replay = self->replay;
     if (replay == KV_REPLAY_ASK) {
         self->replay = KV_REPLAY_RUNNING;
-        *start = self->checking ? self->next - 1 : self->next;
+        uint64_t print;
+        *start = self->next;
+        if (self->checking)
+            s_check (self, start, &print);
     }
     return replay;
 }
@@ -337,21 +376,23 @@ bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
     }
     bool first = !self->replied;
     self->replied = true;
-    if (self->checking && seq >= self->next - 1) {
-        bool restarted = seq == self->next - 1 && !s_is_the_same (self, seq, batch.print);
-        self->checking = false;
+    uint64_t check, print;
+    if (self->checking && s_check (self, &check, &print) && seq >= check) {
+        bool found = seq == check, restarted = found && batch.print != print;
         if (restarted) {
-            s_restart (self, seq, self->link);
+            s_restart (self, seq);
             self->open = true;
             s_ask (self);
         } else {
-            self->unsure = false;  //  The same run; or its batch is no longer kept, and who knows
-            if (s_is_missing (self) && !s_find_held (self, self->next)) {
+            s_be_sure (self);
+            if (s_is_missing (self) && s_missing_end (self, self->end) > self->next) {
                 self->counts.gaps++;
                 s_notice (self, KV_GAP, self->next, s_missing_end (self, self->end) - 1);
             }
+            if (found && check > self->next)
+                s_ask (self);  //  The same run: now for what was before
         }
-        if (restarted || seq == self->next - 1) {
+        if (found) {
             zmsg_destroy (&batch.message);
             s_settle (self);
             return true;
@@ -388,7 +429,8 @@ void kv_sequence_end (kv_sequence_t *self)
         return;
     self->open = false;
     if (s_is_missing (self)) {
-        s_notice (self, KV_REPLAY_SHORT, self->next, s_missing_end (self, self->end) - 1);
+        if (s_missing_end (self, self->end) > self->next)
+            s_notice (self, KV_REPLAY_SHORT, self->next, s_missing_end (self, self->end) - 1);
         s_replay_failed (self);
     } else {
         //  Nothing before the end although it was asked for the last batch delivered? Then there is
@@ -409,11 +451,28 @@ void kv_sequence_timeout (kv_sequence_t *self)
 
 //  -- The live stream
 
+//  True when there is something that another run could be mixed up with
+static bool s_knows_run (kv_sequence_t *self)
+{
+    return self->any || zlistx_size (self->held) > 0;
+}
+
+//  From here on it may be another run, if there was one
+static void s_doubt (kv_sequence_t *self)
+{
+    self->unsure = s_knows_run (self);
+    self->cut_end = self->end;
+}
+
 void kv_sequence_connected (kv_sequence_t *self)
 {
-    bool ask = self->joined ? self->unsure : self->started;
+    if (self->joined) {
+        if (!self->unsure)
+            s_doubt (self);  //  It may have started anew while we were away
+        self->link++;
+    }
     self->joined = true;
-    if (ask && self->limits.can_replay) {
+    if (self->started && self->limits.can_replay) {
         self->open = true;
         s_ask (self);
     }
@@ -422,27 +481,40 @@ void kv_sequence_connected (kv_sequence_t *self)
 
 void kv_sequence_disconnected (kv_sequence_t *self)
 {
+    if (self->unsure) {
+        //  Cut again before we knew. What has come in between may be of either run: it is dropped,
+        //  and will come again with a replay.
+        s_held_t *held;
+        while ((held = zlistx_last (self->held)) && held->link > self->run_link) {
+            self->held_bytes -= zmsg_content_size (held->message);
+            zlistx_delete (self->held, zlistx_cursor (self->held));
+        }
+        self->end = self->cut_end;
+    } else {
+        s_doubt (self);
+    }
     self->link++;
-    if (!self->any)
-        return;
     if (!self->unsure)
-        self->cut_end = self->end;
-    self->unsure = true;
+        s_be_sure (self);
     if (self->replay == KV_REPLAY_RUNNING)
         s_ask (self);  //  Another run might go on with this one
 }
 
-//  True when a live batch can only be of a new run. A PUB counts up, so one that is not above
-//  `newest` is told from one that somebody in between has sent twice, or late.
+//  True when a live batch can only be of a new run. A PUB counts up, so over a new connection one
+//  that is not above `newest` is of another run. Over the same one it may have been sent twice, or
+//  late, by somebody in between.
 static bool s_is_restart (kv_sequence_t *self, const s_held_t *batch)
 {
     const s_held_t *held = s_find_held (self, batch->seq);
     bool known = held || s_is_remembered (self, batch->seq);
     bool same =
         (held && held->print == batch->print) || s_is_the_same (self, batch->seq, batch->print);
-    if (self->seen && batch->seq <= self->newest)
-        return self->unsure || (batch->seq == 0 && self->newest > 0) ||
-               (known ? !same : batch->seq < self->next);
+    if (self->seen && batch->seq <= self->newest && batch->link != self->newest_link)
+        return true;
+    if (self->seen && batch->seq == self->newest)
+        return batch->print != self->newest_print;
+    if (self->seen && batch->seq < self->newest)
+        return batch->seq == 0 || (known ? !same : batch->seq < self->next);
     //  Above, yet not wanted: what a replay has brought already; or less than where we start
     return batch->seq < self->next && (known ? !same : !self->any);
 }
@@ -458,9 +530,9 @@ void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
         self->next = seq;
     }
     if (s_is_restart (self, &batch))
-        s_restart (self, seq, self->unsure ? self->link : self->link + 1);
+        s_restart (self, seq);
     if (!self->limits.can_replay)
-        self->unsure = false;
+        s_be_sure (self);
 
     if (!self->seen || seq > self->newest) {
         uint64_t due = self->seen && self->newest + 1 > self->next ? self->newest + 1 : self->next;
@@ -471,6 +543,8 @@ void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
         }
         self->seen = true;
         self->newest = seq;
+        self->newest_print = batch.print;
+        self->newest_link = batch.link;
         self->open = false;
     }
     if (seq >= self->end)
@@ -488,7 +562,7 @@ void kv_sequence_flush (kv_sequence_t *self)
 {
     self->limits.can_replay = false;
     self->replay = KV_REPLAY_NONE;
-    self->unsure = false;
+    s_be_sure (self);
     s_settle (self);
 }
 

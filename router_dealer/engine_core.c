@@ -197,12 +197,16 @@ static bool s_get_sampling_params (const msgpack_object *params, engine_core_req
 {
 #define FIELD(name) mp_find (map, name), "EngineCoreRequest.sampling_params." name
     const msgpack_object_map *map;
+    const msgpack_object *seed;
     self->eos_token_id = -1;
     self->pooling = mp_is_nil (params);
     if (self->pooling)
         return true;
     if (!mp_get_map (params, "EngineCoreRequest.sampling_params", &map, error))
         return false;
+    if ((seed = mp_find (map, "seed")) && (seed->type == MSGPACK_OBJECT_POSITIVE_INTEGER ||
+                                           seed->type == MSGPACK_OBJECT_NEGATIVE_INTEGER))
+        self->seed = seed->via.u64;
     self->max_tokens = DEFAULT_MAX_TOKENS;
     const msgpack_object *value = mp_find (map, "max_tokens");
     if (value && value->type == MSGPACK_OBJECT_NIL)

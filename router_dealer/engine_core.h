@@ -83,6 +83,7 @@ typedef struct {
     const uint32_t *stop_token_ids;
     size_t stop_token_count;
     int64_t eos_token_id;  //  -1: none ends it, as with ignore_eos
+    uint64_t seed;         //  Of one of n samples, each has its own; 0: none
 } engine_core_request_t;
 
 zframe_t *engine_core_request_encode (const engine_core_request_t *request);

@@ -335,19 +335,18 @@ static engine_core_scheduler_stats_t s_take_stats (toy_engine_t *self)
 
 void toy_engine_step (toy_engine_t *self)
 {
-    engine_core_scheduler_stats_t stats = s_take_stats (self);
     const engine_core_output_t *outputs;
     size_t count = toy_scheduler_step (self->scheduler, s_now (), &outputs);
     for (size_t i = 0; i < count; i++) {
         if (outputs[i].finish_reason == ENGINE_CORE_RUNNING)
             continue;
-        stats.num_running_reqs--;
         if (!self->config.quiet)
             say ("%s: %zu tokens, %s", outputs[i].request_id,
                  toy_scheduler_made (self->scheduler, &outputs[i]),
                  engine_core_finish_name (outputs[i].finish_reason));
         self->counts.finished++;
     }
+    engine_core_scheduler_stats_t stats = s_take_stats (self);
     s_send_shares (self, outputs, count, &stats);
 }
 

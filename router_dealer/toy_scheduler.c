@@ -92,7 +92,7 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
     }
     s_running_t *running = zmalloc (sizeof *running);
     running->request = *request_p;
-    running->state = s_hash (*request_p) ^ self->config.seed;
+    running->state = s_hash (*request_p) ^ self->config.seed ^ (*request_p)->seed << 32;
     running->tokens = zmalloc (self->config.chunk_size * sizeof *running->tokens);
     running->queued = now;
     self->requests[self->count++] = running;
@@ -102,16 +102,18 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
 
 size_t toy_scheduler_running (toy_scheduler_t *self)
 {
-    s_retire (self);
-    return self->count;
+    size_t running = 0;
+    for (size_t i = 0; i < self->count; i++)
+        running += !self->requests[i]->finished;
+    return running;
 }
 
 uint64_t toy_scheduler_tokens (toy_scheduler_t *self)
 {
-    s_retire (self);
     uint64_t tokens = 0;
     for (size_t i = 0; i < self->count; i++)
-        tokens += self->requests[i]->request->prompt_token_count + self->requests[i]->made;
+        if (!self->requests[i]->finished)
+            tokens += self->requests[i]->request->prompt_token_count + self->requests[i]->made;
     return tokens;
 }
 
