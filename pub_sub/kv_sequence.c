@@ -166,15 +166,25 @@ static void s_deliver (kv_sequence_t *self, s_held_t batch)
     self->handler.deliver (self->handler.owner, batch.seq, batch.message, batch.replayed);
 }
 
-//  Takes the first of those held out
+//  Takes out the one that zlistx has its cursor at
 static s_held_t s_take_held (kv_sequence_t *self)
 {
-    s_held_t *held = zlistx_first (self->held);
+    s_held_t *held = zlistx_item (self->held);
     s_held_t batch = *held;
     held->message = NULL;
-    zlistx_delete (self->held, NULL);
+    zlistx_delete (self->held, zlistx_cursor (self->held));
     self->held_bytes -= zmsg_content_size (batch.message);
     return batch;
+}
+
+//  Puts the cursor at the first of those held that is of this run for sure, or at the first that is
+//  not. NULL when there is none.
+static const s_held_t *s_find_of_run (kv_sequence_t *self, bool sure)
+{
+    const s_held_t *held = zlistx_first (self->held);
+    while (held && (held->link <= self->run_link) != sure)
+        held = zlistx_next (self->held);
+    return held;
 }
 
 //  Delivers of those held what is due
@@ -194,12 +204,13 @@ static void s_drop (kv_sequence_t *self, s_held_t *batch)
     zmsg_destroy (&batch->message);
 }
 
-//  Keeps a batch until its turn. False: there is no room, and it is gone.
+//  Keeps a batch until its turn. False: there is no room, and it is gone. One has room always: it is
+//  by that one that the run may have to be known again.
 static bool s_hold (kv_sequence_t *self, s_held_t *batch)
 {
     size_t size = zmsg_content_size (batch->message);
-    if (zlistx_size (self->held) >= self->limits.max_held ||
-        size > self->limits.max_bytes - self->held_bytes) {
+    if (zlistx_size (self->held) > 0 && (zlistx_size (self->held) >= self->limits.max_held ||
+                                         self->held_bytes + size > self->limits.max_bytes)) {
         if (!self->told_full)
             s_notice (self, KV_HELD_FULL, batch->seq, batch->seq);
         self->told_full = true;
@@ -250,11 +261,11 @@ static void s_lose_all (kv_sequence_t *self, kv_notice_t notice, uint64_t end)
 //  held that is surely of this run. False when there is none.
 static bool s_check (kv_sequence_t *self, uint64_t *seq, uint64_t *print)
 {
-    const s_held_t *held = zlistx_first (self->held);
+    const s_held_t *held = s_find_of_run (self, true);
     if (self->any) {
         *seq = self->last;
         *print = self->remembered[self->last % REMEMBERED].print;
-    } else if (held && held->link <= self->run_link) {
+    } else if (held) {
         *seq = held->seq;
         *print = held->print;
     } else {
@@ -328,7 +339,7 @@ static void s_restart (kv_sequence_t *self, uint64_t seq)
 {
     uint64_t old_end = self->unsure ? self->cut_end : self->end;
     const s_held_t *held;
-    while ((held = zlistx_first (self->held)) && held->link <= self->run_link) {
+    while ((held = s_find_of_run (self, true))) {
         s_lose (self, KV_LOST, held->seq);
         s_deliver (self, s_take_held (self));
     }
@@ -484,10 +495,9 @@ void kv_sequence_disconnected (kv_sequence_t *self)
     if (self->unsure) {
         //  Cut again before we knew. What has come in between may be of either run: it is dropped,
         //  and will come again with a replay.
-        s_held_t *held;
-        while ((held = zlistx_last (self->held)) && held->link > self->run_link) {
-            self->held_bytes -= zmsg_content_size (held->message);
-            zlistx_delete (self->held, zlistx_cursor (self->held));
+        while (s_find_of_run (self, false)) {
+            s_held_t batch = s_take_held (self);
+            zmsg_destroy (&batch.message);
         }
         self->end = self->cut_end;
     } else {
@@ -500,23 +510,24 @@ void kv_sequence_disconnected (kv_sequence_t *self)
         s_ask (self);  //  Another run might go on with this one
 }
 
-//  True when a live batch can only be of a new run. A PUB counts up, so over a new connection one
-//  that is not above `newest` is of another run. Over the same one it may have been sent twice, or
-//  late, by somebody in between.
+//  True when a live batch can only be of a new run. A PUB counts up: one that is not above `newest`
+//  is of another run, unless somebody in between has sent it twice, or late.
 static bool s_is_restart (kv_sequence_t *self, const s_held_t *batch)
 {
     const s_held_t *held = s_find_held (self, batch->seq);
     bool known = held || s_is_remembered (self, batch->seq);
     bool same =
         (held && held->print == batch->print) || s_is_the_same (self, batch->seq, batch->print);
-    if (self->seen && batch->seq <= self->newest && batch->link != self->newest_link)
-        return true;
-    if (self->seen && batch->seq == self->newest)
-        return batch->print != self->newest_print;
-    if (self->seen && batch->seq < self->newest)
-        return batch->seq == 0 || (known ? !same : batch->seq < self->next);
-    //  Above, yet not wanted: what a replay has brought already; or less than where we start
-    return batch->seq < self->next && (known ? !same : !self->any);
+    if (!self->seen || batch->seq > self->newest)
+        //  What a replay has brought already; or less than where we start
+        return batch->seq < self->next && (known ? !same : !self->any);
+    if (batch->seq == self->newest && batch->print == self->newest_print)
+        return false;
+    if (batch->seq == 0)
+        return true;  //  That is how a run begins
+    if (known)
+        return !same;
+    return batch->seq < self->next || batch->link != self->newest_link;
 }
 
 void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)

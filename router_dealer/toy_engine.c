@@ -151,8 +151,7 @@ static bool s_abort (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
         if (!toy_scheduler_abort (self->scheduler, abort->request_ids[i], &output))
             continue;
         if (!self->config.quiet)
-            say ("%s: aborted after %zu tokens", abort->request_ids[i],
-                 toy_scheduler_made (self->scheduler, output));
+            say ("%s: aborted", abort->request_ids[i]);
         //  The front-end has dropped it by now, but counts what is in flight
         s_send_shares (self, output, 1, NULL);
         self->counts.aborted++;
