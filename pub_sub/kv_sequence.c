@@ -11,7 +11,7 @@ typedef struct {
     bool replayed;
 } s_held_t;
 
-//  So many of the last batches delivered are remembered, to know them again
+//  So many of the last batches that came are remembered, to know them again
 #define REMEMBERED 256
 
 struct kv_sequence {
@@ -27,8 +27,8 @@ struct kv_sequence {
     uint64_t newest;  //  Rises with each: a PUB never repeats itself
     uint64_t newest_print;
     unsigned newest_link;
-    bool any;       //  A batch has been delivered,
-    uint64_t last;  //  the last one being this
+    bool any;                   //  A batch has been delivered,
+    uint64_t last, last_print;  //  the last one being this
 
     //  The SUB's connection
     bool joined;        //  It has been there
@@ -131,7 +131,14 @@ static bool s_is_remembered (const kv_sequence_t *self, uint64_t seq)
     return self->remembered[seq % REMEMBERED].set && self->remembered[seq % REMEMBERED].seq == seq;
 }
 
-//  True for a batch that was delivered, with these very bytes
+static void s_remember (kv_sequence_t *self, const s_held_t *batch)
+{
+    self->remembered[batch->seq % REMEMBERED].set = true;
+    self->remembered[batch->seq % REMEMBERED].seq = batch->seq;
+    self->remembered[batch->seq % REMEMBERED].print = batch->print;
+}
+
+//  True for a batch that has come before, with these very bytes
 static bool s_is_the_same (const kv_sequence_t *self, uint64_t seq, uint64_t print)
 {
     return s_is_remembered (self, seq) && self->remembered[seq % REMEMBERED].print == print;
@@ -155,12 +162,10 @@ static void s_notice (kv_sequence_t *self, kv_notice_t notice, uint64_t first, u
 //  Takes the message over
 static void s_deliver (kv_sequence_t *self, s_held_t batch)
 {
-    self->remembered[batch.seq % REMEMBERED].set = true;
-    self->remembered[batch.seq % REMEMBERED].seq = batch.seq;
-    self->remembered[batch.seq % REMEMBERED].print = batch.print;
     self->next = batch.seq + 1;
     self->any = true;
     self->last = batch.seq;
+    self->last_print = batch.print;
     self->counts.delivered++;
     self->counts.replayed += batch.replayed;
     self->handler.deliver (self->handler.owner, batch.seq, batch.message, batch.replayed);
@@ -264,7 +269,7 @@ static bool s_check (kv_sequence_t *self, uint64_t *seq, uint64_t *print)
     const s_held_t *held = s_find_of_run (self, true);
     if (self->any) {
         *seq = self->last;
-        *print = self->remembered[self->last % REMEMBERED].print;
+        *print = self->last_print;
     } else if (held) {
         *seq = held->seq;
         *print = held->print;
@@ -416,6 +421,7 @@ bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
         s_drop (self, &batch);
         return false;
     }
+    s_remember (self, &batch);
     if (seq >= self->end)
         self->end = seq + 1;
     if (first)
@@ -482,8 +488,10 @@ void kv_sequence_connected (kv_sequence_t *self)
             s_doubt (self);  //  It may have started anew while we were away
         self->link++;
     }
+    //  The first time there is nothing to ask for when a live batch was quicker than this news
+    bool ask = self->started && (self->joined || !self->seen);
     self->joined = true;
-    if (self->started && self->limits.can_replay) {
+    if (ask && self->limits.can_replay) {
         self->open = true;
         s_ask (self);
     }
@@ -544,6 +552,7 @@ void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
         s_restart (self, seq);
     if (!self->limits.can_replay)
         s_be_sure (self);
+    s_remember (self, &batch);
 
     if (!self->seen || seq > self->newest) {
         uint64_t due = self->seen && self->newest + 1 > self->next ? self->newest + 1 : self->next;

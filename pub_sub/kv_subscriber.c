@@ -24,7 +24,8 @@ typedef struct {
     const char *topic;
     bool exact_topic;
     uint64_t wanted;  //  Stop after so many batches; 0: go on
-    uint64_t delivered, malformed, filtered;
+    uint64_t delivered, malformed;
+    uint64_t unreadable;  //  Of the malformed, batches in their turn whose payload is no good
     int replay_timeout_ms;
     zpoller_t *poller;
     bool many;  //  More than one stream, so each line says of which
@@ -66,13 +67,14 @@ static void s_notice (void *owner, kv_notice_t notice, uint64_t first, uint64_t 
         say ("%s %" PRIu64 "-%" PRIu64 ": %s", name, first, last, meaning);
 }
 
-//  Counts and reports what cannot be read
-static void s_malformed (stream_t *self, const char *what, const mp_error_t *error)
+//  Counts and reports what cannot be read: batch `seq`, or a message of no number, KV_SEQ_END
+static void s_malformed (stream_t *self, const char *what, uint64_t seq, const mp_error_t *error)
 {
+    uint64_t last = seq == KV_SEQ_END ? 0 : seq;  //  Below `seq`: about no batch
     self->all->malformed++;
     complain ("bad %s from %s: %s", what, self->endpoint, error->text);
     if (self->all->json && show_level != SHOW_QUIET)
-        kv_notice_print_json (stdout, "malformed", s_name (self), 1, 0, error->text);
+        kv_notice_print_json (stdout, "malformed", s_name (self), seq, last, error->text);
 }
 
 //  The batch whose turn it is. The message is ours.
@@ -103,10 +105,12 @@ static void s_deliver (void *owner, uint64_t seq, zmsg_t *message, bool replayed
         }
         kv_batch_destroy (&batch);
     }
-    if (readable)
+    if (readable) {
         self->all->delivered++;
-    else
-        s_malformed (self, "batch", &error);
+    } else {
+        self->all->unreadable++;
+        s_malformed (self, "batch", seq, &error);
+    }
     zmsg_destroy (&message);
 }
 
@@ -163,9 +167,9 @@ static void s_serve_live (stream_t *self)
     zframe_t *payload;
     mp_error_t error;
     if (!kv_message_read (message, &seq, &payload, &error)) {
-        s_malformed (self, "message", &error);
+        s_malformed (self, "message", KV_SEQ_END, &error);
     } else if (!s_is_our_topic (self->all, kv_message_topic (message, false))) {
-        self->all->filtered++;
+        //  Not for us: another publisher's, with numbers of its own
     } else {
         zstr_free (&self->topic);
         self->topic = zframe_strdup (zmsg_first (message));
@@ -201,11 +205,11 @@ static void s_serve_replay (stream_t *self)
     zframe_t *payload;
     mp_error_t error;
     if (!kv_replay_reply_read (message, &seq, &payload, &error)) {
-        s_malformed (self, "reply", &error);
+        s_malformed (self, "reply", KV_SEQ_END, &error);
     } else if (seq == KV_SEQ_END) {
         kv_sequence_end (self->sequence);
     } else if (!s_is_our_topic (self->all, kv_message_topic (message, true))) {
-        self->all->filtered++;
+        //  Not for us: another publisher's, with numbers of its own
     } else if (kv_sequence_reply (self->sequence, seq, &message)) {
         self->deadline = zclock_mono () + self->all->replay_timeout_ms;
     }
@@ -301,8 +305,8 @@ static void s_say_summary (const subscriber_t *all, const stream_t *streams, siz
     say_summary ("%" PRIu64 " received, %" PRIu64 " delivered, %" PRIu64 " replayed, %" PRIu64
                  " duplicates, %" PRIu64 " gaps, %" PRIu64 " lost, %" PRIu64 " malformed, %" PRIu64
                  " restarts",
-                 sum.received, all->delivered, sum.replayed, sum.duplicates, sum.gaps, sum.lost,
-                 all->malformed, sum.restarts);
+                 sum.received - all->unreadable, all->delivered, sum.replayed, sum.duplicates,
+                 sum.gaps, sum.lost, all->malformed, sum.restarts);
 }
 
 int main (int argc, char **argv)

@@ -12,7 +12,7 @@ struct toy_engine {
     zhashx_t *loras;        //  The keys are the lora_int_ids that were added, as text
     uint32_t new_requests;  //  Since the last step,
     uint64_t new_tokens;    //  and the tokens of their prompts
-    int64_t told_load;      //  What toy_engine_load has told last; -1: nothing
+    uint32_t told_load;     //  What toy_engine_load has told last
     toy_engine_counts_t counts;
 };
 
@@ -36,7 +36,6 @@ toy_engine_t *toy_engine_new (const toy_engine_config_t *config, toy_engine_send
                                                    .data_parallel_size = 1};
     self->send = send;
     self->owner = owner;
-    self->told_load = -1;
     toy_scheduler_config_t scheduler = {.vocab_size =
                                             config->vocab_size ? config->vocab_size : 32000,
                                         .chunk_size = config->chunk_size ? config->chunk_size : 1,
