@@ -32,6 +32,7 @@ struct kv_sequence {
 
     //  The SUB's connection
     bool joined;        //  It has been there
+    bool down;          //  It is not there now. What is asked now may be answered by either run.
     unsigned link;      //  Counts them
     unsigned run_link;  //  Up to this one, they were to this run
     bool unsure;        //  It was cut: is this still the same run?
@@ -314,10 +315,10 @@ static void s_settle (kv_sequence_t *self)
         self->failures = 0;
     }
     if (self->replay == KV_REPLAY_NONE && s_is_missing (self)) {
-        if (self->limits.can_replay)
-            s_ask (self);
-        else
+        if (!self->limits.can_replay)
             s_lose_all (self, KV_LOST, self->end);
+        else if (!self->down)
+            s_ask (self);
     }
 }
 
@@ -491,6 +492,7 @@ void kv_sequence_connected (kv_sequence_t *self)
     //  The first time there is nothing to ask for when a live batch was quicker than this news
     bool ask = self->started && (self->joined || !self->seen);
     self->joined = true;
+    self->down = false;
     if (ask && self->limits.can_replay) {
         self->open = true;
         s_ask (self);
@@ -514,8 +516,8 @@ void kv_sequence_disconnected (kv_sequence_t *self)
     self->link++;
     if (!self->unsure)
         s_be_sure (self);
-    if (self->replay == KV_REPLAY_RUNNING)
-        s_ask (self);  //  Another run might go on with this one
+    self->down = true;
+    self->replay = KV_REPLAY_NONE;  //  Another run might go on with it
 }
 
 //  True when a live batch can only be of a new run. A PUB counts up: one that is not above `newest`

@@ -76,7 +76,8 @@ void kv_sequence_destroy (kv_sequence_t **self_p);
 //  too slow for, so this is the time to ask for what was before.
 void kv_sequence_connected (kv_sequence_t *self);
 
-//  The SUB's connection is gone: what comes next may be of another run
+//  The SUB's connection is gone: what comes next may be of another run. A replay is given up, and
+//  none is asked for before the connection is back.
 void kv_sequence_disconnected (kv_sequence_t *self);
 
 //  A live batch has come. Its last frame is its payload. Takes the message over and nulls it.

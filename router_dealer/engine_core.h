@@ -79,7 +79,7 @@ typedef struct {
     uint32_t max_tokens;    //  sampling_params.max_tokens; ENGINE_CORE_NO_LIMIT for None
     //  More of sampling_params. Decode only: our front-ends leave them at their defaults.
     bool pooling;         //  There are no sampling_params, so no tokens are wanted
-    uint32_t min_tokens;  //  Nothing but max_tokens ends it before so many
+    uint32_t min_tokens;  //  No token ends it before there are so many
     const uint32_t *stop_token_ids;
     size_t stop_token_count;
     int64_t eos_token_id;  //  -1: none ends it, as with ignore_eos

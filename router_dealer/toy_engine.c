@@ -182,6 +182,8 @@ static bool s_is (const engine_core_utility_t *call, const char *method)
 static s_result_t s_call_lora (toy_engine_t *self, const engine_core_utility_t *call)
 {
     char key[24];
+    if (call->number == -1)
+        return RESULT_FALSE;
     snprintf (key, sizeof key, "%" PRId64, call->number);
     if (s_is (call, "add_lora")) {
         zhashx_update (self->loras, key, self);  //  Any value that is not NULL

@@ -45,6 +45,11 @@ class Connect(Option):
         super().__init__(default, _NO_ENDPOINT + only_to_bind)
 
 
+class Alias(Option):  # Another name of a Connect
+    def __init__(self, default):
+        super().__init__(default, Connect(default).wrong)
+
+
 class Number(Option):
     def __init__(self, default, least=0, most=MOST):
         super().__init__(default, _NO_NUMBER + [str(most + 1), str(least - 1)])
@@ -123,6 +128,10 @@ OPTIONS = {
         "buffer-steps": Number(10000, 1, 10000000),
         "hwm": Number(100000),
         "wire": Choice("v0.26", "v0.26", "v0.24", "v0.9"),
+        "drop": Range("none"),
+        "restart-after": Number(0),
+        "withhold-end": None,  # A flag
+        "end-delay-ms": Number(0, 0, 600000),
         "count": Number(0),
     },
     "replay_subscriber": {
@@ -137,9 +146,14 @@ OPTIONS = {
     "kv_subscriber": {
         "endpoint": Connect("tcp://127.0.0.1:5557"),
         "replay-endpoint": Connect("none"),
+        "bind": None,
         "topic": Text(""),
+        "exact-topic": None,
         "from-seq": From("live"),
-        "json": None,  # A flag
+        "replay-timeout-ms": Number(1000, 1, 3600000),
+        "max-held": Number(10000, 1, 10000000),
+        "max-held-mb": Number(64, 1, 100000),
+        "json": None,
         "count": Number(0),
     },
     "ventilator": {
@@ -175,15 +189,19 @@ OPTIONS = {
         "handshake": Bind(_HANDSHAKE),
         "engines": Number(1, 1, 65535),
         "requests": Number(10, 1, 1000000),
+        "timeout-s": Number(60, 1, 86400),
+        "spawn": None,
     },
     "vllm_engine": {
         "handshake": Connect(_HANDSHAKE),
+        "handshake-address": Alias(_HANDSHAKE),
         "index": Number(0, 0, 65535),
-        "engine-count": Number(1, 1, 65535),
-        "output-token-chunk-size": Number(1, 1),
+        "engine-count": Number(1, 1, 1024),
+        "output-token-chunk-size": Number(1, 1, 65536),
         "vocab-size": Number(32000, 1),
         "seed": Number(0),
         "step-ms": Number(0, 0, 60000),
+        "parallel-config-hash": Text("none"),
         "log-requests": None,
     },
 }

@@ -37,7 +37,7 @@ def test_help(start, name):
         if kind is None:
             continue
         default = kind.default if option == "name" else re.escape(str(kind.default))
-        line = rf"^  --{option} {kind.metavar} +\S.* \((repeatable; )?default {default}\)$"
+        line = rf"^  --{option} {kind.metavar} +\S.* \(default {default}(; repeatable)?\)$"
         assert re.search(line, text, re.M), f"--{option}"
 
 
