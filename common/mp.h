@@ -107,8 +107,8 @@ size_t mp_utf8_size (const char *text, size_t size);
 void mp_print (FILE *out, const msgpack_object *object);
 
 //  The same in strict JSON (RFC 8259), for other programs: bin and the bytes of an ext as a string
-//  of lower-case hex, NaN and the infinities as null, a byte that is not UTF-8 as U+FFFD, a key that
-//  is no string as the string of its JSON
+//  of lower-case hex, NaN and the infinities as null, a byte that is not UTF-8 as U+FFFD, a key
+//  that is no string as the string of its JSON
 void mp_print_json (FILE *out, const msgpack_object *object);
 
 //  One key and its value in strict JSON, without braces

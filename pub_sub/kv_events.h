@@ -49,8 +49,8 @@ typedef enum {
     KV_UNKNOWN  //  A tag that this reader does not know; only `tag` is set
 } kv_event_kind_t;
 
-//  The names of an event's fields in the order of vLLM's struct, ended by NULL: the places behind the
-//  tag in an array. Those of KV_UNKNOWN are none.
+//  The names of an event's fields in the order of vLLM's struct, ended by NULL: the places behind
+//  the tag in an array. Those of KV_UNKNOWN are none.
 const char *const *kv_event_fields (kv_event_kind_t kind);
 
 //  For a number that is nil, or not there

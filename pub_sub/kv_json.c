@@ -57,8 +57,11 @@ bool kv_batch_print_json (FILE *out, uint64_t seq, mp_slice_t topic, const char 
     int rc = mp_decode (&doc, zframe_data (payload), zframe_size (payload), "batch", error);
     if (rc == 0) {
         const msgpack_object_array *array = &doc.data.via.array;
-        fprintf (out, "{\"seq\":%" PRIu64 ",\"topic\":", seq);
-        s_print_json_str (out, topic);
+        fprintf (out, "{\"seq\":%" PRIu64, seq);
+        if (topic.data) {
+            fputs (",\"topic\":", out);
+            s_print_json_str (out, topic);
+        }
         if (endpoint) {
             fputs (",\"endpoint\":", out);
             s_print_json_str (out, (mp_slice_t){endpoint, strlen (endpoint)});

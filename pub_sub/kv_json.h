@@ -6,10 +6,10 @@
 #include "kv_events.h"
 
 //  One batch as a JSON object on one line of `out`, whole: integers exact, hashes of bytes as
-//  lower-case hex, every field that came and none that did not, whatever its name (a further element
-//  of an array is "field_5" after its place). `seq`, `topic` and `replayed` are what the payload
-//  does not say; `endpoint` is left out when NULL. False, nothing is printed and `error` names the
-//  field, when the payload is no batch.
+//  lower-case hex, every field that came and none that did not, whatever its name (a further
+//  element of an array is "field_5" after its place). `seq`, `topic` and `replayed` are what the
+//  payload does not say; a topic without data is left out, and an `endpoint` that is NULL. False,
+//  nothing is printed and `error` names the field, when the payload is no batch.
 bool kv_batch_print_json (FILE *out, uint64_t seq, mp_slice_t topic, const char *endpoint,
                           bool replayed, zframe_t *payload, mp_error_t *error);
 

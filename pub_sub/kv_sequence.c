@@ -14,6 +14,7 @@ typedef struct {
 //  So many of the last batches that came are remembered, to know them again
 #define REMEMBERED 256
 
+//  NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): grouped by what belongs together
 struct kv_sequence {
     kv_sequence_limits_t limits;
     kv_sequence_handler_t handler;
@@ -210,8 +211,8 @@ static void s_drop (kv_sequence_t *self, s_held_t *batch)
     zmsg_destroy (&batch->message);
 }
 
-//  Keeps a batch until its turn. False: there is no room, and it is gone. One has room always: it is
-//  by that one that the run may have to be known again.
+//  Keeps a batch until its turn. False: there is no room, and it is gone. One has room always: it
+//  is by that one that the run may have to be known again.
 static bool s_hold (kv_sequence_t *self, s_held_t *batch)
 {
     size_t size = zmsg_content_size (batch->message);

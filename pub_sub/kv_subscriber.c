@@ -1,11 +1,11 @@
 //  SPDX-License-Identifier: MIT
 //  kv_subscriber.c - follows the KV events of a real vLLM: every batch once, in order, or reported
 //
-//  A SUB for what is published, a DEALER for what was missed. The DEALER gets a whole replay for one
-//  request, which a REQ would not; it is a new one each time, so that what is left of an older
-//  replay dies with its socket. A monitor tells when the SUB is cut off and when it is back: the two
-//  moments at which batches go missing without a hole in the numbers. What order all this comes in
-//  is the business of kv_sequence.h.
+//  A SUB for what is published, a DEALER for what was missed. The DEALER gets a whole replay for
+//  one request, which a REQ would not; it is a new one each time, so that what is left of an older
+//  replay dies with its socket. A monitor tells when the SUB is cut off and when it is back: the
+//  two moments at which batches go missing without a hole in the numbers. What order all this comes
+//  in is the business of kv_sequence.h.
 //  Run:   build/pub_sub/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 --from-seq 0
 //         (beside a vLLM, or build/pub_sub/replay_publisher)
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher, which is at the other end
@@ -38,7 +38,7 @@ typedef struct {
     zsock_t *sub, *events;  //  `events`: what the monitor tells of the SUB's connections
     zsock_t *dealer;        //  NULL: no replay is under way
     int64_t deadline;       //  When the replay counts as stuck, by zclock_mono; INT64_MAX: none
-    char *topic;            //  Of the newest live message, for replays that do not say theirs
+    char *topic;            //  Of the newest live message, for replays that do not say theirs; NULL
     kv_sequence_t *sequence;
 } stream_t;
 
@@ -84,7 +84,7 @@ static void s_deliver (void *owner, uint64_t seq, zmsg_t *message, bool replayed
     zframe_t *payload = zmsg_last (message);
     mp_error_t error;
     mp_slice_t topic = kv_message_topic (message, replayed);
-    if (!topic.data)
+    if (!topic.data && self->topic)
         topic = (mp_slice_t){self->topic, strlen (self->topic)};
     if (self->all->wanted > 0 && self->all->delivered >= self->all->wanted) {
         zmsg_destroy (&message);  //  More came at once than was wanted
@@ -246,7 +246,6 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     own.can_replay = self->replay_endpoint != NULL;
     kv_sequence_handler_t handler = {.deliver = s_deliver, .notice = s_notice, .owner = self};
     self->sequence = kv_sequence_new (&own, &handler);
-    self->topic = strdup (self->all->topic);
     self->sub = zsock_new (ZMQ_SUB);
     zsock_set_rcvhwm (self->sub, 100000);  //  As many as vLLM's PUB keeps for us
     //  A publisher whose machine has vanished says nothing: after 10 s it counts as gone
@@ -274,6 +273,8 @@ static void s_close (stream_t *self)
     s_close_replay (self);
     kv_sequence_destroy (&self->sequence);
     zstr_free (&self->topic);
+    //  No more events, or libzmq's I/O thread might wait for ever for somebody to take one
+    zmq_socket_monitor (zsock_resolve (self->sub), NULL, 0);
     zsock_destroy (&self->events);
     zsock_destroy (&self->sub);
 }

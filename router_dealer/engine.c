@@ -80,7 +80,7 @@ int main (int argc, char **argv)
     zsock_t *events = zsock_new_pair (">inproc://dealer-events");
     //  Served in this order: what a front-end said before it left, then that it left
     zpoller_t *poller = zpoller_new (dealer, events, NULL);
-    toy_engine_config_t config = {.index = (uint16_t) index, .clients = 1};
+    toy_engine_config_t config = {.index = (uint16_t) index, .clients = 1, .plain = true};
     toy_engine_t *engine = toy_engine_new (&config, s_send_outputs, &push);
     bool connected = push && say_connecting (input, zsock_connect (dealer, "%s", input));
     if (connected)
@@ -138,6 +138,8 @@ int main (int argc, char **argv)
     toy_engine_say_summary (&counts);
     toy_engine_destroy (&engine);
     zpoller_destroy (&poller);
+    zmq_socket_monitor (zsock_resolve (dealer), NULL,
+                        0);  //  Before nobody takes its events any more
     zsock_destroy (&events);
     zsock_destroy (&dealer);
     zsock_destroy (&push);

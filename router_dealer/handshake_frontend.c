@@ -203,7 +203,7 @@ int main (int argc, char **argv)
         char *why = NULL;
         zmsg_t *message = s_wait (&watch, pull, &why);
         if (!message) {
-            alive = s_give_up (why, NULL);
+            s_give_up (why, NULL);
             break;
         }
         show_recv ("engine", pull, message);

@@ -92,8 +92,12 @@ static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outpu
     for (uint32_t client = 0; client < self->config.clients; client++) {
         size_t size = 0;
         for (size_t i = 0; i < count; i++)
-            if (toy_scheduler_request (self->scheduler, &outputs[i])->client_index == client)
-                share[size++] = outputs[i];
+            if (toy_scheduler_request (self->scheduler, &outputs[i])->client_index == client) {
+                share[size] = outputs[i];
+                if (self->config.plain)
+                    share[size].queued = share[size].scheduled = 0;
+                size++;
+            }
         if (size == 0)
             continue;
         s_send (self, client,
@@ -347,7 +351,7 @@ void toy_engine_step (toy_engine_t *self)
         self->counts.finished++;
     }
     engine_core_scheduler_stats_t stats = s_take_stats (self);
-    s_send_shares (self, outputs, count, &stats);
+    s_send_shares (self, outputs, count, self->config.plain ? NULL : &stats);
 }
 
 void toy_engine_abort_all (toy_engine_t *self)

@@ -13,6 +13,7 @@
 typedef struct {
     uint16_t index;       //  Which engine this is
     uint32_t clients;     //  Front-ends, by client_index; 1 or more
+    bool plain;           //  Nothing for metrics in the outputs: they are short to read then
     bool quiet;           //  Say nothing of single requests, only of what is wrong
     uint32_t vocab_size;  //  See toy_scheduler_config_t; 0: 32000
     uint32_t chunk_size;  //  0: 1

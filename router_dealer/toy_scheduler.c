@@ -179,9 +179,9 @@ static void s_check_stop (const toy_scheduler_t *self, const s_running_t *runnin
                 running->made + request->prompt_token_count >= self->config.max_model_len;
     if (running->made < request->min_tokens && !full)
         return;
-    if (s_is_eos (request, newest))
-        output->finish_reason = ENGINE_CORE_STOP;
-    else if ((output->stop_reason = s_find_stop (request, newest)))
+    bool eos = s_is_eos (request, newest);
+    output->stop_reason = eos ? NULL : s_find_stop (request, newest);
+    if (eos || output->stop_reason)
         output->finish_reason = ENGINE_CORE_STOP;
     else if (full)
         output->finish_reason = ENGINE_CORE_LENGTH;

@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  toy_scheduler.h - turns requests into steps of tokens, without a model
 //
-//  In each step every running request gets some tokens, made up from its prompt and its seed. So the
-//  same request always gives the same tokens. No sockets and no clock in here.
+//  In each step every running request gets some tokens, made up from its prompt and its seed. So
+//  the same request always gives the same tokens. No sockets and no clock in here.
 //  vLLM:  vllm/v1/core/sched/scheduler.py Scheduler.add_request
 //         vllm/v1/core/sched/scheduler.py Scheduler.finish_requests
 //         vllm/v1/core/sched/scheduler.py Scheduler.update_from_output
@@ -29,8 +29,8 @@ void toy_scheduler_destroy (toy_scheduler_t **self_p);
 //  are to tell of.
 int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p, double now);
 
-//  Number of running requests, and of the tokens that their prompts and outputs have. Outputs of the
-//  last call stay good.
+//  Number of running requests, and of the tokens that their prompts and outputs have. Outputs of
+//  the last call stay good.
 size_t toy_scheduler_running (toy_scheduler_t *self);
 uint64_t toy_scheduler_tokens (toy_scheduler_t *self);
 

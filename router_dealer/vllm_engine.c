@@ -122,6 +122,16 @@ static void s_close (const vllm_engine_t *self, zsock_t **socket_p)
     zsock_destroy (socket_p);
 }
 
+//  Closes a socket and the PAIR of its events. First of all the events have to stop: there may be
+//  one more, and libzmq's I/O thread would wait for ever for somebody to take it.
+static void s_close_with_events (const vllm_engine_t *self, zsock_t **socket_p, zsock_t **events_p)
+{
+    if (*socket_p)
+        zmq_socket_monitor (zsock_resolve (*socket_p), NULL, 0);
+    s_close (self, events_p);
+    s_close (self, socket_p);
+}
+
 static bool s_has_input (zsock_t *socket)
 {
     return !zsys_interrupted && (zsock_events (socket) & ZMQ_POLLIN);
@@ -163,8 +173,8 @@ static void s_become_ready (vllm_engine_t *self)
 {
     self->state = SERVING;
     s_send_status (self, "READY");
-    s_close (self, &self->greeter_events);
-    s_close (self, &self->greeter);  //  READY goes on leaving for as long as it lingers
+    s_close_with_events (self, &self->greeter, &self->greeter_events);
+    //  READY goes on leaving for as long as it lingers
 }
 
 //  Connects to everything that INIT names, and registers
@@ -220,8 +230,7 @@ static void s_join (vllm_engine_t *self, const handshake_init_t *init)
 static void s_leave (vllm_engine_t *self)
 {
     for (size_t i = 0; i < self->clients; i++) {
-        s_close (self, &self->events[i]);
-        s_close (self, &self->dealers[i]);
+        s_close_with_events (self, &self->dealers[i], &self->events[i]);
         zsock_destroy (&self->pushes[i]);
     }
     free (self->events);
@@ -231,8 +240,7 @@ static void s_leave (vllm_engine_t *self)
     self->clients = 0;
     s_close (self, &self->xsub);
     zsock_destroy (&self->stats);
-    s_close (self, &self->greeter_events);
-    s_close (self, &self->greeter);
+    s_close_with_events (self, &self->greeter, &self->greeter_events);
     if (self->engine)
         toy_engine_add_counts (self->engine, &self->shared->counts);
     toy_engine_destroy (&self->engine);

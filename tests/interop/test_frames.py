@@ -175,7 +175,7 @@ def test_max_tokens_of_a_request(engine):
 
 
 def test_abort(engine):
-    """Nothing more is heard of what is aborted; the others go on."""
+    """What is aborted ends, and nothing more is heard of it; the others go on."""
     program, router, pull, (identity, _) = engine(step_ms=1)
     for name in ("a", "b", "c"):
         ask(router, identity, name, max_tokens=1000000)
@@ -183,8 +183,12 @@ def test_abort(engine):
         pass
     router.send_multipart([identity, ABORT, pack(["a", "unknown", "c", "a"])])
     program.wait_line("^c: aborted")
-    while len(outputs_of(pull).outputs) == 3:
-        pass
+    ended = []
+    while len(ended) < 2:
+        ended += [out for out in outputs_of(pull).outputs if out.finish_reason is not None]
+    assert [(out.request_id, out.finish_reason, out.new_token_ids) for out in ended] == [
+        (name, structs.FinishReason.ABORT, []) for name in ("a", "c")
+    ]
     outputs = outputs_of(pull)
     assert [output.request_id for output in outputs.outputs] == ["b"]
     assert outputs.finished_requests is None
@@ -208,14 +212,15 @@ def test_abort(engine):
 
 @pytest.mark.parametrize("call_id", [0, 127, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
 def test_utility_call(engine, call_id):
-    """This toy has no methods, but a call must not stay without an answer."""
+    """No call may stay without an answer, and each gets its own number back."""
     program, router, pull, (identity, _) = engine()
-    router.send_multipart([identity, UTILITY, pack([0, call_id, "get_supported_tasks", []])])
-    outputs = outputs_of(pull)
-    assert outputs.outputs == []
-    assert outputs.utility_output.call_id == call_id
-    assert outputs.utility_output.failure_message
-    assert outputs.utility_output.result is None
+    for method, result in (("get_supported_tasks", (None, ["generate"])), ("no_such", None)):
+        router.send_multipart([identity, UTILITY, pack([0, call_id, method, []])])
+        outputs = outputs_of(pull)
+        assert outputs.outputs == []
+        assert outputs.utility_output.call_id == call_id
+        assert outputs.utility_output.result == result
+        assert bool(outputs.utility_output.failure_message) == (result is None)
     assert program.stop() == 0
 
 

@@ -22,6 +22,41 @@ from structs import read_outputs, read_registration, toy_request
 ADD, ABORT = EngineCoreRequestType.ADD.value, EngineCoreRequestType.ABORT.value
 
 
+def serve(router, pull, engines, progress, max_tokens, stop):
+    """Deals the requests out, and gathers until all are finished. Returns who got which."""
+    routed = {engine: [] for engine in sorted(engines)}
+    dead = False
+    for n, name in enumerate(progress.open):
+        engine = list(routed)[n % len(routed)]
+        request = msgspec.msgpack.encode(toy_request(name, max_tokens))
+        router.send_multipart([engine.to_bytes(2, "little"), ADD, request])
+        routed[engine].append(name)
+        common.say(f"{name} -> engine {engine}")
+
+    while not dead and progress.open and not stop:
+        if not pull.poll(common.SLICE_MS):
+            continue
+        frames = pull.recv_multipart()
+        if frames == [ENGINE_CORE_DEAD]:
+            common.complain(f"an engine is dead, {len(progress.open)} requests are open")
+            dead = True
+            continue
+        try:
+            for line in progress.take(read_outputs(frames)):
+                common.say(line)
+        except UNREADABLE as why:
+            common.complain(f"bad outputs: {why}")
+
+    for engine, names in routed.items():  # Stopped, or one engine of several is dead
+        names = [name for name in names if name in progress.open]
+        if names:
+            common.say(f"aborting {len(names)} requests at engine {engine}")
+            with contextlib.suppress(zmq.ZMQError):  # That one cannot be reached
+                abort = msgspec.msgpack.encode(names)
+                router.send_multipart([engine.to_bytes(2, "little"), ABORT, abort])
+    return routed
+
+
 def main():
     options = common.Options(__doc__)
     options.bind("--input", "tcp://127.0.0.1:5570", "where the engine's DEALER connects")
@@ -33,7 +68,6 @@ def main():
     stop = common.Stop()
     progress = Progress(args.requests)
     engines, routed = set(), {}
-    dead = False
 
     with zmq.Context() as context:
         with context.socket(zmq.ROUTER) as router, context.socket(zmq.PULL) as pull:
@@ -53,35 +87,7 @@ def main():
                 except UNREADABLE as why:
                     common.complain(f"bad registration: {why}")
             if len(engines) == args.engines:
-                routed = {engine: [] for engine in sorted(engines)}
-            for n, name in enumerate(progress.open if routed else ()):
-                engine = list(routed)[n % len(routed)]
-                request = msgspec.msgpack.encode(toy_request(name, args.max_tokens))
-                router.send_multipart([engine.to_bytes(2, "little"), ADD, request])
-                routed[engine].append(name)
-                common.say(f"{name} -> engine {engine}")
-
-            while not dead and progress.open and not stop:
-                if not pull.poll(common.SLICE_MS):
-                    continue
-                frames = pull.recv_multipart()
-                if frames == [ENGINE_CORE_DEAD]:
-                    common.complain(f"an engine is dead, {len(progress.open)} requests are open")
-                    dead = True
-                    continue
-                try:
-                    for line in progress.take(read_outputs(frames)):
-                        common.say(line)
-                except UNREADABLE as why:
-                    common.complain(f"bad outputs: {why}")
-
-            for engine, names in routed.items():  # Stopped, or one engine of several is dead
-                names = [name for name in names if name in progress.open]
-                if names:
-                    common.say(f"aborting {len(names)} requests at engine {engine}")
-                    with contextlib.suppress(zmq.ZMQError):  # That one cannot be reached
-                        abort = msgspec.msgpack.encode(names)
-                        router.send_multipart([engine.to_bytes(2, "little"), ABORT, abort])
+                routed = serve(router, pull, engines, progress, args.max_tokens, stop)
 
     for engine, names in routed.items():
         print(f"engine {engine}: {' '.join(names)}")

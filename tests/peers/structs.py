@@ -13,8 +13,8 @@ At the end: the few functions that more than one program needs. Readers are stri
 import enum
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Optional, Union
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Optional, Union
 
 import msgspec
 
@@ -29,7 +29,6 @@ class RequestOutputKind(enum.Enum):
 
 @dataclass
 class StructuredOutputsParams:
-    # Its two private fields never travel: msgspec leaves out what starts with an underscore
     json: Union[str, dict[str, Any], None] = None
     regex: Optional[str] = None
     choice: Optional[list[str]] = None
@@ -39,6 +38,8 @@ class StructuredOutputsParams:
     disable_additional_properties: bool = False
     whitespace_pattern: Optional[str] = None
     structural_tag: Optional[str] = None
+    _backend: Optional[str] = None  # msgspec before 0.20 left out what begins with an underscore
+    _backend_was_auto: bool = False
 
 
 @dataclass
@@ -116,6 +117,48 @@ class LoRARequest(msgspec.Struct, omit_defaults=True, array_like=True):
     load_inplace: bool = False
     is_3d_lora_weight: bool = False
 
+
+# --- vllm/v1/engine/utils.py, vllm/v1/engine/core.py: the handshake ----------------------------
+
+
+class EngineStatus(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """HELLO and READY; in vLLM a dict, of EngineCoreProc._perform_handshake."""
+
+    status: Literal["HELLO", "READY"]
+    local: bool
+    headless: bool
+    parallel_config_hash: Optional[str] = None  # READY only, and only if data_parallel_size > 1
+
+
+class EngineZmqAddresses(msgspec.Struct, forbid_unknown_fields=True):
+    """A dataclass in vLLM. A front-end of several API servers has several inputs and outputs."""
+
+    inputs: list[str]
+    outputs: list[str]
+    coordinator_input: Optional[str] = None
+    coordinator_output: Optional[str] = None
+    frontend_stats_publish_address: Optional[str] = None
+
+
+class EngineHandshakeMetadata(msgspec.Struct, forbid_unknown_fields=True):
+    """INIT, what answers a HELLO. A dataclass in vLLM."""
+
+    addresses: EngineZmqAddresses
+    parallel_config: dict[str, Union[int, str, list[int]]]
+
+
+# --- vllm/v1/engine/coordinator.py: more than one engine ---------------------------------------
+
+SUBSCRIBE_ALL = b"\x01"  # an XSUB has to say it itself
+COORDINATOR_READY = b"READY"  # once all engines have; no topic before it
+
+# Behind the frame START_DP_WAVE: wave, the engine that knows already. That is its index, or its
+# identity in 2 bytes when the word came from a Python front-end (FIRST_REQ), or nobody.
+StartDPWave = tuple[int, Union[int, bytes, None]]
+# To the front-ends: [waiting, running] of each engine (nil: as before), wave, engines_running
+CoordinatorState = tuple[Optional[list[tuple[int, int]]], int, bool]
+# From a front-end: engine and wave, or "SCALE_ELASTIC_EP" and how many engines
+CoordinatorNotice = tuple[Union[int, bytes, str], int]
 
 # --- vllm/v1/engine/__init__.py: front-end to engine -------------------------------------------
 
@@ -198,6 +241,97 @@ class EngineCoreEvent(msgspec.Struct):
     timestamp: float
 
 
+# --- vllm/v1/metrics/stats.py, and what it takes from elsewhere
+
+
+@dataclass
+class PrefixCacheStats:
+    reset: bool = False
+    requests: int = 0
+    queries: int = 0
+    hits: int = 0
+    preempted_requests: int = 0
+    preempted_queries: int = 0
+    preempted_hits: int = 0
+
+
+@dataclass
+class KVCacheEvictionEvent:
+    lifetime_seconds: float
+    idle_seconds: float
+    reuse_gaps_seconds: tuple[float, ...]
+
+
+@dataclass
+class SchedulerIterationDetails:
+    iteration_index: int
+    num_ctx_requests: int
+    num_ctx_tokens: int
+    num_generation_requests: int
+    num_generation_tokens: int
+    elapsed_ms: float
+    num_encoder_inputs: int = 0
+    num_encoder_output_tokens: int = 0
+    is_dummy: bool = False
+
+
+@dataclass
+class SpecDecodingStats:
+    num_spec_tokens: int
+    num_drafts: int = 0
+    num_draft_tokens: int = 0
+    num_accepted_tokens: int = 0
+    num_accepted_tokens_per_pos: list[int] = field(default_factory=list)
+    num_draft_tokens_per_pos: list[int] = field(default_factory=list)
+
+
+@dataclass
+class CUDAGraphStat:
+    num_unpadded_tokens: int
+    num_padded_tokens: int
+    num_paddings: int
+    runtime_mode: str
+
+
+@dataclass
+class DebugPerfStats:
+    calc_duration: float = 0.0
+    num_prefill_requests: int = 0
+    num_decode_requests: int = 0
+    context_breakdown: Optional[dict[str, int]] = None
+    num_flops_per_gpu_breakdown: Optional[dict[str, int]] = None
+    num_read_bytes_per_gpu_breakdown: Optional[dict[str, int]] = None
+    num_write_bytes_per_gpu_breakdown: Optional[dict[str, int]] = None
+
+
+@dataclass
+class PerfStats:
+    num_flops_per_gpu: int = 0
+    num_read_bytes_per_gpu: int = 0
+    num_write_bytes_per_gpu: int = 0
+    debug_stats: Optional[DebugPerfStats] = None
+
+
+@dataclass
+class SchedulerStats:
+    num_running_reqs: int = 0
+    num_waiting_reqs: int = 0
+    num_skipped_waiting_reqs: int = 0
+    step_counter: int = 0
+    current_wave: int = 0
+    kv_cache_usage: float = 0.0
+    iteration_details: Optional[SchedulerIterationDetails] = None
+    prefix_cache_stats: PrefixCacheStats = field(default_factory=PrefixCacheStats)
+    connector_prefix_cache_stats: Optional[PrefixCacheStats] = None
+    kv_cache_eviction_events: list[KVCacheEvictionEvent] = field(default_factory=list)
+    spec_decoding_stats: Optional[SpecDecodingStats] = None
+    kv_connector_stats: Optional[dict[str, Any]] = None
+    waiting_lora_adapters: dict[str, int] = field(default_factory=dict)
+    running_lora_adapters: dict[str, int] = field(default_factory=dict)
+    cudagraph_stats: Optional[CUDAGraphStat] = None
+    perf_stats: Optional[PerfStats] = None
+
+
 @dataclass
 class PrefillStats:
     num_prompt_tokens: int = 0
@@ -225,16 +359,21 @@ class EngineCoreOutput(msgspec.Struct, array_like=True, omit_defaults=True, gc=F
     num_nans_in_logits: int = 0
 
 
+# What a utility call returns: type info, value. The first is nil, unless both sides were told to
+# trust each other with VLLM_ALLOW_INSECURE_SERIALIZATION
+UtilityResult = tuple[Any, Any]
+
+
 class UtilityOutput(msgspec.Struct, array_like=True, gc=False):
     call_id: int
     failure_message: Optional[str] = None
-    result: Any = None  # [type info or nil, value]
+    result: Optional[UtilityResult] = None
 
 
 class EngineCoreOutputs(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     engine_index: int = 0
     outputs: list[EngineCoreOutput] = []
-    scheduler_stats: Optional[dict[str, Any]] = None
+    scheduler_stats: Optional[SchedulerStats] = None
     timestamp: float = 0.0  # monotonic; vLLM fills it in when it is 0.0
     utility_output: Optional[UtilityOutput] = None
     finished_requests: Optional[set[str]] = None
@@ -348,6 +487,26 @@ class KVEventBatchV23(EventBatch):
     events: list[Union[BlockStoredV23, BlockRemovedV23, AllBlocksClearedArray]]
 
 
+class BlockStoredV10(KVCacheEventArray, tag="BlockStored"):
+    """v0.10.2: the first with a medium, and with hashes that are bytes or unsigned."""
+
+    block_hashes: list[ExternalBlockHash]
+    parent_block_hash: Optional[ExternalBlockHash]
+    token_ids: list[int]
+    block_size: int
+    lora_id: Optional[int]
+    medium: Optional[str]
+
+
+class BlockRemovedV10(KVCacheEventArray, tag="BlockRemoved"):
+    block_hashes: list[ExternalBlockHash]
+    medium: Optional[str]
+
+
+class KVEventBatchV10(EventBatch):
+    events: list[Union[BlockStoredV10, BlockRemovedV10, AllBlocksClearedArray]]
+
+
 class BlockStoredV9(KVCacheEventArray, tag="BlockStored"):
     """v0.9.0: the first there was. Hashes are Python's, so they can be negative."""
 
@@ -363,6 +522,8 @@ class BlockRemovedV9(KVCacheEventArray, tag="BlockRemoved"):
 
 
 class KVEventBatchV9(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
+    """v0.9.1 added data_parallel_rank."""
+
     ts: float
     events: list[Union[BlockStoredV9, BlockRemovedV9, AllBlocksClearedArray]]
 
@@ -412,7 +573,7 @@ _ready = msgspec.msgpack.Decoder(EngineCoreReadyResponse)
 _outputs = msgspec.msgpack.Decoder(EngineCoreOutputs)
 _kv_batches = [  # Newest first. v0.26.0 reads v0.24.0 too, and v0.9.0 what lies before v0.23.0
     msgspec.msgpack.Decoder(generation)
-    for generation in (KVEventBatch, KVEventBatchV23, KVEventBatchV9)
+    for generation in (KVEventBatch, KVEventBatchV23, KVEventBatchV10, KVEventBatchV9)
 ]
 
 

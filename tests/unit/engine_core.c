@@ -21,6 +21,18 @@ static bool s_request (zframe_t *frame, mp_error_t *error)
     return true;
 }
 
+//  It does not say why there is none: then the whole is not to be had either
+static bool s_request_id (zframe_t *frame, mp_error_t *error)
+{
+    uint32_t client_index;
+    char *request_id = engine_core_request_id (frame, &client_index);
+    bool ok = request_id && strlen (request_id) < 1000;
+    if (!ok)
+        assert_false (s_request (frame, error));
+    zstr_free (&request_id);
+    return ok;
+}
+
 static bool s_abort (zframe_t *frame, mp_error_t *error)
 {
     engine_core_abort_t *abort = engine_core_abort_decode (frame, error);
@@ -133,15 +145,13 @@ static void test_ready_encode (void **state)
         .vllm_version = "0.26.0",
         .world_size = 2,
         .data_parallel_size = 2,
+        .dp_stats_address = "tcp://127.0.0.1:5580",
     };
-    //  The vector, less the one field that ours cannot say
-    zframe_t *want = unit_edit (VECTOR (READY), "dp_stats_address", "null");
-    vector_t vector = {"READY", zframe_data (want), zframe_size (want)};
-    unit_is_vector (engine_core_ready_encode (&ready), vector);
-    zframe_destroy (&want);
+    unit_is_vector (engine_core_ready_encode (&ready), VECTOR (READY));
 
     //  Products that take 64 bits, and nothing to divide by
     ready.max_model_len = 0;
+    ready.dp_stats_address = NULL;
     ready.num_gpu_blocks = ready.block_size = UINT32_MAX;
     ready.dtype = ready.vllm_version = NULL;
     unit_is_text (engine_core_ready_encode (&ready),
@@ -165,6 +175,7 @@ static void s_is_ready (zframe_t *frame, uint32_t world_size, uint32_t data_para
     assert_int_equal (ready.data_parallel_size, data_parallel_size);
     assert_null (ready.dtype);
     assert_null (ready.vllm_version);
+    assert_null (ready.dp_stats_address);
     zframe_destroy (&frame);
 }
 
@@ -331,13 +342,16 @@ static void test_request_decode (void **state)
         size_t prompt_token_count;
         uint32_t max_tokens;
         uint32_t client_index;
+        bool pooling;
     } cases[] = {
-        {VECTOR (REQUEST_R3), 5, 4, 0},
-        {VECTOR (REQUEST_DEFAULT_MAX), 5, 16, 0},
-        {VECTOR (REQUEST_NO_LIMIT), 5, ENGINE_CORE_NO_LIMIT, 0},
-        {VECTOR (REQUEST_FULL), 5, 4, 2},
-        {VECTOR (REQUEST_POOLING), 5, 0, 0},
-        {VECTOR (REQUEST_NO_PROMPT), 0, 4, 0},
+        {VECTOR (REQUEST_R3), 5, 4, 0, false},
+        {VECTOR (REQUEST_DEFAULT_MAX), 5, 16, 0, false},
+        {VECTOR (REQUEST_NO_LIMIT), 5, ENGINE_CORE_NO_LIMIT, 0, false},
+        {VECTOR (REQUEST_FULL), 5, 4, 2, false},
+        {VECTOR (REQUEST_SAMPLING), 5, 70000, 0, false},
+        {VECTOR (REQUEST_IGNORE_EOS), 5, 4, 0, false},
+        {VECTOR (REQUEST_POOLING), 5, 0, 0, true},
+        {VECTOR (REQUEST_NO_PROMPT), 0, 4, 0, false},
     };
     for (size_t i = 0; i < COUNT (cases); i++) {
         engine_core_request_t *request = s_decoded (unit_vector_frame (cases[i].vector));
@@ -350,10 +364,147 @@ static void test_request_decode (void **state)
         assert_int_equal (request->max_tokens, cases[i].max_tokens);
         assert_true (request->arrival_time == 1789095808.5);
         assert_int_equal (request->client_index, cases[i].client_index);
+        assert_int_equal (request->pooling, cases[i].pooling);
         engine_core_request_destroy (&request);
         assert_null (request);
         engine_core_request_destroy (&request);
     }
+}
+
+static void test_sampling_params (void **state)
+{
+    (void) state;
+    static const uint32_t of_full[] = {2, 128009}, of_sampling[] = {128009, 7};
+    const struct {
+        vector_t vector;
+        uint32_t min_tokens;
+        const uint32_t *stop_token_ids;
+        size_t stop_token_count;
+        int64_t eos_token_id;
+        uint64_t seed;
+    } cases[] = {
+        {VECTOR (REQUEST_R3), 0, NULL, 0, -1, 0},
+        {VECTOR (REQUEST_FULL), 2, of_full, 2, -1, 0},
+        {VECTOR (REQUEST_SAMPLING), 3, of_sampling, 2, 2, INT64_MAX},
+        {VECTOR (REQUEST_IGNORE_EOS), 0, NULL, 0, -1, 0},
+        {VECTOR (REQUEST_POOLING), 0, NULL, 0, -1, 0},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        engine_core_request_t *request = s_decoded (unit_vector_frame (cases[i].vector));
+        assert_int_equal (request->min_tokens, cases[i].min_tokens);
+        assert_int_equal (request->stop_token_count, cases[i].stop_token_count);
+        for (size_t k = 0; k < cases[i].stop_token_count; k++)
+            assert_int_equal (request->stop_token_ids[k], cases[i].stop_token_ids[k]);
+        assert_int_equal (request->eos_token_id, cases[i].eos_token_id);
+        assert_true (request->seed == cases[i].seed);
+        engine_core_request_destroy (&request);
+    }
+}
+
+//  The sampling_params alone
+static engine_core_request_t *s_sampling (const char *params)
+{
+    return s_decoded (unit_edit (VECTOR (REQUEST_R3), "3", params));
+}
+
+static void test_eos (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *params;
+        int64_t eos_token_id;
+    } cases[] = {
+        {"{}", -1},
+        {"{'_eos_token_id':null}", -1},
+        {"{'_eos_token_id':0}", 0},
+        {"{'_eos_token_id':4294967295}", UINT32_MAX},
+        {"{'_eos_token_id':2,'ignore_eos':false}", 2},
+        {"{'_eos_token_id':2,'ignore_eos':true}", -1},
+        {"{'ignore_eos':true,'_eos_token_id':2}", -1},
+        {"{'ignore_eos':false}", -1},
+        {"{'eos_token_id':2}", -1},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        engine_core_request_t *request = s_sampling (cases[i].params);
+        assert_int_equal (request->eos_token_id, cases[i].eos_token_id);
+        engine_core_request_destroy (&request);
+    }
+}
+
+//  Any seed will do, what is none is none
+static void test_seed (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *params;
+        uint64_t seed;
+    } cases[] = {
+        {"{}", 0},
+        {"{'seed':null}", 0},
+        {"{'seed':0}", 0},
+        {"{'seed':5}", 5},
+        {"{'seed':18446744073709551615}", UINT64_MAX},
+        {"{'seed':-1}", (uint64_t) -1},
+        {"{'seed':'x'}", 0},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        engine_core_request_t *request = s_sampling (cases[i].params);
+        assert_true (request->seed == cases[i].seed);
+        engine_core_request_destroy (&request);
+    }
+}
+
+//  Who waits for a request that cannot be decoded
+static void test_request_id (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *frame;
+        const char *request_id;
+        uint32_t client_index;
+    } cases[] = {
+        {"['r7',[7],null,'x',null,1.0,null,null,null,null,null,2]", "r7", 2},
+        {"['r7','x',2,3,4,5,6,7,8,9,10,4294967295,12,13]", "r7", UINT32_MAX},
+        {"['r7']", "r7", 0},
+        {"['']", "", 0},
+        {"['r7',1,2,3,4,5,6,7,8,9,10]", "r7", 0},
+        {"['r7',1,2,3,4,5,6,7,8,9,10,null]", "r7", 0},
+        {"['r7',1,2,3,4,5,6,7,8,9,10,-1]", "r7", 0},
+        {"['r7',1,2,3,4,5,6,7,8,9,10,4294967296]", "r7", 0},
+        //  Nobody knows
+        {"[7,1,2,3,4,5,6,7,8,9,10,2]", NULL, 0},
+        {"[null]", NULL, 0},
+        {"[x'a3720033']", NULL, 0},
+        {"[x'a2c328']", NULL, 0},
+        {"[]", NULL, 0},
+        {"{}", NULL, 0},
+        {"'r7'", NULL, 0},
+        {"x'91a2'", NULL, 0},
+        {"x'c1'", NULL, 0},
+        {"x''", NULL, 0},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        zframe_t *frame = unit_frame (cases[i].frame);
+        uint32_t client_index = 77;
+        char *request_id = engine_core_request_id (frame, &client_index);
+        zframe_destroy (&frame);
+        if (cases[i].request_id) {
+            assert_non_null (request_id);
+            assert_string_equal (request_id, cases[i].request_id);
+            assert_int_equal (client_index, cases[i].client_index);
+        } else {
+            assert_null (request_id);
+        }
+        zstr_free (&request_id);
+    }
+    //  Of a good one, too
+    uint32_t client_index;
+    zframe_t *frame = unit_vector_frame (VECTOR (REQUEST_FULL));
+    char *request_id = engine_core_request_id (frame, &client_index);
+    assert_string_equal (request_id, "r3");
+    assert_int_equal (client_index, 2);
+    zstr_free (&request_id);
+    zframe_destroy (&frame);
 }
 
 //  Fields that are missing at the end have their defaults, further ones are passed over
@@ -399,9 +550,19 @@ static void test_request_wrong (void **state)
         {"1.4", "EngineCoreRequest.prompt_token_ids", "u"},
         {"3", "EngineCoreRequest.sampling_params", "nm"},
         {"3.max_tokens", "EngineCoreRequest.sampling_params.max_tokens", "nu"},
+        {"3.min_tokens", "EngineCoreRequest.sampling_params.min_tokens", "u"},
+        {"3.stop_token_ids", "EngineCoreRequest.sampling_params.stop_token_ids", "na"},
+        {"3.stop_token_ids.1", "EngineCoreRequest.sampling_params.stop_token_ids", "u"},
+        {"3.ignore_eos", "passed over", "nbuif4shamx"},
+        {"3.temperature", "passed over", "nbuif4shamx"},
         {"5", "EngineCoreRequest.arrival_time", "uif4"},
         {"11", "EngineCoreRequest.client_index", "u"},
     };
+    unit_types (
+        s_request, VECTOR (REQUEST_SAMPLING),
+        (field_t){"3._eos_token_id", "EngineCoreRequest.sampling_params._eos_token_id", "nu"});
+    unit_types (s_request, VECTOR (REQUEST_SAMPLING),
+                (field_t){"3.seed", "passed over", "nbuif4shamx"});
     for (size_t i = 0; i < COUNT (fields); i++)
         unit_types (s_request, VECTOR (REQUEST_FULL), fields[i]);
 
@@ -427,6 +588,15 @@ static void test_request_wrong (void **state)
          "EngineCoreRequest.prompt_token_ids: [4]: want an unsigned integer, got negative integer"},
         {"3.max_tokens", "4294967296",
          "EngineCoreRequest.sampling_params.max_tokens: 4294967296 is more than 4294967295"},
+        {"3", "{'min_tokens':4294967296}",
+         "EngineCoreRequest.sampling_params.min_tokens: 4294967296 is more than 4294967295"},
+        {"3", "{'stop_token_ids':[1,4294967296]}",
+         "EngineCoreRequest.sampling_params.stop_token_ids: [1]: 4294967296 is more than "
+         "4294967295"},
+        {"3", "{'stop_token_ids':[1],'_eos_token_id':4294967296}",
+         "EngineCoreRequest.sampling_params._eos_token_id: 4294967296 is more than 4294967295"},
+        {"3", "{'_eos_token_id':'x','ignore_eos':true}",
+         "EngineCoreRequest.sampling_params._eos_token_id: want an unsigned integer, got str"},
         {"11", "4294967296", "EngineCoreRequest.client_index: 4294967296 is more than 4294967295"},
     };
     for (size_t i = 0; i < COUNT (cases); i++)
@@ -501,6 +671,60 @@ static void test_utility (void **state)
     engine_core_utility_destroy (&call);
 }
 
+//  The one argument that a toy has a use for
+static void test_utility_number (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *args;
+        int64_t number;
+    } cases[] = {
+        {"[5]", 5},
+        {"[0]", 0},
+        {"[5,6]", 5},
+        {"[9223372036854775807]", INT64_MAX},
+        {"[['sql',5,'/loras/sql']]", 5},
+        {"[['sql',0]]", 0},
+        {"[['sql',5,'/loras/sql',null,null,true,false,'newer'],7]", 5},
+        {"[]", -1},
+        {"[9223372036854775808]", -1},
+        {"[-5]", -1},
+        {"[1.5]", -1},
+        {"[true]", -1},
+        {"[null,5]", -1},
+        {"['5']", -1},
+        {"[[]]", -1},
+        {"[['sql']]", -1},
+        {"[['sql','5']]", -1},
+        {"[['sql',[5]]]", -1},
+        {"[['sql',-5]]", -1},
+        {"[{'lora_int_id':5}]", -1},
+        {"{}", -1},
+        {"null", -1},
+        {"5", -1},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        zframe_t *frame = unit_edit (VECTOR (UTILITY_CALL), "3", cases[i].args);
+        engine_core_utility_t *call = engine_core_utility_decode (frame, NULL);
+        assert_non_null (call);
+        assert_int_equal (call->number, cases[i].number);
+        engine_core_utility_destroy (&call);
+        zframe_destroy (&frame);
+    }
+    const vector_t vectors[] = {VECTOR (UTILITY_ADD_LORA), VECTOR (UTILITY_REMOVE_LORA)};
+    static const char *const methods[] = {"add_lora", "remove_lora"};
+    for (size_t i = 0; i < COUNT (vectors); i++) {
+        zframe_t *frame = unit_vector_frame (vectors[i]);
+        engine_core_utility_t *call = engine_core_utility_decode (frame, NULL);
+        assert_non_null (call);
+        assert_int_equal (call->client_index, 1);
+        assert_string_equal (call->method, methods[i]);
+        assert_int_equal (call->number, 5);
+        engine_core_utility_destroy (&call);
+        zframe_destroy (&frame);
+    }
+}
+
 static void test_utility_wrong (void **state)
 {
     (void) state;
@@ -558,13 +782,20 @@ static void test_outputs_encode (void **state)
     (void) state;
     static const uint32_t tokens[] = {17, 8123};
     engine_core_output_t step[] = {
-        {"r1", &tokens[0], 1, ENGINE_CORE_RUNNING},
-        {"r3", &tokens[1], 1, ENGINE_CORE_LENGTH},
+        {.request_id = "r1",
+         .new_token_ids = &tokens[0],
+         .new_token_count = 1,
+         .finish_reason = ENGINE_CORE_RUNNING},
+        {.request_id = "r3",
+         .new_token_ids = &tokens[1],
+         .new_token_count = 1,
+         .finish_reason = ENGINE_CORE_LENGTH},
     };
-    engine_core_outputs_t outputs = {1, step, 2, 12.5, NULL};
+    engine_core_outputs_t outputs = {
+        .engine_index = 1, .outputs = step, .output_count = 2, .timestamp = 12.5};
     unit_is_vector (engine_core_outputs_encode (&outputs), VECTOR (OUTPUTS_STEP));
 
-    engine_core_output_t aborted = {"r1", NULL, 0, ENGINE_CORE_ABORTED};
+    engine_core_output_t aborted = {.request_id = "r1", .finish_reason = ENGINE_CORE_ABORTED};
     outputs.outputs = &aborted;
     outputs.output_count = 1;
     unit_is_vector (engine_core_outputs_encode (&outputs), VECTOR (OUTPUTS_ABORT));
@@ -572,26 +803,106 @@ static void test_outputs_encode (void **state)
     engine_core_outputs_t empty = {.outputs = NULL};
     unit_is_vector (engine_core_outputs_encode (&empty), VECTOR (OUTPUTS_EMPTY));
 
-    engine_core_utility_output_t failed = {.call_id = 9223372036854775813u,
-                                           .failure_message = "no such method"};
-    engine_core_outputs_t utility = {.timestamp = 12.5, .utility_output = &failed};
-    unit_is_vector (engine_core_outputs_encode (&utility), VECTOR (OUTPUTS_UTILITY_FAILED));
-
     //  Each reason, and who has finished
     engine_core_output_t all[] = {
-        {"a", NULL, 0, ENGINE_CORE_STOP},
-        {"b", NULL, 0, ENGINE_CORE_RUNNING},
-        {"c", tokens, 2, ENGINE_CORE_ERROR},
-        {"d", NULL, 0, ENGINE_CORE_REPETITION},
+        {.request_id = "a", .finish_reason = ENGINE_CORE_STOP},
+        {.request_id = "b", .finish_reason = ENGINE_CORE_RUNNING},
+        {.request_id = "c",
+         .new_token_ids = tokens,
+         .new_token_count = 2,
+         .finish_reason = ENGINE_CORE_ERROR},
+        {.request_id = "d", .finish_reason = ENGINE_CORE_REPETITION},
     };
     engine_core_utility_output_t well = {.call_id = 7};
-    engine_core_outputs_t more = {70000, all, 4, 0, &well};
+    engine_core_outputs_t more = {
+        .engine_index = 70000, .outputs = all, .output_count = 4, .utility_output = &well};
     unit_is_text (engine_core_outputs_encode (&more),
                   "[70000,[[\"a\",[],null,null,null,0,null,null,null,null,null,null,null,0],"
                   "[\"b\",[],null,null,null,null,null,null,null,null,null,null,null,0],"
                   "[\"c\",[17,8123],null,null,null,3,null,null,null,null,null,null,null,0],"
                   "[\"d\",[],null,null,null,4,null,null,null,null,null,null,null,0]],"
                   "null,0.0,[7,null,null],[\"a\",\"c\",\"d\"],null,null]");
+}
+
+//  What is there for metrics: stats of the engine, of the prefill, events, the token that ended it
+static void test_outputs_with_metrics (void **state)
+{
+    (void) state;
+    static const uint32_t tokens[] = {17, 128009}, other[] = {8123};
+    engine_core_output_t list[] = {
+        {.request_id = "r1",
+         .new_token_ids = tokens,
+         .new_token_count = 2,
+         .finish_reason = ENGINE_CORE_STOP,
+         .stop_reason = &tokens[1],
+         .queued = 11.25,
+         .scheduled = 11.5,
+         .prefilled = 300},
+        {.request_id = "r3",
+         .new_token_ids = other,
+         .new_token_count = 1,
+         .finish_reason = ENGINE_CORE_RUNNING},
+    };
+    engine_core_scheduler_stats_t stats = {.num_running_reqs = 1,
+                                           .kv_cache_usage = 0.25,
+                                           .prefix_cache_requests = 1,
+                                           .prefix_cache_queries = 300};
+    engine_core_outputs_t outputs = {.engine_index = 2,
+                                     .outputs = list,
+                                     .output_count = 2,
+                                     .timestamp = 12.5,
+                                     .scheduler_stats = &stats};
+    unit_is_vector (engine_core_outputs_encode (&outputs), VECTOR (OUTPUTS_FIRST));
+
+    //  Token 0 is a token, too; a number that takes 64 bits
+    static const uint32_t zero = 0;
+    list[0].stop_reason = &zero;
+    stats.prefix_cache_queries = UINT64_MAX;
+    zframe_t *want = unit_edit (VECTOR (OUTPUTS_FIRST), "1.0.6", "0");
+    vector_t half = {"want", zframe_data (want), zframe_size (want)};
+    zframe_t *all = unit_edit (half, "2.prefix_cache_stats.queries", "18446744073709551615");
+    vector_t vector = {"want", zframe_data (all), zframe_size (all)};
+    unit_is_vector (engine_core_outputs_encode (&outputs), vector);
+    zframe_destroy (&all);
+    zframe_destroy (&want);
+}
+
+//  The bytes of a value, as a result
+static mp_slice_t s_slice (zframe_t *frame)
+{
+    return (mp_slice_t){(char *) zframe_data (frame), zframe_size (frame)};
+}
+
+static void test_outputs_with_a_result (void **state)
+{
+    (void) state;
+    const struct {
+        const char *value;
+        vector_t vector;
+    } cases[] = {
+        {"null", VECTOR (OUTPUTS_UTILITY_NONE)},   {"true", VECTOR (OUTPUTS_UTILITY_TRUE)},
+        {"false", VECTOR (OUTPUTS_UTILITY_FALSE)}, {"['generate']", VECTOR (OUTPUTS_UTILITY_TASKS)},
+        {"[]", VECTOR (OUTPUTS_UTILITY_EMPTY)},    {"[1,2]", VECTOR (OUTPUTS_UTILITY_LORAS)},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        zframe_t *value = unit_frame (cases[i].value);
+        engine_core_utility_output_t output = {.call_id = 9223372036854775813u,
+                                               .result = s_slice (value)};
+        engine_core_outputs_t outputs = {
+            .engine_index = 1, .timestamp = 12.5, .utility_output = &output};
+        unit_is_vector (engine_core_outputs_encode (&outputs), cases[i].vector);
+        zframe_destroy (&value);
+    }
+
+    //  Of a failure it is not looked at
+    zframe_t *value = unit_frame ("true");
+    engine_core_utility_output_t failed = {.call_id = 9223372036854775813u,
+                                           .failure_message = "no such method"};
+    engine_core_outputs_t outputs = {.timestamp = 12.5, .utility_output = &failed};
+    unit_is_vector (engine_core_outputs_encode (&outputs), VECTOR (OUTPUTS_UTILITY_FAILED));
+    failed.result = s_slice (value);
+    unit_is_vector (engine_core_outputs_encode (&outputs), VECTOR (OUTPUTS_UTILITY_FAILED));
+    zframe_destroy (&value);
 }
 
 static engine_core_outputs_t *s_outputs_of (zframe_t *frame)
@@ -658,6 +969,28 @@ static void test_outputs_decode (void **state)
     assert_int_equal (outputs->outputs[0].new_token_ids[0], 8123);
     assert_int_equal (outputs->outputs[0].new_token_ids[1], 17);
     assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_STOP);
+    engine_core_outputs_destroy (&outputs);
+
+    //  What is there for metrics is passed over
+    outputs = s_outputs_of (unit_vector_frame (VECTOR (OUTPUTS_FIRST)));
+    assert_int_equal (outputs->engine_index, 2);
+    assert_null (outputs->scheduler_stats);
+    assert_int_equal (outputs->output_count, 2);
+    assert_int_equal (outputs->outputs[0].new_token_ids[1], 128009);
+    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_STOP);
+    assert_null (outputs->outputs[0].stop_reason);
+    assert_true (outputs->outputs[0].queued == 0);
+    assert_true (outputs->outputs[0].scheduled == 0);
+    assert_int_equal (outputs->outputs[0].prefilled, 0);
+    engine_core_outputs_destroy (&outputs);
+
+    //  A result, too
+    outputs = s_outputs_of (unit_vector_frame (VECTOR (OUTPUTS_UTILITY_TASKS)));
+    assert_non_null (outputs->utility_output);
+    assert_true (outputs->utility_output->call_id == 9223372036854775813u);
+    assert_null (outputs->utility_output->failure_message);
+    assert_false (outputs->utility_output->notification);
+    assert_null (outputs->utility_output->result.data);
     engine_core_outputs_destroy (&outputs);
 
     outputs = s_outputs_of (unit_vector_frame (VECTOR (OUTPUTS_LONGER_TAIL)));
@@ -768,18 +1101,22 @@ static void test_hostile (void **state)
     (void) state;
     const vector_t requests[] = {VECTOR (REQUEST_R3),       VECTOR (REQUEST_DEFAULT_MAX),
                                  VECTOR (REQUEST_NO_LIMIT), VECTOR (REQUEST_FULL),
-                                 VECTOR (REQUEST_POOLING),  VECTOR (REQUEST_NO_PROMPT)};
+                                 VECTOR (REQUEST_POOLING),  VECTOR (REQUEST_NO_PROMPT),
+                                 VECTOR (REQUEST_SAMPLING), VECTOR (REQUEST_IGNORE_EOS)};
     for (size_t i = 0; i < COUNT (requests); i++)
         unit_hostile (s_request, requests[i]);
     const vector_t outputs[] = {VECTOR (OUTPUTS_STEP),           VECTOR (OUTPUTS_ABORT),
                                 VECTOR (OUTPUTS_EMPTY),          VECTOR (OUTPUTS_FULL),
-                                VECTOR (OUTPUTS_UTILITY_FAILED), VECTOR (OUTPUTS_LONGER_TAIL)};
+                                VECTOR (OUTPUTS_UTILITY_FAILED), VECTOR (OUTPUTS_LONGER_TAIL),
+                                VECTOR (OUTPUTS_FIRST),          VECTOR (OUTPUTS_UTILITY_TASKS)};
     for (size_t i = 0; i < COUNT (outputs); i++)
         unit_hostile (s_outputs, outputs[i]);
     unit_hostile (s_ready_not_empty, VECTOR (READY));
     unit_hostile (s_ready_not_empty, VECTOR (READY_MAIN_24));
     unit_hostile (s_abort, VECTOR (ABORT_TWO));
     unit_hostile (s_utility, VECTOR (UTILITY_CALL));
+    unit_hostile (s_utility, VECTOR (UTILITY_ADD_LORA));
+    unit_hostile (s_request_id, VECTOR (REQUEST_SAMPLING));
 }
 
 //  Bytes that are nothing to any of them
@@ -821,15 +1158,22 @@ int main (void)
         cmocka_unit_test (test_registration),
         cmocka_unit_test (test_request_encode),
         cmocka_unit_test (test_request_decode),
+        cmocka_unit_test (test_sampling_params),
+        cmocka_unit_test (test_eos),
+        cmocka_unit_test (test_seed),
         cmocka_unit_test (test_request_lengths),
         cmocka_unit_test (test_request_wrong),
+        cmocka_unit_test (test_request_id),
         cmocka_unit_test (test_abort),
         cmocka_unit_test (test_abort_wrong),
         cmocka_unit_test (test_utility),
+        cmocka_unit_test (test_utility_number),
         cmocka_unit_test (test_utility_wrong),
         cmocka_unit_test (test_finish_names),
         cmocka_unit_test (test_outputs_with_a_notification),
         cmocka_unit_test (test_outputs_encode),
+        cmocka_unit_test (test_outputs_with_metrics),
+        cmocka_unit_test (test_outputs_with_a_result),
         cmocka_unit_test (test_outputs_decode),
         cmocka_unit_test (test_outputs_lengths),
         cmocka_unit_test (test_outputs_wrong),

@@ -776,7 +776,7 @@ static void test_replay_reply_wrong (void **state)
         snprintf (why, sizeof why, "replay: want a seq of 8 bytes and a batch, got %zu frames",
                   count);
         if (ok)
-            assert_int_equal (seq, 7);
+            assert_true (seq == KV_SEQ_END);  //  Its payload is empty
         else
             assert_string_equal (error.text, why);
         zmsg_destroy (&message);
@@ -789,6 +789,93 @@ static void test_replay_reply_wrong (void **state)
             zmsg_destroy (&message);
         }
     }
+}
+
+//  Every batch has bytes: a reply without any ends the replay, whatever its number says
+static void test_reply_without_a_payload_is_an_end (void **state)
+{
+    (void) state;
+    zframe_t *client = zframe_new ("c", 1), *empty = zframe_new (NULL, 0);
+    zmsg_t *message = kv_replay_reply (client, "kv", 5, empty, KV_WIRE_V026);
+    uint64_t seq = 77;
+    zframe_t *payload = NULL;
+    mp_error_t error;
+    zframe_t *gone = zmsg_pop (message);
+    assert_true (kv_replay_reply_read (message, &seq, &payload, &error));
+    assert_true (seq == KV_SEQ_END);
+    assert_int_equal (zframe_size (payload), 0);
+    zframe_destroy (&gone);
+    zframe_destroy (&client);
+    zframe_destroy (&empty);
+    zmsg_destroy (&message);
+}
+
+static void s_has_topic (zmsg_t *message, bool replayed, const char *topic)
+{
+    mp_slice_t slice = kv_message_topic (message, replayed);
+    assert_int_equal (slice.data == NULL, topic == NULL);
+    if (topic) {
+        assert_int_equal (slice.size, strlen (topic));
+        assert_memory_equal (slice.data, topic, slice.size);
+    }
+    zmsg_destroy (&message);
+}
+
+static void test_topic_of_a_live_message (void **state)
+{
+    (void) state;
+    zframe_t *payload = unit_vector_frame (VECTOR (KV_NO_RANK));
+    s_has_topic (kv_message ("kv@pod", 1, payload), false, "kv@pod");
+    s_has_topic (kv_message ("", 1, payload), false, "");
+    zframe_destroy (&payload);
+}
+
+//  A reply as a DEALER gets it: what the ROUTER has taken off is the client's name
+static void test_topic_of_a_reply (void **state)
+{
+    (void) state;
+    static const struct {
+        kv_wire_t wire;
+        const char *topic;
+    } wires[] = {{KV_WIRE_V09, NULL}, {KV_WIRE_V024, NULL}, {KV_WIRE_V026, "kv@pod"}};
+    zframe_t *client = zframe_new ("c", 1);
+    zframe_t *payload = unit_vector_frame (VECTOR (KV_NO_RANK));
+    for (size_t i = 0; i < COUNT (wires); i++) {
+        zmsg_t *message = kv_replay_reply (client, "kv@pod", 1, payload, wires[i].wire);
+        zframe_t *gone = zmsg_pop (message);
+        zframe_destroy (&gone);
+        s_has_topic (message, true, wires[i].topic);
+    }
+    zframe_destroy (&payload);
+    zframe_destroy (&client);
+}
+
+static void test_fields (void **state)
+{
+    (void) state;
+    static const char *const stored[] = {"block_hashes",
+                                         "parent_block_hash",
+                                         "token_ids",
+                                         "block_size",
+                                         "lora_id",
+                                         "medium",
+                                         "lora_name",
+                                         "extra_keys",
+                                         "group_idx",
+                                         "kv_cache_spec_kind",
+                                         "kv_cache_spec_sliding_window",
+                                         "locality"};
+    static const char *const removed[] = {"block_hashes", "medium", "group_idx", "locality"};
+    const char *const *fields = kv_event_fields (KV_BLOCK_STORED);
+    for (size_t i = 0; i < COUNT (stored); i++)
+        assert_string_equal (fields[i], stored[i]);
+    assert_null (fields[COUNT (stored)]);
+    fields = kv_event_fields (KV_BLOCK_REMOVED);
+    for (size_t i = 0; i < COUNT (removed); i++)
+        assert_string_equal (fields[i], removed[i]);
+    assert_null (fields[COUNT (removed)]);
+    assert_null (kv_event_fields (KV_ALL_BLOCKS_CLEARED)[0]);
+    assert_null (kv_event_fields (KV_UNKNOWN)[0]);
 }
 
 //  -- The toy cache
@@ -875,6 +962,10 @@ int main (void)
         cmocka_unit_test (test_replay_request_lengths),
         cmocka_unit_test (test_replay_reply),
         cmocka_unit_test (test_replay_reply_wrong),
+        cmocka_unit_test (test_reply_without_a_payload_is_an_end),
+        cmocka_unit_test (test_topic_of_a_live_message),
+        cmocka_unit_test (test_topic_of_a_reply),
+        cmocka_unit_test (test_fields),
         cmocka_unit_test (test_toy_cache),
     };
     return cmocka_run_group_tests_name ("kv_events", tests, s_setup, NULL);

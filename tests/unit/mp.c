@@ -658,6 +658,71 @@ static void test_print (void **state)
     }
 }
 
+//  Strict JSON: where it differs from mp_print, and that it does not elsewhere
+static void test_print_json (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *value;
+        const char *printed;
+    } cases[] = {
+        {"[null,true,-9223372036854775808,18446744073709551615,1.0,0.1]",
+         "[null,true,-9223372036854775808,18446744073709551615,1.0,0.1]"},
+        {"x'a90a0d09225c007fc29b'", "\"\\n\\r\\t\\\"\\\\\\u0000\\u007f\\u009b\""},
+        {"x'a4f09f9880'", "\"\xf0\x9f\x98\x80\""},
+        //  bin and ext
+        {"h''", "\"\""},
+        {"h'00fF0a'", "\"00ff0a\""},
+        {"x'd40300'", "\"00\""},
+        {"x'c7000f'", "\"\""},
+        //  Not numbers
+        {"x'cb7ff8000000000000'", "null"},
+        {"x'cb7ff0000000000000'", "null"},
+        {"x'cbfff0000000000000'", "null"},
+        {"x'ca7fc00000'", "null"},
+        //  Not UTF-8: each byte is one U+FFFD
+        {"x'a3ff8041'", "\"\\ufffd\\ufffdA\""},
+        {"x'a3eda080'", "\"\\ufffd\\ufffd\\ufffd\""},
+        //  Keys
+        {"{'a':1,2:3,-4:5,null:6,true:7,0.5:8}",
+         "{\"a\":1,\"2\":3,\"-4\":5,\"null\":6,\"true\":7,\"0.5\":8}"},
+        {"{h'01ff':1,x'd40302':2}", "{\"01ff\":1,\"02\":2}"},
+        {"{[1,'a']:2}", "{\"[1,\\\"a\\\"]\":2}"},
+        {"{{1:'a'}:2}", "{\"{\\\"1\\\":\\\"a\\\"}\":2}"},
+        {"{x'cb7ff8000000000000':1}", "{\"null\":1}"},
+        {"{x'a1ff':h'ff'}", "{\"\\ufffd\":\"ff\"}"},
+        {"{'twice':7,'twice':8}", "{\"twice\":7,\"twice\":8}"},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        char *printed = NULL;
+        size_t size;
+        FILE *out = open_memstream (&printed, &size);
+        assert_non_null (out);
+        mp_print_json (out, s_open (cases[i].value));
+        fclose (out);
+        assert_string_equal (printed, cases[i].printed);
+        free (printed);
+        s_close ();
+    }
+}
+
+static void test_print_json_pair (void **state)
+{
+    (void) state;
+    char *printed = NULL;
+    size_t size;
+    FILE *out = open_memstream (&printed, &size);
+    assert_non_null (out);
+    const msgpack_object_map *map = &s_open ("{'a':h'01',2:[]}")->via.map;
+    mp_print_json_pair (out, &map->ptr[0]);
+    fputc (' ', out);
+    mp_print_json_pair (out, &map->ptr[1]);
+    fclose (out);
+    assert_string_equal (printed, "\"a\":\"01\" \"2\":[]");
+    free (printed);
+    s_close ();
+}
+
 //  Digits are never lost, and never more than 17
 static void test_print_doubles_read_back (void **state)
 {
@@ -705,6 +770,8 @@ int main (void)
         cmocka_unit_test (test_is_nil),
         cmocka_unit_test (test_utf8_size),
         cmocka_unit_test (test_print),
+        cmocka_unit_test (test_print_json),
+        cmocka_unit_test (test_print_json_pair),
         cmocka_unit_test (test_print_doubles_read_back),
     };
     return cmocka_run_group_tests_name ("mp", tests, NULL, NULL);

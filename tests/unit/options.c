@@ -14,7 +14,8 @@ static struct {
     const char *bind, *connect, *text, *none, *choice;
     int count, port;
     double delay;
-    option_list_t topics;
+    option_list_t topics, endpoints, others;
+    bool flag;
     option_range_t skip;
     uint64_t from, seq;
 } v;
@@ -32,6 +33,9 @@ static const option_t options[] = {
     OPTION_RANGE ("skip", &v.skip, "which to miss"),
     OPTION_FROM ("from", &v.from, "where to start"),
     OPTION_FROM ("seq", &v.seq, "where to start, too"),
+    OPTION_FLAG ("flag", &v.flag, "do it"),
+    OPTION_ENDPOINTS ("endpoints", &v.endpoints, "where they are"),
+    OPTION_ENDPOINTS ("others", &v.others, "where the others are"),
     OPTION_END,
 };
 
@@ -58,6 +62,8 @@ static int s_setup (void **state)
     v.delay = 1.5;
     v.from = UINT64_MAX;
     v.seq = 3;
+    v.topics.fallback = "";
+    v.endpoints.fallback = "tcp://127.0.0.1:5557";
     show_program = "nobody";
     show_level = SHOW_FRAMES;
     return 0;
@@ -161,7 +167,12 @@ static void test_defaults (void **state)
     assert_string_equal (v.choice, "v0.26");
     assert_int_equal (v.count, 7);
     assert_true (v.delay == 1.5);
-    assert_int_equal (v.topics.count, 0);
+    assert_int_equal (v.topics.count, 1);
+    assert_string_equal (v.topics.items[0], "");
+    assert_int_equal (v.endpoints.count, 1);
+    assert_string_equal (v.endpoints.items[0], "tcp://127.0.0.1:5557");
+    assert_int_equal (v.others.count, 0);
+    assert_false (v.flag);
     assert_false (v.skip.set);
     assert_true (v.from == UINT64_MAX);
     assert_string_equal (show_program, "program");
@@ -342,6 +353,67 @@ static void test_list (void **state)
     assert_int_equal (v.topics.count, OPTION_LIST_MAX);
 }
 
+static void test_flag (void **state)
+{
+    (void) state;
+    assert_int_equal (PARSE ("--flag", "--count=2"), OPTIONS_RUN);
+    assert_true (v.flag);
+    assert_int_equal (v.count, 2);
+    assert_int_equal (PARSE ("--flag", "--flag"), OPTIONS_RUN);
+    assert_true (v.flag);
+}
+
+static void test_flag_takes_no_value (void **state)
+{
+    (void) state;
+    s_refused (PARSE ("--flag=yes"), "program: --flag: it takes no value\n");
+    s_refused (PARSE ("--flag="), "program: --flag: it takes no value\n");
+    assert_false (v.flag);
+    //  What comes next is not its own
+    s_refused (PARSE ("--flag", "yes"), "program: 'yes': not an option (see --help)\n");
+}
+
+//  In the order given; to bind or to connect is the program's choice, so what is good for one of
+//  the two is taken
+static void test_endpoints_given (void **state)
+{
+    (void) state;
+    assert_int_equal (
+        PARSE ("--endpoints=tcp://*:*", "--endpoints", "ipc:///tmp/x", "--others=tcp://h:1"),
+        OPTIONS_RUN);
+    assert_int_equal (v.endpoints.count, 2);
+    assert_string_equal (v.endpoints.items[0], "tcp://*:*");
+    assert_string_equal (v.endpoints.items[1], "ipc:///tmp/x");
+    assert_int_equal (v.others.count, 1);
+    assert_string_equal (v.others.items[0], "tcp://h:1");
+}
+
+static void test_endpoints_too_many (void **state)
+{
+    (void) state;
+    const char *argv[2 + OPTION_LIST_MAX + 1] = {"program"};
+    for (size_t i = 0; i < OPTION_LIST_MAX; i++)
+        argv[1 + i] = "--endpoints=tcp://h:1";
+    assert_int_equal (s_parse (argv), OPTIONS_RUN);
+    assert_int_equal (v.endpoints.count, OPTION_LIST_MAX);
+    v.endpoints.count = 0;
+    argv[1 + OPTION_LIST_MAX] = "--endpoints=tcp://h:2";
+    s_refused (s_parse (argv), "program: --endpoints: 'tcp://h:2': at most 16 of them\n");
+}
+
+static void test_endpoints_malformed (void **state)
+{
+    (void) state;
+    s_refused (PARSE ("--endpoints=5557"),
+               "program: --endpoints: '5557': want tcp://HOST:PORT or ipc://PATH\n");
+    s_refused (PARSE ("--endpoints=tcp://h:1", "--endpoints="),
+               "program: --endpoints: '': want tcp://HOST:PORT or ipc://PATH\n");
+    s_refused (PARSE ("--endpoints=tcp://h:65536"),
+               "program: --endpoints: 'tcp://h:65536': "
+               "the port must be a number up to 65535, or *\n");
+    s_refused (PARSE ("--endpoints"), "program: --endpoints: a value is missing\n");
+}
+
 static void test_range_and_from (void **state)
 {
     (void) state;
@@ -468,10 +540,13 @@ static const char help_text[] =
     "  --count N                    how many (default 7)\n"
     "  --port N                     which one (default 80)\n"
     "  --delay SECONDS              how long (default 1.5)\n"
-    "  --topic TEXT                 what messages begin with (repeatable; default \"\")\n"
+    "  --topic TEXT                 what messages begin with (default \"\"; repeatable)\n"
     "  --skip FIRST-LAST            which to miss (default none)\n"
     "  --from SEQ|live              where to start (default live)\n"
     "  --seq SEQ|live               where to start, too (default 3)\n"
+    "  --flag                       do it\n"
+    "  --endpoints ENDPOINT         where they are (default tcp://127.0.0.1:5557; repeatable)\n"
+    "  --others ENDPOINT            where the others are (default none; repeatable)\n"
     "  --quiet                      print only the endpoints bound, errors and the summary\n"
     "  --verbose                    print each frame of each message: length, hex, and what it "
     "holds\n"
@@ -696,6 +771,11 @@ int main (void)
         TEST (test_seconds),
         TEST (test_choice),
         TEST (test_list),
+        TEST (test_flag),
+        TEST (test_flag_takes_no_value),
+        TEST (test_endpoints_given),
+        TEST (test_endpoints_too_many),
+        TEST (test_endpoints_malformed),
         TEST (test_range_and_from),
         TEST (test_usage),
         TEST (test_error_is_one_line),

@@ -19,6 +19,7 @@ static int s_setup (void **state)
     (void) state;
     show_program = "program";
     show_level = SHOW_LINES;
+    show_out = NULL;
     return 0;
 }
 
@@ -211,6 +212,63 @@ static void test_cut_text (void **state)
     }
 }
 
+//  -- Another place than stdout
+
+//  Says one of everything with show_out set; returns what came there, to be freed
+static char *s_say_elsewhere (void)
+{
+    char *elsewhere = NULL;
+    size_t size;
+    zsock_t *socket = zsock_new (ZMQ_REP);
+    int bound = zsock_bind (socket, "tcp://127.0.0.1:*");
+    zmsg_t *message = zmsg_new ();
+    zmsg_addstr (message, "hi");
+    s_forget ();
+    capture_t out = unit_catch (stdout);
+    capture_t err = unit_catch (stderr);
+    show_out = open_memstream (&elsewhere, &size);
+    say ("line");
+    say_summary ("summary");
+    say_result ("result");
+    complain ("complaint");
+    show_send ("engine", socket, message);
+    (void) say_listening (socket, "tcp://127.0.0.1:*", bound);
+    fclose (show_out);
+    show_out = NULL;
+    err_text = unit_caught (&err);
+    out_text = unit_caught (&out);
+    zmsg_destroy (&message);
+    zsock_destroy (&socket);
+    return elsewhere;
+}
+
+//  All that goes to stdout goes there instead; stdout stays as it was
+static void test_out (void **state)
+{
+    (void) state;
+    show_level = SHOW_FRAMES;
+    char *elsewhere = s_say_elsewhere ();
+    static const char want[] = "line\n"
+                               "program: summary\n"
+                               "result\n"
+                               "  to engine (REP here), 1 frame\n"
+                               "     [2] 6869  hi\n"
+                               "program: listening on tcp://127.0.0.1:";
+    assert_memory_equal (elsewhere, want, strlen (want));
+    free (elsewhere);
+    assert_string_equal (out_text, "");
+}
+
+//  Errors do not
+static void test_out_is_not_for_errors (void **state)
+{
+    (void) state;
+    char *elsewhere = s_say_elsewhere ();
+    assert_null (strstr (elsewhere, "complaint"));
+    free (elsewhere);
+    assert_string_equal (err_text, "program: complaint\n");
+}
+
 //  -- Listening
 
 static void test_listening (void **state)
@@ -283,10 +341,19 @@ int main (void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown (name, s_setup, s_teardown)
-        TEST (test_lines),     TEST (test_control_bytes), TEST (test_long_line),
-        TEST (test_not_utf8),  TEST (test_result),        TEST (test_cut_text),
-        TEST (test_frames),    TEST (test_meaning),       TEST (test_long_frames),
-        TEST (test_listening), TEST (test_connecting),
+        TEST (test_lines),
+        TEST (test_control_bytes),
+        TEST (test_long_line),
+        TEST (test_not_utf8),
+        TEST (test_result),
+        TEST (test_cut_text),
+        TEST (test_frames),
+        TEST (test_meaning),
+        TEST (test_long_frames),
+        TEST (test_listening),
+        TEST (test_connecting),
+        TEST (test_out),
+        TEST (test_out_is_not_for_errors),
 #undef TEST
     };
     return cmocka_run_group_tests_name ("show", tests, NULL, NULL);

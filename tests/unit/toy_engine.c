@@ -9,6 +9,15 @@
 //  What the engine said on stdout and stderr in the last call below
 static char *said, *complained;
 
+//  What it has sent and nobody has taken yet, oldest first
+typedef struct {
+    uint32_t client_index;
+    zframe_t *payload;
+} sent_t;
+
+static sent_t sent[100];
+static size_t sent_count;
+
 static void s_forget (void)
 {
     free (said);
@@ -31,8 +40,94 @@ static int s_teardown (void **state)
     return 0;
 }
 
+//  No assertions in here: the engine's lines are caught while it runs
+static void s_send (void *owner, uint32_t client_index, zframe_t *payload)
+{
+    if (owner != sent || sent_count == COUNT (sent))
+        abort ();
+    sent[sent_count++] = (sent_t){client_index, payload};
+}
+
+static void s_drop_sent (void)
+{
+    while (sent_count > 0)
+        zframe_destroy (&sent[--sent_count].payload);
+}
+
+static toy_engine_t *s_new (const toy_engine_config_t *config)
+{
+    s_drop_sent ();  //  A test that has failed may have left some
+    return toy_engine_new (config, s_send, sent);
+}
+
+static toy_engine_t *s_engine (uint16_t index, uint32_t clients)
+{
+    toy_engine_config_t config = {.index = index, .clients = clients};
+    return s_new (&config);
+}
+
+//  Takes the oldest payload, which has to be for that front-end
+static zframe_t *s_take (uint32_t client_index)
+{
+    assert_true (sent_count > 0);
+    sent_t oldest = sent[0];
+    memmove (sent, sent + 1, --sent_count * sizeof *sent);
+    assert_int_equal (oldest.client_index, client_index);
+    assert_non_null (oldest.payload);
+    return oldest.payload;
+}
+
+static engine_core_outputs_t *s_take_outputs (uint32_t client_index)
+{
+    zframe_t *frame = s_take (client_index);
+    engine_core_outputs_t *outputs = engine_core_outputs_decode (frame, NULL);
+    assert_non_null (outputs);
+    zframe_destroy (&frame);
+    return outputs;
+}
+
+//  Takes a payload of one output
+static void s_take_output (uint32_t client_index, const char *id, size_t tokens,
+                           engine_core_finish_t reason)
+{
+    engine_core_outputs_t *outputs = s_take_outputs (client_index);
+    assert_int_equal (outputs->output_count, 1);
+    assert_string_equal (outputs->outputs[0].request_id, id);
+    assert_int_equal (outputs->outputs[0].new_token_count, tokens);
+    assert_int_equal (outputs->outputs[0].finish_reason, reason);
+    assert_null (outputs->utility_output);
+    engine_core_outputs_destroy (&outputs);
+}
+
+//  The value at a path of array indices and keys ("2.kv_cache_usage") is the text
+static void s_is_field (zframe_t *frame, const char *path, const char *text)
+{
+    msgpack_unpacked doc;
+    assert_int_equal (mp_decode (&doc, zframe_data (frame), zframe_size (frame), "frame", NULL), 0);
+    const msgpack_object *object = &doc.data;
+    char word[64];
+    for (const char *at = path; *at; at += strspn (at, ".")) {
+        size_t size = strcspn (at, ".");
+        snprintf (word, sizeof word, "%.*s", (int) size, at);
+        if (object->type == MSGPACK_OBJECT_ARRAY) {
+            size_t index = strtoul (word, NULL, 10);
+            assert_true (index < object->via.array.size);
+            object = &object->via.array.ptr[index];
+        } else {
+            assert_int_equal (object->type, MSGPACK_OBJECT_MAP);
+            object = mp_find (&object->via.map, word);
+            assert_non_null (object);
+        }
+        at += size;
+    }
+    char *printed = unit_print (object);
+    assert_string_equal (printed, text);
+    free (printed);
+    msgpack_unpacked_destroy (&doc);
+}
+
 //  Hands [type][payload] to the engine; takes the payload over. A NULL payload is not sent.
-static zframe_t *s_handle (toy_engine_t *self, int type, zframe_t *payload)
+static void s_handle (toy_engine_t *self, int type, zframe_t *payload)
 {
     byte type_byte = (byte) type;
     zmsg_t *message = zmsg_new ();
@@ -43,16 +138,15 @@ static zframe_t *s_handle (toy_engine_t *self, int type, zframe_t *payload)
     s_forget ();
     capture_t out = unit_catch (stdout);
     capture_t err = unit_catch (stderr);
-    zframe_t *answer = toy_engine_handle (self, message);
+    toy_engine_handle (self, message);
     complained = unit_caught (&err);
     said = unit_caught (&out);
     //  The message stays the caller's
     assert_int_equal (zmsg_size (message), frames);
     zmsg_destroy (&message);
-    return answer;
 }
 
-static zframe_t *s_request (const char *id, uint32_t max_tokens)
+static zframe_t *s_request (const char *id, uint32_t max_tokens, uint32_t client_index)
 {
     const uint32_t prompt[] = {1, 2, 3};
     engine_core_request_t request = {
@@ -60,40 +154,70 @@ static zframe_t *s_request (const char *id, uint32_t max_tokens)
         .prompt_token_ids = prompt,
         .prompt_token_count = COUNT (prompt),
         .max_tokens = max_tokens,
+        .client_index = client_index,
     };
     return engine_core_request_encode (&request);
 }
 
+static void s_add_for (toy_engine_t *self, uint32_t client_index, const char *id,
+                       uint32_t max_tokens)
+{
+    s_handle (self, ENGINE_CORE_ADD, s_request (id, max_tokens, client_index));
+    assert_string_equal (complained, "");
+    assert_int_equal (sent_count, 0);
+}
+
 static void s_add (toy_engine_t *self, const char *id, uint32_t max_tokens)
 {
-    assert_null (s_handle (self, ENGINE_CORE_ADD, s_request (id, max_tokens)));
-    assert_string_equal (complained, "");
+    s_add_for (self, 0, id, max_tokens);
 }
 
-//  Decodes a payload, which is destroyed
-static engine_core_outputs_t *s_outputs (zframe_t *frame)
-{
-    assert_non_null (frame);
-    engine_core_outputs_t *outputs = engine_core_outputs_decode (frame, NULL);
-    assert_non_null (outputs);
-    zframe_destroy (&frame);
-    return outputs;
-}
-
-static zframe_t *s_step (toy_engine_t *self)
+static void s_step (toy_engine_t *self)
 {
     s_forget ();
     capture_t out = unit_catch (stdout);
-    zframe_t *payload = toy_engine_step (self);
+    toy_engine_step (self);
     said = unit_caught (&out);
-    return payload;
+}
+
+static void s_abort_all (toy_engine_t *self)
+{
+    s_forget ();
+    capture_t out = unit_catch (stdout);
+    toy_engine_abort_all (self);
+    said = unit_caught (&out);
+}
+
+//  Calls a method for front-end 0. What the answer, the newest payload, has is to be told by its
+//  callers; what the call made others get comes before it.
+static void s_call (toy_engine_t *self, const char *method, const char *args)
+{
+    char text[200];
+    snprintf (text, sizeof text, "[0,9223372036854775813,'%s',%s]", method, args);
+    s_handle (self, ENGINE_CORE_UTILITY, unit_frame (text));
+    assert_string_equal (complained, "");
+}
+
+//  Such a call, and its answer: the UtilityOutput behind the call_id
+static void s_answers (toy_engine_t *self, const char *method, const char *args, const char *answer)
+{
+    s_call (self, method, args);
+    zframe_t *frame = s_take (0);
+    assert_int_equal (sent_count, 0);
+    char text[200];
+    snprintf (text, sizeof text, "[9223372036854775813,%s]", answer);
+    s_is_field (frame, "4", text);
+    s_is_field (frame, "1", "[]");
+    zframe_destroy (&frame);
 }
 
 static void s_has_summary (toy_engine_t *self, const char *summary)
 {
+    toy_engine_counts_t counts = {0};
+    toy_engine_add_counts (self, &counts);
     s_forget ();
     capture_t out = unit_catch (stdout);
-    toy_engine_say_summary (self);
+    toy_engine_say_summary (&counts);
     said = unit_caught (&out);
     assert_string_equal (said, summary);
 }
@@ -101,7 +225,7 @@ static void s_has_summary (toy_engine_t *self, const char *summary)
 static void test_registration (void **state)
 {
     (void) state;
-    toy_engine_t *self = toy_engine_new (3);
+    toy_engine_t *self = s_engine (3, 1);
     zframe_t *frame = toy_engine_registration (self);
     assert_non_null (frame);
     engine_core_ready_t ready;
@@ -112,28 +236,53 @@ static void test_registration (void **state)
     assert_int_equal (ready.world_size, 1);
     assert_int_equal (ready.data_parallel_size, 1);
     zframe_destroy (&frame);
-    assert_false (toy_engine_busy (self));
-    assert_int_equal (toy_engine_ended (self), 0);
-    assert_null (toy_engine_step (self));
-    assert_null (toy_engine_abort_all (self));
     toy_engine_destroy (&self);
     assert_null (self);
+    toy_engine_destroy (&self);
+
+    //  What it was told to say
+    toy_engine_config_t config = {.clients = 1,
+                                  .ready = {.max_model_len = 4096,
+                                            .num_gpu_blocks = 1024,
+                                            .block_size = 16,
+                                            .dtype = "bfloat16",
+                                            .vllm_version = "0.26.0",
+                                            .world_size = 2,
+                                            .data_parallel_size = 2,
+                                            .dp_stats_address = "tcp://127.0.0.1:5580"}};
+    self = s_new (&config);
+    unit_is_vector (toy_engine_registration (self), VECTOR (READY));
+    toy_engine_destroy (&self);
+}
+
+static void test_idle (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (3, 2);
+    assert_false (toy_engine_busy (self));
+    assert_int_equal (toy_engine_running (self), 0);
+    s_step (self);
+    s_abort_all (self);
+    assert_int_equal (sent_count, 0);
+    s_has_summary (self, "engine: 0 finished, 0 aborted, 0 bad\n");
     toy_engine_destroy (&self);
 }
 
 static void test_add_and_step (void **state)
 {
     (void) state;
-    toy_engine_t *self = toy_engine_new (70);
+    toy_engine_t *self = s_engine (70, 1);
     s_add (self, "r0", 1);
     assert_string_equal (said, "r0: 3 prompt tokens\n");
     s_add (self, "r1", 2);
     s_add (self, "r2", 1);
     assert_true (toy_engine_busy (self));
-    assert_int_equal (toy_engine_ended (self), 0);
+    assert_int_equal (toy_engine_running (self), 3);
+    s_has_summary (self, "engine: 0 finished, 0 aborted, 0 bad\n");
 
     double before = (double) zclock_usecs () / 1e6;
-    engine_core_outputs_t *outputs = s_outputs (s_step (self));
+    s_step (self);
+    engine_core_outputs_t *outputs = s_take_outputs (0);
     assert_string_equal (said, "r0: 1 tokens, length\nr2: 1 tokens, length\n");
     assert_int_equal (outputs->engine_index, 70);
     assert_true (outputs->timestamp >= before && outputs->timestamp < before + 100);
@@ -145,16 +294,210 @@ static void test_add_and_step (void **state)
     assert_string_equal (outputs->outputs[1].request_id, "r1");
     assert_int_equal (outputs->outputs[1].finish_reason, ENGINE_CORE_RUNNING);
     engine_core_outputs_destroy (&outputs);
-    assert_int_equal (toy_engine_ended (self), 2);
+    assert_int_equal (sent_count, 0);
+    s_has_summary (self, "engine: 2 finished, 0 aborted, 0 bad\n");
 
-    outputs = s_outputs (s_step (self));
+    s_step (self);
     assert_string_equal (said, "r1: 2 tokens, length\n");
-    assert_int_equal (outputs->output_count, 1);
-    engine_core_outputs_destroy (&outputs);
+    s_take_output (0, "r1", 1, ENGINE_CORE_LENGTH);
     assert_false (toy_engine_busy (self));
-    assert_int_equal (toy_engine_ended (self), 3);
-    assert_null (s_step (self));
+    s_step (self);
+    assert_int_equal (sent_count, 0);
     s_has_summary (self, "engine: 3 finished, 0 aborted, 0 bad\n");
+    toy_engine_destroy (&self);
+}
+
+//  What the configuration has goes to the scheduler, and 0 has the values of the header
+static void test_config (void **state)
+{
+    (void) state;
+    toy_engine_config_t config = {.clients = 1,
+                                  .vocab_size = 1,
+                                  .chunk_size = 5,
+                                  .ready = {.max_model_len = 10, .block_size = 1}};
+    toy_engine_t *self = s_new (&config);
+    s_add (self, "r0", 100);
+    s_step (self);
+    zframe_t *frame = s_take (0);
+    s_is_field (frame, "1.0.1", "[0,0,0,0,0]");
+    zframe_destroy (&frame);
+    s_step (self);
+    s_take_output (0, "r0", 10 - 3 - 5, ENGINE_CORE_LENGTH);
+    toy_engine_destroy (&self);
+
+    uint32_t tokens[3];
+    for (uint64_t seed = 0; seed < COUNT (tokens); seed++) {
+        config = (toy_engine_config_t){.clients = 1, .seed = seed};
+        self = s_new (&config);
+        s_add (self, "r0", 2);
+        s_step (self);
+        engine_core_outputs_t *outputs = s_take_outputs (0);
+        assert_int_equal (outputs->outputs[0].new_token_count, 1);
+        tokens[seed] = outputs->outputs[0].new_token_ids[0];
+        assert_true (tokens[seed] < 32000);
+        engine_core_outputs_destroy (&outputs);
+        toy_engine_destroy (&self);
+    }
+    assert_int_not_equal (tokens[0], tokens[1]);
+    assert_int_not_equal (tokens[1], tokens[2]);
+}
+
+//  Each front-end gets the outputs of its own requests
+static void test_clients (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 4);
+    s_add_for (self, 3, "r0", 2);
+    s_add_for (self, 1, "r1", 9);
+    s_add_for (self, 3, "r2", 9);
+    s_step (self);
+    s_take_output (1, "r1", 1, ENGINE_CORE_RUNNING);
+    engine_core_outputs_t *outputs = s_take_outputs (3);
+    assert_int_equal (outputs->output_count, 2);
+    assert_int_equal (outputs->engine_index, 1);
+    assert_string_equal (outputs->outputs[0].request_id, "r0");
+    assert_string_equal (outputs->outputs[1].request_id, "r2");
+    engine_core_outputs_destroy (&outputs);
+    assert_int_equal (sent_count, 0);
+
+    //  An abort goes to the one who had asked for it, not to him who aborts
+    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r2','r1']"));
+    s_take_output (3, "r2", 0, ENGINE_CORE_ABORTED);
+    s_take_output (1, "r1", 0, ENGINE_CORE_ABORTED);
+    s_step (self);
+    s_take_output (3, "r0", 1, ENGINE_CORE_LENGTH);
+    assert_int_equal (sent_count, 0);
+
+    s_add_for (self, 2, "r3", 9);
+    s_add_for (self, 0, "r4", 9);
+    s_abort_all (self);
+    s_take_output (0, "r4", 0, ENGINE_CORE_ABORTED);
+    s_take_output (2, "r3", 0, ENGINE_CORE_ABORTED);
+    assert_int_equal (sent_count, 0);
+    toy_engine_destroy (&self);
+}
+
+//  A utility call is answered to who called
+static void test_answer_goes_to_the_caller (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 3);
+    s_handle (self, ENGINE_CORE_UTILITY, unit_frame ("[2,5,'is_sleeping',[]]"));
+    zframe_t *frame = s_take (2);
+    s_is_field (frame, "0", "1");
+    s_is_field (frame, "4", "[5,null,[null,false]]");
+    zframe_destroy (&frame);
+    assert_int_equal (sent_count, 0);
+    assert_string_equal (said, "is_sleeping: answered\n");
+    toy_engine_destroy (&self);
+}
+
+static void test_client_index_out_of_range (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 2);
+    static const uint32_t indices[] = {2, 70000, UINT32_MAX};
+    for (size_t i = 0; i < COUNT (indices); i++) {
+        char want[120], text[80];
+        s_handle (self, ENGINE_CORE_ADD, s_request ("r0", 9, indices[i]));
+        snprintf (want, sizeof want,
+                  "engine: bad message: EngineCoreRequest.client_index: %" PRIu32
+                  ", but there are 2 front-ends\n",
+                  indices[i]);
+        assert_string_equal (complained, want);
+        assert_string_equal (said, "");
+        assert_int_equal (toy_engine_running (self), 0);
+
+        snprintf (text, sizeof text, "[%" PRIu32 ",5,'is_sleeping',[]]", indices[i]);
+        s_handle (self, ENGINE_CORE_UTILITY, unit_frame (text));
+        snprintf (want, sizeof want, "engine: client_index %" PRIu32 ": there are 2 front-ends\n",
+                  indices[i]);
+        assert_string_equal (complained, want);
+        assert_int_equal (sent_count, 0);
+    }
+    toy_engine_destroy (&self);
+}
+
+//  With the first payload of a step, whomever that goes to
+static void test_scheduler_stats (void **state)
+{
+    (void) state;
+    toy_engine_config_t config = {
+        .clients = 3, .ready = {.max_model_len = 100, .num_gpu_blocks = 4, .block_size = 4}};
+    toy_engine_t *self = s_new (&config);
+    s_add_for (self, 2, "r0", 1);
+    s_add_for (self, 1, "r1", 9);
+    s_step (self);
+    zframe_t *frame = s_take (1);
+    s_is_field (frame, "2.num_running_reqs", "1");   //  One of the two has finished by now
+    s_is_field (frame, "2.kv_cache_usage", "0.25");  //  3 + 1 of 16
+    s_is_field (frame, "2.prefix_cache_stats.requests", "2");
+    s_is_field (frame, "2.prefix_cache_stats.queries", "6");
+    s_is_field (frame, "2.prefix_cache_stats.hits", "0");
+    zframe_destroy (&frame);
+    frame = s_take (2);
+    s_is_field (frame, "2", "null");
+    zframe_destroy (&frame);
+
+    //  What has come since the last step; more tokens than there is room for
+    s_add_for (self, 2, "r2", 9);
+    for (int i = 0; i < 4; i++) {
+        char id[8];
+        snprintf (id, sizeof id, "m%d", i);
+        s_add_for (self, 2, id, 9);
+    }
+    s_step (self);
+    frame = s_take (1);
+    s_is_field (frame, "2.num_running_reqs", "6");
+    s_is_field (frame, "2.kv_cache_usage", "1.0");
+    s_is_field (frame, "2.prefix_cache_stats.requests", "5");
+    s_is_field (frame, "2.prefix_cache_stats.queries", "15");
+    zframe_destroy (&frame);
+    s_drop_sent ();
+    s_step (self);
+    frame = s_take (1);
+    s_is_field (frame, "2.prefix_cache_stats.requests", "0");
+    s_is_field (frame, "2.prefix_cache_stats.queries", "0");
+    zframe_destroy (&frame);
+    s_drop_sent ();
+    //  An abort is no step
+    s_abort_all (self);
+    frame = s_take (1);
+    s_is_field (frame, "2", "null");
+    zframe_destroy (&frame);
+    s_drop_sent ();
+    toy_engine_destroy (&self);
+}
+
+//  When a request came and when it began, by the clock of the timestamp
+static void test_events (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 1);
+    double before = (double) zclock_usecs () / 1e6;
+    s_add (self, "r0", 9);
+    s_step (self);
+    double after = (double) zclock_usecs () / 1e6;
+    zframe_t *frame = s_take (0);
+    s_is_field (frame, "1.0.7.0.type", "1");
+    s_is_field (frame, "1.0.7.1.type", "2");
+    s_is_field (frame, "1.0.11.num_prompt_tokens", "3");
+    msgpack_unpacked doc;
+    assert_int_equal (mp_decode (&doc, zframe_data (frame), zframe_size (frame), "frame", NULL), 0);
+    const msgpack_object *output = &doc.data.via.array.ptr[1].via.array.ptr[0];
+    const msgpack_object *events = output->via.array.ptr[7].via.array.ptr;
+    double queued = mp_find (&events[0].via.map, "timestamp")->via.f64;
+    double scheduled = mp_find (&events[1].via.map, "timestamp")->via.f64;
+    double timestamp = doc.data.via.array.ptr[3].via.f64;
+    assert_true (before <= queued && queued <= scheduled);
+    assert_true (scheduled <= timestamp && timestamp <= after);
+    msgpack_unpacked_destroy (&doc);
+    zframe_destroy (&frame);
+    s_step (self);
+    frame = s_take (0);
+    s_is_field (frame, "1.0.7", "null");
+    s_is_field (frame, "1.0.11", "null");
+    zframe_destroy (&frame);
     toy_engine_destroy (&self);
 }
 
@@ -162,18 +505,18 @@ static void test_add_and_step (void **state)
 static void test_more_frames (void **state)
 {
     (void) state;
-    toy_engine_t *self = toy_engine_new (0);
+    toy_engine_t *self = s_engine (0, 1);
     zmsg_t *message = zmsg_new ();
     zmsg_addmem (message, "\0", 1);
-    zframe_t *payload = s_request ("r0", 1);
+    zframe_t *payload = s_request ("r0", 1, 0);
     zmsg_append (message, &payload);
     zmsg_addmem (message, "\xc1", 1);
     zmsg_addmem (message, NULL, 0);
     s_forget ();
     capture_t out = unit_catch (stdout);
-    zframe_t *answer = toy_engine_handle (self, message);
+    toy_engine_handle (self, message);
     said = unit_caught (&out);
-    assert_null (answer);
+    assert_int_equal (sent_count, 0);
     assert_true (toy_engine_busy (self));
     zmsg_destroy (&message);
     toy_engine_destroy (&self);
@@ -182,53 +525,93 @@ static void test_more_frames (void **state)
 static void test_duplicate (void **state)
 {
     (void) state;
-    toy_engine_t *self = toy_engine_new (1);
+    toy_engine_t *self = s_engine (1, 2);
     s_add (self, "r0", 2);
-    engine_core_outputs_t *outputs =
-        s_outputs (s_handle (self, ENGINE_CORE_ADD, s_request ("r0", 1)));
+    s_handle (self, ENGINE_CORE_ADD, s_request ("r0", 1, 1));
     assert_string_equal (complained, "engine: r0: a request of that id is running\n");
+    s_take_output (1, "r0", 0, ENGINE_CORE_ERROR);
+    //  The one that was there goes on
+    s_step (self);
+    s_take_output (0, "r0", 1, ENGINE_CORE_RUNNING);
+    assert_int_equal (sent_count, 0);
+    toy_engine_destroy (&self);
+}
+
+//  No tokens are wanted: an end, so that nobody waits for them
+static void test_pooling (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 1);
+    s_handle (self, ENGINE_CORE_ADD, unit_vector_frame (VECTOR (REQUEST_POOLING)));
+    assert_string_equal (complained, "");
+    s_step (self);
+    s_take_output (0, "r3", 0, ENGINE_CORE_ERROR);
+    assert_false (toy_engine_busy (self));
+    toy_engine_destroy (&self);
+}
+
+//  Whoever asked waits for an end: with an id it gets one
+static void test_broken_request (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 2);
+    s_handle (self, ENGINE_CORE_ADD, unit_edit (VECTOR (REQUEST_R3), "3", "'x'"));
+    assert_string_equal (complained, "engine: bad message: EngineCoreRequest.sampling_params: want "
+                                     "a map, got str\n");
+    engine_core_outputs_t *outputs = s_take_outputs (0);
     assert_int_equal (outputs->engine_index, 1);
     assert_int_equal (outputs->output_count, 1);
-    assert_string_equal (outputs->outputs[0].request_id, "r0");
-    assert_int_equal (outputs->outputs[0].new_token_count, 0);
+    assert_string_equal (outputs->outputs[0].request_id, "r3");
     assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_ERROR);
     engine_core_outputs_destroy (&outputs);
-    //  The one that was there goes on
-    outputs = s_outputs (s_step (self));
-    assert_int_equal (outputs->output_count, 1);
-    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_RUNNING);
-    engine_core_outputs_destroy (&outputs);
+
+    //  Of another front-end
+    s_handle (self, ENGINE_CORE_ADD,
+              unit_frame ("['r4','x',null,{},null,1.0,null,null,null,null,null,1]"));
+    s_take_output (1, "r4", 0, ENGINE_CORE_ERROR);
+    //  The first, when it cannot be read which
+    s_handle (self, ENGINE_CORE_ADD,
+              unit_frame ("['r5','x',null,{},null,1.0,null,null,null,null,null,'x']"));
+    s_take_output (0, "r5", 0, ENGINE_CORE_ERROR);
+    s_handle (self, ENGINE_CORE_ADD, unit_frame ("['r6']"));
+    s_take_output (0, "r6", 0, ENGINE_CORE_ERROR);
+    //  Nobody, when there is no such front-end or no id
+    s_handle (self, ENGINE_CORE_ADD,
+              unit_frame ("['r7','x',null,{},null,1.0,null,null,null,null,null,2]"));
+    s_handle (self, ENGINE_CORE_ADD, unit_edit (VECTOR (REQUEST_R3), "0", "7"));
+    assert_int_equal (sent_count, 0);
+    assert_int_equal (toy_engine_running (self), 0);
+    s_has_summary (self, "engine: 0 finished, 0 aborted, 6 bad\n");
     toy_engine_destroy (&self);
 }
 
 static void test_abort (void **state)
 {
     (void) state;
-    toy_engine_t *self = toy_engine_new (1);
+    toy_engine_t *self = s_engine (1, 1);
     s_add (self, "r0", 9);
     s_add (self, "r1", 9);
     s_add (self, "r2", 9);
-    zframe_t *step = s_step (self);
-    zframe_destroy (&step);
+    s_step (self);
+    s_drop_sent ();
     //  One twice, one that is not there: neither is an error
-    assert_null (s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r0','r9','r1','r0']")));
+    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r0','r9','r1','r0']"));
     assert_string_equal (said, "r0: aborted\nr1: aborted\n");
     assert_string_equal (complained, "");
-    assert_int_equal (toy_engine_ended (self), 2);
-    engine_core_outputs_t *outputs = s_outputs (s_step (self));
-    assert_int_equal (outputs->output_count, 1);
-    assert_string_equal (outputs->outputs[0].request_id, "r2");
-    engine_core_outputs_destroy (&outputs);
-    assert_null (s_handle (self, ENGINE_CORE_ABORT, unit_frame ("[]")));
+    s_take_output (0, "r0", 0, ENGINE_CORE_ABORTED);
+    s_take_output (0, "r1", 0, ENGINE_CORE_ABORTED);
+    assert_int_equal (sent_count, 0);
+    s_has_summary (self, "engine: 0 finished, 2 aborted, 0 bad\n");
+    s_step (self);
+    s_take_output (0, "r2", 1, ENGINE_CORE_RUNNING);
+    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("[]"));
     assert_string_equal (said, "");
+    assert_int_equal (sent_count, 0);
 
     s_add (self, "r3", 9);
-    s_forget ();
-    capture_t out = unit_catch (stdout);
-    zframe_t *last = toy_engine_abort_all (self);
-    said = unit_caught (&out);
+    s_abort_all (self);
     assert_string_equal (said, "r2: aborted\nr3: aborted\n");
-    outputs = s_outputs (last);
+    engine_core_outputs_t *outputs = s_take_outputs (0);
     assert_int_equal (outputs->engine_index, 1);
     assert_int_equal (outputs->output_count, 2);
     assert_string_equal (outputs->outputs[0].request_id, "r2");
@@ -241,27 +624,287 @@ static void test_abort (void **state)
     toy_engine_destroy (&self);
 }
 
-static void test_utility_and_wave (void **state)
+//  -- Utility calls
+
+static void test_every_method (void **state)
 {
     (void) state;
-    toy_engine_t *self = toy_engine_new (1);
-    engine_core_outputs_t *outputs =
-        s_outputs (s_handle (self, ENGINE_CORE_UTILITY, unit_vector_frame (VECTOR (UTILITY_CALL))));
-    assert_string_equal (complained, "");
-    assert_int_equal (outputs->engine_index, 1);
-    assert_int_equal (outputs->output_count, 0);
-    assert_non_null (outputs->utility_output);
-    assert_true (outputs->utility_output->call_id == 9223372036854775813u);
-    assert_non_null (outputs->utility_output->failure_message);
-    engine_core_outputs_destroy (&outputs);
+    static const struct {
+        const char *method;
+        const char *args;
+        const char *answer;
+    } cases[] = {
+        {"get_supported_tasks", "[]", "null,[null,[\"generate\"]]"},
+        {"is_sleeping", "[]", "null,[null,false]"},
+        {"is_scheduler_paused", "[]", "null,[null,false]"},
+        {"sleep", "[1,'abort']", "null,[null,null]"},
+        {"wake_up", "[null]", "null,[null,null]"},
+        {"pause_scheduler", "['abort',true]", "null,[null,null]"},
+        {"resume_scheduler", "[]", "null,[null,null]"},
+        {"list_loras", "[]", "null,[null,[]]"},
+        {"add_lora", "[['sql',5,'/loras/sql']]", "null,[null,true]"},
+        {"pin_lora", "[5]", "null,[null,true]"},
+        {"remove_lora", "[5]", "null,[null,true]"},
+        {"reset_prefix_cache", "[false,false]", "null,[null,true]"},
+        {"get_kv_cache_group_metadata", "[]", "null,[null,[]]"},
+        {"reset_mm_cache", "[]", "null,[null,null]"},
+        {"reset_encoder_cache", "[]", "null,[null,null]"},
+        {"profile", "[true,null]", "null,[null,null]"},
+        {"execute_dummy_batch", "[]", "null,[null,null]"},
+        {"collective_rpc", "['f',null,[],null]",
+         "\"collective_rpc: this toy has no workers\",null"},
+        {"save_sharded_state", "['/tmp',null,null]",
+         "\"save_sharded_state: this toy has no workers\",null"},
+        {"eep_scale", "[]", "\"eep_scale: this toy has no such method\",null"},
+        {"", "[]", "\": this toy has no such method\",null"},
+        {"Sleep", "[]", "\"Sleep: this toy has no such method\",null"},
+    };
+    toy_engine_t *self = s_engine (1, 1);
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        s_answers (self, cases[i].method, cases[i].args, cases[i].answer);
+        char line[120];
+        if (strncmp (cases[i].answer, "null", 4) == 0)
+            snprintf (line, sizeof line, "%s: answered\n", cases[i].method);
+        else  //  What is between the quotes
+            snprintf (line, sizeof line, "%.*s\n", (int) strcspn (cases[i].answer + 1, "\""),
+                      cases[i].answer + 1);
+        assert_string_equal (said, line);
+    }
+    s_has_summary (self, "engine: 0 finished, 0 aborted, 0 bad\n");
+    toy_engine_destroy (&self);
+}
 
-    assert_null (s_handle (self, ENGINE_CORE_START_DP_WAVE, unit_frame ("[0,1]")));
+//  Byte for byte, but for the clock
+static void s_answers_as (toy_engine_t *self, const char *method, vector_t vector)
+{
+    s_call (self, method, "[]");
+    zframe_t *frame = s_take (0);
+    vector_t answer = {"answer", zframe_data (frame), zframe_size (frame)};
+    unit_is_vector (unit_edit (answer, "3", "12.5"), vector);
+    zframe_destroy (&frame);
+}
+
+static void test_results_are_those_of_vllm (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 1);
+    s_answers_as (self, "get_supported_tasks", VECTOR (OUTPUTS_UTILITY_TASKS));
+    s_answers_as (self, "is_sleeping", VECTOR (OUTPUTS_UTILITY_FALSE));
+    s_answers_as (self, "sleep", VECTOR (OUTPUTS_UTILITY_NONE));
+    s_answers_as (self, "is_sleeping", VECTOR (OUTPUTS_UTILITY_TRUE));
+    s_answers_as (self, "list_loras", VECTOR (OUTPUTS_UTILITY_EMPTY));
+    toy_engine_destroy (&self);
+}
+
+//  Requests end; those that come later wait
+static void test_sleep_and_pause (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *stop, *go, *asleep;
+    } cases[] = {
+        {"sleep", "wake_up", "null,[null,true]"},
+        {"pause_scheduler", "resume_scheduler", "null,[null,false]"},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        toy_engine_t *self = s_engine (1, 2);
+        s_add_for (self, 1, "r0", 9);
+        s_call (self, cases[i].stop, "[]");
+        s_take_output (1, "r0", 0, ENGINE_CORE_ABORTED);
+        zframe_t *answer = s_take (0);
+        s_is_field (answer, "4", "[9223372036854775813,null,[null,null]]");
+        zframe_destroy (&answer);
+        assert_int_equal (sent_count, 0);
+        s_answers (self, "is_sleeping", "[]", cases[i].asleep);
+        s_answers (self, "is_scheduler_paused", "[]", "null,[null,true]");
+
+        s_add_for (self, 1, "r1", 9);
+        s_add_for (self, 1, "r2", 9);
+        assert_false (toy_engine_busy (self));
+        assert_int_equal (toy_engine_running (self), 2);
+        //  It still listens
+        s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r2']"));
+        s_take_output (1, "r2", 0, ENGINE_CORE_ABORTED);
+
+        s_answers (self, cases[i].go, "[]", "null,[null,null]");
+        s_answers (self, "is_sleeping", "[]", "null,[null,false]");
+        s_answers (self, "is_scheduler_paused", "[]", "null,[null,false]");
+        assert_true (toy_engine_busy (self));
+        s_step (self);
+        s_take_output (1, "r1", 1, ENGINE_CORE_RUNNING);
+        s_has_summary (self, "engine: 0 finished, 2 aborted, 0 bad\n");
+        toy_engine_destroy (&self);
+    }
+}
+
+static void test_loras (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 2);
+    s_handle (self, ENGINE_CORE_UTILITY, unit_vector_frame (VECTOR (UTILITY_ADD_LORA)));
+    zframe_t *frame = s_take (1);
+    s_is_field (frame, "4", "[7,null,[null,true]]");
+    zframe_destroy (&frame);
+    s_answers (self, "list_loras", "[]", "null,[null,[5]]");
+    s_answers (self, "pin_lora", "[5]", "null,[null,true]");
+    s_answers (self, "pin_lora", "[6]", "null,[null,false]");
+    //  Once more is no other
+    s_answers (self, "add_lora", "[['sql',5,'/loras/sql',null,null,true,false]]",
+               "null,[null,true]");
+    s_answers (self, "list_loras", "[]", "null,[null,[5]]");
+
+    s_answers (self, "add_lora", "[['big',4294967296,'/loras/big']]", "null,[null,true]");
+    s_answers (self, "remove_lora", "[6]", "null,[null,false]");
+    s_handle (self, ENGINE_CORE_UTILITY, unit_vector_frame (VECTOR (UTILITY_REMOVE_LORA)));
+    frame = s_take (1);
+    s_is_field (frame, "4", "[8,null,[null,true]]");
+    zframe_destroy (&frame);
+    s_answers (self, "list_loras", "[]", "null,[null,[4294967296]]");
+    s_answers (self, "remove_lora", "[5]", "null,[null,false]");
+    s_answers (self, "remove_lora", "[4294967296]", "null,[null,true]");
+    s_answers (self, "list_loras", "[]", "null,[null,[]]");
+    toy_engine_destroy (&self);
+}
+
+//  Several: in no particular order
+static void test_list_of_loras (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 1);
+    for (int i = 1; i <= 40; i++) {
+        char args[40];
+        snprintf (args, sizeof args, "[['a%d',%d,'/a']]", i, i);
+        s_answers (self, "add_lora", args, "null,[null,true]");
+    }
+    s_call (self, "list_loras", "[]");
+    zframe_t *frame = s_take (0);
+    msgpack_unpacked doc;
+    assert_int_equal (mp_decode (&doc, zframe_data (frame), zframe_size (frame), "frame", NULL), 0);
+    const msgpack_object *result = &doc.data.via.array.ptr[4].via.array.ptr[2];
+    uint32_t *numbers;
+    size_t count, sum = 0;
+    assert_true (mp_get_uint32s (&result->via.array.ptr[1], "loras", &numbers, &count, NULL));
+    assert_int_equal (count, 40);
+    bool seen[41] = {false};
+    for (size_t i = 0; i < count; i++) {
+        assert_true (numbers[i] <= 40 && !seen[numbers[i]]);
+        seen[numbers[i]] = true;
+        sum += numbers[i];
+    }
+    assert_int_equal (sum, 40 * 41 / 2);
+    free (numbers);
+    msgpack_unpacked_destroy (&doc);
+    zframe_destroy (&frame);
+    toy_engine_destroy (&self);
+}
+
+static void test_wave (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 1);
+    s_handle (self, ENGINE_CORE_START_DP_WAVE, unit_frame ("[0,1]"));
     assert_string_not_equal (said, "");
     assert_string_equal (complained, "");
+    assert_int_equal (sent_count, 0);
     assert_false (toy_engine_busy (self));
     s_has_summary (self, "engine: 0 finished, 0 aborted, 0 bad\n");
     toy_engine_destroy (&self);
 }
+
+//  -- What is told to others
+
+static void s_has_load (toy_engine_t *self, const char *running)
+{
+    zframe_t *frame = toy_engine_load (self);
+    assert_non_null (frame);
+    s_is_field (frame, "0", "7");
+    s_is_field (frame, "1", "[]");
+    s_is_field (frame, "2.num_running_reqs", running);
+    s_is_field (frame, "2.num_waiting_reqs", "0");
+    s_is_field (frame, "4", "null");
+    zframe_destroy (&frame);
+    //  Only when it has changed
+    assert_null (toy_engine_load (self));
+}
+
+static void test_load (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (7, 1);
+    assert_null (toy_engine_load (self));
+    s_add (self, "r0", 2);
+    s_add (self, "r1", 1);
+    s_has_load (self, "2");
+    s_step (self);
+    s_has_load (self, "1");
+    s_drop_sent ();
+    //  There and gone in between: as others see it nothing has happened
+    s_add (self, "r2", 9);
+    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r2']"));
+    assert_null (toy_engine_load (self));
+    s_step (self);
+    s_has_load (self, "0");
+    s_drop_sent ();
+    toy_engine_destroy (&self);
+}
+
+static void test_quiet (void **state)
+{
+    (void) state;
+    toy_engine_config_t config = {.clients = 1, .quiet = true};
+    toy_engine_t *self = s_new (&config);
+    s_add (self, "r0", 1);
+    assert_string_equal (said, "");
+    s_step (self);
+    assert_string_equal (said, "");
+    s_drop_sent ();
+    s_add (self, "r1", 9);
+    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r1']"));
+    assert_string_equal (said, "");
+    s_drop_sent ();
+    s_add (self, "r2", 9);
+    s_abort_all (self);
+    assert_string_equal (said, "");
+    s_drop_sent ();
+    s_answers (self, "is_sleeping", "[]", "null,[null,false]");
+    assert_string_equal (said, "");
+
+    //  What is wrong is told
+    s_answers (self, "fly", "[]", "\"fly: this toy has no such method\",null");
+    assert_string_equal (said, "fly: this toy has no such method\n");
+    s_add (self, "r3", 9);
+    s_handle (self, ENGINE_CORE_ADD, s_request ("r3", 9, 0));
+    assert_string_equal (complained, "engine: r3: a request of that id is running\n");
+    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("{}"));
+    assert_string_equal (complained, "engine: bad message: abort: want an array, got map\n");
+    s_drop_sent ();
+    s_has_summary (self, "engine: 1 finished, 2 aborted, 1 bad\n");
+    toy_engine_destroy (&self);
+}
+
+//  Of engines that work one after the other there is one summary
+static void test_counts_add_up (void **state)
+{
+    (void) state;
+    toy_engine_counts_t sum = {.finished = 100, .aborted = 200, .bad = 300};
+    toy_engine_t *self = s_engine (1, 1);
+    s_add (self, "r0", 1);
+    s_step (self);
+    s_drop_sent ();
+    s_add (self, "r1", 9);
+    s_add (self, "r2", 9);
+    s_abort_all (self);
+    for (int i = 0; i < 3; i++)
+        s_handle (self, 0xff, unit_frame ("[]"));
+    toy_engine_add_counts (self, &sum);
+    assert_int_equal (sum.finished, 101);
+    assert_int_equal (sum.aborted, 202);
+    assert_int_equal (sum.bad, 303);
+    s_drop_sent ();
+    toy_engine_destroy (&self);
+}
+
+//  -- Bad messages
 
 //  Told on stderr in one line, counted, not answered, and the engine goes on
 static void test_bad_messages (void **state)
@@ -283,8 +926,8 @@ static void test_bad_messages (void **state)
         {ENGINE_CORE_ADD, "x'dd01000000'", "EngineCoreRequest: claims more elements"},
         {ENGINE_CORE_ADD, "[]", "EngineCoreRequest: want an array of 9 or more, got 0"},
         {ENGINE_CORE_ADD, "{}", "EngineCoreRequest: want an array, got map"},
-        {ENGINE_CORE_ADD, "['r0','x',null,null,null,1,null,null,null]",
-         "EngineCoreRequest.prompt_token_ids: want an array, got str"},
+        {ENGINE_CORE_ADD, "[null,'x',null,null,null,1,null,null,null]",
+         "EngineCoreRequest.request_id: want a str, got nil"},
         {ENGINE_CORE_ABORT, "'r0'", "abort: want an array, got str"},
         {ENGINE_CORE_ABORT, "['r0',1]", "abort[]: want a str, got integer"},
         {ENGINE_CORE_ABORT, "x'91'", "abort: truncated"},
@@ -292,11 +935,12 @@ static void test_bad_messages (void **state)
          "utility call: want an array of 4 or more, got 3"},
         {ENGINE_CORE_UTILITY, "[0,1,2,3]", "utility call.method: want a str, got integer"},
     };
-    toy_engine_t *self = toy_engine_new (1);
+    toy_engine_t *self = s_engine (1, 1);
     s_add (self, "r0", 9);
     for (size_t i = 0; i < COUNT (cases); i++) {
         zframe_t *payload = cases[i].payload ? unit_frame (cases[i].payload) : NULL;
-        assert_null (s_handle (self, cases[i].type, payload));
+        s_handle (self, cases[i].type, payload);
+        assert_int_equal (sent_count, 0);
         char begin[120];
         snprintf (begin, sizeof begin, "engine: bad message: %s", cases[i].complaint);
         if (strncmp (complained, begin, strlen (begin)) != 0)
@@ -310,9 +954,9 @@ static void test_bad_messages (void **state)
         zmsg_addmem (message, ABORT_TWO, sizeof ABORT_TWO);
         s_forget ();
         capture_t err = unit_catch (stderr);
-        zframe_t *answer = toy_engine_handle (self, message);
+        toy_engine_handle (self, message);
         complained = unit_caught (&err);
-        assert_null (answer);
+        assert_int_equal (sent_count, 0);
         char want[120];
         snprintf (want, sizeof want,
                   "engine: bad message: message: want a type byte and a payload, got 2 frames, "
@@ -330,19 +974,43 @@ static void test_bad_messages (void **state)
 static void test_id_with_control_bytes (void **state)
 {
     (void) state;
-    toy_engine_t *self = toy_engine_new (1);
+    toy_engine_t *self = s_engine (1, 1);
     s_add (self, "r0\nr1: aborted\x1b[2J", 1);
     assert_string_equal (said, "r0?r1: aborted?[2J: 3 prompt tokens\n");
+    s_call (self, "a\nb", "[]");
+    assert_string_equal (said, "a?b: this toy has no such method\n");
+    s_drop_sent ();
     toy_engine_destroy (&self);
 }
 
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_registration), cmocka_unit_test (test_add_and_step),
-        cmocka_unit_test (test_more_frames),  cmocka_unit_test (test_duplicate),
-        cmocka_unit_test (test_abort),        cmocka_unit_test (test_utility_and_wave),
-        cmocka_unit_test (test_bad_messages), cmocka_unit_test (test_id_with_control_bytes),
+        cmocka_unit_test (test_registration),
+        cmocka_unit_test (test_idle),
+        cmocka_unit_test (test_add_and_step),
+        cmocka_unit_test (test_config),
+        cmocka_unit_test (test_clients),
+        cmocka_unit_test (test_answer_goes_to_the_caller),
+        cmocka_unit_test (test_client_index_out_of_range),
+        cmocka_unit_test (test_scheduler_stats),
+        cmocka_unit_test (test_events),
+        cmocka_unit_test (test_more_frames),
+        cmocka_unit_test (test_duplicate),
+        cmocka_unit_test (test_pooling),
+        cmocka_unit_test (test_broken_request),
+        cmocka_unit_test (test_abort),
+        cmocka_unit_test (test_every_method),
+        cmocka_unit_test (test_results_are_those_of_vllm),
+        cmocka_unit_test (test_sleep_and_pause),
+        cmocka_unit_test (test_loras),
+        cmocka_unit_test (test_list_of_loras),
+        cmocka_unit_test (test_wave),
+        cmocka_unit_test (test_load),
+        cmocka_unit_test (test_quiet),
+        cmocka_unit_test (test_counts_add_up),
+        cmocka_unit_test (test_bad_messages),
+        cmocka_unit_test (test_id_with_control_bytes),
     };
     return cmocka_run_group_tests_name ("toy_engine", tests, s_setup, s_teardown);
 }

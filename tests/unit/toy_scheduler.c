@@ -4,6 +4,9 @@
 
 #include "router_dealer/toy_scheduler.h"
 
+static const toy_scheduler_config_t plain = {
+    .vocab_size = 32000, .chunk_size = 1, .max_model_len = 1 << 20};
+
 //  Of the prompt, `token` sets one token to other than it is with 0
 static engine_core_request_t *s_request (const char *id, uint32_t token, uint32_t max_tokens)
 {
@@ -25,7 +28,7 @@ static engine_core_request_t *s_request (const char *id, uint32_t token, uint32_
 static void s_add (toy_scheduler_t *self, const char *id, uint32_t token, uint32_t max_tokens)
 {
     engine_core_request_t *request = s_request (id, token, max_tokens);
-    assert_int_equal (toy_scheduler_add (self, &request), 0);
+    assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
     assert_null (request);
 }
 
@@ -35,19 +38,20 @@ static void s_is_output (const engine_core_output_t *output, const char *id, siz
     assert_string_equal (output->request_id, id);
     assert_int_equal (output->new_token_count, tokens);
     for (size_t i = 0; i < tokens; i++)
-        assert_true (output->new_token_ids[i] < TOY_VOCAB_SIZE);
+        assert_true (output->new_token_ids[i] < plain.vocab_size);
     assert_int_equal (output->finish_reason, reason);
 }
 
 static void test_empty (void **state)
 {
     (void) state;
-    toy_scheduler_t *self = toy_scheduler_new ();
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
     const engine_core_output_t *outputs;
     assert_int_equal (toy_scheduler_running (self), 0);
-    assert_int_equal (toy_scheduler_step (self, &outputs), 0);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 0);
     assert_int_equal (toy_scheduler_abort_all (self, &outputs), 0);
-    assert_false (toy_scheduler_abort (self, "r0"));
+    assert_false (toy_scheduler_abort (self, "r0", &outputs));
+    assert_int_equal (toy_scheduler_tokens (self), 0);
     toy_scheduler_destroy (&self);
     assert_null (self);
     toy_scheduler_destroy (&self);
@@ -57,14 +61,14 @@ static void test_empty (void **state)
 static void test_steps (void **state)
 {
     (void) state;
-    toy_scheduler_t *self = toy_scheduler_new ();
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
     const engine_core_output_t *outputs;
     s_add (self, "r1", 1, 3);
     s_add (self, "r0", 1, 1);
     s_add (self, "", 1, 2);
     assert_int_equal (toy_scheduler_running (self), 3);
 
-    assert_int_equal (toy_scheduler_step (self, &outputs), 3);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 3);
     s_is_output (&outputs[0], "r1", 1, ENGINE_CORE_RUNNING);
     s_is_output (&outputs[1], "r0", 1, ENGINE_CORE_LENGTH);
     s_is_output (&outputs[2], "", 1, ENGINE_CORE_RUNNING);
@@ -72,15 +76,15 @@ static void test_steps (void **state)
         assert_int_equal (toy_scheduler_made (self, &outputs[i]), 1);
     assert_int_equal (toy_scheduler_running (self), 2);
 
-    assert_int_equal (toy_scheduler_step (self, &outputs), 2);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
     s_is_output (&outputs[0], "r1", 1, ENGINE_CORE_RUNNING);
     s_is_output (&outputs[1], "", 1, ENGINE_CORE_LENGTH);
     assert_int_equal (toy_scheduler_made (self, &outputs[1]), 2);
-    assert_int_equal (toy_scheduler_step (self, &outputs), 1);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
     s_is_output (&outputs[0], "r1", 1, ENGINE_CORE_LENGTH);
     assert_int_equal (toy_scheduler_made (self, &outputs[0]), 3);
     assert_int_equal (toy_scheduler_running (self), 0);
-    assert_int_equal (toy_scheduler_step (self, &outputs), 0);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 0);
     toy_scheduler_destroy (&self);
 }
 
@@ -88,17 +92,23 @@ static void test_steps (void **state)
 static void test_outputs_stay (void **state)
 {
     (void) state;
-    toy_scheduler_t *self = toy_scheduler_new ();
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
     const engine_core_output_t *outputs;
     s_add (self, "r0", 1, 1);
     s_add (self, "r1", 2, 2);
-    assert_int_equal (toy_scheduler_step (self, &outputs), 2);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
     engine_core_outputs_t step = {.outputs = outputs, .output_count = 2};
     zframe_t *first = engine_core_outputs_encode (&step);
     zframe_t *again = engine_core_outputs_encode (&step);
     assert_true (zframe_eq (first, again));
     assert_int_equal (toy_scheduler_made (self, &outputs[0]), 1);
     assert_string_equal (outputs[0].request_id, "r0");
+    //  Asking how busy it is changes nothing
+    assert_int_equal (toy_scheduler_running (self), 1);
+    assert_int_equal (toy_scheduler_tokens (self), 4);
+    zframe_destroy (&again);
+    again = engine_core_outputs_encode (&step);
+    assert_true (zframe_eq (first, again));
     zframe_destroy (&first);
     zframe_destroy (&again);
     //  Whoever stops here leaks nothing
@@ -108,18 +118,18 @@ static void test_outputs_stay (void **state)
 static void test_duplicates (void **state)
 {
     (void) state;
-    toy_scheduler_t *self = toy_scheduler_new ();
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
     const engine_core_output_t *outputs;
     s_add (self, "r0", 1, 1);
     engine_core_request_t *request = s_request ("r0", 2, 9);
     const engine_core_request_t *kept = request;
-    assert_int_equal (toy_scheduler_add (self, &request), -1);
+    assert_int_equal (toy_scheduler_add (self, &request, 0), -1);
     assert_ptr_equal (request, kept);
     assert_int_equal (toy_scheduler_running (self), 1);
-    assert_int_equal (toy_scheduler_step (self, &outputs), 1);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
     s_is_output (&outputs[0], "r0", 1, ENGINE_CORE_LENGTH);
     //  The first one is through: its name is free
-    assert_int_equal (toy_scheduler_add (self, &request), 0);
+    assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
     assert_null (request);
     assert_int_equal (toy_scheduler_running (self), 1);
     toy_scheduler_destroy (&self);
@@ -128,47 +138,50 @@ static void test_duplicates (void **state)
 static void test_abort (void **state)
 {
     (void) state;
-    toy_scheduler_t *self = toy_scheduler_new ();
-    const engine_core_output_t *outputs;
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    const engine_core_output_t *outputs, *output;
     s_add (self, "r0", 1, 9);
     s_add (self, "r1", 2, 9);
     s_add (self, "r2", 3, 9);
-    assert_false (toy_scheduler_abort (self, "r3"));
-    assert_false (toy_scheduler_abort (self, "r"));
-    assert_false (toy_scheduler_abort (self, ""));
+    assert_false (toy_scheduler_abort (self, "r3", &output));
+    assert_false (toy_scheduler_abort (self, "r", &output));
+    assert_false (toy_scheduler_abort (self, "", &output));
     assert_int_equal (toy_scheduler_running (self), 3);
 
-    //  In mid-stream: not another word
-    assert_int_equal (toy_scheduler_step (self, &outputs), 3);
-    assert_true (toy_scheduler_abort (self, "r1"));
-    assert_false (toy_scheduler_abort (self, "r1"));
+    //  In mid-stream: its end, and then not another word
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 3);
+    assert_true (toy_scheduler_abort (self, "r1", &output));
+    s_is_output (output, "r1", 0, ENGINE_CORE_ABORTED);
+    assert_int_equal (toy_scheduler_made (self, output), 1);
+    assert_string_equal (toy_scheduler_request (self, output)->request_id, "r1");
+    assert_false (toy_scheduler_abort (self, "r1", &output));
     assert_int_equal (toy_scheduler_running (self), 2);
-    assert_int_equal (toy_scheduler_step (self, &outputs), 2);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
     s_is_output (&outputs[0], "r0", 1, ENGINE_CORE_RUNNING);
     s_is_output (&outputs[1], "r2", 1, ENGINE_CORE_RUNNING);
     assert_int_equal (toy_scheduler_made (self, &outputs[1]), 2);
 
     //  Its name is free at once
-    assert_true (toy_scheduler_abort (self, "r0"));
+    assert_true (toy_scheduler_abort (self, "r0", &output));
     s_add (self, "r0", 1, 1);
-    assert_int_equal (toy_scheduler_step (self, &outputs), 2);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
     s_is_output (&outputs[0], "r2", 1, ENGINE_CORE_RUNNING);
     s_is_output (&outputs[1], "r0", 1, ENGINE_CORE_LENGTH);
     assert_int_equal (toy_scheduler_made (self, &outputs[1]), 1);
     //  Who has finished cannot be aborted
-    assert_false (toy_scheduler_abort (self, "r0"));
+    assert_false (toy_scheduler_abort (self, "r0", &output));
     toy_scheduler_destroy (&self);
 }
 
 static void test_abort_all (void **state)
 {
     (void) state;
-    toy_scheduler_t *self = toy_scheduler_new ();
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
     const engine_core_output_t *outputs;
     s_add (self, "r0", 1, 1);
     s_add (self, "r1", 2, 9);
     s_add (self, "r2", 3, 9);
-    assert_int_equal (toy_scheduler_step (self, &outputs), 3);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 3);
     s_add (self, "r3", 4, 9);
     s_add (self, "r4", 4, 0);
     outputs = NULL;
@@ -185,7 +198,7 @@ static void test_abort_all (void **state)
     //  Who has finished in the step before is not aborted
     s_add (self, "r0", 1, 1);
     s_add (self, "r1", 2, 2);
-    assert_int_equal (toy_scheduler_step (self, &outputs), 2);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
     assert_int_equal (toy_scheduler_abort_all (self, &outputs), 1);
     s_is_output (&outputs[0], "r1", 0, ENGINE_CORE_ABORTED);
     toy_scheduler_destroy (&self);
@@ -194,16 +207,16 @@ static void test_abort_all (void **state)
 static void test_limits (void **state)
 {
     (void) state;
-    toy_scheduler_t *self = toy_scheduler_new ();
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
     const engine_core_output_t *outputs;
     s_add (self, "none", 1, 0);
     s_add (self, "no limit", 1, ENGINE_CORE_NO_LIMIT);
-    assert_int_equal (toy_scheduler_step (self, &outputs), 2);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
     s_is_output (&outputs[0], "none", 0, ENGINE_CORE_LENGTH);
     assert_int_equal (toy_scheduler_made (self, &outputs[0]), 0);
     s_is_output (&outputs[1], "no limit", 1, ENGINE_CORE_RUNNING);
     for (size_t i = 2; i <= 10000; i++) {
-        assert_int_equal (toy_scheduler_step (self, &outputs), 1);
+        assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
         s_is_output (&outputs[0], "no limit", 1, ENGINE_CORE_RUNNING);
         assert_int_equal (toy_scheduler_made (self, &outputs[0]), i);
     }
@@ -213,7 +226,7 @@ static void test_limits (void **state)
 //  The tokens of one request beside some others, all of them with prompts of their own
 static void s_tokens (uint32_t token, size_t others, uint32_t *tokens, size_t count)
 {
-    toy_scheduler_t *self = toy_scheduler_new ();
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
     const engine_core_output_t *outputs;
     for (size_t i = 0; i < others; i++) {
         char id[16];
@@ -222,7 +235,7 @@ static void s_tokens (uint32_t token, size_t others, uint32_t *tokens, size_t co
     }
     s_add (self, "it", token, (uint32_t) count);
     for (size_t i = 0; i < count; i++) {
-        size_t running = toy_scheduler_step (self, &outputs);
+        size_t running = toy_scheduler_step (self, 0, &outputs);
         assert_string_equal (outputs[running - 1].request_id, "it");
         tokens[i] = outputs[running - 1].new_token_ids[0];
     }
@@ -251,31 +264,391 @@ static void test_tokens (void **state)
 static void test_many (void **state)
 {
     (void) state;
-    toy_scheduler_t *self = toy_scheduler_new ();
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
     const engine_core_output_t *outputs;
     char id[16];
     for (uint32_t i = 0; i < 1000; i++) {
         snprintf (id, sizeof id, "r%u", i);
         s_add (self, id, i, 1 + i % 2);
     }
-    assert_int_equal (toy_scheduler_step (self, &outputs), 1000);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1000);
     for (size_t i = 0; i < 1000; i++) {
         snprintf (id, sizeof id, "r%zu", i);
         s_is_output (&outputs[i], id, 1, i % 2 ? ENGINE_CORE_RUNNING : ENGINE_CORE_LENGTH);
     }
-    assert_int_equal (toy_scheduler_step (self, &outputs), 500);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 500);
     s_is_output (&outputs[499], "r999", 1, ENGINE_CORE_LENGTH);
+    toy_scheduler_destroy (&self);
+}
+
+//  -- What the configuration and the sampling_params do
+
+//  All that came of one request
+typedef struct {
+    uint32_t tokens[300];
+    size_t count;
+    size_t sizes[300];  //  Tokens of each step,
+    size_t steps;
+    engine_core_finish_t reason;
+    int64_t stop_reason;  //  -1: none
+} run_t;
+
+//  Takes the request over
+static run_t s_run (toy_scheduler_config_t config, engine_core_request_t *request)
+{
+    toy_scheduler_t *self = toy_scheduler_new (&config);
+    assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
+    run_t run = {.reason = ENGINE_CORE_RUNNING, .stop_reason = -1};
+    while (run.reason == ENGINE_CORE_RUNNING) {
+        const engine_core_output_t *output;
+        assert_int_equal (toy_scheduler_step (self, 0, &output), 1);
+        assert_true (run.steps < COUNT (run.sizes));
+        assert_true (run.count + output->new_token_count <= COUNT (run.tokens));
+        for (size_t i = 0; i < output->new_token_count; i++) {
+            assert_true (output->new_token_ids[i] < config.vocab_size);
+            run.tokens[run.count++] = output->new_token_ids[i];
+        }
+        run.sizes[run.steps++] = output->new_token_count;
+        run.reason = output->finish_reason;
+        if (output->stop_reason)
+            run.stop_reason = *output->stop_reason;
+        assert_int_equal (toy_scheduler_made (self, output), run.count);
+    }
+    assert_int_equal (toy_scheduler_running (self), 0);
+    toy_scheduler_destroy (&self);
+    return run;
+}
+
+static void s_stop_at (engine_core_request_t *request, uint32_t first, uint32_t second)
+{
+    uint32_t *tokens = malloc (2 * sizeof *tokens);
+    assert_non_null (tokens);
+    tokens[0] = first;
+    tokens[1] = second;
+    request->stop_token_ids = tokens;
+    request->stop_token_count = 2;
+}
+
+static void s_ends (const run_t *run, size_t count, engine_core_finish_t reason,
+                    int64_t stop_reason)
+{
+    assert_int_equal (run->count, count);
+    assert_int_equal (run->reason, reason);
+    assert_int_equal (run->stop_reason, stop_reason);
+}
+
+//  Larger steps of the same tokens, and the last one no larger than it may be
+static void test_chunk_size (void **state)
+{
+    (void) state;
+    toy_scheduler_config_t config = plain;
+    run_t single = s_run (config, s_request ("r0", 0, 10));
+    s_ends (&single, 10, ENGINE_CORE_LENGTH, -1);
+    assert_int_equal (single.steps, 10);
+    config.chunk_size = 4;
+    run_t chunks = s_run (config, s_request ("r0", 0, 10));
+    s_ends (&chunks, 10, ENGINE_CORE_LENGTH, -1);
+    assert_memory_equal (chunks.tokens, single.tokens, 10 * sizeof (uint32_t));
+    assert_int_equal (chunks.steps, 3);
+    assert_int_equal (chunks.sizes[0], 4);
+    assert_int_equal (chunks.sizes[1], 4);
+    assert_int_equal (chunks.sizes[2], 2);
+
+    //  A multiple of it: no empty step behind
+    run_t multiple = s_run (config, s_request ("r0", 0, 8));
+    s_ends (&multiple, 8, ENGINE_CORE_LENGTH, -1);
+    assert_int_equal (multiple.steps, 2);
+    config.chunk_size = 65536;
+    run_t one = s_run (config, s_request ("r0", 0, 10));
+    s_ends (&one, 10, ENGINE_CORE_LENGTH, -1);
+    assert_int_equal (one.steps, 1);
+}
+
+//  Nothing comes behind a token that ends it
+static void test_stop_in_a_chunk (void **state)
+{
+    (void) state;
+    toy_scheduler_config_t config = plain;
+    config.chunk_size = 4;
+    run_t free_run = s_run (config, s_request ("r0", 0, 10));
+    for (size_t i = 0; i < 5; i++)
+        assert_int_not_equal (free_run.tokens[i], free_run.tokens[5]);
+    engine_core_request_t *request = s_request ("r0", 0, 10);
+    s_stop_at (request, 31999, free_run.tokens[5]);
+    run_t run = s_run (config, request);
+    s_ends (&run, 6, ENGINE_CORE_STOP, free_run.tokens[5]);
+    assert_memory_equal (run.tokens, free_run.tokens, 6 * sizeof (uint32_t));
+    assert_int_equal (run.steps, 2);
+    assert_int_equal (run.sizes[1], 2);
+
+    request = s_request ("r0", 0, 10);
+    request->eos_token_id = free_run.tokens[5];
+    run = s_run (config, request);
+    s_ends (&run, 6, ENGINE_CORE_STOP, -1);
+}
+
+static void test_seed (void **state)
+{
+    (void) state;
+    //  The engine's, and that of the request
+    static const uint64_t seeds[][2] = {{0, 0}, {1, 0}, {0, 1}, {1, 1}, {2, 0}, {0, 2}, {1000, 0}};
+    run_t runs[COUNT (seeds)];
+    for (size_t i = 0; i < COUNT (seeds); i++)
+        for (int twice = 0; twice < 2; twice++) {
+            toy_scheduler_config_t config = plain;
+            config.seed = seeds[i][0];
+            engine_core_request_t *request = s_request ("r0", 0, 20);
+            request->seed = seeds[i][1];
+            run_t run = s_run (config, request);
+            if (twice)
+                assert_memory_equal (run.tokens, runs[i].tokens, 20 * sizeof (uint32_t));
+            runs[i] = run;
+        }
+    for (size_t i = 0; i < COUNT (seeds); i++)
+        for (size_t k = 0; k < i; k++)
+            assert_memory_not_equal (runs[i].tokens, runs[k].tokens, 20 * sizeof (uint32_t));
+}
+
+//  All ids below it come up, s_run sees that no others do
+static void test_vocab_size (void **state)
+{
+    (void) state;
+    toy_scheduler_config_t config = plain;
+    for (config.vocab_size = 1; config.vocab_size <= 9; config.vocab_size += 2) {
+        run_t run = s_run (config, s_request ("r0", 0, 300));
+        size_t seen[9] = {0}, kinds = 0;
+        for (size_t i = 0; i < run.count; i++)
+            kinds += seen[run.tokens[i]]++ == 0;
+        assert_int_equal (kinds, config.vocab_size);
+    }
+}
+
+static void test_stop_token_ids (void **state)
+{
+    (void) state;
+    toy_scheduler_config_t config = plain;
+    config.vocab_size = 8;
+    run_t free_run = s_run (config, s_request ("r0", 0, 100));
+    for (uint32_t other = 0; other < 8; other++) {
+        engine_core_request_t *request = s_request ("r0", 0, 100);
+        s_stop_at (request, 3, other);
+        run_t run = s_run (config, request);
+        size_t want = 0;
+        while (free_run.tokens[want] != 3 && free_run.tokens[want] != other)
+            want++;
+        s_ends (&run, want + 1, ENGINE_CORE_STOP, free_run.tokens[want]);
+    }
+    //  One that never comes
+    engine_core_request_t *request = s_request ("r0", 0, 100);
+    s_stop_at (request, 8, UINT32_MAX);
+    run_t run = s_run (config, request);
+    s_ends (&run, 100, ENGINE_CORE_LENGTH, -1);
+}
+
+static void test_eos (void **state)
+{
+    (void) state;
+    toy_scheduler_config_t config = plain;
+    config.vocab_size = 1;  //  So every token is 0
+    engine_core_request_t *request = s_request ("r0", 0, 5);
+    request->eos_token_id = 0;
+    run_t run = s_run (config, request);
+    s_ends (&run, 1, ENGINE_CORE_STOP, -1);
+
+    //  It comes before stop_token_ids
+    request = s_request ("r0", 0, 5);
+    request->eos_token_id = 0;
+    s_stop_at (request, 0, 0);
+    run = s_run (config, request);
+    s_ends (&run, 1, ENGINE_CORE_STOP, -1);
+
+    //  With ignore_eos there is none
+    request = s_request ("r0", 0, 5);
+    assert_int_equal (request->eos_token_id, -1);
+    run = s_run (config, request);
+    s_ends (&run, 5, ENGINE_CORE_LENGTH, -1);
+}
+
+//  At the last token that there may be, too
+static void test_stop_comes_before_length (void **state)
+{
+    (void) state;
+    toy_scheduler_config_t config = plain;
+    config.vocab_size = 1;
+    engine_core_request_t *request = s_request ("r0", 0, 1);
+    request->eos_token_id = 0;
+    run_t run = s_run (config, request);
+    s_ends (&run, 1, ENGINE_CORE_STOP, -1);
+    request = s_request ("r0", 0, 1);
+    s_stop_at (request, 0, 7);
+    run = s_run (config, request);
+    s_ends (&run, 1, ENGINE_CORE_STOP, 0);
+}
+
+//  What would end it is not made before
+static void test_min_tokens (void **state)
+{
+    (void) state;
+    toy_scheduler_config_t config = plain;
+    config.vocab_size = 3;
+    for (uint32_t min_tokens = 0; min_tokens <= 40; min_tokens += 20) {
+        engine_core_request_t *request = s_request ("r0", 0, 200);
+        request->min_tokens = min_tokens;
+        request->eos_token_id = 1;
+        s_stop_at (request, 2, 2);
+        run_t run = s_run (config, request);
+        assert_int_equal (run.reason, ENGINE_CORE_STOP);
+        assert_true (run.count > min_tokens);
+        for (size_t i = 0; i + 1 < run.count; i++)
+            assert_int_equal (run.tokens[i], 0);
+        assert_int_not_equal (run.tokens[run.count - 1], 0);
+    }
+
+    //  There is no other token: then it is one of them, but the request goes on
+    for (uint32_t chunk_size = 1; chunk_size <= 3; chunk_size++) {
+        config.chunk_size = chunk_size;
+        engine_core_request_t *request = s_request ("r0", 0, 9);
+        request->min_tokens = 5;
+        request->eos_token_id = 1;
+        s_stop_at (request, 0, 2);
+        run_t run = s_run (config, request);
+        assert_int_equal (run.count, 5);
+        assert_int_equal (run.reason, ENGINE_CORE_STOP);
+    }
+
+    //  More than it may have
+    engine_core_request_t *request = s_request ("r0", 0, 9);
+    request->min_tokens = 50;
+    request->eos_token_id = 1;
+    run_t run = s_run (config, request);
+    s_ends (&run, 9, ENGINE_CORE_LENGTH, -1);
+}
+
+static void test_max_model_len (void **state)
+{
+    (void) state;
+    toy_scheduler_config_t config = plain;
+    config.max_model_len = 8;
+    for (config.chunk_size = 1; config.chunk_size <= 9; config.chunk_size++) {
+        run_t run = s_run (config, s_request ("r0", 0, ENGINE_CORE_NO_LIMIT));
+        s_ends (&run, 8 - 3, ENGINE_CORE_LENGTH, -1);
+        run = s_run (config, s_request ("r0", 0, 6));
+        s_ends (&run, 8 - 3, ENGINE_CORE_LENGTH, -1);
+        run = s_run (config, s_request ("r0", 0, 4));
+        s_ends (&run, 4, ENGINE_CORE_LENGTH, -1);
+    }
+}
+
+static void test_pooling (void **state)
+{
+    (void) state;
+    engine_core_request_t *request = s_request ("r0", 0, 0);
+    request->pooling = true;
+    run_t run = s_run (plain, request);
+    s_ends (&run, 0, ENGINE_CORE_ERROR, -1);
+    assert_int_equal (run.steps, 1);
+}
+
+static void s_is_first (const engine_core_output_t *output, double queued, double scheduled)
+{
+    assert_true (output->queued == queued);
+    assert_true (output->scheduled == scheduled);
+    assert_int_equal (output->prefilled, scheduled > 0 ? 3 : 0);
+}
+
+//  When it came and when it began is told once, with the first output
+static void test_events (void **state)
+{
+    (void) state;
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    const engine_core_output_t *outputs;
+    engine_core_request_t *request = s_request ("r0", 0, 3);
+    assert_int_equal (toy_scheduler_add (self, &request, 11.25), 0);
+    assert_int_equal (toy_scheduler_step (self, 11.5, &outputs), 1);
+    s_is_first (&outputs[0], 11.25, 11.5);
+    request = s_request ("r1", 0, 0);
+    assert_int_equal (toy_scheduler_add (self, &request, 12.25), 0);
+    assert_int_equal (toy_scheduler_step (self, 12.5, &outputs), 2);
+    s_is_first (&outputs[0], 0, 0);
+    s_is_first (&outputs[1], 12.25, 12.5);
+    //  No step, no beginning
+    request = s_request ("r2", 0, 3);
+    assert_int_equal (toy_scheduler_add (self, &request, 13.25), 0);
+    assert_true (toy_scheduler_abort (self, "r2", &outputs));
+    s_is_first (&outputs[0], 0, 0);
+    assert_int_equal (toy_scheduler_step (self, 14.5, &outputs), 1);
+    s_is_first (&outputs[0], 0, 0);
+    toy_scheduler_destroy (&self);
+}
+
+//  How many tokens there are of those that run
+static void test_token_count (void **state)
+{
+    (void) state;
+    toy_scheduler_config_t config = plain;
+    config.chunk_size = 4;
+    toy_scheduler_t *self = toy_scheduler_new (&config);
+    const engine_core_output_t *outputs;
+    s_add (self, "r0", 0, 6);
+    s_add (self, "r1", 1, 20);
+    assert_int_equal (toy_scheduler_tokens (self), 6);
+    toy_scheduler_step (self, 0, &outputs);
+    assert_int_equal (toy_scheduler_tokens (self), 6 + 8);
+    toy_scheduler_step (self, 0, &outputs);
+    assert_int_equal (toy_scheduler_tokens (self), 3 + 8);
+    toy_scheduler_abort_all (self, &outputs);
+    assert_int_equal (toy_scheduler_tokens (self), 0);
+    toy_scheduler_destroy (&self);
+}
+
+//  An output leads back to its request
+static void test_request_of_an_output (void **state)
+{
+    (void) state;
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    for (uint32_t i = 0; i < 3; i++) {
+        engine_core_request_t *request = s_request ("r0", 0, 1 + i);
+        request->client_index = 10 + i;
+        ((char *) request->request_id)[1] = (char) ('0' + i);
+        assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
+    }
+    const engine_core_output_t *outputs;
+    for (size_t left = 3; left > 0; left--) {
+        assert_int_equal (toy_scheduler_step (self, 0, &outputs), left);
+        for (size_t i = 0; i < left; i++) {
+            const engine_core_request_t *request = toy_scheduler_request (self, &outputs[i]);
+            assert_int_equal (request->client_index, 10 + 3 - left + i);
+            assert_string_equal (request->request_id, outputs[i].request_id);
+        }
+    }
     toy_scheduler_destroy (&self);
 }
 
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_empty),        cmocka_unit_test (test_steps),
-        cmocka_unit_test (test_outputs_stay), cmocka_unit_test (test_duplicates),
-        cmocka_unit_test (test_abort),        cmocka_unit_test (test_abort_all),
-        cmocka_unit_test (test_limits),       cmocka_unit_test (test_tokens),
+        cmocka_unit_test (test_empty),
+        cmocka_unit_test (test_steps),
+        cmocka_unit_test (test_outputs_stay),
+        cmocka_unit_test (test_duplicates),
+        cmocka_unit_test (test_abort),
+        cmocka_unit_test (test_abort_all),
+        cmocka_unit_test (test_limits),
+        cmocka_unit_test (test_tokens),
         cmocka_unit_test (test_many),
+        cmocka_unit_test (test_chunk_size),
+        cmocka_unit_test (test_stop_in_a_chunk),
+        cmocka_unit_test (test_seed),
+        cmocka_unit_test (test_vocab_size),
+        cmocka_unit_test (test_stop_token_ids),
+        cmocka_unit_test (test_eos),
+        cmocka_unit_test (test_stop_comes_before_length),
+        cmocka_unit_test (test_min_tokens),
+        cmocka_unit_test (test_max_model_len),
+        cmocka_unit_test (test_pooling),
+        cmocka_unit_test (test_events),
+        cmocka_unit_test (test_token_count),
+        cmocka_unit_test (test_request_of_an_output),
     };
     return cmocka_run_group_tests_name ("toy_scheduler", tests, NULL, NULL);
 }

@@ -127,6 +127,61 @@ def outputs_full():
     )
 
 
+def outputs_first():
+    """What our engine says of a step in which requests begin."""
+    return s.EngineCoreOutputs(
+        engine_index=2,
+        outputs=[
+            s.EngineCoreOutput(
+                "r1",
+                [17, 128009],
+                finish_reason=s.FinishReason.STOP,
+                stop_reason=128009,
+                events=[
+                    s.EngineCoreEvent(s.EngineCoreEventType.QUEUED, 11.25),
+                    s.EngineCoreEvent(s.EngineCoreEventType.SCHEDULED, 11.5),
+                ],
+                prefill_stats=s.PrefillStats(num_prompt_tokens=300, num_computed_tokens=300),
+            ),
+            s.EngineCoreOutput("r3", [8123]),
+        ],
+        scheduler_stats=s.SchedulerStats(
+            num_running_reqs=1,
+            kv_cache_usage=0.25,
+            prefix_cache_stats=s.PrefixCacheStats(requests=1, queries=300),
+        ),
+        timestamp=12.5,
+        finished_requests={"r1"},
+    )
+
+
+def result(value):
+    """What a utility call that went well brings back."""
+    return s.EngineCoreOutputs(
+        engine_index=1,
+        timestamp=12.5,
+        utility_output=s.UtilityOutput(BIG_CALL_ID, result=(None, value)),
+    )
+
+
+def init(clients, parallel_config=None, **coordinator):
+    """INIT for so many front-ends."""
+    return s.EngineHandshakeMetadata(
+        addresses=s.EngineZmqAddresses(
+            inputs=[f"tcp://127.0.0.1:{5570 + n}" for n in range(clients)],
+            outputs=[f"tcp://127.0.0.1:{5580 + n}" for n in range(clients)],
+            **coordinator,
+        ),
+        parallel_config=parallel_config or {},
+    )
+
+
+COORDINATOR = {
+    "coordinator_input": "tcp://127.0.0.1:5590",
+    "coordinator_output": "tcp://127.0.0.1:5591",
+}
+
+
 def stored_v26(hashes, parent, tokens, **more):
     first = {"lora_id": None, "medium": "GPU", "lora_name": None}
     more = {
@@ -165,6 +220,41 @@ VECTORS = {
         reasoning_parser_kwargs={"enable_thinking": True},
         abort_immediately=True,
     ),
+    # These two as vLLM's SamplingParams.__post_init__ leaves them
+    "REQUEST_SAMPLING": request(
+        params=s.SamplingParams(
+            presence_penalty=0.5,
+            temperature=0.75,
+            top_p=0.5,
+            top_k=40,
+            seed=2**63 - 1,
+            stop=[],
+            stop_token_ids=[128009, 7],
+            max_tokens=70000,
+            min_tokens=3,
+            logprobs=1,
+            skip_special_tokens=False,
+            output_kind=s.RequestOutputKind.DELTA,
+            _eos_token_id=2,
+            _all_stop_token_ids={2, 7, 128009},
+            logit_bias={5: -1.5},
+            extra_args={"kv": {"a": 1}},
+            bad_words=["no"],
+            _bad_words_token_ids=[[694]],
+            skip_reading_prefix_cache=False,
+        )
+    ),
+    "REQUEST_IGNORE_EOS": request(
+        params=s.SamplingParams(
+            stop=[],
+            stop_token_ids=[],
+            ignore_eos=True,
+            max_tokens=4,
+            _eos_token_id=2,
+            bad_words=[],
+            skip_reading_prefix_cache=False,
+        )
+    ),
     "REQUEST_POOLING": request(pooling_params=s.PoolingParams(task="embed", dimensions=256)),
     "REQUEST_NO_PROMPT": request(prompt=None, params=s.SamplingParams(max_tokens=4)),
     # --- EngineCoreOutputs
@@ -189,6 +279,13 @@ VECTORS = {
         utility_output=s.UtilityOutput(BIG_CALL_ID, failure_message="no such method"),
     ),
     "OUTPUTS_FULL": outputs_full(),
+    "OUTPUTS_FIRST": outputs_first(),
+    "OUTPUTS_UTILITY_NONE": result(None),
+    "OUTPUTS_UTILITY_TRUE": result(True),
+    "OUTPUTS_UTILITY_FALSE": result(False),
+    "OUTPUTS_UTILITY_TASKS": result(("generate",)),
+    "OUTPUTS_UTILITY_EMPTY": result([]),
+    "OUTPUTS_UTILITY_LORAS": result([1, 2]),
     # By hand: what a newer vLLM appends has to be ignored
     "OUTPUTS_LONGER_TAIL": [
         1,
@@ -204,6 +301,29 @@ VECTORS = {
     "READY_MAIN_24": ready_main(),
     "ABORT_TWO": ["r1", "r3"],
     "UTILITY_CALL": [0, BIG_CALL_ID, "is_sleeping", []],
+    "UTILITY_ADD_LORA": [1, 7, "add_lora", [s.LoRARequest("sql", 5, "/loras/sql")]],
+    "UTILITY_REMOVE_LORA": [1, 8, "remove_lora", [5]],
+    # --- handshake
+    "HANDSHAKE_HELLO": s.EngineStatus("HELLO", local=False, headless=True),
+    "HANDSHAKE_READY": s.EngineStatus("READY", local=False, headless=True),
+    "HANDSHAKE_READY_HASH": s.EngineStatus(
+        "READY", local=True, headless=False, parallel_config_hash="9f86d081"
+    ),
+    "HANDSHAKE_INIT_ONE": init(1),
+    "HANDSHAKE_INIT_TWO": init(2),
+    "HANDSHAKE_INIT_ONE_COORDINATOR": init(1, **COORDINATOR),
+    # With all that there can be
+    "HANDSHAKE_INIT_TWO_COORDINATOR": init(
+        2,
+        {
+            "data_parallel_master_ip": "127.0.0.1",
+            "data_parallel_master_port": 29500,
+            "_data_parallel_master_port_list": [29501, 29502],
+            "data_parallel_size": 2,
+        },
+        frontend_stats_publish_address="tcp://127.0.0.1:5592",
+        **COORDINATOR,
+    ),
     # --- KV events
     "KV_STORED_V26": s.KVEventBatch(TS, [stored_v26([HASH, 1], None, TOKENS)], 0),
     "KV_MIXED_V26": s.KVEventBatch(

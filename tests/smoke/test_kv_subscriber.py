@@ -1,0 +1,1215 @@
+# SPDX-License-Identifier: MIT
+"""kv_subscriber against a publisher that does wrong on demand (tests/peers/kv_publisher.py).
+
+Every batch comes once and in order, or is reported lost, and the stream goes on. Each batch has
+tokens of its own, so that none can pass for another.
+"""
+
+import json
+import random
+import re
+import signal
+import time
+
+import kv_publisher
+import msgspec
+import pytest
+import structs
+import zmq
+from kv_publisher import GARBAGE, KvPublisher, Plan, make_batch
+
+from harness import STOP_S, WAIT_S
+
+pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
+WIRES = list(kv_publisher.WIRES)
+TOPIC = "kv-events"
+COUNTS = "received delivered replayed duplicates gaps lost malformed restarts".split()
+SUMMARY = re.compile("kv_subscriber: " + ", ".join(rf"(\d+) {name}" for name in COUNTS))
+
+
+class Follower:
+    """A kv_subscriber with --json, and what it has printed."""
+
+    def __init__(self, start, *publishers, **options):
+        endpoints = {
+            "endpoint": [each.live for each in publishers],
+            "replay_endpoint": [each.replay for each in publishers if each.replay],
+        }
+        self.publishers = publishers
+        self.program = start("kv_subscriber", "--json", **endpoints, **options)
+
+    @property
+    def story(self):
+        return [json.loads(line) for line in list(self.program.out)]
+
+    @property
+    def batches(self):
+        return [each for each in self.story if "notice" not in each]
+
+    @property
+    def seqs(self):
+        return [each["seq"] for each in self.batches]
+
+    def notices(self, name=None):
+        """(name, first, last) of each; or only (first, last) of those of a name."""
+        found = [each for each in self.story if "notice" in each]
+        if name is None:
+            return [(each["notice"], each.get("first"), each.get("last")) for each in found]
+        return [
+            (each.get("first"), each.get("last")) for each in found if each["notice"] == name
+        ]
+
+    def lost(self):
+        return [
+            seq
+            for name, first, last in self.notices()
+            if name in ("lost", "history_lost")
+            for seq in range(first, last + 1)
+        ]
+
+    def wait(self, condition, plans=(), serve=True):
+        """Serves replays, by these plans in turn and then well, until it is so."""
+        plans, deadline = list(plans), time.monotonic() + WAIT_S
+        while not condition():
+            for publisher in self.publishers if serve else ():
+                if publisher.router and publisher.serve_replay(plans[0] if plans else None, 1):
+                    plans = plans[1:]
+            time.sleep(0.002)
+            late = time.monotonic() > deadline
+            assert self.program.running() or condition(), str(self.program)
+            assert not late, f"not in time: delivered {self.seqs}, {self.notices()}"
+
+    def see(self, condition):
+        """The same, but no replay is served."""
+        self.wait(condition, serve=False)
+
+    def wait_seqs(self, *seqs, plans=()):
+        self.wait(lambda: len(self.batches) >= len(seqs), plans)
+        assert self.seqs == list(seqs), self.notices()
+
+    def stop(self, number=signal.SIGTERM):
+        """Ends it. Returns the counts of its summary, which is all it may have said on stderr but
+        for complaints about malformed messages."""
+        assert self.program.stop(number) == 0
+        return self.counts()
+
+    def counts(self):
+        found = [SUMMARY.fullmatch(line) for line in self.program.err]
+        (match,) = [each for each in found if each]
+        return dict(zip(COUNTS, map(int, match.groups())))
+
+
+@pytest.fixture
+def publisher(ipc):
+    """Makes publishers on endpoints that nobody else has."""
+    context, made = zmq.Context(), []
+
+    def publisher(wire="v0.26", replay=True, **more):
+        new = KvPublisher(context, wire, ipc(), ipc() if replay else None, **more)
+        made.append(new)
+        return new
+
+    yield publisher
+    for each in made:
+        each.close()
+    context.destroy(linger=0)
+
+
+@pytest.fixture
+def follow(start):
+    def follow(*publishers, settled=False, **options):
+        """settled: it has asked for what there was before it was there. So it will not do that
+        later on, at a moment that nobody knows, and the requests of a test can be counted."""
+        if settled:
+            options["from_seq"] = 0
+        follower = Follower(start, *publishers, **options)
+        for each in publishers:
+            if each.pub:
+                each.wait_subscribed()
+            if settled:
+                assert each.serve_replay().start == 0
+                each.requests.clear()
+        return follower
+
+    return follow
+
+
+# --- every field of every generation
+
+
+FIELDS = {kind.__name__: kind.__struct_fields__ for kind in (structs.BlockStored,)}
+FIELDS["BlockRemoved"] = structs.BlockRemoved.__struct_fields__
+
+
+def as_json(value):
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, (list, tuple)):
+        return [as_json(each) for each in value]
+    if isinstance(value, dict):
+        return {key: as_json(each) for key, each in value.items()}
+    return value
+
+
+def event_as_json(event):
+    """What has no name is called by its place."""
+    if isinstance(event, dict):
+        return as_json(event)
+    names = FIELDS.get(event[0], ())
+    names = ["type", *names, *(f"field_{n}" for n in range(1 + len(names), len(event)))]
+    return as_json(dict(zip(names, event)))
+
+
+def batch_as_json(payload, seq, topic=TOPIC, replayed=False):
+    ts, events, *rest = unpack(payload)
+    expected = {"seq": seq, "topic": topic, "ts": ts, "replayed": replayed}
+    expected["events"] = [event_as_json(event) for event in events]
+    names = ["dp_rank", *(f"field_{n}" for n in range(3, 9))]
+    return {**expected, **dict(zip(names, as_json(rest)))}
+
+
+@pytest.mark.parametrize(
+    "wire", [pytest.param(WIRES[-1], marks=pytest.mark.valgrind), *WIRES[:-1]]
+)
+@pytest.mark.parametrize("end", [2, 3])
+def test_every_generation(publisher, follow, wire, end):
+    """0 to 6 come by a replay, 7 and 8 live, 9 is missed, 10 is live. With both forms of the end,
+    whatever is this generation's."""
+    vllm = publisher(wire)
+    batches = [make_batch(n, wire, ts=1789095808.83 + n) for n in range(11)]
+    for batch in batches[:7]:
+        vllm.publish(batch, live=False)
+    follower = follow(vllm, from_seq=0, topic=TOPIC)
+    follower.wait_seqs(*range(7), plans=[Plan(end=end)])
+    for n in (7, 8, 9, 10):
+        vllm.publish(batches[n], live=n != 9)
+    follower.wait_seqs(*range(11), plans=[Plan(end=end)])
+    for seq, found in enumerate(follower.batches):
+        assert found == batch_as_json(pack(batches[seq]), seq, replayed=seq < 7 or seq == 9)
+        assert ("dp_rank" in found) == (wire != "v0.9")
+    counts = follower.stop()
+    assert counts["delivered"] == 11 and counts["replayed"] == 8 and counts["gaps"] == 1
+    assert counts["lost"] == counts["malformed"] == counts["restarts"] == 0
+    assert follower.notices() == [("gap", 9, 9)]
+    assert [request.start for request in vllm.requests] == [0, 9]
+
+
+HASHES = [0, 1, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, -1, -(2**53) - 1, -(2**63)]
+HASHES += [b"\xff" * 5, bytes(range(32)), bytes(range(200, 232)), bytes(64)]
+
+
+def stored(**more):
+    tokens = list(range(4))
+    return structs.BlockStored([1], None, tokens, 4, None, "GPU", None, **more)
+
+
+def deliver(publisher, follow, *payloads):
+    """What a subscriber makes of these, one by one."""
+    vllm = publisher(replay=False)
+    follower = follow(vllm)
+    for payload in payloads:
+        vllm.publish(payload if isinstance(payload, bytes) else pack(payload))
+    follower.wait(lambda: len(follower.batches) == len(payloads))
+    for seq, found in enumerate(follower.batches):
+        payload = payloads[seq]
+        payload = payload if isinstance(payload, bytes) else pack(payload)
+        assert found == batch_as_json(payload, seq)
+    counts = follower.stop()
+    assert counts["received"] == counts["delivered"] == len(payloads)
+    assert counts["malformed"] == 0 and follower.notices() == []
+    return follower
+
+
+def test_hashes(publisher, follow):
+    """The whole range of int64 and uint64, and bytes of any length, in maps and in arrays."""
+    arrays = [["BlockStored", HASHES, each, [1], 1, None] for each in HASHES]
+    maps = [
+        structs.BlockStored(HASHES, each, [1], 1, None, None, None, extra_keys=[(each, "x")])
+        for each in HASHES
+    ]
+    follower = deliver(
+        publisher,
+        follow,
+        [1.5, arrays],
+        [1.5, [["BlockRemoved", HASHES, "GPU", 0]], None],
+        structs.KVEventBatch(1.5, maps, 0),
+        structs.KVEventBatch(1.5, [structs.BlockRemoved(HASHES, None)], 0),
+    )
+    # That Python's json has read what is there, and not something near it
+    assert "[0,1,9007199254740993,9223372036854775807,9223372036854775808," in (
+        follower.program.out[0].replace(" ", "")
+    )
+    assert bytes(range(200, 232)).hex() in follower.program.out[3]
+
+
+def test_what_is_there_and_what_is_not(publisher, follow):
+    """Absent is left out, nil is null; the shortest and the longest forms."""
+    full = stored(
+        extra_keys=[("img-1", 3, b"\0\xff", None, [1, [2]]), None],
+        group_idx=2**31,
+        kv_cache_spec_kind="sliding_window",
+        kv_cache_spec_sliding_window=4096,
+        locality="REMOTE",
+    )
+    full.lora_id, full.lora_name, full.parent_block_hash = 5, 'sql "x"\\\n\t\x01 Grüße 🙂', b"\1"
+    follower = deliver(
+        publisher,
+        follow,
+        structs.KVEventBatch(1.5, [full, structs.BlockRemoved([1], None, 3, "LOCAL")], 65535),
+        structs.KVEventBatch(1.5, [stored(), structs.AllBlocksCleared()], None),
+        structs.KVEventBatch(1.5, [], 0),
+        [1.5, []],
+        [1.5, [["BlockStored", [], None, [], 0, None]]],
+        [1.5, [["BlockStored", [1], None, [2**32 - 1], 1, None, None, None, None, None, None]]],
+        [1.5, [["BlockRemoved", []], ["AllBlocksCleared"], {"type": "AllBlocksCleared"}], None],
+    )
+    ranks = [each.get("dp_rank", "absent") for each in follower.batches]
+    assert ranks == [65535, None, 0, "absent", "absent", "absent", None]
+    assert "locality" not in follower.batches[1]["events"][0]
+    assert follower.batches[5]["events"][0]["medium"] is None
+
+
+def test_what_a_newer_vllm_may_send(publisher, follow):
+    """Keys in another order, keys, elements and kinds of events that nobody knows yet."""
+    newer = msgspec.to_builtins(stored())
+    newer = {"weight": 0.5, **dict(reversed(newer.items())), "more": {"a": [1, None], "b": b"\1"}}
+    array = ["BlockStored", [1], None, [2], 1, None, "GPU", None, None, 0, "full_attention", None]
+    deliver(
+        publisher,
+        follow,
+        [1.5, [newer], 0],
+        [1.5, [{"type": "BlockMoved", "from": "GPU", "hashes": [2**64 - 1, -1, b"\2"]}], 0],
+        [1.5, [["BlockMoved", "GPU", [2**64 - 1, -1, b"\2"], None], ["Pinged"]], 0],
+        [1.5, [[*array, "LOCAL", "a tail", {"k": -1}]], 0],
+        [1.5, [["BlockRemoved", [1], "GPU", 0, "LOCAL", "a tail"]], 0],
+        [1.5, [["AllBlocksCleared", "a tail"], {"type": "AllBlocksCleared", "why": 7}], 0],
+        [1.5, [], 0, "a tail", 2**64 - 1],
+    )
+
+
+@pytest.mark.parametrize("ts", [0.0, 1.0, 1789095808.8312345, 1e-9, 2**53 + 1.0, -1.5])
+def test_ts(publisher, follow, ts):
+    deliver(publisher, follow, structs.KVEventBatch(ts, [], 0))
+
+
+@pytest.mark.parametrize("topic", ["", "kv@10.0.0.1@org/model", 'Grüße "x"\\'])
+@pytest.mark.parametrize("wire", ["v0.24", "v0.26"])
+def test_topic_of_a_batch(publisher, follow, topic, wire):
+    """Before v0.26 a replay does not say it: then it is that of the stream."""
+    vllm = publisher(wire, topic=topic)
+    follower = follow(vllm, topic=topic)
+    vllm.publish()
+    vllm.publish(live=False)
+    vllm.publish()
+    follower.wait_seqs(0, 1, 2)
+    assert [each["topic"] for each in follower.batches] == [topic] * 3
+    follower.stop()
+
+
+# --- gaps, and joining late
+
+
+@pytest.mark.valgrind
+def test_drops_are_replayed(publisher, follow):
+    vllm = publisher()
+    follower = follow(vllm, settled=True)
+    for n in range(20):
+        vllm.publish(live=n not in (3, 4, 5, 9, 17, 18))
+        if n in (8, 12, 19):
+            follower.wait_seqs(*range(n + 1))
+    assert [each["seq"] for each in follower.batches if each["replayed"]] == [3, 4, 5, 9, 17, 18]
+    assert follower.notices() == [("gap", 3, 5), ("gap", 9, 9), ("gap", 17, 18)]
+    assert [request.start for request in vllm.requests] == [3, 9, 17]
+    assert len({request.client for request in vllm.requests}) == 3  # A fresh socket each
+    counts = follower.stop()
+    assert (counts["delivered"], counts["replayed"], counts["gaps"]) == (20, 6, 3)
+    assert counts["received"] == 20 + counts["duplicates"]
+    assert counts["lost"] == counts["malformed"] == counts["restarts"] == 0
+
+
+def test_without_a_replay_endpoint_a_gap_is_lost(publisher, follow):
+    vllm = publisher(replay=False)
+    follower = follow(vllm)
+    for n in range(7):
+        vllm.publish(live=n not in (1, 2, 5))
+    follower.wait_seqs(0, 3, 4, 6)
+    assert follower.lost() == [1, 2, 5]
+    counts = follower.stop()
+    assert (counts["gaps"], counts["lost"]) == (2, 3)
+
+
+@pytest.mark.parametrize("wire", ["v0.9", "v0.26"])
+@pytest.mark.parametrize("first", [0, 4])
+def test_joining_late(publisher, follow, wire, first):
+    """Nothing is lost between the history and the first live batch."""
+    vllm = publisher(wire)
+    for n in range(10):
+        vllm.publish(live=False)
+    follower = follow(vllm, from_seq=first)
+    assert vllm.get_request().start == first
+    request = vllm.requests[-1]
+    vllm.publish()  # Live, while the replay has not begun
+    for seq, payload in list(vllm.buffer)[first:9]:
+        vllm.reply(request, seq.to_bytes(8, "big"), payload)
+    vllm.publish(live=False)
+    vllm.publish()
+    vllm.reply(request, (9).to_bytes(8, "big"), vllm.buffer[9][1])
+    vllm.reply_end(request)
+    follower.wait_seqs(*range(first, 13))
+    assert follower.lost() == []
+    follower.stop()
+
+
+def test_joining_live(publisher, follow):
+    """The first number that comes is the first."""
+    vllm = publisher(seq=1000)
+    follower = follow(vllm)
+    vllm.publish()
+    vllm.publish(live=False)
+    vllm.publish()
+    follower.wait_seqs(1000, 1001, 1002)
+    assert {request.start for request in vllm.requests} == {1001}
+    follower.stop()
+
+
+def test_history_that_is_not_kept_any_more(publisher, follow):
+    vllm = publisher(buffer_steps=4)
+    for _ in range(10):
+        vllm.publish(live=False)
+    follower = follow(vllm, from_seq=2)
+    follower.wait_seqs(6, 7, 8, 9)
+    assert follower.notices("history_lost") == [(2, 5)] and follower.lost() == [2, 3, 4, 5]
+    vllm.publish()
+    follower.wait_seqs(6, 7, 8, 9, 10)
+    assert follower.stop()["lost"] == 4
+
+
+def test_history_that_is_longer_than_a_high_water_mark(publisher, follow):
+    """A ROUTER drops what is above 1000, if the DEALER is slower: asked for again, not lost."""
+    vllm = publisher()
+    for _ in range(5000):
+        vllm.publish(live=False)
+    follower = follow(vllm, from_seq=0)
+    vllm.publish()
+    follower.wait(lambda: len(follower.program.out) >= 5001)
+    assert follower.seqs == list(range(5001))
+    assert follower.stop()["lost"] == 0
+
+
+@pytest.mark.parametrize("first", [0, "live"])
+def test_a_publisher_that_comes_late(publisher, follow, first):
+    vllm = publisher()
+    vllm.close()
+    follower = follow(vllm, from_seq=first)
+    follower.program.wait_line("subscribed to", "err")
+    vllm.publish(live=False)
+    vllm.open()
+    vllm.wait_subscribed()
+    vllm.publish()
+    vllm.publish()
+    follower.wait_seqs(*([0, 1, 2] if first == 0 else [1, 2]))
+    assert follower.lost() == []
+    follower.stop()
+
+
+# --- replays that go wrong
+
+
+@pytest.fixture
+def gap(publisher, follow):
+    """A subscriber that has 0 (by a replay) and 1, has missed 2 to 5, and got 6."""
+
+    def gap(wire="v0.26", **options):
+        vllm = publisher(wire)
+        vllm.publish(live=False)
+        follower = follow(vllm, settled=True, **{"replay_timeout_ms": 300, **options})
+        vllm.publish()
+        follower.see(lambda: follower.seqs == [0, 1])
+        for n in range(2, 7):
+            vllm.publish(live=n == 6)
+        follower.see(lambda: follower.seqs == [0, 1] and follower.notices("gap") == [(2, 5)])
+        return vllm, follower
+
+    return gap
+
+
+CURED = {  # plan: numbers that are asked for, what is said beside the gap
+    "as vLLM": (Plan(), [2], []),
+    "END of 2 frames": (Plan(end=2), [2], []),
+    "END of 3 frames": (Plan(end=3), [2], []),
+    "no END, all there": (Plan(end=0), [2], []),
+    "each twice": (Plan(times=2), [2], []),
+    "all history": (Plan(whole=True), [2], []),
+    "all history twice": (Plan(whole=True, times=2), [2], []),
+    "a hole": (Plan(drop={3}), [2, 3], [("replay_hole", 3, 3), "replay_short"]),
+    "a wide hole": (Plan(drop={3, 4}), [2, 3], [("replay_hole", 3, 4), "replay_short"]),
+    "two holes": (Plan(drop={3, 5}), [2, 3], [("replay_hole", 3, 3), "replay_short"]),
+    "ends early": (Plan(early=2), [2, 5], [("replay_short", 5, 5)]),
+    "ends at once": (Plan(early=5), [2, 2], [("replay_short", 2, 5)]),
+    "ends early without END": (Plan(early=2, end=0), [2, 5], ["replay_timeout"]),
+    "stalls": (Plan(stall_after=1), [2, 3], ["replay_timeout"]),
+    "stalls at once": (Plan(stall_after=0), [2, 2], ["replay_timeout"]),
+    "begins with garbage, stalls": (Plan(garbage=GARBAGE, stall_after=2), [2, 4], None),
+}
+
+
+@pytest.mark.parametrize("name", CURED)
+@pytest.mark.parametrize("wire", ["v0.24", "v0.26"])
+def test_a_replay_that_goes_wrong_once(gap, wire, name):
+    """The next one is well: so nothing is lost."""
+    plan, starts, notices = CURED[name]
+    vllm, follower = gap(wire)
+    follower.wait_seqs(*range(7), plans=[plan])
+    assert [request.start for request in vllm.requests] == starts
+    assert follower.lost() == []
+    if notices is not None:
+        said = [each for each in follower.notices() if each[0] != "gap"]
+        assert [each if each in notices else each[0] for each in said] == notices
+    counts = follower.stop()
+    assert counts["delivered"] == 7 and counts["lost"] == 0
+    if plan.times == 2 or plan.whole:
+        assert counts["duplicates"] > 0
+    # Only in order and at most once, all that came was delivered or a duplicate
+    assert counts["received"] == counts["delivered"] + counts["duplicates"]
+
+
+LOST = {  # plan for each replay: what is lost, which notices say so
+    "begins late": ([Plan(late=2)], [2, 3], "history_lost"),
+    "a hole each time": ([Plan(drop={3})] * 9, [3], "replay_hole"),
+    "holes each time": ([Plan(drop={2, 4, 5})] * 9, [2, 4, 5], None),
+    "ends early each time": ([Plan(drop={5, 6})] * 9, [5], "replay_short"),
+    "never answers": ([Plan(stall_after=0)] * 9, [2, 3, 4, 5], "replay_timeout"),
+    "nothing but an end": ([Plan(early=5)] * 9, [2, 3, 4, 5], "replay_short"),
+    "nothing but garbage": ([Plan(drop={2, 3, 4, 5})] * 9, [2, 3, 4, 5], None),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_replay_that_goes_wrong_for_good(gap, name):
+    """What is not to be had is reported, and the stream goes on."""
+    plans, lost, notice = LOST[name]
+    vllm, follower = gap()
+    expected = [seq for seq in range(7) if seq not in lost]
+    follower.wait(lambda: 6 in follower.seqs, plans)
+    assert follower.seqs == expected
+    assert follower.lost() == lost
+    if notice:
+        assert follower.notices(notice)
+    vllm.publish()
+    follower.wait(lambda: 7 in follower.seqs)
+    vllm.publish(live=False)
+    vllm.publish()
+    follower.wait_seqs(*expected, 7, 8, 9)  # A later gap is filled as ever
+    assert follower.stop()["lost"] == len(lost)
+
+
+def test_nobody_serves_replays(publisher, follow, ipc):
+    """The endpoint is wrong, as it easily is: the live stream goes on."""
+    vllm = publisher()
+    vllm.replay, replay = ipc(), vllm.replay
+    follower = follow(vllm, replay_timeout_ms=100)
+    vllm.publish()
+    vllm.publish(live=False)
+    vllm.publish()
+    follower.wait(lambda: follower.seqs == [0, 2])
+    vllm.publish()
+    follower.wait_seqs(0, 2, 3)
+    assert follower.lost() == [1] and follower.notices("replay_timeout")
+    follower.stop()
+
+
+def test_garbage_between_replies(gap):
+    vllm, follower = gap(replay_timeout_ms=1000)
+    follower.wait_seqs(*range(7), plans=[Plan(garbage=GARBAGE[:3])])
+    assert len(vllm.requests) == 1
+    counts = follower.stop()
+    assert counts["malformed"] == len(follower.notices("malformed")) >= 3
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=repr)
+def test_garbage_is_no_sign_that_a_replay_goes_on(gap, garbage):
+    """What says nothing new must not keep a replay that has stalled alive."""
+    vllm, follower = gap(replay_timeout_ms=200)
+    request = vllm.get_request()
+    since = time.monotonic()
+    while vllm.get_request(timeout_ms=20) is None:
+        vllm.reply_raw(request, *garbage)
+        assert time.monotonic() < since + WAIT_S, follower.notices()
+    follower.see(lambda: follower.notices("replay_timeout"))
+    assert follower.stop()["malformed"] >= 3
+
+
+def test_old_replies_are_no_sign_that_a_replay_goes_on(gap):
+    vllm, follower = gap(replay_timeout_ms=200)
+    request = vllm.get_request()
+    since = time.monotonic()
+    while vllm.get_request(timeout_ms=20) is None:
+        vllm.reply(request, bytes(8), vllm.buffer[0][1])
+        assert time.monotonic() < since + WAIT_S, follower.notices()
+    follower.stop()
+
+
+def test_a_payload_that_is_garbage_in_a_replay(gap):
+    """It is reported, and the rest is delivered."""
+    vllm, follower = gap()
+    vllm.buffer[3] = (3, b"\xc1 garbage")
+    follower.wait(lambda: 6 in follower.seqs)
+    assert follower.seqs == [0, 1, 2, 4, 5, 6]
+    assert follower.notices("malformed")
+    vllm.publish()
+    follower.wait_seqs(0, 1, 2, 4, 5, 6, 7)
+    counts = follower.stop()
+    assert counts["malformed"] >= 1 and counts["delivered"] == 7
+
+
+# --- live batches while a replay goes on
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_live_batches_wait_for_a_replay(gap, wire):
+    vllm, follower = gap(wire, replay_timeout_ms=5000)
+    request = vllm.get_request()
+    buffer = list(vllm.buffer)
+    for n in range(50):
+        vllm.publish()
+    vllm.reply(request, (2).to_bytes(8, "big"), buffer[2][1])
+    follower.wait_seqs(0, 1, 2)
+    for seq in (3, 4, 5, 6):
+        vllm.reply(request, seq.to_bytes(8, "big"), buffer[seq][1])
+    vllm.publish()
+    vllm.reply_end(request)
+    follower.wait_seqs(*range(58))
+    assert [each["seq"] for each in follower.batches if each["replayed"]] == [0, 2, 3, 4, 5]
+    assert len(vllm.requests) == 1
+    assert follower.stop()["gaps"] == 1
+
+
+def test_a_gap_while_a_replay_goes_on(gap):
+    """In what is held there is another gap: both are filled."""
+    vllm, follower = gap(replay_timeout_ms=5000)
+    request = vllm.get_request()
+    buffer = list(vllm.buffer)
+    for live in (True, False, False, True, True):
+        vllm.publish(live=live)
+    for seq in (2, 3, 4, 5):
+        vllm.reply(request, seq.to_bytes(8, "big"), buffer[seq][1])
+    vllm.reply_end(request)
+    follower.wait_seqs(*range(12))
+    assert follower.notices("gap") == [(2, 5), (8, 9)] and follower.lost() == []
+    follower.stop()
+
+
+def test_so_many_are_held_and_no_more(publisher, follow):
+    vllm = publisher()
+    follower = follow(vllm, max_held=3, replay_timeout_ms=5000)
+    vllm.publish()
+    vllm.publish(live=False)
+    for _ in range(10):
+        vllm.publish()
+    follower.see(lambda: follower.notices("held_full"))
+    follower.wait_seqs(*range(12))
+    assert follower.lost() == []
+    follower.stop()
+
+
+def test_so_many_bytes_are_held_and_no_more(publisher, follow):
+    vllm = publisher()
+    follower = follow(vllm, max_held_mb=1, replay_timeout_ms=5000)
+    for n in range(12):
+        tokens = list(range(n * 100000, n * 100000 + 100000))  # 500 kB
+        batch = structs.BlockStored([n], None, tokens, 16, None, "GPU", None)
+        vllm.publish(structs.KVEventBatch(1.5, [batch], 0), live=n != 1)
+    follower.see(lambda: follower.notices("held_full"))
+    follower.wait_seqs(*range(12))
+    assert [each["events"][0]["token_ids"][0] // 100000 for each in follower.batches] == [
+        *range(12)
+    ]
+    follower.stop()
+
+
+@pytest.mark.valgrind
+def test_duplicates(publisher, follow):
+    """A proxy in between may send twice, and late: dropped, and no restart."""
+    vllm = publisher()
+    follower = follow(vllm)
+    for n in range(6):
+        vllm.publish()
+        for seq in {n, max(0, n - 2)} - {0}:
+            vllm.send(vllm.topic, seq.to_bytes(8, "big"), vllm.buffer[seq][1])
+    follower.wait_seqs(*range(6))
+    assert follower.notices() == []
+    counts = follower.stop()
+    assert counts["duplicates"] == 8 and counts["restarts"] == 0
+    assert counts["received"] == 14
+
+
+# --- restarts
+
+
+def ids(follower):
+    """Which batches came: what n of make_batch they are."""
+    return [each["events"][0]["token_ids"][0] // 16 for each in follower.batches]
+
+
+@pytest.mark.parametrize("before", [1, 2, pytest.param(5, marks=pytest.mark.valgrind)])
+def test_the_numbers_begin_anew(publisher, follow, before):
+    vllm = publisher()
+    follower = follow(vllm)
+    for n in range(before):
+        vllm.publish(n=n)
+    vllm.restart()
+    for n in range(3):
+        vllm.publish(n=100 + n)
+    follower.wait_seqs(*range(before), 0, 1, 2)
+    assert ids(follower) == [*range(before), 100, 101, 102]
+    assert [each[0] for each in follower.notices()] == ["restart"]
+    assert follower.story[before]["notice"] == "restart"
+    assert follower.story[before]["seq"] == 0
+    counts = follower.stop()
+    assert counts["restarts"] == 1 and counts["lost"] == counts["duplicates"] == 0
+
+
+@pytest.mark.parametrize("first", [0, "live"])
+@pytest.mark.parametrize("hidden", [0, 1, 3, 4, 5, 6, 20])
+def test_a_new_publisher(publisher, follow, hidden, first):
+    """The old one came to 4. The new one has published so many when it is heard: fewer, just as
+    many, or more."""
+    vllm = publisher()
+    follower = follow(vllm, from_seq=first)
+    for n in range(5):
+        vllm.publish(n=n)
+    follower.wait_seqs(*range(5))
+    vllm.close()
+    vllm.restart()
+    for n in range(hidden):
+        vllm.publish(n=100 + n, live=False)
+    vllm.open()
+    vllm.wait_subscribed()
+    for n in range(hidden, hidden + 2):
+        vllm.publish(n=100 + n)
+    follower.wait(lambda: len(follower.batches) >= 5 + hidden + 2)
+    assert ids(follower) == [*range(5), *range(100, 100 + hidden + 2)]
+    assert follower.seqs == [*range(5), *range(hidden + 2)]
+    assert len(follower.notices("restart")) == 1 and follower.lost() == []
+    counts = follower.stop()
+    assert counts["restarts"] == 1 and counts["lost"] == 0
+
+
+@pytest.mark.parametrize("hidden", [0, 3, 20])
+def test_a_new_publisher_without_replays(publisher, follow, hidden):
+    """Then only a number that falls back shows it; what it was is lost, and the stream goes on."""
+    vllm = publisher(replay=False)
+    follower = follow(vllm)
+    for n in range(5):
+        vllm.publish(n=n)
+    follower.wait_seqs(*range(5))
+    vllm.close()
+    vllm.restart()
+    for n in range(hidden):
+        vllm.publish(n=100 + n, live=False)
+    vllm.open()
+    vllm.wait_subscribed()
+    for n in range(hidden, hidden + 2):
+        vllm.publish(n=100 + n)
+    follower.wait(lambda: len(follower.batches) >= 7)
+    assert ids(follower) == [*range(5), 100 + hidden, 101 + hidden]
+    follower.stop()
+
+
+def test_a_restart_in_mid_replay(gap):
+    """What was missed of the old run is lost; of the new one nothing."""
+    vllm, follower = gap(replay_timeout_ms=5000)
+    assert vllm.get_request().start == 2
+    vllm.restart()
+    for n in range(3):
+        vllm.publish(n=100 + n)
+    follower.wait(lambda: len(follower.batches) >= 6)
+    assert ids(follower) == [0, 1, 6, 100, 101, 102]
+    assert follower.lost() == [2, 3, 4, 5]
+    names = [each[0] for each in follower.notices()]
+    assert names.index("restart") > names.index("lost")
+    assert follower.stop()["lost"] == 4
+
+
+def test_cut_off_for_a_while(publisher, follow):
+    """The publisher is the same, only the connection was gone: nothing is lost, no restart."""
+    vllm = publisher()
+    follower = follow(vllm)
+    for _ in range(3):
+        vllm.publish()
+    follower.wait_seqs(0, 1, 2)
+    for hidden in (0, 4):
+        vllm.close()
+        for _ in range(hidden):
+            vllm.publish(live=False)
+        vllm.open()
+        vllm.wait_subscribed()
+        vllm.publish()
+        follower.wait_seqs(*range(vllm.seq))
+    assert follower.lost() == []
+    assert follower.stop()["restarts"] == 0
+
+
+def test_a_duplicate_after_a_cut(publisher, follow):
+    """The same bytes are of the same publisher: no restart."""
+    vllm = publisher()
+    follower = follow(vllm)
+    for _ in range(5):
+        vllm.publish()
+    follower.wait_seqs(*range(5))
+    vllm.close()
+    vllm.open()
+    vllm.wait_subscribed()
+    vllm.send(vllm.topic, (3).to_bytes(8, "big"), vllm.buffer[3][1])
+    vllm.publish()
+    follower.wait_seqs(*range(6))
+    assert follower.notices("restart") == [] and follower.lost() == []
+    follower.stop()
+
+
+def test_cut_off_before_anything_is_delivered(publisher, follow):
+    """What was held of the old publisher does not get among the batches of the new one."""
+    vllm = publisher()
+    follower = follow(vllm, from_seq=0, replay_timeout_ms=300)
+    vllm.get_request()
+    for n in range(6):
+        vllm.publish(n=n, live=n in (4, 5))
+    vllm.send(b"garbage")
+    follower.see(lambda: follower.notices("malformed"))  # So it has 4 and 5
+    vllm.close()
+    vllm.restart()
+    for n in range(3):
+        vllm.publish(n=100 + n, live=False)
+    vllm.open()
+    vllm.wait_subscribed()
+    for n in range(3, 8):
+        vllm.publish(n=100 + n)
+    follower.wait(lambda: 107 in ids(follower))
+    found = [n for n in ids(follower) if n >= 100]
+    assert found == list(range(100, 108)), (ids(follower), follower.notices())
+    assert ids(follower)[-8:] == found, (ids(follower), follower.notices())
+    follower.stop()
+
+
+# --- several ranks, topics, binding
+
+
+@pytest.mark.valgrind
+def test_two_ranks(publisher, follow):
+    """Each has numbers of its own, and its own replay."""
+    ranks = [publisher("v0.26", rank=0), publisher("v0.10", rank=1)]
+    follower = follow(*ranks, settled=True)
+    for n in range(10):
+        for rank, vllm in enumerate(ranks):
+            vllm.publish(n=n + 1000 * rank, live=n not in ((2, 3), (5,))[rank])
+    follower.wait(lambda: len(follower.batches) >= 20)
+    ranks[1].restart()
+    ranks[1].publish(n=2000)
+    follower.wait(lambda: len(follower.batches) >= 21)
+    for rank, expected in ((0, [*range(10)]), (1, [*range(10), 0])):
+        found = [each for each in follower.batches if each["dp_rank"] == rank]
+        assert [each["seq"] for each in found] == expected
+        assert {each["endpoint"] for each in found} == {ranks[rank].live}
+    gaps = [each for each in follower.story if each.get("notice") == "gap"]
+    assert sorted((each["first"], each["last"], each["endpoint"]) for each in gaps) == [
+        (2, 3, ranks[0].live),
+        (5, 5, ranks[1].live),
+    ]
+    assert [request.start for request in ranks[0].requests] == [2]
+    assert [request.start for request in ranks[1].requests] == [5]
+    counts = follower.stop()
+    assert counts["delivered"] == 21 and counts["restarts"] == 1 and counts["gaps"] == 2
+
+
+def test_one_rank_that_stalls_does_not_hold_the_other(publisher, follow):
+    stalled, other = publisher(), publisher()
+    follower = follow(stalled, other, replay_timeout_ms=60000, settled=True)
+    stalled.publish()
+    stalled.publish(live=False)
+    stalled.publish()
+    assert stalled.get_request().start == 1
+    for _ in range(5):
+        other.publish()
+    follower.wait(lambda: len(follower.batches) == 6)
+    counts = follower.stop()
+    assert counts["delivered"] >= 6
+
+
+def test_a_topic_is_a_prefix(publisher, follow):
+    vllm = publisher()
+    follower = follow(vllm, topic="kv-")
+    empty = pack(structs.KVEventBatch(1.5, [], 0))
+    for seq, topic in enumerate(["kv-events", "kv-events-other", "KV-events", "kv-"]):
+        vllm.send(topic.encode(), seq.to_bytes(8, "big"), empty)
+        if topic[0] == "K":
+            vllm.buffer.append((seq, empty))
+    follower.wait(lambda: len(follower.batches) >= 4)
+    assert [each["topic"] for each in follower.batches][:2] == ["kv-events", "kv-events-other"]
+    follower.stop()
+
+
+@pytest.mark.parametrize("topic", ["kv-events", ""])
+def test_exact_topic(publisher, follow, topic):
+    """Another model's batches have other numbers, on the same socket and in the same replay."""
+    vllm = publisher(topic=topic)
+    follower = follow(vllm, topic=topic, exact_topic=True, settled=True)
+    other = pack(structs.KVEventBatch(1.5, [structs.AllBlocksCleared()], 0))
+    for n in range(5):
+        vllm.send(b"kv-events-other", (50 - n).to_bytes(8, "big"), other)
+        vllm.publish(live=n != 2)
+    request = vllm.get_request()
+    vllm.reply_raw(request, b"kv-events-other", (2).to_bytes(8, "big"), other)
+    for seq in (2, 3, 4):
+        vllm.reply(request, seq.to_bytes(8, "big"), vllm.buffer[seq][1])
+    vllm.reply_end(request)
+    follower.wait_seqs(*range(5))
+    assert {each["topic"] for each in follower.batches} == {topic}
+    assert follower.notices() == [("gap", 2, 2)]
+    counts = follower.stop()
+    assert counts["delivered"] == 5 and counts["malformed"] == 0
+    assert counts["received"] == 5 + counts["duplicates"]  # The other's are not counted
+
+
+def test_bind(start, ipc):
+    """vLLM's PUB connects when its endpoint is no wildcard: then the subscriber binds."""
+    with zmq.Context() as context:
+        vllm = KvPublisher(context, "v0.26", ipc(), ipc(), connect=True)
+        follower = Follower(start, vllm, bind=True)
+        vllm.wait_subscribed()
+        for n in range(5):
+            vllm.publish(live=n != 3)
+        follower.wait(lambda: len(follower.program.out) >= 6)
+        assert follower.seqs == [0, 1, 2, 3, 4]
+        assert follower.notices() == [("gap", 3, 3)]
+        follower.stop()
+        vllm.close()
+
+
+# --- malformed messages
+
+
+def live_frames(seq=1, payload=b"\x92\xcb?\xf8\0\0\0\0\0\0\x90"):
+    return [TOPIC.encode(), seq.to_bytes(8, "big"), payload]
+
+
+BAD_FRAMES = {
+    "no payload": live_frames()[:2],
+    "topic only": live_frames()[:1],
+    "four frames": [*live_frames(), b""],
+    "empty frame after the topic": [TOPIC.encode(), b"", *live_frames()[1:]],
+    "seq of 7 bytes": [TOPIC.encode(), bytes(7), live_frames()[2]],
+    "seq of 9 bytes": [TOPIC.encode(), bytes(9), live_frames()[2]],
+    "seq of no bytes": [TOPIC.encode(), b"", live_frames()[2]],
+    "END_SEQ": [TOPIC.encode(), b"\xff" * 8, live_frames()[2]],
+    "END_SEQ and nothing": [TOPIC.encode(), b"\xff" * 8, b""],
+}
+
+
+@pytest.mark.parametrize("name", BAD_FRAMES)
+def test_a_message_that_is_none(publisher, follow, name):
+    """It has no number, so it takes the place of none."""
+    vllm = publisher()
+    follower = follow(vllm)
+    vllm.publish()
+    vllm.send(*BAD_FRAMES[name])
+    vllm.publish()
+    follower.wait_seqs(0, 1)
+    assert [each[0] for each in follower.notices()] == ["malformed"]
+    assert "malformed" == follower.story[1]["notice"] and follower.story[1]["what"]
+    counts = follower.stop()
+    assert counts["malformed"] == 1 and counts["received"] == counts["delivered"] == 2
+
+
+BAD_PAYLOADS = {
+    "empty": b"",
+    "no msgpack": b"\xc1",
+    "cut short": pack([1.5, ["x" * 100]])[:-10],
+    "trailing bytes": pack([1.5, []]) + b"\0",
+    "nil": pack(None),
+    "a map": pack({"ts": 1.5, "events": []}),
+    "no events": pack([1.5]),
+    "events are a map": pack([1.5, {}]),
+    "events are nil": pack([1.5, None, 0]),
+    "ts is a str": pack(["1.5", [], 0]),
+    "rank is a str": pack([1.5, [], "0"]),
+    "an event is a number": pack([1.5, [7], 0]),
+    "an event without tag": pack([1.5, [{"block_hashes": [1], "medium": None}], 0]),
+    "an empty array for an event": pack([1.5, [[]], 0]),
+    "a tag that is a number": pack([1.5, [[1, [2]]], 0]),
+    "token_ids are a str": pack([1.5, [["BlockStored", [1], None, "x", 16, None]], 0]),
+    "no token_ids": pack([1.5, [{"type": "BlockStored", "block_hashes": [1]}], 0]),
+    "a hash that is a float": pack([1.5, [["BlockRemoved", [1.5]]], 0]),
+    "a hash that is a str": pack([1.5, [{"type": "BlockRemoved", "block_hashes": ["x"]}], 0]),
+    "nested too deeply": b"\x92\xcb?\xf8\0\0\0\0\0\0" + b"\x91" * 100000 + b"\x90",
+    "a length that lies": b"\x92\xcb?\xf8\0\0\0\0\0\0\xdd\xff\xff\xff\xff",
+}
+
+
+@pytest.mark.parametrize("name", BAD_PAYLOADS)
+@pytest.mark.parametrize("replay", [True, False])
+def test_a_batch_that_is_none(publisher, follow, name, replay):
+    """Its number is known: so it is reported, once, and it is no gap that a replay could fill."""
+    vllm = publisher(replay=replay)
+    follower = follow(vllm, replay_timeout_ms=100)
+    vllm.publish()
+    vllm.publish(BAD_PAYLOADS[name])
+    vllm.publish()
+    follower.wait(lambda: 2 in follower.seqs)
+    assert follower.seqs == [0, 2]
+    assert follower.notices("malformed")
+    assert set(follower.lost()) <= {1}
+    counts = follower.stop()
+    assert counts["malformed"] >= 1 and counts["delivered"] == 2
+
+
+def test_received_are_batches_only(publisher, follow):
+    """Well-formed ones: what is none is malformed, and not received as well."""
+    vllm = publisher(replay=False)
+    follower = follow(vllm)
+    for payload in (None, *BAD_PAYLOADS.values(), None):
+        vllm.publish(payload)
+    follower.wait(lambda: len(follower.batches) == 2)
+    counts = follower.stop()
+    assert counts["malformed"] == len(BAD_PAYLOADS)
+    assert counts["received"] == counts["delivered"] == 2
+
+
+# --- ends
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+def test_stopped_in_mid_replay(gap, number):
+    """Within a second. What was held is delivered, what is missing is reported lost."""
+    vllm, follower = gap(replay_timeout_ms=3600000)
+    request = vllm.get_request()
+    vllm.reply(request, (2).to_bytes(8, "big"), vllm.buffer[2][1])
+    follower.wait_seqs(0, 1, 2)
+    since = time.monotonic()
+    counts = follower.stop(number)
+    assert time.monotonic() - since < STOP_S["c"]
+    assert sorted(follower.seqs + follower.lost()) == list(range(7))
+    assert counts["lost"] == len(follower.lost())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+def test_stopped_while_all_is_silent(publisher, follow, number):
+    vllm = publisher()
+    follower = follow(vllm)
+    assert follower.stop(number) == dict.fromkeys(COUNTS, 0)
+    assert follower.story == []
+
+
+def test_count(publisher, follow):
+    """Live or replayed, it ends after so many, and prints no more."""
+    vllm = publisher()
+    for _ in range(10):
+        vllm.publish(live=False)
+    follower = follow(vllm, from_seq=0, count=4)
+    vllm.serve_replay()
+    assert follower.program.wait() == 0
+    assert follower.seqs == [0, 1, 2, 3]
+    assert follower.counts()["delivered"] == 4
+
+
+def test_for_people(publisher, start):
+    """Without --json: lines, and the summary is the last of them."""
+    vllm = publisher()
+    program = start(
+        "kv_subscriber", endpoint=vllm.live, replay_endpoint=vllm.replay, topic=TOPIC, count=4
+    )
+    vllm.wait_subscribed()
+    for n in range(4):
+        vllm.publish(live=n != 1)
+    while program.running():
+        vllm.serve_replay(timeout_ms=10)
+    assert program.wait() == 0
+    assert [int(seq) for seq in program.lines(r"^seq (\d+)")] == [0, 1, 2, 3]
+    assert any(re.search("gap.* 1", line) for line in program.out)
+    assert SUMMARY.fullmatch(program.out[-1])
+    assert program.err == []
+
+
+# --- any schedule
+
+
+class World:
+    """What has been published: of each run, which batch has which number."""
+
+    def __init__(self, vllm, rng, faults):
+        self.vllm, self.rng, self.faults = vllm, rng, faults
+        self.first = 0  # --from-seq
+        self.runs = [{}]  # number -> n of make_batch
+        self.heard = [-1]  # The last number of each run that was certainly heard, live
+        self.proxy = rng.random() < 0.4
+        self.log, self.n, self.bad = [], 0, 0
+        self.connected_at = 0  # What came before was heard on another connection
+        self.unchecked = False
+
+    def publish(self, live):
+        seq = self.vllm.publish(n=self.n, live=live)
+        self.runs[-1][seq] = self.n
+        self.n += 1
+        if live:
+            self.heard[-1] = seq
+
+    def burst(self):
+        for _ in range(self.rng.randint(1, 5)):
+            self.publish(live=True)
+
+    def drop(self):
+        for _ in range(self.rng.randint(1, 5)):
+            self.publish(live=False)
+
+    def mixed(self):
+        for _ in range(self.rng.randint(1, 10)):
+            self.publish(live=self.rng.random() < 0.6)
+
+    def again(self):
+        """One of the last few comes twice. Never the first that is wanted, nor what was before it:
+        that may be a restart."""
+        seq = self.heard[-1] - self.rng.randint(0, 3)
+        if seq > self.first and seq >= self.connected_at:
+            self.vllm.send(self.vllm.topic, seq.to_bytes(8, "big"), dict(self.vllm.buffer)[seq])
+
+    def garbage(self):
+        self.vllm.send(*self.rng.choice(list(BAD_FRAMES.values())))
+        self.bad += 1
+
+    def let_it_read(self):
+        """Until it has read what was sent to it, and knows of its connection."""
+        self.garbage()
+        self.follower.see(lambda: len(self.follower.notices("malformed")) >= self.bad)
+
+    def cut(self):
+        self.heard[-1] = -1  # What was on the way is gone
+        self.vllm.close()
+        for _ in range(self.rng.randint(0, 3)):
+            self.publish(live=False)
+        self.vllm.open()
+        self.vllm.wait_subscribed()
+        self.let_it_read()
+        self.connected_at = self.vllm.seq
+
+    def begin_anew(self):
+        """On the same socket. The first one is heard, or a restart could not be seen; and what was
+        asked of the old one is not answered by the new."""
+        self.let_it_read()
+        while self.vllm.get_request(timeout_ms=5):
+            pass
+        self.vllm.restart()
+        self.connected_at = 0
+        self.runs.append({})
+        self.heard.append(-1)
+        self.publish(live=True)
+        self.let_it_read()
+
+    def new_process(self):
+        self.heard[-1] = -1
+        self.vllm.close()
+        self.vllm.restart()
+        self.runs.append({})
+        self.heard.append(-1)
+        for _ in range(self.rng.choice([0, 1, 3, 12])):
+            self.publish(live=False)
+        self.vllm.open()
+        self.vllm.wait_subscribed()
+        self.let_it_read()
+        self.connected_at = self.vllm.seq
+        # Only by a replay can a subscriber tell the new one from the old: it has to get that
+        self.unchecked = True
+        self.serve(timeout_ms=100)
+
+    def plan(self):
+        if not self.faults or self.unchecked or self.rng.random() < 0.3:
+            return Plan(times=self.rng.randint(1, 2), whole=self.rng.random() < 0.2)
+        choice, numbers = self.rng.randrange(8), range(self.vllm.seq)
+        return [
+            Plan(drop=set(self.rng.sample(numbers, len(numbers) // 4))),
+            Plan(late=self.rng.randint(1, 3)),
+            Plan(early=self.rng.randint(1, 3)),
+            Plan(early=self.rng.randint(1, 3), end=0),
+            Plan(end=0),
+            Plan(stall_after=self.rng.randint(0, 3)),
+            Plan(times=3, whole=True, early=1),
+            Plan(end=self.rng.choice([2, 3]), whole=True),
+        ][choice]
+
+    def serve(self, timeout_ms=None):
+        timeout_ms = self.rng.choice([0, 1, 20]) if timeout_ms is None else timeout_ms
+        request = self.vllm.serve_replay(self.plan(), timeout_ms)
+        if request and request.replies and self.heard[-1] >= 0:
+            self.unchecked = False
+
+    def play(self, steps):
+        often = [self.burst, self.drop, self.mixed, self.serve, self.serve, self.serve, self.again]
+        # Behind a proxy, a publisher that restarts is not seen to leave
+        seldom = [self.garbage, self.begin_anew if self.proxy else self.new_process]
+        if not self.faults:
+            seldom.pop()
+        if not self.proxy:
+            seldom.append(self.cut)
+        for _ in range(steps):
+            step = self.rng.choice(often * 2 + seldom)
+            self.log.append(step.__name__)
+            step()
+
+    def check(self, follower):
+        """Once each, in order, or lost. A restart that is told parts two runs, and none is told
+        within a run; a run of which nothing was heard is none to the subscriber."""
+        runs = {n: (run, seq) for run, seqs in enumerate(self.runs) for seq, n in seqs.items()}
+        told, of_run, lost = [[]], [None], 0
+        for each in follower.story:
+            if each.get("notice") == "restart":
+                told.append([])
+                of_run.append(None)
+            elif each.get("notice") in ("lost", "history_lost"):
+                told[-1] += range(each["first"], each["last"] + 1)
+                lost += each["last"] - each["first"] + 1
+            elif "notice" not in each:
+                run, seq = runs[each["events"][0]["token_ids"][0] // 16]
+                assert of_run[-1] in (None, run), f"{seq} of run {run} among those of {of_run[-1]}"
+                assert seq == each["seq"]
+                of_run[-1] = run
+                told[-1].append(seq)
+        known = [run for run in of_run if run is not None]
+        assert known == sorted(set(known)), f"told restarts between the runs {of_run}"
+        for number, (run, seqs) in enumerate(zip(of_run, told)):
+            start = 0 if number else self.first
+            assert seqs == list(range(start, start + len(seqs))), f"run {run}: {seqs}"
+            if run is not None:
+                assert seqs[-1] >= self.heard[run], f"run {run}: {seqs}, heard {self.heard[run]}"
+        return lost
+
+
+@pytest.mark.parametrize("seed", range(45))
+def test_any_schedule(publisher, follow, seed):
+    """Of three schedules one has no faulty replay and no restart: that may lose nothing."""
+    rng = random.Random(seed)
+    faults = seed % 3 > 0
+    vllm = publisher(rng.choice(WIRES))
+    world = World(vllm, rng, faults)
+    history, world.first = (0, 0) if world.proxy else rng.choice([(0, 0), (5, 0), (5, 3)])
+    for _ in range(history):
+        world.publish(live=False)
+    follower = follow(
+        vllm,
+        from_seq=world.first,
+        replay_timeout_ms=1000 if not faults else 100 if world.proxy else 400,
+        max_held=rng.choice([2, 10000]),
+    )
+    world.follower = follower
+    try:
+        world.play(25)
+        world.publish(live=True)
+        last = world.n - 1
+        follower.wait(lambda: last in ids(follower))
+        lost = world.check(follower)
+        counts = follower.stop()
+        assert counts["delivered"] == len(follower.batches)
+        assert counts["lost"] == lost and (faults or lost == 0)
+        assert counts["malformed"] == world.bad
+        assert counts["restarts"] == len(follower.notices("restart")) < len(world.runs)
+    except (AssertionError, TimeoutError) as why:
+        if follower.program.running():
+            follower.program.kill()
+        raise AssertionError(f"seed {seed}: {' '.join(world.log)}: {why}") from None

@@ -1,0 +1,218 @@
+//  SPDX-License-Identifier: MIT
+
+#include "unit.h"
+
+#include "router_dealer/children.h"
+
+#include <dirent.h>
+#include <poll.h>
+
+//  For what has to happen, ms; for what must not
+#define LONG 20000
+#define SHORT 50
+
+static bool s_readable (int sentinel, int timeout)
+{
+    struct pollfd item = {.fd = sentinel, .events = POLLIN};
+    return poll (&item, 1, timeout) == 1 && (item.revents & (POLLIN | POLLHUP));
+}
+
+//  Starts a shell that does this
+static int s_shell (children_t *self, const char *script)
+{
+    char *argv[] = {"/bin/sh", "-c", (char *) script, NULL};
+    int sentinel = children_spawn (self, argv);
+    assert_true (sentinel >= 0);
+    return sentinel;
+}
+
+static void s_has_ended (children_t *self, size_t i, const char *want)
+{
+    char *ending = children_ending (self, i);
+    assert_string_equal (ending, want);
+    zstr_free (&ending);
+}
+
+//  Starts a shell that does this once `*gate` is closed, which is the caller's: the other end of its
+//  stdin
+static int s_shell_behind (children_t *self, int *gate, const char *then)
+{
+    int ends[2], saved = fcntl (STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+    assert_int_equal (pipe (ends), 0);
+    fcntl (ends[1], F_SETFD, FD_CLOEXEC);  //  No child is to hold it
+    dup2 (ends[0], STDIN_FILENO);
+    close (ends[0]);
+    char script[80];
+    snprintf (script, sizeof script, "read line; %s", then);
+    int sentinel = s_shell (self, script);
+    dup2 (saved, STDIN_FILENO);
+    close (saved);
+    *gate = ends[1];
+    return sentinel;
+}
+
+//  Open descriptors of this process
+static size_t s_descriptors (void)
+{
+    DIR *list = opendir ("/proc/self/fd");
+    if (!list)
+        list = opendir ("/dev/fd");
+    assert_non_null (list);
+    size_t count = 0;
+    while (readdir (list))
+        count++;
+    closedir (list);
+    return count;
+}
+
+static void test_none (void **state)
+{
+    (void) state;
+    children_t *self = children_new (0);
+    children_destroy (&self);
+    assert_null (self);
+    children_destroy (&self);
+}
+
+static void test_exit_status (void **state)
+{
+    (void) state;
+    children_t *self = children_new (3);
+    int sentinels[] = {s_shell (self, "exit 0"), s_shell (self, "exit 1"),
+                       s_shell (self, "exit 255")};
+    for (size_t i = 0; i < COUNT (sentinels); i++)
+        assert_true (s_readable (sentinels[i], LONG));
+    s_has_ended (self, 2, "exit status 255");
+    s_has_ended (self, 0, "exit status 0");
+    s_has_ended (self, 1, "exit status 1");
+    //  It may be asked again
+    s_has_ended (self, 1, "exit status 1");
+    assert_true (s_readable (sentinels[1], 0));
+    children_destroy (&self);
+}
+
+static void test_signals (void **state)
+{
+    (void) state;
+    children_t *self = children_new (2);
+    int killed = s_shell (self, "kill -9 $$");
+    int terminated = s_shell (self, "kill -15 $$");
+    assert_true (s_readable (killed, LONG));
+    assert_true (s_readable (terminated, LONG));
+    s_has_ended (self, 0, "signal 9");
+    s_has_ended (self, 1, "signal 15");
+    children_destroy (&self);
+}
+
+//  A child that runs says nothing; asked for its end, one waits
+static void test_running (void **state)
+{
+    (void) state;
+    children_t *self = children_new (1);
+    int gate, sentinel = s_shell_behind (self, &gate, "exit 7");
+    assert_false (s_readable (sentinel, SHORT));
+    close (gate);
+    s_has_ended (self, 0, "exit status 7");
+    assert_true (s_readable (sentinel, 0));
+    children_destroy (&self);
+}
+
+//  Its arguments are as given, and of the sentinels it has its own end, as 3
+static void test_arguments_and_descriptors (void **state)
+{
+    (void) state;
+    children_t *self = children_new (3);
+    char *argv[] = {"/bin/sh", "-c", "test \"$0\" = 'a b' && test \"$1\" = '' && test $# = 1",
+                    "a b",     "",   NULL};
+    int first = children_spawn (self, argv);
+    assert_true (first >= 0);
+    s_has_ended (self, 0, "exit status 0");
+    if (access ("/proc/self/fd", R_OK) == 0) {
+        s_shell (self, "test -S /proc/self/fd/3");
+        s_has_ended (self, 1, "exit status 0");
+        char script[60];  //  Under that number a child has no sentinel, unless it is its own
+        snprintf (script, sizeof script, "test %d = 3 || test ! -S /proc/self/fd/%d", first, first);
+        s_shell (self, script);
+        s_has_ended (self, 2, "exit status 0");
+    }
+    children_destroy (&self);
+}
+
+//  A sentinel is of one child: that another lives on does not keep it open
+static void test_one_of_several (void **state)
+{
+    (void) state;
+    for (size_t victim = 0; victim < 3; victim++) {
+        children_t *self = children_new (3);
+        int sentinels[3], gates[3];
+        for (size_t i = 0; i < 3; i++)
+            sentinels[i] = s_shell_behind (self, &gates[i], "kill -9 $$");
+        close (gates[victim]);
+        assert_true (s_readable (sentinels[victim], LONG));
+        s_has_ended (self, victim, "signal 9");
+        for (size_t i = 0; i < 3; i++)
+            if (i != victim) {
+                assert_false (s_readable (sentinels[i], SHORT));
+                close (gates[i]);
+            }
+        children_destroy (&self);
+    }
+}
+
+static void test_no_program (void **state)
+{
+    (void) state;
+    size_t before = s_descriptors ();
+    children_t *self = children_new (1);
+    char *missing[] = {"/no/such/program", NULL}, *directory[] = {"/", NULL};
+    errno = 0;
+    assert_int_equal (children_spawn (self, missing), -1);
+    assert_int_equal (errno, ENOENT);
+    assert_int_equal (children_spawn (self, directory), -1);
+    assert_int_equal (errno, EACCES);
+    assert_int_equal (s_descriptors (), before);
+    //  It was not one of them: there is room, and the next is the first
+    s_shell (self, "exit 3");
+    s_has_ended (self, 0, "exit status 3");
+    children_destroy (&self);
+}
+
+//  Those that run are ended, and nothing is left of any
+static void test_destroy (void **state)
+{
+    (void) state;
+    size_t before = s_descriptors ();
+    children_t *self = children_new (4);
+    char *argv[] = {"/bin/sleep", "100", NULL};
+    assert_true (children_spawn (self, argv) >= 0);
+    int ended = s_shell (self, "exit 0");
+    int asked = s_shell (self, "exit 0");
+    assert_true (children_spawn (self, argv) >= 0);
+    assert_true (s_readable (ended, LONG));
+    assert_true (s_readable (asked, LONG));
+    s_has_ended (self, 2, "exit status 0");
+    int64_t start = zclock_mono ();
+    children_destroy (&self);
+    assert_null (self);
+    assert_true (zclock_mono () - start < LONG);
+    assert_int_equal (s_descriptors (), before);
+    //  Nobody to wait for, neither running nor a zombie
+    errno = 0;
+    assert_int_equal (waitpid (-1, NULL, WNOHANG), -1);
+    assert_int_equal (errno, ECHILD);
+}
+
+int main (void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test (test_none),
+        cmocka_unit_test (test_exit_status),
+        cmocka_unit_test (test_signals),
+        cmocka_unit_test (test_running),
+        cmocka_unit_test (test_arguments_and_descriptors),
+        cmocka_unit_test (test_one_of_several),
+        cmocka_unit_test (test_no_program),
+        cmocka_unit_test (test_destroy),
+    };
+    return cmocka_run_group_tests_name ("children", tests, NULL, NULL);
+}

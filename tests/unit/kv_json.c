@@ -1,0 +1,356 @@
+//  SPDX-License-Identifier: MIT
+
+#include "unit.h"
+#include "vectors.h"
+
+#include "pub_sub/kv_json.h"
+
+//  What the last call of s_print or s_notice printed
+static char *text;
+
+static int s_teardown (void **state)
+{
+    (void) state;
+    free (text);
+    text = NULL;
+    return 0;
+}
+
+static mp_slice_t s_slice (const char *string)
+{
+    return (mp_slice_t){string, strlen (string)};
+}
+
+//  Batch 7 of topic "kv", as it came live from the only publisher. Takes the payload over.
+static bool s_print_as (zframe_t *payload, mp_slice_t topic, const char *endpoint, bool replayed,
+                        mp_error_t *error)
+{
+    size_t size;
+    free (text);
+    text = NULL;
+    FILE *out = open_memstream (&text, &size);
+    assert_non_null (out);
+    bool printed = kv_batch_print_json (out, 7, topic, endpoint, replayed, payload, error);
+    fclose (out);
+    zframe_destroy (&payload);
+    return printed;
+}
+
+static void s_is (zframe_t *payload, const char *json)
+{
+    mp_error_t error = {""};
+    if (!s_print_as (payload, s_slice ("kv"), NULL, false, &error))
+        fail_msg ("%s", error.text);
+    assert_string_equal (text, json);
+}
+
+#define HEAD "{\"seq\":7,\"topic\":\"kv\",\"ts\":"
+
+//  The one event of a batch, written as unit_pack wants it
+static void s_event_is (const char *event, const char *json)
+{
+    char batch[1000], line[1000];
+    snprintf (batch, sizeof batch, "[1.5,[%s],0]", event);
+    snprintf (line, sizeof line, HEAD "1.5,\"dp_rank\":0,\"replayed\":false,\"events\":[%s]}\n",
+              json);
+    s_is (unit_frame (batch), line);
+}
+
+//  -- The generations of vLLM
+
+static void test_v26 (void **state)
+{
+    (void) state;
+    s_is (unit_vector_frame (VECTOR (KV_MIXED_V26)),
+          HEAD "1789095808.83,\"dp_rank\":3,\"replayed\":false,\"events\":["
+               "{\"type\":\"BlockStored\",\"block_hashes\":[2],\"parent_block_hash\":1,"
+               "\"token_ids\":[1000,1001,1002,1003,1004,1005,1006,1007,1008,1009,1010,1011,1012,"
+               "1013,1014,1015],\"block_size\":16,\"lora_id\":null,\"medium\":\"GPU\","
+               "\"lora_name\":null,\"extra_keys\":[null],\"group_idx\":0,"
+               "\"kv_cache_spec_kind\":\"full_attention\"},"
+               "{\"type\":\"BlockRemoved\",\"block_hashes\":[15760518052499183552],"
+               "\"medium\":\"GPU\",\"group_idx\":0},"
+               "{\"type\":\"AllBlocksCleared\"}]}\n");
+}
+
+static void test_v9 (void **state)
+{
+    (void) state;
+    s_is (unit_vector_frame (VECTOR (KV_MIXED_V9)), HEAD
+          "1789095808.83,\"replayed\":false,\"events\":["
+          "{\"type\":\"BlockStored\","
+          "\"block_hashes\":[-9223372036854775808,9223372036854775807],"
+          "\"parent_block_hash\":-2686225562210368064,"
+          "\"token_ids\":[1000,1001,1002,1003,1004,1005,1006,1007,1008,1009,1010,1011,1012,1013,"
+          "1014,1015,1016,1017,1018,1019,1020,1021,1022,1023,1024,1025,1026,1027,1028,1029,1030,"
+          "1031],\"block_size\":16,\"lora_id\":5},"
+          "{\"type\":\"BlockRemoved\",\"block_hashes\":[-2686225562210368064]},"
+          "{\"type\":\"AllBlocksCleared\"}]}\n");
+}
+
+static void test_no_events (void **state)
+{
+    (void) state;
+    s_is (unit_frame ("[1.5,[]]"), HEAD "1.5,\"replayed\":false,\"events\":[]}\n");
+}
+
+//  -- Fields
+
+static void test_map_keeps_its_order (void **state)
+{
+    (void) state;
+    s_event_is ("{'medium':'GPU','block_hashes':[1],'type':'BlockRemoved'}",
+                "{\"type\":\"BlockRemoved\",\"medium\":\"GPU\",\"block_hashes\":[1]}");
+}
+
+static void test_array_gets_names (void **state)
+{
+    (void) state;
+    s_event_is ("['BlockStored',[1],2,[3],4,5,'GPU','lora',[6],7,'kind',8,'LOCAL']",
+                "{\"type\":\"BlockStored\",\"block_hashes\":[1],\"parent_block_hash\":2,"
+                "\"token_ids\":[3],\"block_size\":4,\"lora_id\":5,\"medium\":\"GPU\","
+                "\"lora_name\":\"lora\",\"extra_keys\":[6],\"group_idx\":7,"
+                "\"kv_cache_spec_kind\":\"kind\",\"kv_cache_spec_sliding_window\":8,"
+                "\"locality\":\"LOCAL\"}");
+}
+
+static void test_nil_is_not_absent (void **state)
+{
+    (void) state;
+    s_event_is ("['BlockRemoved',[1],null]",
+                "{\"type\":\"BlockRemoved\",\"block_hashes\":[1],\"medium\":null}");
+    s_event_is ("['BlockRemoved',[1]]", "{\"type\":\"BlockRemoved\",\"block_hashes\":[1]}");
+    s_event_is ("{'type':'BlockRemoved','block_hashes':[1],'medium':null}",
+                "{\"type\":\"BlockRemoved\",\"block_hashes\":[1],\"medium\":null}");
+    s_event_is ("{'type':'BlockRemoved','block_hashes':[1]}",
+                "{\"type\":\"BlockRemoved\",\"block_hashes\":[1]}");
+}
+
+static void test_rank_nil_or_absent (void **state)
+{
+    (void) state;
+    s_is (unit_frame ("[1.5,[],null]"),
+          HEAD "1.5,\"dp_rank\":null,\"replayed\":false,\"events\":[]}\n");
+    s_is (unit_frame ("[1.5,[]]"), HEAD "1.5,\"replayed\":false,\"events\":[]}\n");
+}
+
+//  Beyond what a double holds
+static void test_integers_are_exact (void **state)
+{
+    (void) state;
+    s_event_is ("['BlockRemoved',[-9223372036854775808,18446744073709551615,9007199254740993]]",
+                "{\"type\":\"BlockRemoved\",\"block_hashes\":"
+                "[-9223372036854775808,18446744073709551615,9007199254740993]}");
+}
+
+static void test_hashes_of_bytes (void **state)
+{
+    (void) state;
+    s_event_is ("['BlockRemoved',[h'',h'00ff0aB01b',"
+                "h'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff']]",
+                "{\"type\":\"BlockRemoved\",\"block_hashes\":[\"\",\"00ff0ab01b\","
+                "\"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff\"]}");
+}
+
+//  -- What this reader does not know
+
+static void test_unknown_keys (void **state)
+{
+    (void) state;
+    s_event_is ("{'type':'BlockRemoved','new':{'a':[1]},'block_hashes':[1],5:6}",
+                "{\"type\":\"BlockRemoved\",\"new\":{\"a\":[1]},\"block_hashes\":[1],\"5\":6}");
+}
+
+static void test_unknown_tags (void **state)
+{
+    (void) state;
+    s_event_is ("{'type':'BlockMoved','to':'CPU'}", "{\"type\":\"BlockMoved\",\"to\":\"CPU\"}");
+    s_event_is ("['BlockMoved','CPU',2]",
+                "{\"type\":\"BlockMoved\",\"field_1\":\"CPU\",\"field_2\":2}");
+    s_event_is ("['BlockMoved']", "{\"type\":\"BlockMoved\"}");
+}
+
+//  Further elements are called after their place
+static void test_tails (void **state)
+{
+    (void) state;
+    s_event_is ("['BlockRemoved',[1],'GPU',2,'LOCAL',true,6]",
+                "{\"type\":\"BlockRemoved\",\"block_hashes\":[1],\"medium\":\"GPU\","
+                "\"group_idx\":2,\"locality\":\"LOCAL\",\"field_5\":true,\"field_6\":6}");
+    s_event_is ("['AllBlocksCleared',null]", "{\"type\":\"AllBlocksCleared\",\"field_1\":null}");
+    s_is (unit_frame ("[1.5,[],0,'new',[4]]"), HEAD "1.5,\"dp_rank\":0,\"replayed\":false,"
+                                                    "\"events\":[],\"field_3\":\"new\","
+                                                    "\"field_4\":[4]}\n");
+}
+
+//  What JSON lacks, deep in a field that may hold anything
+static void test_what_json_lacks (void **state)
+{
+    (void) state;
+    s_event_is ("['BlockStored',[],null,[],16,null,null,null,"
+                "[[h'00ff',x'd40301',{1:2,null:3,[4]:5,h'06':7,'a':x'a1ff'}],"
+                "x'cb7ff8000000000000',x'cbfff0000000000000']]",
+                "{\"type\":\"BlockStored\",\"block_hashes\":[],\"parent_block_hash\":null,"
+                "\"token_ids\":[],\"block_size\":16,\"lora_id\":null,\"medium\":null,"
+                "\"lora_name\":null,\"extra_keys\":[[\"00ff\",\"01\",{\"1\":2,\"null\":3,"
+                "\"[4]\":5,\"06\":7,\"a\":\"\\ufffd\"}],null,null]}");
+}
+
+static void test_ts (void **state)
+{
+    (void) state;
+    s_is (unit_frame ("[5,[]]"), HEAD "5,\"replayed\":false,\"events\":[]}\n");
+    s_is (unit_frame ("[5.0,[]]"), HEAD "5.0,\"replayed\":false,\"events\":[]}\n");
+    s_is (unit_frame ("[x'cb7ff8000000000000',[]]"),
+          HEAD "null,\"replayed\":false,\"events\":[]}\n");
+}
+
+//  -- What the payload does not say
+
+static void test_topic_endpoint_replayed (void **state)
+{
+    (void) state;
+    mp_error_t error;
+    assert_true (
+        s_print_as (unit_frame ("[1.5,[]]"), s_slice (""), "tcp://[::1]:5557", true, &error));
+    assert_string_equal (text, "{\"seq\":7,\"topic\":\"\",\"endpoint\":\"tcp://[::1]:5557\","
+                               "\"ts\":1.5,\"replayed\":true,\"events\":[]}\n");
+}
+
+static void test_hostile_topic (void **state)
+{
+    (void) state;
+    mp_error_t error;
+    assert_true (s_print_as (unit_frame ("[1.5,[]]"), (mp_slice_t){"a\"\n\xff\0\xc3\xa9", 7},
+                             "ipc://a\"b", false, &error));
+    assert_string_equal (text, "{\"seq\":7,\"topic\":\"a\\\"\\n\\ufffd\\u0000\xc3\xa9\","
+                               "\"endpoint\":\"ipc://a\\\"b\","
+                               "\"ts\":1.5,\"replayed\":false,\"events\":[]}\n");
+}
+
+//  Lines are what a reader splits by: a batch is one of them, whatever is in it
+static void test_one_line (void **state)
+{
+    (void) state;
+    s_event_is ("{'type':x'a3410a42',x'a10a':x'a20d0a'}",
+                "{\"type\":\"A\\nB\",\"\\n\":\"\\r\\n\"}");
+}
+
+static void test_refused_prints_nothing (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *payload, *why;
+    } cases[] = {
+        {"x'93'", "batch"},
+        {"[1.5]", "batch: want an array of 2 or more, got 1"},
+        {"['1.5',[]]", "batch.ts: "},
+        {"[1.5,[['BlockRemoved',[1]],['BlockRemoved',1]]]", "BlockRemoved.block_hashes: "},
+        {"[1.5,[],-1]", "batch.data_parallel_rank: "},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        mp_error_t error = {""};
+        assert_false (
+            s_print_as (unit_frame (cases[i].payload), s_slice ("kv"), NULL, false, &error));
+        assert_string_equal (text, "");
+        if (strncmp (error.text, cases[i].why, strlen (cases[i].why)) != 0)
+            fail_msg ("\"%s\" does not begin with \"%s\"", error.text, cases[i].why);
+    }
+}
+
+static bool s_decode (zframe_t *frame, mp_error_t *error)
+{
+    return s_print_as (zframe_dup (frame), s_slice ("kv"), NULL, false, error);
+}
+
+static void test_hostile (void **state)
+{
+    (void) state;
+    unit_hostile (s_decode, VECTOR (KV_MIXED_V26));
+    unit_hostile (s_decode, VECTOR (KV_MIXED_V9));
+}
+
+//  -- Notices
+
+static void s_notice_is (const char *endpoint, uint64_t first, uint64_t last, const char *what,
+                         const char *json)
+{
+    size_t size;
+    free (text);
+    text = NULL;
+    FILE *out = open_memstream (&text, &size);
+    assert_non_null (out);
+    kv_notice_print_json (out, "gap", endpoint, first, last, what);
+    fclose (out);
+    assert_string_equal (text, json);
+}
+
+static void test_notice_of_a_range (void **state)
+{
+    (void) state;
+    s_notice_is (NULL, 3, 5, "skipped",
+                 "{\"notice\":\"gap\",\"first\":3,\"last\":5,\"count\":3,\"what\":\"skipped\"}\n");
+}
+
+static void test_notice_of_one (void **state)
+{
+    (void) state;
+    s_notice_is (NULL, 3, 3, "skipped",
+                 "{\"notice\":\"gap\",\"seq\":3,\"first\":3,\"last\":3,\"count\":1,"
+                 "\"what\":\"skipped\"}\n");
+}
+
+static void test_notice_of_none (void **state)
+{
+    (void) state;
+    s_notice_is (NULL, 1, 0, "skipped", "{\"notice\":\"gap\",\"what\":\"skipped\"}\n");
+}
+
+static void test_notice_of_high_numbers (void **state)
+{
+    (void) state;
+    s_notice_is (NULL, 0, UINT64_MAX - 1, "all",
+                 "{\"notice\":\"gap\",\"first\":0,\"last\":18446744073709551614,"
+                 "\"count\":18446744073709551615,\"what\":\"all\"}\n");
+}
+
+static void test_notice_escapes (void **state)
+{
+    (void) state;
+    s_notice_is ("ipc://a\"b", 1, 0, "field \"x\\y\"\n\xff",
+                 "{\"notice\":\"gap\",\"endpoint\":\"ipc://a\\\"b\","
+                 "\"what\":\"field \\\"x\\\\y\\\"\\n\\ufffd\"}\n");
+}
+
+int main (void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_teardown (name, s_teardown)
+        TEST (test_v26),
+        TEST (test_v9),
+        TEST (test_no_events),
+        TEST (test_map_keeps_its_order),
+        TEST (test_array_gets_names),
+        TEST (test_nil_is_not_absent),
+        TEST (test_rank_nil_or_absent),
+        TEST (test_integers_are_exact),
+        TEST (test_hashes_of_bytes),
+        TEST (test_unknown_keys),
+        TEST (test_unknown_tags),
+        TEST (test_tails),
+        TEST (test_what_json_lacks),
+        TEST (test_ts),
+        TEST (test_topic_endpoint_replayed),
+        TEST (test_hostile_topic),
+        TEST (test_one_line),
+        TEST (test_refused_prints_nothing),
+        TEST (test_hostile),
+        TEST (test_notice_of_a_range),
+        TEST (test_notice_of_one),
+        TEST (test_notice_of_none),
+        TEST (test_notice_of_high_numbers),
+        TEST (test_notice_escapes),
+#undef TEST
+    };
+    return cmocka_run_group_tests_name ("kv_json", tests, NULL, NULL);
+}
