@@ -33,8 +33,8 @@ static void s_has_ended (children_t *self, size_t i, const char *want)
     zstr_free (&ending);
 }
 
-//  Starts a shell that does this once `*gate` is closed, which is the caller's: the other end of its
-//  stdin
+//  Starts a shell that does this once `*gate` is closed, which is the caller's: the other end of
+//  its stdin
 static int s_shell_behind (children_t *self, int *gate, const char *then)
 {
     int ends[2], saved = fcntl (STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
