@@ -3,7 +3,8 @@
 //
 //  One request is answered by many replies, and here is the trap: a REQ takes one reply and never
 //  sees the others. So with --replay-socket req each missing batch costs a request, and a new REQ;
-//  with dealer one request brings all.
+//  with dealer one request brings all. What order the batches come in is the business of
+//  kv_sequence.h.
 //  Run:   build/pub_sub/replay_subscriber --skip 3-6   (beside build/pub_sub/replay_publisher)
 //  vLLM:  examples/features/kv_events/kv_events_subscriber.py main, which has a REQ for this
 //         tests/distributed/conftest.py MockSubscriber, which was changed to a DEALER
@@ -11,6 +12,7 @@
 #include "options.h"
 #include "show.h"
 #include "kv_events.h"
+#include "kv_sequence.h"
 
 //  A replay may wait for the publisher's next batch (in vLLM up to 100 ms), not much longer
 #define REPLAY_TIMEOUT_MS 2000
@@ -19,9 +21,9 @@ typedef struct {
     const char *replay_endpoint;
     bool by_dealer;
     uint64_t wanted;  //  Stop after so many batches; 0: go on
-    uint64_t next;    //  Number of the batch that is due
-    uint64_t received, replayed, lost;
+    uint64_t received;
     int bad;
+    kv_sequence_t *sequence;
 } subscriber_t;
 
 static bool s_is_done (const subscriber_t *self)
@@ -29,11 +31,12 @@ static bool s_is_done (const subscriber_t *self)
     return zsys_interrupted || (self->wanted > 0 && self->received >= self->wanted);
 }
 
-//  Takes batch `seq`, which is the one that is due
-static void s_deliver (subscriber_t *self, uint64_t seq, zframe_t *payload, bool replayed)
+//  The batch whose turn it is; the message is ours
+static void s_deliver (void *owner, uint64_t seq, zmsg_t *message, bool replayed)
 {
+    subscriber_t *self = owner;
     mp_error_t error;
-    kv_batch_t *batch = kv_batch_decode (payload, &error);
+    kv_batch_t *batch = kv_batch_decode (zmsg_last (message), &error);
     if (!batch) {
         complain ("seq %" PRIu64 ": bad batch: %s", seq, error.text);
         self->bad++;
@@ -42,27 +45,25 @@ static void s_deliver (subscriber_t *self, uint64_t seq, zframe_t *payload, bool
     say ("seq %" PRIu64 "%s: %s", seq, replayed ? " replayed" : "", text ? text : "unreadable");
     zstr_free (&text);
     kv_batch_destroy (&batch);
+    zmsg_destroy (&message);
     self->received++;
-    self->replayed += replayed;
-    self->next = seq + 1;
 }
 
-//  Batches up to the one before `end` are not to be had
-static void s_give_up (subscriber_t *self, uint64_t end, const char *why)
+static void s_notice (void *owner, kv_notice_t notice, uint64_t first, uint64_t last)
 {
-    if (self->next >= end)
-        return;
-    complain ("lost %" PRIu64 "-%" PRIu64 ": %s", self->next, end - 1, why);
-    self->lost += end - self->next;
-    self->next = end;
+    (void) owner;
+    if (notice == KV_GAP)
+        say ("missed %" PRIu64 "-%" PRIu64 ", asking for replay", first, last);
+    else if (notice == KV_HISTORY_LOST || notice == KV_LOST)
+        complain ("lost %" PRIu64 "-%" PRIu64 ": %s", first, last, kv_notice_meaning (notice));
+    else if (notice == KV_RESTART)
+        say ("%s", kv_notice_meaning (notice));
 }
 
-//  Sends one request for all from self->next on, and delivers what comes, up to the one before
-//  `end`. Returns when that is there, when one reply has come (REQ), at the end of the replay, at a
-//  hole in it, or after a timeout; self->next tells how far it got.
-static void s_ask (subscriber_t *self, uint64_t end)
+//  A new socket with a request for all from `start` on. New for each request, so that what is left
+//  of an older replay dies with its socket. NULL when the endpoint is no good.
+static zsock_t *s_ask (const subscriber_t *self, uint64_t start)
 {
-    //  New for each request, so that what is left of an older replay dies with its socket
     zsock_t *socket = zsock_new (self->by_dealer ? ZMQ_DEALER : ZMQ_REQ);
     zsock_set_rcvhwm (socket, 0);  //  Take a long replay as fast as it comes: of what waits in the
                                    //  publisher, its ROUTER drops all beyond 1000 messages
@@ -70,52 +71,53 @@ static void s_ask (subscriber_t *self, uint64_t end)
     if (!say_connecting (self->replay_endpoint,
                          zsock_connect (socket, "%s", self->replay_endpoint))) {
         zsock_destroy (&socket);
-        return;
+        return NULL;
     }
-    zmsg_t *request = kv_replay_request (self->next);
+    zmsg_t *request = kv_replay_request (start);
     if (self->by_dealer)
         zmsg_pushmem (request, NULL, 0);  //  The empty frame that a REQ adds by itself
     show_send ("publisher", socket, request);
     zmsg_send (&request, socket);
     zmsg_destroy (&request);  //  NULL by now, unless a signal came
+    return socket;
+}
 
-    bool first = true, more = true;
-    while (more && self->next < end && !s_is_done (self)) {
-        zmsg_t *reply = zmsg_recv (socket);
-        if (!reply)
-            break;  //  Timeout, or a signal
+//  Gets what is missing, if anything is
+static void s_recover (subscriber_t *self)
+{
+    zsock_t *socket = NULL;
+    uint64_t start;
+    kv_replay_t replay;
+    while (!s_is_done (self) &&
+           (replay = kv_sequence_replay (self->sequence, &start)) != KV_REPLAY_NONE) {
+        if (replay == KV_REPLAY_ASK) {
+            zsock_destroy (&socket);
+            socket = s_ask (self, start);
+        }
+        zmsg_t *reply = socket ? zmsg_recv (socket) : NULL;
+        if (!reply) {
+            if (!zsys_interrupted)
+                kv_sequence_timeout (self->sequence);
+            continue;
+        }
         show_recv ("publisher", socket, reply);
-        uint64_t seq;  //  KV_SEQ_END, above all others, ends the replay
+        uint64_t seq;
         zframe_t *payload;
         mp_error_t error;
-        more = self->by_dealer;  //  There are more replies, but a REQ is done after one
+        bool end = !self->by_dealer;  //  There are more replies, but a REQ is done after one
         if (!kv_replay_reply_read (reply, &seq, &payload, &error)) {
             complain ("bad reply: %s", error.text);
             self->bad++;
+        } else if (seq == KV_SEQ_END) {
+            end = true;
         } else {
-            if (first)  //  A replay begins with the oldest that is kept
-                s_give_up (self, seq < end ? seq : end, "the publisher has not kept them");
-            first = false;
-            if (seq == self->next)
-                s_deliver (self, seq, payload, true);
-            else if (seq > self->next)
-                more = false;  //  A hole: the ROUTER has dropped some, so ask again from there on
+            kv_sequence_reply (self->sequence, seq, &reply);
         }
+        if (end)
+            kv_sequence_end (self->sequence);
         zmsg_destroy (&reply);
     }
     zsock_destroy (&socket);
-}
-
-//  Gets the batches from self->next to the one before `end`
-static void s_recover (subscriber_t *self, uint64_t end)
-{
-    say ("missed %" PRIu64 "-%" PRIu64 ", asking for replay", self->next, end - 1);
-    while (self->next < end && !s_is_done (self)) {
-        uint64_t asked = self->next;
-        s_ask (self, end);
-        if (self->next == asked && !s_is_done (self))
-            s_give_up (self, end, "no reply that makes sense");
-    }
 }
 
 int main (int argc, char **argv)
@@ -123,7 +125,7 @@ int main (int argc, char **argv)
     const char *endpoint = "tcp://127.0.0.1:5557", *topic = "kv-events", *replay_socket = "req";
     subscriber_t self = {.replay_endpoint = "tcp://127.0.0.1:5657"};
     option_range_t skip = {.set = false};
-    uint64_t from_seq = 0;
+    kv_sequence_limits_t limits = {.can_replay = true, .max_held = 1, .max_bytes = SIZE_MAX};
     int count = 0;
     const option_t options[] = {
         OPTION_CONNECT ("endpoint", &endpoint, "where the publisher listens"),
@@ -131,7 +133,7 @@ int main (int argc, char **argv)
         OPTION_TEXT ("topic", &topic, "what messages must begin with"),
         OPTION_CHOICE ("replay-socket", &replay_socket, "req|dealer", "what to ask with"),
         OPTION_RANGE ("skip", &skip, "pretend to have missed these numbers"),
-        OPTION_FROM ("from-seq", &from_seq, "number to start with; live: what comes first"),
+        OPTION_FROM ("from-seq", &limits.from_seq, "number to start with; live: what comes first"),
         OPTION_INT ("count", &count, 0, INT_MAX, "batches to receive; 0: until stopped"),
         OPTION_END,
     };
@@ -144,7 +146,6 @@ int main (int argc, char **argv)
     options_read (argc, argv, &about, options);
     self.by_dealer = streq (replay_socket, "dealer");
     self.wanted = (uint64_t) count;
-    self.next = from_seq == UINT64_MAX ? 0 : from_seq;
 
     zsock_t *sub = zsock_new (ZMQ_SUB);
     zsock_set_rcvhwm (sub, 100000);  //  Live batches wait here while a replay goes on
@@ -155,8 +156,8 @@ int main (int argc, char **argv)
     }
     say ("replay_subscriber: subscribed to \"%s\" at %s", topic, endpoint);
 
-    bool first = true;
-    uint64_t newest = 0;
+    kv_sequence_handler_t handler = {.deliver = s_deliver, .notice = s_notice, .owner = &self};
+    self.sequence = kv_sequence_new (&limits, &handler);
     while (!s_is_done (&self)) {
         zmsg_t *message = zmsg_recv (sub);
         if (!message)
@@ -169,24 +170,15 @@ int main (int argc, char **argv)
             complain ("bad message: %s", error.text);
             self.bad++;
         } else if (!skip.set || seq < skip.first || seq > skip.last) {
-            if (first && from_seq == UINT64_MAX)
-                self.next = seq;
-            if (!first && seq <= newest) {
-                //  A PUB never repeats itself: this is a new one, which counts from 0 again
-                say ("the publisher has started anew");
-                self.next = 0;
-            }
-            first = false;
-            newest = seq;
-            if (seq > self.next)
-                s_recover (&self, seq);
-            if (seq == self.next && !s_is_done (&self))
-                s_deliver (&self, seq, payload, false);
+            kv_sequence_live (self.sequence, seq, &message);
+            s_recover (&self);
         }
         zmsg_destroy (&message);
     }
+    const kv_sequence_counts_t *counts = kv_sequence_counts (self.sequence);
     say_summary ("%" PRIu64 " received, %" PRIu64 " replayed, %" PRIu64 " lost, %d bad",
-                 self.received, self.replayed, self.lost, self.bad);
+                 self.received, counts->replayed, counts->lost, self.bad);
+    kv_sequence_destroy (&self.sequence);
     zsock_destroy (&sub);
     return EXIT_SUCCESS;
 }

@@ -2,7 +2,8 @@
 //  children.h - processes that somebody starts and has to know the end of
 //
 //  Each child holds one end of a socket pair, and never uses it. When the child ends, in whatever
-//  way, the kernel closes that end, and the other one becomes readable. So a poller can wait for
+//  way, the kernel closes that end, and the other one becomes readable. (A child that has children
+//  of its own would have to close it there: our engines have none.) So a poller can wait for
 //  messages and for deaths at once: what vLLM does with multiprocessing's sentinels.
 //  vLLM:  vllm/v1/engine/utils.py CoreEngineProcManager.sentinels
 //         vllm/v1/engine/utils.py CoreEngineProcManager.finished_procs

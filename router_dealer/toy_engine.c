@@ -64,13 +64,11 @@ zframe_t *toy_engine_registration (toy_engine_t *self)
 
 //  -- Payloads
 
+//  Nothing for a client_index that nobody has
 static void s_send (toy_engine_t *self, uint32_t client_index, engine_core_outputs_t outputs)
 {
-    if (client_index >= self->config.clients) {
-        complain ("client_index %" PRIu32 ": there are %" PRIu32 " front-ends", client_index,
-                  self->config.clients);
+    if (client_index >= self->config.clients)
         return;
-    }
     outputs.engine_index = self->config.index;
     outputs.timestamp = s_now ();
     self->send (self->owner, client_index, engine_core_outputs_encode (&outputs));
@@ -263,6 +261,13 @@ static bool s_utility (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
     engine_core_utility_t *call = engine_core_utility_decode (payload, error);
     if (!call)
         return false;
+    if (call->client_index >= self->config.clients) {
+        mp_error_set (error, "utility call.client_index",
+                      "%" PRIu32 ", but there are %" PRIu32 " front-ends", call->client_index,
+                      self->config.clients);
+        engine_core_utility_destroy (&call);
+        return false;
+    }
     s_result_t result = s_call (self, call);
     zframe_t *value = s_encode_result (self, result);
     engine_core_utility_output_t output = {.call_id = call->call_id};

@@ -173,7 +173,7 @@ def test_what_is_not_kept_is_lost_and_counted(start, ipc, socket):
     )
     assert subscriber.wait() == 0
     losses = subscriber.lines(
-        r"^replay_subscriber: lost (\d+)-(\d+): the publisher has not kept them$", "err"
+        r"^replay_subscriber: lost (\d+)-(\d+): the publisher has not kept these$", "err"
     )
     assert losses[0][0] == "0" and int(losses[0][1]) >= 4
     lost = {seq for first, last in losses for seq in range(int(first), int(last) + 1)}

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <poll.h>
+#include <spawn.h>
 
 //  For what has to happen, ms; for what must not
 #define LONG 20000
@@ -117,24 +118,38 @@ static void test_running (void **state)
     children_destroy (&self);
 }
 
-//  Its arguments are as given, and of the sentinels it has its own end, as 3
-static void test_arguments_and_descriptors (void **state)
+static void test_arguments (void **state)
 {
     (void) state;
-    children_t *self = children_new (3);
+    children_t *self = children_new (1);
     char *argv[] = {"/bin/sh", "-c", "test \"$0\" = 'a b' && test \"$1\" = '' && test $# = 1",
                     "a b",     "",   NULL};
-    int first = children_spawn (self, argv);
-    assert_true (first >= 0);
+    assert_true (children_spawn (self, argv) >= 0);
     s_has_ended (self, 0, "exit status 0");
-    if (access ("/proc/self/fd", R_OK) == 0) {
-        s_shell (self, "test -S /proc/self/fd/3");
-        s_has_ended (self, 1, "exit status 0");
-        char script[60];  //  Under that number a child has no sentinel, unless it is its own
-        snprintf (script, sizeof script, "test %d = 3 || test ! -S /proc/self/fd/%d", first, first);
-        s_shell (self, script);
-        s_has_ended (self, 2, "exit status 0");
-    }
+    children_destroy (&self);
+}
+
+//  A child has its own end as 3, and nothing else of the pairs
+static void test_descriptors (void **state)
+{
+    (void) state;
+    if (access ("/proc/self/fd", R_OK) != 0)
+        skip ();
+    //  As many sockets as any program has that is started from here
+    static const char count[] =
+        "n=0; for fd in /proc/self/fd/*; do test ${fd##*/} -gt 3 && test -S $fd && n=$((n+1)); "
+        "done; exit $n";
+    int status = system (count);
+    assert_true (WIFEXITED (status));
+    char want[30];
+    snprintf (want, sizeof want, "exit status %d", WEXITSTATUS (status));
+    children_t *self = children_new (3);
+    s_shell (self, count);
+    s_shell (self, "test -S /proc/self/fd/3");
+    s_shell (self, count);
+    s_has_ended (self, 0, want);
+    s_has_ended (self, 1, "exit status 0");
+    s_has_ended (self, 2, want);
     children_destroy (&self);
 }
 
@@ -159,12 +174,24 @@ static void test_one_of_several (void **state)
     }
 }
 
+//  valgrind makes a fork of what posix_spawn does, and then only the child learns what failed
+static bool s_spawn_tells (char *const argv[])
+{
+    pid_t pid;
+    int rc = posix_spawn (&pid, argv[0], NULL, NULL, argv, NULL);
+    if (rc == 0)
+        waitpid (pid, NULL, 0);
+    return rc != 0;
+}
+
 static void test_no_program (void **state)
 {
     (void) state;
+    char *missing[] = {"/no/such/program", NULL}, *directory[] = {"/", NULL};
+    if (!s_spawn_tells (missing))
+        skip ();
     size_t before = s_descriptors ();
     children_t *self = children_new (1);
-    char *missing[] = {"/no/such/program", NULL}, *directory[] = {"/", NULL};
     errno = 0;
     assert_int_equal (children_spawn (self, missing), -1);
     assert_int_equal (errno, ENOENT);
@@ -205,13 +232,10 @@ static void test_destroy (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_none),
-        cmocka_unit_test (test_exit_status),
-        cmocka_unit_test (test_signals),
-        cmocka_unit_test (test_running),
-        cmocka_unit_test (test_arguments_and_descriptors),
-        cmocka_unit_test (test_one_of_several),
-        cmocka_unit_test (test_no_program),
+        cmocka_unit_test (test_none),           cmocka_unit_test (test_exit_status),
+        cmocka_unit_test (test_signals),        cmocka_unit_test (test_running),
+        cmocka_unit_test (test_arguments),      cmocka_unit_test (test_descriptors),
+        cmocka_unit_test (test_one_of_several), cmocka_unit_test (test_no_program),
         cmocka_unit_test (test_destroy),
     };
     return cmocka_run_group_tests_name ("children", tests, NULL, NULL);

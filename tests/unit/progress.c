@@ -61,7 +61,10 @@ static void s_take_frame (progress_t *self, zframe_t *frame)
 static void s_take (progress_t *self, const char *id, size_t tokens, engine_core_finish_t reason)
 {
     static const uint32_t token_ids[] = {17, 18, 19};
-    engine_core_output_t output = {id, token_ids, tokens, reason};
+    engine_core_output_t output = {.request_id = id,
+                                   .new_token_ids = token_ids,
+                                   .new_token_count = tokens,
+                                   .finish_reason = reason};
     engine_core_outputs_t outputs = {.engine_index = 1, .outputs = &output, .output_count = 1};
     s_take_frame (self, engine_core_outputs_encode (&outputs));
 }
@@ -131,9 +134,18 @@ static void test_take (void **state)
 
     static const uint32_t token_ids[] = {17, 18, 19};
     engine_core_output_t list[] = {
-        {"r2", token_ids, 2, ENGINE_CORE_STOP},
-        {"r1", token_ids, 3, ENGINE_CORE_LENGTH},
-        {"r0", NULL, 0, ENGINE_CORE_RUNNING},
+        {.request_id = "r2",
+         .new_token_ids = token_ids,
+         .new_token_count = 2,
+         .finish_reason = ENGINE_CORE_STOP},
+        {.request_id = "r1",
+         .new_token_ids = token_ids,
+         .new_token_count = 3,
+         .finish_reason = ENGINE_CORE_LENGTH},
+        {.request_id = "r0",
+         .new_token_ids = NULL,
+         .new_token_count = 0,
+         .finish_reason = ENGINE_CORE_RUNNING},
     };
     engine_core_outputs_t outputs = {.engine_index = 7, .outputs = list, .output_count = 3};
     s_take_frame (self, engine_core_outputs_encode (&outputs));
@@ -248,8 +260,14 @@ static void test_finished_twice (void **state)
     s_send (self, 0, 1);
     s_send (self, 1, 1);
     engine_core_output_t list[] = {
-        {"r0", NULL, 0, ENGINE_CORE_LENGTH},
-        {"r0", NULL, 0, ENGINE_CORE_LENGTH},
+        {.request_id = "r0",
+         .new_token_ids = NULL,
+         .new_token_count = 0,
+         .finish_reason = ENGINE_CORE_LENGTH},
+        {.request_id = "r0",
+         .new_token_ids = NULL,
+         .new_token_count = 0,
+         .finish_reason = ENGINE_CORE_LENGTH},
     };
     engine_core_outputs_t outputs = {.outputs = list, .output_count = 2};
     s_take_frame (self, engine_core_outputs_encode (&outputs));

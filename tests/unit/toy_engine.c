@@ -501,6 +501,23 @@ static void test_events (void **state)
     toy_engine_destroy (&self);
 }
 
+//  Short to read: nothing for metrics
+static void test_plain (void **state)
+{
+    (void) state;
+    toy_engine_config_t config = {.clients = 1, .plain = true};
+    toy_engine_t *self = s_new (&config);
+    s_add (self, "r0", 9);
+    s_step (self);
+    zframe_t *frame = s_take (0);
+    s_is_field (frame, "1.0.0", "\"r0\"");
+    s_is_field (frame, "1.0.7", "null");
+    s_is_field (frame, "1.0.11", "null");
+    s_is_field (frame, "2", "null");
+    zframe_destroy (&frame);
+    toy_engine_destroy (&self);
+}
+
 //  Tensors come in frames behind the payload
 static void test_more_frames (void **state)
 {
@@ -766,6 +783,23 @@ static void test_loras (void **state)
     toy_engine_destroy (&self);
 }
 
+//  Arguments that name no adapter
+static void test_no_lora (void **state)
+{
+    (void) state;
+    static const char *const args[] = {"[]",    "['sql']",       "[null]", "[['sql']]",
+                                       "[-1]",  "[1.5]",         "{}",     "[['sql',-1,'/a']]",
+                                       "['5']", "[['sql',null]]"};
+    toy_engine_t *self = s_engine (1, 1);
+    for (size_t i = 0; i < COUNT (args); i++) {
+        s_answers (self, "add_lora", args[i], "null,[null,false]");
+        s_answers (self, "pin_lora", args[i], "null,[null,false]");
+        s_answers (self, "remove_lora", args[i], "null,[null,false]");
+    }
+    s_answers (self, "list_loras", "[]", "null,[null,[]]");
+    toy_engine_destroy (&self);
+}
+
 //  Several: in no particular order
 static void test_list_of_loras (void **state)
 {
@@ -995,6 +1029,7 @@ int main (void)
         cmocka_unit_test (test_client_index_out_of_range),
         cmocka_unit_test (test_scheduler_stats),
         cmocka_unit_test (test_events),
+        cmocka_unit_test (test_plain),
         cmocka_unit_test (test_more_frames),
         cmocka_unit_test (test_duplicate),
         cmocka_unit_test (test_pooling),
@@ -1004,6 +1039,7 @@ int main (void)
         cmocka_unit_test (test_results_are_those_of_vllm),
         cmocka_unit_test (test_sleep_and_pause),
         cmocka_unit_test (test_loras),
+        cmocka_unit_test (test_no_lora),
         cmocka_unit_test (test_list_of_loras),
         cmocka_unit_test (test_wave),
         cmocka_unit_test (test_load),
