@@ -23,6 +23,7 @@ static void s_send (zsock_t *socket, zframe_t *payload)
     zmsg_append (message, &payload);
     show_send ("front-end", socket, message);
     zmsg_send (&message, socket);  //  Never blocks: there is no high-water mark
+    zmsg_destroy (&message);       //  NULL by now, unless a signal came
 }
 
 //  What the engine has for the front-end; `owner` is where the PUSH is

@@ -19,6 +19,8 @@
 #include "handshake.h"
 #include "toy_engine.h"
 
+#include <sys/resource.h>
+
 //  In one go an engine takes so many messages from a socket, then it is time for a step
 #define SERVE_MAX 1000
 
@@ -34,13 +36,14 @@ typedef struct {
     int step_ms;
     toy_engine_config_t config;  //  But for the index and the number of clients
     zpoller_t *poller;
-    toy_engine_counts_t counts;  //  Of those that have left a front-end
+    size_t sockets, socket_limit;  //  Open ones; and how many the system lets us have
+    toy_engine_counts_t counts;    //  Of those that have left a front-end
 } shared_t;
 
 //  How far an engine has come. It goes back to GREETING when a front-end is gone.
 typedef enum {
     GREETING,  //  Until it gets INIT
-    JOINING,   //  Registered; until the coordinator says READY
+    JOINING,   //  Registered; until all is connected, and the coordinator says READY
     SERVING,
     FAILED
 } state_t;
@@ -52,13 +55,33 @@ typedef struct {
     zsock_t *greeter, *greeter_events;  //  The DEALER of the handshake, and its connections
     size_t clients;                     //  Front-ends: the i-th has client_index i
     zsock_t **dealers, **pushes;
-    zsock_t **events;       //  Connections of the dealers
-    zsock_t *xsub, *stats;  //  To and from the coordinator; NULL: there is none
+    zsock_t **events;       //  Connections of the dealers,
+    size_t connected;       //  and how many they have
+    zsock_t *xsub, *stats;  //  From and to the coordinator; NULL: there is none
+    bool start;             //  It has said READY
     toy_engine_t *engine;   //  From JOINING on
     int64_t next_step;
 } vllm_engine_t;
 
 //  -- Sockets
+
+//  What a front-end takes: a DEALER, its monitor and the PAIR that hears it, a PUSH. The handshake
+//  or a coordinator takes no more than that.
+#define SOCKETS_EACH 4
+
+//  How many sockets this process may have: each takes a file descriptor, of which some are needed
+//  otherwise. As vLLM, asks for as many as it can get.
+static size_t s_socket_limit (void)
+{
+    struct rlimit files;
+    if (getrlimit (RLIMIT_NOFILE, &files) == -1)
+        return 0;
+    files.rlim_cur = files.rlim_max;
+    setrlimit (RLIMIT_NOFILE, &files);
+    getrlimit (RLIMIT_NOFILE, &files);
+    zsys_set_max_sockets (0);  //  libzmq's own limit is 1023 otherwise
+    return files.rlim_cur < 65000 ? (size_t) files.rlim_cur * 9 / 10 : 60000;
+}
 
 //  Sends one frame, which it takes over
 static void s_send (const char *peer, zsock_t *socket, zframe_t *payload)
@@ -66,7 +89,8 @@ static void s_send (const char *peer, zsock_t *socket, zframe_t *payload)
     zmsg_t *message = zmsg_new ();
     zmsg_append (message, &payload);
     show_send (peer, socket, message);
-    zmsg_send (&message, socket);  //  Never blocks: there is no high-water mark
+    zmsg_send (&message, socket);  //  Never blocks: it is connected, and has no high-water mark
+    zmsg_destroy (&message);       //  NULL by now, unless a signal came
 }
 
 //  What the engine has for a front-end
@@ -169,12 +193,47 @@ static void s_send_status (vllm_engine_t *self, const char *name)
     s_send ("front-end", self->greeter, handshake_status_encode (&status));
 }
 
+//  Says READY when that is true
 static void s_become_ready (vllm_engine_t *self)
 {
+    if (self->connected < self->clients || (self->xsub && !self->start))
+        return;
     self->state = SERVING;
     s_send_status (self, "READY");
     s_close_with_events (self, &self->greeter, &self->greeter_events);
     //  READY goes on leaving for as long as it lingers
+}
+
+//  The sockets to one front-end. False when one of the endpoints is no good.
+static bool s_join_client (vllm_engine_t *self, size_t client, const char *input,
+                           const char *output)
+{
+    self->pushes[client] = s_new_socket (self, ZMQ_PUSH, 4000);  //  As vLLM: for ENGINE_CORE_DEAD
+    self->dealers[client] = s_new_socket (self, ZMQ_DEALER, 0);
+    self->events[client] = s_new_events (self->dealers[client]);
+    zpoller_add (self->shared->poller, self->dealers[client]);
+    zpoller_add (self->shared->poller, self->events[client]);
+    if (!say_connecting (output, zsock_connect (self->pushes[client], "%s", output)) ||
+        !say_connecting (input, zsock_connect (self->dealers[client], "%s", input)))
+        return false;
+    //  A ROUTER can only send to an identity that it has met: so we speak first
+    s_send ("front-end", self->dealers[client], toy_engine_registration (self->engine));
+    return true;
+}
+
+//  The sockets to the coordinator. False when one of the endpoints is no good.
+static bool s_join_coordinator (vllm_engine_t *self, const char *input, const char *output)
+{
+    self->xsub = s_new_socket (self, ZMQ_XSUB, 0);
+    self->stats = s_new_socket (self, ZMQ_PUSH, 4000);
+    zpoller_add (self->shared->poller, self->xsub);
+    if (!say_connecting (input, zsock_connect (self->xsub, "%s", input)) ||
+        !say_connecting (output, zsock_connect (self->stats, "%s", output)))
+        return false;
+    //  An XSUB subscribes with a message of its own: 01 and the topic, which is empty. The
+    //  coordinator counts these, and says READY to all when all engines are there.
+    s_send ("coordinator", self->xsub, zframe_new ("\x01", 1));
+    return true;
 }
 
 //  Connects to everything that INIT names, and registers
@@ -189,41 +248,24 @@ static void s_join (vllm_engine_t *self, const handshake_init_t *init)
     self->dealers = zmalloc (init->count * sizeof *self->dealers);
     self->pushes = zmalloc (init->count * sizeof *self->pushes);
     self->events = zmalloc (init->count * sizeof *self->events);
-    bool ok = true;
-    for (size_t i = 0; i < init->count; i++) {
-        self->pushes[i] = s_new_socket (self, ZMQ_PUSH, 4000);  //  For ENGINE_CORE_DEAD, as vLLM
-        self->dealers[i] = s_new_socket (self, ZMQ_DEALER, 0);
-        self->events[i] = s_new_events (self->dealers[i]);
-        ok = say_connecting (init->outputs[i],
-                             zsock_connect (self->pushes[i], "%s", init->outputs[i])) &&
-             say_connecting (init->inputs[i],
-                             zsock_connect (self->dealers[i], "%s", init->inputs[i])) &&
-             ok;
-        //  A ROUTER can only send to an identity that it has met: so we speak first
-        s_send ("front-end", self->dealers[i], toy_engine_registration (self->engine));
-        zpoller_add (self->shared->poller, self->dealers[i]);
-        zpoller_add (self->shared->poller, self->events[i]);
+    size_t sockets = (init->count + 1) * SOCKETS_EACH;
+    bool ok = self->shared->sockets + sockets <= self->shared->socket_limit;
+    if (ok)
+        self->shared->sockets += sockets;
+    else
+        complain ("engine %u: too many sockets: %zu, for %zu front-ends", self->index,
+                  self->shared->sockets + sockets, init->count);
+    for (size_t i = 0; ok && i < init->count; i++)
+        ok = s_join_client (self, i, init->inputs[i], init->outputs[i]);
+    if (ok && init->coordinator_input)
+        ok = s_join_coordinator (self, init->coordinator_input, init->coordinator_output);
+    if (!ok) {
+        self->state = FAILED;
+        return;
     }
     say ("engine %u: registered with %zu front-end%s", self->index, init->count,
          init->count == 1 ? "" : "s");
     self->state = JOINING;
-    if (init->coordinator_input) {
-        self->xsub = s_new_socket (self, ZMQ_XSUB, 0);
-        self->stats = s_new_socket (self, ZMQ_PUSH, 4000);
-        ok = say_connecting (init->coordinator_input,
-                             zsock_connect (self->xsub, "%s", init->coordinator_input)) &&
-             say_connecting (init->coordinator_output,
-                             zsock_connect (self->stats, "%s", init->coordinator_output)) &&
-             ok;
-        //  An XSUB subscribes with a message of its own: 01 and the topic, which is empty. The
-        //  coordinator counts these, and says READY to all when all engines are there.
-        s_send ("coordinator", self->xsub, zframe_new ("\x01", 1));
-        zpoller_add (self->shared->poller, self->xsub);
-    } else if (ok) {
-        s_become_ready (self);
-    }
-    if (!ok)
-        self->state = FAILED;
 }
 
 //  Lets go of everything that INIT named
@@ -237,7 +279,9 @@ static void s_leave (vllm_engine_t *self)
     free (self->dealers);
     free (self->pushes);
     self->events = self->dealers = self->pushes = NULL;
-    self->clients = 0;
+    self->shared->sockets -= self->clients > 0 ? (self->clients + 1) * SOCKETS_EACH : 0;
+    self->clients = self->connected = 0;
+    self->start = false;
     s_close (self, &self->xsub);
     zsock_destroy (&self->stats);
     s_close_with_events (self, &self->greeter, &self->greeter_events);
@@ -246,22 +290,13 @@ static void s_leave (vllm_engine_t *self)
     toy_engine_destroy (&self->engine);
 }
 
-static void s_serve_greeter (vllm_engine_t *self)
+static void s_serve_init (vllm_engine_t *self, zmsg_t *message)
 {
-    if (s_has_input (self->greeter_events)) {
-        uint16_t event = s_recv_event (self->greeter_events);
-        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED && self->state == GREETING)
-            s_send_status (self, "HELLO");  //  To each front-end that comes, until one says INIT
-    }
-    if (self->state != GREETING || !s_has_input (self->greeter))
-        return;
-    zmsg_t *message = zmsg_recv (self->greeter);
-    if (!message)
-        return;
-    show_recv ("front-end", self->greeter, message);
     mp_error_t error;
     handshake_init_t *init = NULL;
-    if (zmsg_size (message) != 1)
+    if (self->state != GREETING)
+        mp_error_set (&error, "message", "there has been one");
+    else if (zmsg_size (message) != 1)
         mp_error_set (&error, "message", "want one frame, got %zu", zmsg_size (message));
     else
         init = handshake_init_decode (zmsg_first (message), &error);
@@ -270,7 +305,27 @@ static void s_serve_greeter (vllm_engine_t *self)
     else
         s_fail (self, "bad INIT", &error);
     handshake_init_destroy (&init);
-    zmsg_destroy (&message);
+}
+
+//  False when the front-end is gone
+static bool s_serve_greeter (vllm_engine_t *self)
+{
+    while (s_has_input (self->greeter_events)) {
+        bool connected = s_recv_event (self->greeter_events) == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+        if (connected && self->state == GREETING)
+            s_send_status (self, "HELLO");  //  To each front-end that comes, until one says INIT
+        else if (!connected && self->state == JOINING)
+            return false;
+    }
+    if (s_has_input (self->greeter)) {
+        zmsg_t *message = zmsg_recv (self->greeter);
+        if (message) {
+            show_recv ("front-end", self->greeter, message);
+            s_serve_init (self, message);
+        }
+        zmsg_destroy (&message);
+    }
+    return true;
 }
 
 //  -- Service
@@ -281,11 +336,10 @@ static void s_serve_coordinator (vllm_engine_t *self)
     if (!message)
         return;
     show_recv ("coordinator", self->xsub, message);
-    if (!zframe_streq (zmsg_first (message), "READY"))
+    if (zframe_streq (zmsg_first (message), "READY"))
+        self->start = true;  //  A second one is meant for an engine that has come later
+    else
         toy_engine_handle (self->engine, message);  //  START_DP_WAVE
-    else if (self->state == JOINING)
-        s_become_ready (self);
-    //  Otherwise it is meant for an engine that has come later
     zmsg_destroy (&message);
 }
 
@@ -302,29 +356,39 @@ static bool s_serve_client (vllm_engine_t *self, size_t client)
         toy_engine_handle (self->engine, message);
         zmsg_destroy (&message);
     }
-    while (s_has_input (self->events[client]))
+    while (s_has_input (self->events[client])) {
         if (s_recv_event (self->events[client]) == ZMQ_EVENT_DISCONNECTED)
             return false;
+        self->connected++;
+    }
     return true;
+}
+
+//  Forgets a front-end that is gone, and waits for the next
+static void s_start_over (vllm_engine_t *self)
+{
+    say ("engine %u: the front-end is gone", self->index);
+    toy_engine_abort_all (self->engine);
+    for (size_t i = 0; i < self->clients; i++)
+        zsock_set_linger (self->pushes[i], 0);  //  Nobody is there to take it
+    s_leave (self);
+    s_greet (self);
 }
 
 //  All that has come, then a step if one is due
 static void s_serve (vllm_engine_t *self)
 {
-    if (self->greeter)
-        s_serve_greeter (self);
+    bool there = !self->greeter || s_serve_greeter (self);
     while (self->xsub && s_has_input (self->xsub))
         s_serve_coordinator (self);
-    for (size_t i = 0; i < self->clients; i++)
-        if (!s_serve_client (self, i)) {
-            say ("engine %u: front-end %zu is gone", self->index, i);
-            toy_engine_abort_all (self->engine);
-            for (size_t k = 0; k < self->clients; k++)
-                zsock_set_linger (self->pushes[k], 0);  //  Nobody is there to take it
-            s_leave (self);
-            s_greet (self);
-            return;
-        }
+    for (size_t i = 0; there && i < self->clients; i++)
+        there = s_serve_client (self, i);
+    if (!there) {
+        s_start_over (self);
+        return;
+    }
+    if (self->state == JOINING)
+        s_become_ready (self);
     if (self->state != SERVING)
         return;
     if (toy_engine_busy (self->engine) && zclock_mono () >= self->next_step) {
@@ -405,6 +469,12 @@ int main (int argc, char **argv)
                   .world_size = 1,
                   .data_parallel_size = (uint32_t) count},
     };
+    shared.socket_limit = s_socket_limit ();
+    shared.sockets = (size_t) count * SOCKETS_EACH;
+    if (shared.sockets > shared.socket_limit) {
+        complain ("too many sockets: %zu, for %d engines", shared.sockets, count);
+        return EXIT_FAILURE;
+    }
     shared.poller = zpoller_new (NULL, NULL);
     vllm_engine_t *engines = zmalloc ((size_t) count * sizeof *engines);
     bool failed = false;

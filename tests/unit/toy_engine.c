@@ -410,7 +410,9 @@ static void test_client_index_out_of_range (void **state)
 
         snprintf (text, sizeof text, "[%" PRIu32 ",5,'is_sleeping',[]]", indices[i]);
         s_handle (self, ENGINE_CORE_UTILITY, unit_frame (text));
-        snprintf (want, sizeof want, "engine: client_index %" PRIu32 ": there are 2 front-ends\n",
+        snprintf (want, sizeof want,
+                  "engine: bad message: utility call.client_index: %" PRIu32
+                  ", but there are 2 front-ends\n",
                   indices[i]);
         assert_string_equal (complained, want);
         assert_int_equal (sent_count, 0);
