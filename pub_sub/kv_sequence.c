@@ -7,7 +7,8 @@ typedef struct {
     uint64_t seq;
     zmsg_t *message;
     uint64_t print;  //  See s_fingerprint
-    unsigned link;   //  Of which connection of the SUB
+    unsigned link;   //  Of which connection of the SUB,
+    bool backlog;    //  or of the one before
     bool replayed;
 } s_held_t;
 
@@ -36,6 +37,7 @@ struct kv_sequence {
     bool down;          //  It is not there now. What is asked now may be answered by either run.
     unsigned link;      //  Counts them
     unsigned run_link;  //  Up to this one, they were to this run
+    bool backlog;       //  The SUB still has what came before the cut
     bool unsure;        //  It was cut: is this still the same run?
     uint64_t cut_end;   //  What `end` was then
 
@@ -66,7 +68,8 @@ static const struct {
                {"replay_timeout", "the replay has stopped before this one, without an end"},
                {"held_full", "no room for this one, it will be asked for"},
                {"lost", "these are not to be had"},
-               {"restart", "the publisher has started anew"}};
+               {"restart", "the publisher has started anew"},
+               {"unchecked", "whether the publisher has started anew cannot be told"}};
 
 const char *kv_notice_name (kv_notice_t notice)
 {
@@ -184,12 +187,20 @@ static s_held_t s_take_held (kv_sequence_t *self)
     return batch;
 }
 
-//  Puts the cursor at the first of those held that is of this run for sure, or at the first that is
-//  not. NULL when there is none.
-static const s_held_t *s_find_of_run (kv_sequence_t *self, bool sure)
+//  Of which run those held are, as far as their connections tell. All are of this one as long as
+//  there is no doubt.
+typedef enum { RUN_THIS, RUN_EITHER, RUN_NEXT } s_run_t;
+
+static s_run_t s_run (const kv_sequence_t *self, const s_held_t *held)
+{
+    return held->link <= self->run_link ? RUN_THIS : held->backlog ? RUN_EITHER : RUN_NEXT;
+}
+
+//  Puts the cursor at the first of those held from run `first` to `last`. NULL when there is none.
+static const s_held_t *s_find_run (kv_sequence_t *self, s_run_t first, s_run_t last)
 {
     const s_held_t *held = zlistx_first (self->held);
-    while (held && (held->link <= self->run_link) != sure)
+    while (held && (s_run (self, held) < first || s_run (self, held) > last))
         held = zlistx_next (self->held);
     return held;
 }
@@ -268,7 +279,7 @@ static void s_lose_all (kv_sequence_t *self, kv_notice_t notice, uint64_t end)
 //  held that is surely of this run. False when there is none.
 static bool s_check (kv_sequence_t *self, uint64_t *seq, uint64_t *print)
 {
-    const s_held_t *held = s_find_of_run (self, true);
+    const s_held_t *held = s_find_run (self, RUN_THIS, RUN_THIS);
     if (self->any) {
         *seq = self->last;
         *print = self->last_print;
@@ -331,6 +342,8 @@ static void s_replay_failed (kv_sequence_t *self)
     if (self->failures >= KV_REPLAY_ATTEMPTS) {
         self->failures = 0;
         self->open = false;
+        if (self->unsure)
+            s_notice (self, KV_UNCHECKED, self->next, self->next);
         s_be_sure (self);
         s_deliver_held (self);
         s_lose (self, KV_LOST, s_missing_end (self, self->end));
@@ -340,17 +353,24 @@ static void s_replay_failed (kv_sequence_t *self)
     s_settle (self);
 }
 
-//  The publisher has started anew, as a batch of number `seq` shows. What is held of the old run
-//  goes out first; what came over later connections is of the new one.
-static void s_restart (kv_sequence_t *self, uint64_t seq)
+//  The publisher has started anew, as a batch of number `seq` shows. Of those held, the ones up to
+//  run `old` are of the old run and go out first.
+static void s_restart (kv_sequence_t *self, uint64_t seq, s_run_t old)
 {
     uint64_t old_end = self->unsure ? self->cut_end : self->end;
     const s_held_t *held;
-    while ((held = s_find_of_run (self, true))) {
+    while ((held = s_find_run (self, RUN_THIS, old))) {
         s_lose (self, KV_LOST, held->seq);
         s_deliver (self, s_take_held (self));
     }
     s_lose (self, KV_LOST, old_end);
+    //  Of either run: as the old one's they are lost, as the new one's they will come again
+    while ((held = s_find_run (self, RUN_EITHER, RUN_EITHER))) {
+        self->counts.lost++;
+        s_notice (self, KV_LOST, held->seq, held->seq);
+        s_held_t batch = s_take_held (self);
+        zmsg_destroy (&batch.message);
+    }
     self->counts.restarts++;
     s_notice (self, KV_RESTART, seq, seq);
 
@@ -398,10 +418,12 @@ bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
     if (self->checking && s_check (self, &check, &print) && seq >= check) {
         bool found = seq == check, restarted = found && batch.print != print;
         if (restarted) {
-            s_restart (self, seq);
+            s_restart (self, seq, RUN_THIS);
             self->open = true;
             s_ask (self);
         } else {
+            if (!found)
+                s_notice (self, KV_UNCHECKED, self->next, self->next);
             s_be_sure (self);
             if (s_is_missing (self) && s_missing_end (self, self->end) > self->next) {
                 self->counts.gaps++;
@@ -506,7 +528,7 @@ void kv_sequence_disconnected (kv_sequence_t *self)
     if (self->unsure) {
         //  Cut again before we knew. What has come in between may be of either run: it is dropped,
         //  and will come again with a replay.
-        while (s_find_of_run (self, false)) {
+        while (s_find_run (self, RUN_EITHER, RUN_NEXT)) {
             s_held_t batch = s_take_held (self);
             zmsg_destroy (&batch.message);
         }
@@ -538,13 +560,20 @@ static bool s_is_restart (kv_sequence_t *self, const s_held_t *batch)
         return true;  //  That is how a run begins
     if (known)
         return !same;
-    return batch->seq < self->next || batch->link != self->newest_link;
+    //  A backlog may be of the connection before, as `newest` was
+    return batch->seq < self->next || (batch->link != self->newest_link && !self->backlog);
+}
+
+void kv_sequence_backlog (kv_sequence_t *self, bool backlog)
+{
+    self->backlog = backlog;
 }
 
 void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
 {
     s_held_t batch = {.seq = seq, .message = *message_p, .link = self->link};
     batch.print = s_fingerprint (batch.message);
+    batch.backlog = self->backlog && self->unsure;
     *message_p = NULL;
     self->counts.received++;
     if (!self->started) {
@@ -552,9 +581,12 @@ void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
         self->next = seq;
     }
     if (s_is_restart (self, &batch))
-        s_restart (self, seq);
-    if (!self->limits.can_replay)
+        s_restart (self, seq, RUN_NEXT);  //  What came before it is all of an older one
+    if (!self->limits.can_replay) {
+        if (self->unsure)
+            s_notice (self, KV_UNCHECKED, self->next, self->next);
         s_be_sure (self);
+    }
     s_remember (self, &batch);
 
     if (!self->seen || seq > self->newest) {

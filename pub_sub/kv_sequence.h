@@ -28,7 +28,8 @@ typedef enum {
     KV_REPLAY_TIMEOUT,  //  A replay has stopped without its end, before `first`
     KV_HELD_FULL,       //  No room to hold back live batch `first`; it will be asked for
     KV_LOST,            //  Not to be had: given up
-    KV_RESTART          //  The publisher has started anew; `first` is the number that shows it
+    KV_RESTART,         //  The publisher has started anew; `first` is the number that shows it
+    KV_UNCHECKED        //  After a cut it could not be told whether it has; `first` is due next
 } kv_notice_t;
 
 //  "gap", "history_lost", ..., and what that means in a few words. Constants.
@@ -79,6 +80,9 @@ void kv_sequence_connected (kv_sequence_t *self);
 //  The SUB's connection is gone: what comes next may be of another run. A replay is given up, and
 //  none is asked for before the connection is back.
 void kv_sequence_disconnected (kv_sequence_t *self);
+
+//  True from a cut until the SUB has been read empty: what it still had may be of before the cut
+void kv_sequence_backlog (kv_sequence_t *self, bool backlog);
 
 //  A live batch has come. Its last frame is its payload. Takes the message over and nulls it.
 void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p);

@@ -38,7 +38,7 @@ typedef struct {
     zsock_t *sub, *events;  //  `events`: what the monitor tells of the SUB's connections
     zsock_t *dealer;        //  NULL: no replay is under way
     int64_t deadline;       //  When the replay counts as stuck, by zclock_mono; INT64_MAX: none
-    char *topic;            //  Of the newest live message, for replays that do not say theirs; NULL
+    char *topic;            //  Of the newest live message; NULL: none has come
     kv_sequence_t *sequence;
 } stream_t;
 
@@ -84,8 +84,11 @@ static void s_deliver (void *owner, uint64_t seq, zmsg_t *message, bool replayed
     zframe_t *payload = zmsg_last (message);
     mp_error_t error;
     mp_slice_t topic = kv_message_topic (message, replayed);
+    //  A replay of before v0.26: its topic is what live ones have, or else what we subscribe to
     if (!topic.data && self->topic)
         topic = (mp_slice_t){self->topic, strlen (self->topic)};
+    else if (!topic.data && *self->all->topic)
+        topic = (mp_slice_t){self->all->topic, strlen (self->all->topic)};
     if (self->all->wanted > 0 && self->all->delivered >= self->all->wanted) {
         zmsg_destroy (&message);  //  More came at once than was wanted
         return;
@@ -188,10 +191,12 @@ static void s_serve_event (stream_t *self)
     uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)
     memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
     zmsg_destroy (&message);
-    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
         kv_sequence_connected (self->sequence);
-    else
+    } else {
         kv_sequence_disconnected (self->sequence);
+        kv_sequence_backlog (self->sequence, true);
+    }
     s_follow (self);
 }
 
@@ -217,22 +222,29 @@ static void s_serve_replay (stream_t *self)
     s_follow (self);
 }
 
-//  All that has come by now, up to SERVE_MAX of each kind. What the SUB still has goes before the
-//  news that its connection is gone.
+static bool s_has_input (const stream_t *self, zsock_t *socket)
+{
+    return !s_is_done (self->all) && (zsock_events (socket) & ZMQ_POLLIN);
+}
+
+//  All that has come by now, up to SERVE_MAX of each kind. Before each batch the news of the SUB's
+//  connection, as the batch may be the first of a new one: that takes 100 ms to come about, so
+//  there is none between the two calls.
 static void s_serve (stream_t *self)
 {
     int left = SERVE_MAX;
-    while (left > 0 && !s_is_done (self->all) && (zsock_events (self->sub) & ZMQ_POLLIN)) {
-        s_serve_live (self);
-        left--;
+    bool more = true;
+    for (; more && left > 0; left--) {
+        while (s_has_input (self, self->events))
+            s_serve_event (self);
+        more = s_has_input (self, self->sub);
+        if (more)
+            s_serve_live (self);
     }
-    while (left > 0 && !s_is_done (self->all) && (zsock_events (self->events) & ZMQ_POLLIN))
-        s_serve_event (self);
-    for (left = SERVE_MAX; left > 0 && !s_is_done (self->all) && self->dealer; left--) {
-        if (!(zsock_events (self->dealer) & ZMQ_POLLIN))
-            break;
+    if (!more)
+        kv_sequence_backlog (self->sequence, false);
+    for (left = SERVE_MAX; left > 0 && self->dealer && s_has_input (self, self->dealer); left--)
         s_serve_replay (self);
-    }
     if (!s_is_done (self->all) && zclock_mono () >= self->deadline) {
         kv_sequence_timeout (self->sequence);
         s_follow (self);

@@ -1117,7 +1117,7 @@ class World:
         self.connected_at = self.vllm.seq
         # Only by a replay can a subscriber tell the new one from the old: it has to get that
         self.unchecked = True
-        self.serve(timeout_ms=100)
+        self.serve(timeout_ms=3000)
 
     def plan(self):
         if not self.faults or self.unchecked or self.rng.random() < 0.3:
@@ -1155,7 +1155,9 @@ class World:
 
     def check(self, follower):
         """Once each, in order, or lost. A restart that is told parts two runs, and none is told
-        within a run; a run of which nothing was heard is none to the subscriber."""
+        within a run; a run of which nothing was heard is none to the subscriber. Where it says
+        that it cannot tell runs apart, only the numbers have to be right."""
+        certain = all(each.get("notice") != "unchecked" for each in follower.story)
         runs = {n: (run, seq) for run, seqs in enumerate(self.runs) for seq, n in seqs.items()}
         told, of_run, lost = [[]], [None], 0
         for each in follower.story:
@@ -1167,16 +1169,17 @@ class World:
                 lost += each["last"] - each["first"] + 1
             elif "notice" not in each:
                 run, seq = runs[each["events"][0]["token_ids"][0] // 16]
-                assert of_run[-1] in (None, run), f"{seq} of run {run} among those of {of_run[-1]}"
+                mixed = certain and of_run[-1] not in (None, run)
+                assert not mixed, f"{seq} of run {run} among those of {of_run[-1]}"
                 assert seq == each["seq"]
                 of_run[-1] = run
                 told[-1].append(seq)
         known = [run for run in of_run if run is not None]
-        assert known == sorted(set(known)), f"told restarts between the runs {of_run}"
+        assert not certain or known == sorted(set(known)), f"told restarts between the runs {of_run}"
         for number, (run, seqs) in enumerate(zip(of_run, told)):
             start = 0 if number else self.first
             assert seqs == list(range(start, start + len(seqs))), f"run {run}: {seqs}"
-            if run is not None:
+            if certain and run is not None:
                 assert seqs[-1] >= self.heard[run], f"run {run}: {seqs}, heard {self.heard[run]}"
         return lost
 

@@ -644,7 +644,7 @@ static void test_check_that_is_not_kept_tells_nothing (void **state)
     s_live (0, 0, 2);
     s_rejoin (2);
     s_reply (0, 5, 5);
-    s_out ("0 1 2 history_lost(3-4) 5r");
+    s_out ("0 1 2 unchecked(3) history_lost(3-4) 5r");
     kv_sequence_end (sequence);
     s_rests (4, 0, 2);
 }
@@ -661,7 +661,7 @@ static void test_check_without_an_answer_gives_up (void **state)
     kv_sequence_end (sequence);
     s_asks (2);
     kv_sequence_end (sequence);
-    s_out ("3");
+    s_out ("unchecked(3) 3");
     s_rests (4, 0, 0);
 }
 
