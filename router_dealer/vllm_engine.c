@@ -36,6 +36,7 @@ typedef struct {
     int step_ms;
     toy_engine_config_t config;  //  But for the index and the number of clients
     zpoller_t *poller;
+    uint64_t monitors;             //  So many names are used up
     size_t sockets, socket_limit;  //  Open ones; and how many the system lets us have
     toy_engine_counts_t counts;    //  Of those that have left a front-end
 } shared_t;
@@ -116,10 +117,11 @@ static zsock_t *s_new_socket (const vllm_engine_t *self, int type, int linger)
 }
 
 //  A PAIR on which the connections of a socket show up as events
-static zsock_t *s_new_events (zsock_t *socket)
+//  Each has a name of its own: libzmq gives one back only some time after its socket was closed.
+static zsock_t *s_new_events (const vllm_engine_t *self, zsock_t *socket)
 {
     char where[64];
-    snprintf (where, sizeof where, "inproc://events-%p", (void *) socket);
+    snprintf (where, sizeof where, "inproc://events-%" PRIu64, self->shared->monitors++);
     zmq_socket_monitor (zsock_resolve (socket), where,
                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
     zsock_t *events = zsock_new (ZMQ_PAIR);
@@ -173,7 +175,7 @@ static void s_greet (vllm_engine_t *self)
 {
     self->state = GREETING;
     self->greeter = s_new_socket (self, ZMQ_DEALER, 5000);  //  vLLM's linger for READY, ms
-    self->greeter_events = s_new_events (self->greeter);
+    self->greeter_events = s_new_events (self, self->greeter);
     zpoller_add (self->shared->poller, self->greeter);
     zpoller_add (self->shared->poller, self->greeter_events);
     if (!say_connecting (self->shared->handshake,
@@ -210,7 +212,7 @@ static bool s_join_client (vllm_engine_t *self, size_t client, const char *input
 {
     self->pushes[client] = s_new_socket (self, ZMQ_PUSH, 4000);  //  As vLLM: for ENGINE_CORE_DEAD
     self->dealers[client] = s_new_socket (self, ZMQ_DEALER, 0);
-    self->events[client] = s_new_events (self->dealers[client]);
+    self->events[client] = s_new_events (self, self->dealers[client]);
     zpoller_add (self->shared->poller, self->dealers[client]);
     zpoller_add (self->shared->poller, self->events[client]);
     if (!say_connecting (output, zsock_connect (self->pushes[client], "%s", output)) ||
@@ -294,9 +296,11 @@ static void s_serve_init (vllm_engine_t *self, zmsg_t *message)
 {
     mp_error_t error;
     handshake_init_t *init = NULL;
-    if (self->state != GREETING)
-        mp_error_set (&error, "message", "there has been one");
-    else if (zmsg_size (message) != 1)
+    if (self->state != GREETING) {
+        complain ("engine %u: another INIT, ignored", self->index);
+        return;
+    }
+    if (zmsg_size (message) != 1)
         mp_error_set (&error, "message", "want one frame, got %zu", zmsg_size (message));
     else
         init = handshake_init_decode (zmsg_first (message), &error);

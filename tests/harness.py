@@ -130,6 +130,10 @@ class Program:
             reader.join(timeout)
         return status
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def send_signal(self, number):
         self._process.send_signal(number)
 

@@ -7,7 +7,9 @@ out byte for byte.
 """
 
 import itertools
+import os
 import re
+import signal
 import time
 from typing import Optional
 
@@ -812,3 +814,116 @@ def test_two_engines_and_a_coordinator(start, peer, ipc, lang):
     ready = {front.handshake.recv_multipart()[0] for _ in identities}
     assert ready == set(identities) == {b"\0\0", b"\1\0"}
     assert program.stop() == 0
+
+
+# --- the C engine, beyond what vLLM's does
+
+
+def test_engines_join_one_front_end_after_the_other(start, wire):
+    """Twenty of them in one process, five times: none may get lost on the way."""
+    engine = start("vllm_engine", handshake=wire["handshake"], engine_count=20)
+    for _ in range(5):
+        frontend = start("handshake_frontend", engines=20, requests=20, **wire)
+        assert frontend.wait() == 0
+        assert frontend.summary() == "20 of 20 requests complete, 80 tokens"
+    assert engine.stop() == 0
+    assert engine.summary() == "100 finished, 0 aborted, 0 bad"
+
+
+@pytest.mark.parametrize("wrong", ["input", "output", "coordinator_input", "coordinator_output"])
+def test_init_with_an_address_that_is_none(start, peer, ipc, wrong):
+    at = ipc()
+    router = peer(zmq.ROUTER, bind=at)
+    engine = start("vllm_engine", handshake=at)
+    identity, _ = router.recv_multipart()
+    addresses = {name: ipc() for name in ("input", "output")}
+    if wrong.startswith("coordinator"):
+        addresses |= {name: ipc() for name in ("coordinator_input", "coordinator_output")}
+    addresses[wrong] = "bogus"
+    init = structs.EngineZmqAddresses(
+        [addresses.pop("input")], [addresses.pop("output")], **addresses
+    )
+    router.send_multipart([identity, pack(structs.EngineHandshakeMetadata(init, {}))])
+    assert engine.wait() == 1
+    assert len(engine.err) == 1 and "bogus" in engine.err[0]
+
+
+def test_init_twice(start, peer, ipc):
+    """The second one is not for an engine that has connected, or is about to."""
+    at, router_at, pull_at = ipc(), ipc(), ipc()
+    greeter, router = peer(zmq.ROUTER, bind=at), peer(zmq.ROUTER, bind=router_at)
+    peer(zmq.PULL, bind=pull_at)
+    engine = start("vllm_engine", handshake=at)
+    identity, _ = greeter.recv_multipart()
+    addresses = structs.EngineZmqAddresses([router_at], [pull_at], ipc(), ipc())
+    init = pack(structs.EngineHandshakeMetadata(addresses, {}))
+    for _ in range(2):
+        greeter.send_multipart([identity, init])
+    router.recv_multipart()
+    engine.wait_line("another INIT", "err")
+    assert engine.stop() == 0
+
+
+def test_front_end_that_goes_before_the_engine_is_ready(start, peer, ipc):
+    """Nobody is bound to what INIT names: the next front-end has to hear HELLO all the same."""
+    at = ipc()
+    first = peer(zmq.ROUTER, bind=at)
+    engine = start("vllm_engine", handshake=at)
+    identity, _ = first.recv_multipart()
+    addresses = structs.EngineZmqAddresses([ipc()], [ipc()])
+    first.send_multipart([identity, pack(structs.EngineHandshakeMetadata(addresses, {}))])
+    engine.wait_line("registered")
+    first.close(linger=0)
+    second = peer(zmq.ROUTER, bind=at)
+    assert exactly(second.recv_multipart()[1], structs.EngineStatus) == HELLO
+    assert engine.stop() == 0
+
+
+def children(program):
+    with open(f"/proc/{program.pid}/task/{program.pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def has_ended(pid):
+    """Within a second or so: gone, or waiting to be buried by somebody else."""
+    for _ in range(100):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                if file.read().rpartition(")")[2].split()[0] == "Z":
+                    return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_spawn(start, wire):
+    frontend = start("handshake_frontend", "--spawn", engines=3, requests=6, **wire)
+    assert frontend.wait() == 0
+    assert frontend.lines("^handshake_frontend: 6 of 6 requests complete")
+    assert len(frontend.lines("^vllm_engine: 2 finished, 0 aborted, 0 bad")) == 3
+
+
+def test_spawned_engine_that_is_killed(start, wire):
+    """It cannot say so: its front-end notices all the same, and the others are ended."""
+    frontend = start(
+        "handshake_frontend", "--spawn", engines=2, requests=2, max_tokens=10**9, **wire
+    )
+    frontend.wait_line("^r1 -> engine 1")
+    pids = children(frontend)
+    assert len(pids) == 2
+    os.kill(pids[1], signal.SIGKILL)
+    assert frontend.wait() == 1
+    assert frontend.lines("engine 1 is dead: signal 9", "err")
+    assert all(map(has_ended, pids))
+
+
+def test_stop_with_spawned_engines(start, wire):
+    frontend = start(
+        "handshake_frontend", "--spawn", engines=2, requests=2, max_tokens=10**9, **wire
+    )
+    frontend.wait_line("^r1 -> engine 1")
+    pids = children(frontend)
+    frontend.send_signal(signal.SIGTERM)
+    assert frontend.wait() == 1  # It has not got its answers
+    assert len(pids) == 2 and all(map(has_ended, pids))
