@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  tasks.h - what goes down the pipeline: msgpack maps, one a message, in one frame
 //
-//      ventilator -> sink      {"tasks": n}                               how many will come, if
-//      that is known ventilator -> worker    {"task": id, "value": v}
+//      ventilator -> sink      {"tasks": n}      how many will come, if that is known
+//      ventilator -> worker    {"task": id, "value": v}
 //      worker     -> sink      {"task": id, "worker": name, "value": v*v}
 //
 //  Maps, because a reader ignores the keys that it does not know: the format can grow. The ..._new

@@ -4,6 +4,8 @@
 //  Connects to basic_server. A REQ must send, then receive, then send: any other order is an error
 //  (EFSM). Nothing here bounds the wait: with no server it waits for ever. Demo 1.1 cures that.
 //  Run:   build/req_rep/basic_client
+//  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/mooncake/store/worker.py
+//         LookupKeyClient._lookup
 
 #include "options.h"
 #include "show.h"

@@ -2,7 +2,7 @@
 //  poller_client.c - the same patience, but the wait is a poller's
 //
 //  A poller asks "is a reply there?" and leaves the receiving to us. It can watch many sockets at
-//  once, each with the same timeout, which is why vLLM waits like this and not with RCVTIMEO.
+//  once, which is why vLLM's front-end and engines wait like this. RCVTIMEO is for one socket.
 //  Run:   build/req_rep/poller_client               (beside build/req_rep/slow_server)
 //  vLLM:  vllm/v1/engine/core_client.py SyncMPClient.__init__: one zmq.Poller over two sockets
 
