@@ -359,6 +359,12 @@ static void s_restart (kv_sequence_t *self, uint64_t seq, s_run_t old)
 {
     uint64_t old_end = self->unsure ? self->cut_end : self->end;
     const s_held_t *held;
+    while ((held = s_find_run (self, RUN_THIS, RUN_THIS))) {
+        s_lose (self, KV_LOST, held->seq);
+        s_deliver (self, s_take_held (self));
+    }
+    if (old != RUN_THIS && zlistx_size (self->held) > 0)
+        s_notice (self, KV_UNCHECKED, self->next, self->next);
     while ((held = s_find_run (self, RUN_THIS, old))) {
         s_lose (self, KV_LOST, held->seq);
         s_deliver (self, s_take_held (self));

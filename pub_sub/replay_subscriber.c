@@ -35,6 +35,10 @@ static bool s_is_done (const subscriber_t *self)
 static void s_deliver (void *owner, uint64_t seq, zmsg_t *message, bool replayed)
 {
     subscriber_t *self = owner;
+    if (s_is_done (self)) {
+        zmsg_destroy (&message);  //  More came at once than was wanted
+        return;
+    }
     mp_error_t error;
     kv_batch_t *batch = kv_batch_decode (zmsg_last (message), &error);
     if (!batch) {
