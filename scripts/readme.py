@@ -167,11 +167,14 @@ class Player(threading.Thread):
         self.printed = [[] for _ in terminal.commands]
         self.status = []
         self.process = None
+        self.stopped = False  # True: no further command
         self.spoke = threading.Event()  # Its first line is there, or it has ended
 
     def run(self):
         try:
             for (command, shown), printed in zip(self.terminal.commands, self.printed):
+                if self.stopped:
+                    break
                 self.on_line(self, f"$ {command}")
                 self.process = subprocess.Popen(
                     self.stage.argv(command),
@@ -182,6 +185,7 @@ class Player(threading.Thread):
                     text=True,
                     encoding="utf-8",
                     errors="backslashreplace",
+                    start_new_session=True,  # With its children it is a group of its own
                 )
                 if not self.terminal.waits or not shown or shown[0] == INTERRUPT:
                     self.spoke.set()
@@ -213,6 +217,13 @@ class Player(threading.Thread):
         self.on_line(self, INTERRUPT)
         self.process.send_signal(signal.SIGINT)
 
+    def kill(self):
+        """Ends its command and whatever that has started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except (AttributeError, ProcessLookupError):
+            pass  # Not started, or gone
+
     def complaint(self):
         """None, or how what was printed differs from what is shown."""
         for (command, shown), printed in zip(self.terminal.commands, self.printed):
@@ -222,28 +233,41 @@ class Player(threading.Thread):
         return None
 
 
+def contested(players):
+    """An ipc endpoint silently goes over to the second who listens there: two may not share one."""
+    listening = Counter()
+    for player in players:
+        text = "\n".join(line for printed in player.printed for line in printed)
+        listening.update(set(re.findall(r"listening on (\S+)", text)))
+    return [f"{endpoint}: two terminals listen there" for endpoint, n in listening.items() if n > 1]
+
+
 def play(scene, build="build", on_line=lambda player, line: None, seconds=60):
     """Plays a scene. Returns what went otherwise than shown, one text a terminal."""
     deadline = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="zmq-") as folder:
         stage = Stage(build, folder)
         players = [Player(terminal, stage, on_line) for terminal in scene.terminals]
-        for player in players:
-            player.start()
-            player.spoke.wait(max(0, deadline - time.monotonic()))
-        while any(player.is_alive() for player in players) and time.monotonic() < deadline:
-            waiting = [player for player in players if player.waits_for_interrupt()]
-            busy = [p for p in players if p.is_alive() and p not in waiting]
-            for player in waiting:
-                due = player.terminal.ctrl_c_at_once or not busy
-                if due and player.is_ready_for_interrupt():
-                    player.interrupt()
-            threading.Event().wait(0.02)
-        late = [player for player in players if player.is_alive()]
+        try:
+            for player in players:
+                player.start()
+                player.spoke.wait(max(0, deadline - time.monotonic()))
+            while any(player.is_alive() for player in players) and time.monotonic() < deadline:
+                waiting = [player for player in players if player.waits_for_interrupt()]
+                busy = [p for p in players if p.is_alive() and p not in waiting]
+                for player in waiting:
+                    due = player.terminal.ctrl_c_at_once or not busy
+                    if due and player.is_ready_for_interrupt():
+                        player.interrupt()
+                threading.Event().wait(0.02)
+        finally:  # Also when Ctrl-C ends the tour
+            late = [player for player in players if player.is_alive()]
+            for player in late:
+                player.stopped = True
+                player.kill()
         for player in late:
-            if player.process:
-                player.process.kill()
             player.join()
         wrong = [player.complaint() for player in players]
+        wrong += contested(players)
         wrong += [f"line {player.terminal.line}: not ended in time" for player in late]
         return [text for text in wrong if text]

@@ -3,6 +3,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,18 +37,25 @@ def test_shell_block_runs(path, block):
     # A reader's shell knows nothing of the make that may be running this test, nor of its build
     ours = ("MAKE", "BUILD")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = subprocess.run(
+    process = subprocess.Popen(
         ["bash", "-ec", command],
         cwd=ROOT,
         env=env,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        start_new_session=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    try:
+        printed, _ = process.communicate(timeout=120)
+    finally:  # Whatever is left of it would hold its stdout open
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert process.returncode == 0, printed
     if "make demo" in command:
-        assert re.search(r"passed in \d+ s\.$", done.stdout.strip())
+        assert re.search(r"passed in \d+ s\.$", printed.strip())
 
 
 def test_no_other_kind_of_command_block():
@@ -120,3 +128,24 @@ def test_comparison_sees_a_difference(shown, printed, any_order):
 )
 def test_comparison_allows_what_is_documented(shown, printed, any_order):
     assert readme.differs(shown, printed, any_order) is None
+
+
+# The player: whatever a README has in it, a scene comes to an end, and says what was wrong
+
+
+def played(tmp_path, text, **options):
+    (tmp_path / "README.md").write_text(text)
+    (scene,) = readme.scenes(tmp_path / "README.md")
+    return readme.play(scene, BUILD, **options)
+
+
+def test_scene_that_does_not_end_is_ended_with_its_children(tmp_path):
+    text = "```console\n$ sleep 60 & echo started; wait\nstarted\n```\n"
+    assert played(tmp_path, text, seconds=1) == ["line 1: not ended in time"]
+
+
+def test_two_terminals_may_not_listen_on_one_endpoint(tmp_path):
+    line = "listening on tcp://127.0.0.1:5555"
+    block = f"```console\n$ echo {line}\n{line}\n```\n"
+    assert played(tmp_path, block + block) == ["tcp://127.0.0.1:5555: two terminals listen there"]
+    assert played(tmp_path, block) == []
