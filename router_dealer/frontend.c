@@ -14,6 +14,33 @@
 #include "show.h"
 #include "progress.h"
 
+//  After so long without outputs we look after the engine
+#define SILENCE_MS 1000
+
+//  Who is dead says nothing, so this is asked when there is silence. Either the ROUTER has lost the
+//  engine, and refuses to send. Or the engine registers again: it has started anew, and knows
+//  nothing of our requests.
+static bool s_is_dead (zsock_t *router, int engine)
+{
+    while (zsock_events (router) & ZMQ_POLLIN) {
+        zmsg_t *message = zmsg_recv (router);
+        if (!message)
+            return false;  //  A signal came
+        show_recv ("engine", router, message);
+        engine_core_ready_t ready;
+        mp_error_t error;
+        bool again = engine_core_registration (message, &ready, &error) == engine;
+        zmsg_destroy (&message);
+        if (again)
+            return true;
+    }
+    zmsg_t *knock = progress_knock (engine);
+    show_send ("engine", router, knock);
+    bool dead = zmsg_send (&knock, router) == -1 && zmq_errno () == EHOSTUNREACH;
+    zmsg_destroy (&knock);  //  NULL by now, unless it could not be sent
+    return dead;
+}
+
 int main (int argc, char **argv)
 {
     const char *input = "tcp://127.0.0.1:5570", *output = "tcp://127.0.0.1:5571";
@@ -40,6 +67,11 @@ int main (int argc, char **argv)
     zsock_set_router_mandatory (router, 1);  //  Not in vLLM: sending to an engine that is not there
                                              //  is an error then, otherwise it is silence
     zsock_set_linger (router, 250);          //  An ABORT gets so many ms to leave when we exit
+    //  An engine whose machine has vanished closes nothing: after 10 s without an answer to ZMTP's
+    //  own pings its connection counts as gone
+    zsock_set_heartbeat_ivl (router, 2000);
+    zsock_set_heartbeat_timeout (router, 10000);
+    zsock_set_rcvtimeo (pull, SILENCE_MS);
     bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
                  say_listening (pull, output, zsock_bind (pull, "%s", output));
 
@@ -73,19 +105,24 @@ int main (int argc, char **argv)
     }
 
     //  4. Gather the outputs (SyncMPClient.__init__, process_outputs_socket), and notice last words
-    //     (BackgroundResources.validate_alive)
-    while (engine != -1 && alive && progress_open (progress) > 0) {
+    //     (BackgroundResources.validate_alive), or that there were none
+    bool dead = false;
+    while (engine != -1 && alive && !dead && progress_open (progress) > 0 && !zsys_interrupted) {
         zmsg_t *message = zmsg_recv (pull);
+        if (message)
+            show_recv ("engine", pull, message);
         if (!message)
-            break;  //  A signal came
-        show_recv ("engine", pull, message);
-        if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
-            complain ("the engine is dead, %d requests are lost", progress_open (progress));
-            alive = false;
-        } else {
+            dead = !zsys_interrupted && s_is_dead (router, engine);
+        else if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD))
+            dead = true;
+        else
             progress_take (progress, message);
-        }
         zmsg_destroy (&message);
+    }
+    if (dead) {
+        progress_lose (progress, engine, false);
+        complain ("the engine is dead");
+        alive = false;
     }
 
     //  5. Who leaves early says so (SyncMPClient.abort_requests), or the engine would go on

@@ -13,6 +13,9 @@
 #include "show.h"
 #include "progress.h"
 
+//  So often we look after the engine: who is dead says nothing
+#define KNOCK_MS 1000
+
 int main (int argc, char **argv)
 {
     const char *input = "tcp://127.0.0.1:5570", *output = "tcp://127.0.0.1:5571";
@@ -37,17 +40,22 @@ int main (int argc, char **argv)
     zsock_set_rcvhwm (pull, 0);
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
+    //  An engine whose machine has vanished closes nothing: after 10 s without an answer to ZMTP's
+    //  own pings its connection counts as gone
+    zsock_set_heartbeat_ivl (router, 2000);
+    zsock_set_heartbeat_timeout (router, 10000);
     bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
                  say_listening (pull, output, zsock_bind (pull, "%s", output));
 
     //  The first socket of the list is served first when both are ready: outputs before newcomers
     zpoller_t *poller = zpoller_new (pull, router, NULL);
     progress_t *progress = progress_new (requests, max_tokens, true);
-    int engine = -1, sent = 0;
-    while (alive && progress_open (progress) > 0) {
+    int engine = -1;
+    bool dead = false;
+    while (alive && !dead && progress_open (progress) > 0 && !zsys_interrupted) {
         //  With requests still to send it only looks, otherwise it waits
-        bool to_send = engine != -1 && sent < requests;
-        zsock_t *ready = zpoller_wait (poller, to_send ? 0 : -1);
+        bool to_send = engine != -1 && progress_unsent (progress) != -1;
+        zsock_t *ready = zpoller_wait (poller, to_send ? 0 : KNOCK_MS);
         zmsg_t *message = ready ? zmsg_recv (ready) : NULL;
         if (message)
             show_recv ("engine", ready, message);
@@ -59,25 +67,29 @@ int main (int argc, char **argv)
                 complain ("%s", error.text);
             else
                 say ("engine %d registered", index);
+            //  Again? It has started anew, and knows nothing of our requests
+            dead = engine != -1 && index == engine;
             if (engine == -1)
                 engine = index;  //  A later one is only greeted: Demo 2.2 is for more
         } else if (message && zmsg_size (message) == 1 &&
                    zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
-            complain ("the engine is dead, %d requests are lost", progress_open (progress));
-            alive = false;
+            dead = true;
         } else if (message) {
             progress_take (progress, message);
-        } else if (!to_send || zsys_interrupted) {
-            break;  //  A signal came
-        } else {
-            //  Nothing to receive, so there is time to send one more request
-            message = progress_request (progress, sent++, engine);
+        } else if (engine != -1 && !zsys_interrupted) {
+            //  Nothing to receive, so there is time to send one more request; or, after a silence,
+            //  to see whether the engine is still there: if not, the ROUTER refuses to send
+            message = to_send ? progress_request (progress, progress_unsent (progress), engine)
+                              : progress_knock (engine);
             show_send ("engine", router, message);
-            alive = zmsg_send (&message, router) == 0;
-            if (!alive)
-                complain ("engine %d: %s", engine, zmq_strerror (zmq_errno ()));
+            dead = zmsg_send (&message, router) == -1 && zmq_errno () == EHOSTUNREACH;
         }
-        zmsg_destroy (&message);
+        zmsg_destroy (&message);  //  NULL by now, if it was one that we have sent
+    }
+    if (dead) {
+        progress_lose (progress, engine, false);
+        complain ("the engine is dead");
+        alive = false;
     }
 
     zmsg_t *abort = alive ? progress_abort (progress, engine) : NULL;

@@ -19,6 +19,7 @@ struct progress {
     int count;
     int open;
     int complete;
+    int unsent;  //  No request before this one is to be sent
     s_request_t requests[];
 };
 
@@ -41,6 +42,14 @@ void progress_destroy (progress_t **self_p)
     *self_p = NULL;
 }
 
+int progress_unsent (progress_t *self)
+{
+    while (self->unsent < self->count &&
+           (self->requests[self->unsent].engine != -1 || self->requests[self->unsent].finished))
+        self->unsent++;
+    return self->unsent < self->count ? self->unsent : -1;
+}
+
 zmsg_t *progress_request (progress_t *self, int number, int engine)
 {
     s_request_t *open = &self->requests[number];
@@ -55,21 +64,21 @@ zmsg_t *progress_request (progress_t *self, int number, int engine)
     return engine_core_message ((uint16_t) engine, ENGINE_CORE_ADD, &payload);
 }
 
-//  The open request of this id, or NULL
-static s_request_t *s_find (progress_t *self, const char *id)
+//  The open request of this id at this engine, or NULL
+static s_request_t *s_find (progress_t *self, const char *id, uint32_t engine)
 {
     //  Our ids are numbers behind an r. strtol is lenient; the comparison is not.
     long number = *id == 'r' ? strtol (id + 1, NULL, 10) : -1;
     if (number < 0 || number >= self->count)
         return NULL;
     s_request_t *request = &self->requests[number];
-    bool open = streq (request->id, id) && request->engine != -1 && !request->finished;
+    bool open = streq (request->id, id) && request->engine == (int) engine && !request->finished;
     return open ? request : NULL;
 }
 
 static void s_take_output (progress_t *self, const engine_core_output_t *output, uint32_t engine)
 {
-    s_request_t *request = s_find (self, output->request_id);
+    s_request_t *request = s_find (self, output->request_id, engine);
     if (!request) {
         complain ("engine %u: no open request has the id %s", engine, output->request_id);
         return;
@@ -125,6 +134,39 @@ zmsg_t *progress_abort (progress_t *self, int engine)
     }
     free (ids);
     return message;
+}
+
+int progress_lose (progress_t *self, int engine, bool reroute)
+{
+    int lost = 0;
+    for (int i = 0; i < self->count; i++) {
+        s_request_t *request = &self->requests[i];
+        if (request->engine != engine || request->finished)
+            continue;
+        if (engine == -1)
+            say ("%s failed: no engine is left", request->id);
+        else
+            say ("%s %s: engine %d is dead", request->id, reroute ? "to be sent again" : "failed",
+                 engine);
+        lost++;
+        if (reroute) {
+            request->engine = -1;
+            request->tokens = 0;
+            if (i < self->unsent)
+                self->unsent = i;
+        } else {
+            request->finished = true;
+            self->open--;
+        }
+    }
+    return lost;
+}
+
+zmsg_t *progress_knock (int engine)
+{
+    engine_core_abort_t nothing = {.count = 0};
+    zframe_t *payload = engine_core_abort_encode (&nothing);
+    return engine_core_message ((uint16_t) engine, ENGINE_CORE_ABORT, &payload);
 }
 
 void progress_say_engine (progress_t *self, int engine)

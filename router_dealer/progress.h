@@ -16,6 +16,9 @@ typedef struct progress progress_t;
 progress_t *progress_new (int count, int max_tokens, bool stream);
 void progress_destroy (progress_t **self_p);
 
+//  The number of a request that has yet to be sent, for the first time or again; -1: there is none
+int progress_unsent (progress_t *self);
+
 //  Makes request `number` out to an engine: the message for the ROUTER, the caller's. It counts as
 //  sent from now on.
 zmsg_t *progress_request (progress_t *self, int number, int engine);
@@ -33,6 +36,17 @@ bool progress_complete (progress_t *self);
 //  The message that aborts all that is open at an engine, the caller's; NULL when nothing is, and
 //  for engine -1, which is none
 zmsg_t *progress_abort (progress_t *self, int engine);
+
+//  An engine is dead, and with it all that was open there. With `reroute` that is to be sent again,
+//  and begins anew; otherwise it has failed. The line `r3 failed: engine 1 is dead`, or
+//  `r3 to be sent again: engine 1 is dead`, for each. Engine -1: what is at none has failed, since
+//  none is left. Returns how many.
+int progress_lose (progress_t *self, int engine, bool reroute);
+
+//  A message that wants nothing of an engine, the caller's: an ABORT of no requests. Who is dead
+//  sends nothing; but a ROUTER with ROUTER_MANDATORY refuses to send to whom it has lost
+//  (EHOSTUNREACH). So this can be sent to find out.
+zmsg_t *progress_knock (int engine);
 
 //  The line `engine 1: r1 r3 r5`: which requests an engine was sent
 void progress_say_engine (progress_t *self, int engine);

@@ -4,50 +4,72 @@
 //  A ROUTER sends each message to the identity in its first frame. So the front-end decides which
 //  engine gets which request: it collects the identities, then deals out r0, r1, ... in turn. The
 //  PULL gathers all outputs but does not say who sent them; engine_index in the payload does.
+//  When one engine dies, the others go on. Its requests have failed, or go to them (--on-dead).
 //  Run:   build/router_dealer/round_robin_frontend  (beside engine --index 0, engine --index 1)
 //  vLLM:  vllm/v1/engine/core_client.py MPClient.__init__: core_engines, identities
 //         vllm/v1/engine/core_client.py DPLBAsyncMPClient.get_core_engine_for_request
 //         That one deals by load instead of in turn.
+//         vllm/v1/engine/core_client.py BackgroundResources.validate_alive
+//         That one gives up all engines when one is dead.
 
 #include "options.h"
 #include "show.h"
 #include "progress.h"
+#include "fleet.h"
 
-static int s_compare (const void *a, const void *b)
+//  So often we look after the engines: who is dead says nothing. After last words, which name
+//  nobody, more often; if so many times nobody is missing, all count as dead.
+#define KNOCK_MS 1000
+#define KNOCK_SOON_MS 50
+#define KNOCK_SOON_TIMES 20
+
+//  The index in a registration, or -1
+static int s_read_registration (zmsg_t *message)
 {
-    return *(const int *) a - *(const int *) b;
+    engine_core_ready_t ready;
+    mp_error_t error;
+    int engine = engine_core_registration (message, &ready, &error);
+    if (engine == -1)
+        complain ("%s", error.text);
+    return engine;
 }
 
-//  Receives registrations until `count` different engines have come; fills `engines`, sorted.
-//  False when a signal came first.
-static bool s_collect (zsock_t *router, int *engines, int count)
+//  Receives registrations until `count` different engines have come. False when a signal came first.
+static bool s_collect (zsock_t *router, fleet_t *fleet, int count)
 {
-    for (int known = 0; known < count;) {
+    while (fleet_size (fleet) < count) {
         zmsg_t *message = zmsg_recv (router);
         if (!message)
             return false;
         show_recv ("engine", router, message);
-        engine_core_ready_t ready;
-        mp_error_t error;
-        int index = engine_core_registration (message, &ready, &error);
+        int engine = s_read_registration (message);
+        if (engine != -1 && fleet_join (fleet, engine))
+            say ("engine %d registered", engine);
         zmsg_destroy (&message);
-        bool again = false;
-        for (int i = 0; i < known; i++)
-            again = again || engines[i] == index;
-        if (index == -1) {
-            complain ("%s", error.text);
-        } else if (!again) {
-            engines[known++] = index;
-            say ("engine %d registered", index);
-        }
     }
-    qsort (engines, (size_t) count, sizeof *engines, s_compare);
     return true;
+}
+
+//  Sends a message to an engine, and takes it over. False when the ROUTER has lost that engine.
+static bool s_send (zsock_t *router, zmsg_t *message)
+{
+    show_send ("engine", router, message);
+    bool there = zmsg_send (&message, router) == 0 || zmq_errno () != EHOSTUNREACH;
+    zmsg_destroy (&message);  //  NULL by now, unless it could not be sent
+    return there;
+}
+
+static void s_bury (fleet_t *fleet, progress_t *progress, int engine, bool reroute)
+{
+    fleet_bury (fleet, engine);
+    complain ("engine %d is dead, %d requests were open", engine,
+              progress_lose (progress, engine, reroute));
 }
 
 int main (int argc, char **argv)
 {
     const char *input = "tcp://127.0.0.1:5570", *output = "tcp://127.0.0.1:5571";
+    const char *on_dead = "fail";
     int engine_count = 2, requests = 10, max_tokens = 4;
     const option_t options[] = {
         OPTION_BIND ("input", &input, "where the engines' DEALERs connect"),
@@ -55,6 +77,8 @@ int main (int argc, char **argv)
         OPTION_INT ("engines", &engine_count, 1, UINT16_MAX, "engines to wait for"),
         OPTION_INT ("requests", &requests, 1, 1000000, "requests to send"),
         OPTION_INT ("max-tokens", &max_tokens, 1, INT_MAX, "tokens to ask for, each"),
+        OPTION_CHOICE ("on-dead", &on_dead, "fail|reroute",
+                       "what becomes of a dead engine's requests"),
         OPTION_END,
     };
     const about_t about = {
@@ -72,50 +96,76 @@ int main (int argc, char **argv)
     zsock_set_rcvhwm (pull, 0);
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
+    //  An engine whose machine has vanished closes nothing: after 10 s without an answer to ZMTP's
+    //  own pings its connection counts as gone
+    zsock_set_heartbeat_ivl (router, 2000);
+    zsock_set_heartbeat_timeout (router, 10000);
     bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
                  say_listening (pull, output, zsock_bind (pull, "%s", output));
 
-    int *engines = zmalloc ((size_t) engine_count * sizeof *engines);
-    bool ready = alive && s_collect (router, engines, engine_count);
-
+    bool reroute = streq (on_dead, "reroute");
+    fleet_t *fleet = fleet_new (engine_count);
     progress_t *progress = progress_new (requests, max_tokens, false);
-    for (int i = 0; ready && alive && i < requests; i++) {
-        int engine = engines[i % engine_count];
-        zmsg_t *message = progress_request (progress, i, engine);
-        show_send ("engine", router, message);
-        alive = zmsg_send (&message, router) == 0;
-        if (!alive)
-            complain ("engine %d: %s", engine, zmq_strerror (zmq_errno ()));
-        zmsg_destroy (&message);  //  NULL by now, unless it could not be sent
-    }
+    bool ready = alive && s_collect (router, fleet, engine_count);
+    //  Outputs first: what a dead engine had to say still counts
+    zpoller_t *poller = zpoller_new (pull, router, NULL);
+    int64_t knock_at = zclock_mono () + KNOCK_MS;
+    int soon = 0;  //  So many knocks are left after last words
+    while (ready && !zsys_interrupted && fleet_living (fleet) > 0 && progress_open (progress) > 0) {
+        //  What is to be sent, for the first time or again, goes to the living in turn
+        int number, engine;
+        while ((number = progress_unsent (progress)) != -1 && (engine = fleet_next (fleet)) != -1)
+            if (!s_send (router, progress_request (progress, number, engine)))
+                s_bury (fleet, progress, engine, reroute);
 
-    while (ready && alive && progress_open (progress) > 0) {
-        zmsg_t *message = zmsg_recv (pull);
-        if (!message)
-            break;  //  A signal came
-        show_recv ("engine", pull, message);
-        if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
-            complain ("an engine is dead, %d requests are open", progress_open (progress));
-            alive = false;
-        } else {
+        int64_t left = knock_at - zclock_mono ();
+        zsock_t *socket = zpoller_wait (poller, left > 0 ? (int) left : 0);
+        zmsg_t *message = socket ? zmsg_recv (socket) : NULL;
+        if (message)
+            show_recv ("engine", socket, message);
+        if (message && socket == router) {
+            engine = s_read_registration (message);
+            if (fleet_knows (fleet, engine)) {
+                //  It has started anew, and knows nothing of what was open
+                s_bury (fleet, progress, engine, reroute);
+                fleet_join (fleet, engine);
+                say ("engine %d registered", engine);
+            }
+        } else if (message && zmsg_size (message) == 1 &&
+                   zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
+            soon = KNOCK_SOON_TIMES;
+            knock_at = zclock_mono ();
+        } else if (message) {
             progress_take (progress, message);
         }
         zmsg_destroy (&message);
-    }
 
-    for (int i = 0; ready && i < engine_count; i++) {
-        progress_say_engine (progress, engines[i]);
-        zmsg_t *abort = progress_abort (progress, engines[i]);
-        if (abort) {
-            show_send ("engine", router, abort);
-            zmsg_send (&abort, router);  //  Fails for the engine that is dead: no matter
-            zmsg_destroy (&abort);
-        }
+        if (zclock_mono () < knock_at)
+            continue;
+        bool all = soon == 1, missing = false;
+        for (int i = 0; i < fleet_size (fleet); i++)
+            if (fleet_lives_at (fleet, i) &&
+                (all || !s_send (router, progress_knock (fleet_at (fleet, i))))) {
+                s_bury (fleet, progress, fleet_at (fleet, i), reroute);
+                missing = true;
+            }
+        soon = missing || soon == 0 ? 0 : soon - 1;
+        knock_at = zclock_mono () + (soon > 0 ? KNOCK_SOON_MS : KNOCK_MS);
+    }
+    if (fleet_living (fleet) == 0)
+        progress_lose (progress, -1, false);  //  Nobody is left for what was to be sent again
+
+    for (int i = 0; ready && i < fleet_size (fleet); i++) {
+        progress_say_engine (progress, fleet_at (fleet, i));
+        zmsg_t *abort = progress_abort (progress, fleet_at (fleet, i));
+        if (abort)
+            s_send (router, abort);  //  It may have died just now: no matter
     }
     int status = progress_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
     progress_say_summary (progress);
     progress_destroy (&progress);
-    free (engines);
+    fleet_destroy (&fleet);
+    zpoller_destroy (&poller);
     zsock_destroy (&router);
     zsock_destroy (&pull);
     return status;
