@@ -2,7 +2,9 @@
 //  sink.c - PULL socket: gathers the results of all workers
 //
 //  Binds a PULL that the workers' PUSHes, and the ventilator's, connect to. It takes from all of
-//  them in turn. Which result comes first says nothing about which task was handed out first.
+//  them in turn. Which result comes first says nothing about which task was handed out first. And
+//  whether one will come at all, nobody says: the ventilator tells us how many tasks there are, so
+//  at the end we know which are missing.
 //  Run:   build/push_pull/sink --count 100
 //  vLLM:  vllm/v1/engine/core_client.py MPClient.__init__: output_socket gathers what all engines
 //         PUSH
@@ -10,6 +12,7 @@
 #include "options.h"
 #include "show.h"
 #include "tasks.h"
+#include "ledger.h"
 
 //  One more result of this worker
 static void s_count (zhash_t *workers, const char *worker)
@@ -38,13 +41,25 @@ static void s_report (zhash_t *workers)
     zlist_destroy (&names);
 }
 
+//  `missing: 3 5-7`. A worker that was killed had taken these.
+static void s_report_missing (const ledger_t *ledger)
+{
+    if (!ledger || ledger_missing (ledger) == 0)
+        return;
+    char *tasks = ledger_describe (ledger);
+    say_result ("missing: %s", tasks ? tasks : "");
+    free (tasks);
+}
+
 int main (int argc, char **argv)
 {
     const char *endpoint = "tcp://127.0.0.1:5561";
-    int count = 100;
+    int count = 100, timeout_s = 0;
     const option_t options[] = {
         OPTION_BIND ("endpoint", &endpoint, "where to listen"),
         OPTION_INT ("count", &count, 0, INT_MAX, "results to gather; 0: until stopped"),
+        OPTION_INT ("timeout-s", &timeout_s, 0, 86400,
+                    "give up when tasks are out and none comes back for so long, s; 0: never"),
         OPTION_END,
     };
     const about_t about = {
@@ -65,10 +80,14 @@ int main (int argc, char **argv)
 
     zhash_t *workers = zhash_new ();
     uint64_t gathered = 0, bad = 0;
+    ledger_t *ledger = NULL;  //  Of the batch that was announced last; NULL: none was
+    bool late = false;
     while (!zsys_interrupted && (count == 0 || gathered < (uint64_t) count)) {
         zmsg_t *message = zmsg_recv (pull);
-        if (!message)
-            break;  //  A signal came
+        if (!message) {
+            late = !zsys_interrupted;
+            break;
+        }
         show_recv ("worker", pull, message);
 
         uint32_t tasks;
@@ -76,9 +95,15 @@ int main (int argc, char **argv)
         mp_error_t error;
         if (task_batch_read (message, &tasks)) {
             say ("the ventilator announces %u tasks", tasks);
+            ledger_destroy (&ledger);
+            ledger = ledger_new (tasks);
+            if (timeout_s > 0)
+                zsock_set_rcvtimeo (pull, timeout_s * 1000);
         } else if (task_result_read (message, &result, &error)) {
             say ("task %u <- %s: %" PRIu64, result.id, result.worker, result.value);
             s_count (workers, result.worker);
+            if (ledger)
+                ledger_mark (ledger, result.id);
             zstr_free (&result.worker);
             gathered++;
         } else {
@@ -88,9 +113,13 @@ int main (int argc, char **argv)
         zmsg_destroy (&message);
     }
     s_report (workers);
+    s_report_missing (ledger);
+    if (late)
+        complain ("no result for %d s: gave up", timeout_s);
     say_summary ("%" PRIu64 " results from %zu workers, %" PRIu64 " bad", gathered,
                  zhash_size (workers), bad);
     zhash_destroy (&workers);
+    ledger_destroy (&ledger);
     zsock_destroy (&pull);
-    return EXIT_SUCCESS;
+    return late ? EXIT_STOPPED_OR_FAILED : EXIT_SUCCESS;
 }

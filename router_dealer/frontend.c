@@ -120,8 +120,8 @@ int main (int argc, char **argv)
         zmsg_destroy (&message);
     }
     if (dead) {
-        progress_lose (progress, engine, false);
-        complain ("the engine is dead");
+        int lost = progress_lose (progress, engine, false);
+        complain ("the engine is dead, %d requests are lost", lost);
         alive = false;
     }
 

@@ -87,8 +87,8 @@ int main (int argc, char **argv)
         zmsg_destroy (&message);  //  NULL by now, if it was one that we have sent
     }
     if (dead) {
-        progress_lose (progress, engine, false);
-        complain ("the engine is dead");
+        int lost = progress_lose (progress, engine, false);
+        complain ("the engine is dead, %d requests are lost", lost);
         alive = false;
     }
 

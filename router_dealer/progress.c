@@ -19,6 +19,7 @@ struct progress {
     int count;
     int open;
     int complete;
+    int lost;    //  With a dead engine; that has been told
     int unsent;  //  No request before this one is to be sent
     s_request_t requests[];
 };
@@ -157,6 +158,7 @@ int progress_lose (progress_t *self, int engine, bool reroute)
         } else {
             request->finished = true;
             self->open--;
+            self->lost++;
         }
     }
     return lost;
@@ -188,8 +190,9 @@ void progress_say_engine (progress_t *self, int engine)
 void progress_say_summary (progress_t *self)
 {
     //  With requests open there was another reason to stop, and it has been told
-    if (self->open == 0 && !progress_complete (self))
-        complain ("%d requests ended before their time", self->count - self->complete);
+    int early = self->count - self->complete - self->lost;
+    if (self->open == 0 && early > 0)
+        complain ("%d requests ended before their time", early);
     size_t tokens = 0;
     for (int i = 0; i < self->count; i++)
         tokens += self->requests[i].tokens;

@@ -62,8 +62,8 @@ static bool s_send (zsock_t *router, zmsg_t *message)
 static void s_bury (fleet_t *fleet, progress_t *progress, int engine, bool reroute)
 {
     fleet_bury (fleet, engine);
-    complain ("engine %d is dead, %d requests were open", engine,
-              progress_lose (progress, engine, reroute));
+    int lost = progress_lose (progress, engine, reroute);
+    complain ("engine %d is dead, %d requests were open", engine, lost);
 }
 
 int main (int argc, char **argv)

@@ -169,7 +169,11 @@ OPTIONS = {
         "work-ms": Number(0, 0, 60000),
         "count": Number(0),
     },
-    "sink": {"endpoint": Bind("tcp://127.0.0.1:5561"), "count": Number(100)},
+    "sink": {
+        "endpoint": Bind("tcp://127.0.0.1:5561"),
+        "count": Number(100),
+        "timeout-s": Number(0, 0, 86400),
+    },
     "engine": {
         "index": Number(0, 0, 65535),
         "input": Connect("tcp://127.0.0.1:5570"),
@@ -183,6 +187,7 @@ OPTIONS = {
         **_FRONTEND,
         "engines": Number(2, 1, 65535),
         "requests": Number(10, 1, 1000000),
+        "on-dead": Choice("fail", "fail", "reroute"),
     },
     "handshake_frontend": {
         **_FRONTEND,

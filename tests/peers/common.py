@@ -15,6 +15,8 @@ import zmq
 
 PROGRAM = Path(sys.argv[0]).stem
 SLICE_MS = 250  # the longest wait in which a signal may go unnoticed
+KNOCK_MS = 1000  # so often a front-end looks after its engines: who is dead says nothing
+KNOCK_SOON_MS, KNOCK_SOON_TIMES = 50, 20  # after last words, which name nobody
 LINGER_MS = 500  # what a program that is stopped still grants its last messages;
 PATIENCE_MS = 10000  # one that has come to its end
 
@@ -142,6 +144,17 @@ def bind(socket, endpoint):
     except zmq.ZMQError as error:
         fail(f"cannot listen on {endpoint}: {error.strerror}")
     summary(f"listening on {socket.getsockopt_string(zmq.LAST_ENDPOINT)}")
+
+
+def answers(router, identity, abort_of_nothing):
+    """False when the ROUTER has lost that peer: it refuses to send (ROUTER_MANDATORY)."""
+    try:
+        router.send_multipart([identity, *abort_of_nothing])
+        return True
+    except zmq.ZMQError as error:
+        if error.errno != zmq.EHOSTUNREACH:
+            raise
+        return False
 
 
 def hand_over(context, stop):

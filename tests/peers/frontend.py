@@ -18,6 +18,7 @@ from structs import ENGINE_CORE_DEAD, UNREADABLE, EngineCoreRequestType, Progres
 from structs import read_outputs, read_registration, toy_request
 
 ADD, ABORT = EngineCoreRequestType.ADD.value, EngineCoreRequestType.ABORT.value
+ABORT_NOTHING = [ABORT, msgspec.msgpack.encode([])]
 
 
 def receive(socket, stop):
@@ -68,12 +69,12 @@ def main():
                 router.send_multipart([identity, ADD, request])
                 common.say(f"{name} -> engine {engine}")
 
-            while not dead and progress.open:
+            while not dead and progress.open and not stop:
+                if not pull.poll(common.KNOCK_MS):  # Silence: is it still there?
+                    dead = not stop and not common.answers(router, identity, ABORT_NOTHING)
+                    continue
                 frames = receive(pull, stop)
-                if not frames:
-                    break
                 if frames == [ENGINE_CORE_DEAD]:
-                    common.complain(f"the engine is dead, {len(progress.open)} requests are lost")
                     dead = True
                     continue
                 try:
@@ -82,7 +83,12 @@ def main():
                 except UNREADABLE as why:
                     common.complain(f"bad outputs: {why}")
 
-            if progress.open and not dead:  # Stopped: the engine need not go on for nobody
+            if dead:
+                lost = list(progress.lose(engine, [*progress.open]))
+                for line in lost:
+                    common.say(line)
+                common.complain(f"the engine is dead, {len(lost)} requests are lost")
+            if progress.open:  # Stopped: the engine need not go on for nobody
                 common.say(f"aborting {len(progress.open)} requests at engine {engine}")
                 router.send_multipart([identity, ABORT, msgspec.msgpack.encode([*progress.open])])
 

@@ -17,6 +17,7 @@ from structs import ENGINE_CORE_DEAD, UNREADABLE, EngineCoreRequestType, Progres
 from structs import read_outputs, read_registration, toy_request
 
 ADD, ABORT = EngineCoreRequestType.ADD.value, EngineCoreRequestType.ABORT.value
+ABORT_NOTHING = [ABORT, msgspec.msgpack.encode([])]
 
 
 def main():
@@ -43,11 +44,14 @@ def main():
             poller.register(pull, zmq.POLLIN)
 
             while not dead and progress.open and not stop:
-                readable = dict(poller.poll(common.SLICE_MS))
+                readable = dict(poller.poll(common.KNOCK_MS))
+                if not readable and engine is not None and not stop:  # Silence: is it still there?
+                    dead = not common.answers(router, identity, ABORT_NOTHING)
                 try:
                     if router in readable:
                         index = read_registration(router.recv_multipart())
                         common.say(f"engine {index} registered")
+                        dead = index == engine  # Started anew: it knows of no requests
                         if engine is None:
                             engine, identity = index, index.to_bytes(2, "little")
                             for name in progress.open:
@@ -57,9 +61,6 @@ def main():
                     if pull in readable:
                         frames = pull.recv_multipart()
                         if frames == [ENGINE_CORE_DEAD]:
-                            common.complain(
-                                f"the engine is dead, {len(progress.open)} requests are lost"
-                            )
                             dead = True
                             continue
                         for line in progress.take(read_outputs(frames), stream=True):
@@ -67,7 +68,12 @@ def main():
                 except UNREADABLE as why:
                     common.complain(f"bad message: {why}")
 
-            if progress.open and not dead and engine is not None:  # Stopped
+            if dead:
+                lost = list(progress.lose(engine, [*progress.open]))
+                for line in lost:
+                    common.say(line)
+                common.complain(f"the engine is dead, {len(lost)} requests are lost")
+            if progress.open and engine is not None:  # Stopped
                 common.say(f"aborting {len(progress.open)} requests at engine {engine}")
                 router.send_multipart([identity, ABORT, msgspec.msgpack.encode([*progress.open])])
 

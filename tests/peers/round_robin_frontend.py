@@ -10,7 +10,7 @@ A ROUTER sends to whom the first frame names. On the way back nobody is named, s
 carries engine_index. vLLM's DPLBAsyncMPClient picks the engine with the least to do instead.
 """
 
-import contextlib
+import time
 
 import msgspec
 import zmq
@@ -20,40 +20,79 @@ from structs import ENGINE_CORE_DEAD, UNREADABLE, EngineCoreRequestType, Progres
 from structs import read_outputs, read_registration, toy_request
 
 ADD, ABORT = EngineCoreRequestType.ADD.value, EngineCoreRequestType.ABORT.value
+ABORT_NOTHING = [ABORT, msgspec.msgpack.encode([])]
 
 
-def serve(router, pull, engines, progress, max_tokens, stop):
+def bury(engine, routed, progress, reroute):
+    """What is open at a dead engine has failed, or waits to be sent again: its names."""
+    lines = list(progress.lose(engine, routed[engine], reroute))
+    for line in lines:
+        common.say(line)
+    common.complain(f"engine {engine} is dead, {len(lines)} requests were open")
+    again = [name for name in routed[engine] if name in progress.open]
+    routed[engine] = [name for name in routed[engine] if name not in again]
+    return again
+
+
+def serve(router, pull, engines, progress, args, stop):
     """Deals the requests out, and gathers until all are finished. Returns who got which."""
     routed = {engine: [] for engine in sorted(engines)}
-    dead = False
-    for n, name in enumerate(progress.open):
-        engine = list(routed)[n % len(routed)]
-        request = msgspec.msgpack.encode(toy_request(name, max_tokens))
-        router.send_multipart([engine.to_bytes(2, "little"), ADD, request])
-        routed[engine].append(name)
-        common.say(f"{name} -> engine {engine}")
+    living, turn = list(routed), 0
+    reroute = args.on_dead == "reroute"
+    waiting = list(progress.open)
+    knock_at, soon = time.monotonic() + common.KNOCK_MS / 1000, 0
 
-    while not dead and progress.open and not stop:
-        if not pull.poll(common.SLICE_MS):
-            continue
-        frames = pull.recv_multipart()
-        if frames == [ENGINE_CORE_DEAD]:
-            common.complain(f"an engine is dead, {len(progress.open)} requests are open")
-            dead = True
-            continue
-        try:
-            for line in progress.take(read_outputs(frames)):
-                common.say(line)
-        except UNREADABLE as why:
-            common.complain(f"bad outputs: {why}")
+    def dead(engine):
+        living.remove(engine)
+        waiting.extend(bury(engine, routed, progress, reroute))
 
-    for engine, names in routed.items():  # Stopped, or one engine of several is dead
+    def send(engine, *frames):
+        return common.answers(router, engine.to_bytes(2, "little"), frames)
+
+    while living and progress.open and not stop:
+        while waiting and living:
+            name, engine = waiting.pop(0), living[turn % len(living)]
+            turn += 1
+            routed[engine].append(name)
+            common.say(f"{name} -> engine {engine}")
+            request = msgspec.msgpack.encode(toy_request(name, args.max_tokens))
+            if not send(engine, ADD, request):
+                dead(engine)
+
+        for socket in (pull, router):
+            if socket.poll(common.KNOCK_SOON_MS if socket is pull else 0):
+                frames = socket.recv_multipart()
+                try:
+                    if socket is router:
+                        engine = read_registration(frames)
+                        if engine in routed:  # Started anew: it knows of no requests
+                            if engine in living:
+                                dead(engine)
+                            living.append(engine)
+                            common.say(f"engine {engine} registered")
+                    elif frames == [ENGINE_CORE_DEAD]:  # Whose words these are, nobody says
+                        knock_at, soon = time.monotonic(), common.KNOCK_SOON_TIMES
+                    else:
+                        for line in progress.take(read_outputs(frames)):
+                            common.say(line)
+                except UNREADABLE as why:
+                    common.complain(f"bad message: {why}")
+
+        if time.monotonic() >= knock_at:
+            missing = [e for e in living if soon == 1 or not send(e, *ABORT_NOTHING)]
+            for engine in missing:
+                dead(engine)
+            soon = 0 if missing or not soon else soon - 1
+            pause_ms = common.KNOCK_SOON_MS if soon else common.KNOCK_MS
+            knock_at = time.monotonic() + pause_ms / 1000
+
+    for name in waiting:
+        common.say(f"{name} failed: no engine is left")
+    for engine, names in routed.items():  # Stopped
         names = [name for name in names if name in progress.open]
         if names:
             common.say(f"aborting {len(names)} requests at engine {engine}")
-            with contextlib.suppress(zmq.ZMQError):  # That one cannot be reached
-                abort = msgspec.msgpack.encode(names)
-                router.send_multipart([engine.to_bytes(2, "little"), ABORT, abort])
+            send(engine, ABORT, msgspec.msgpack.encode(names))
     return routed
 
 
@@ -64,6 +103,7 @@ def main():
     options.number("--engines", 2, "wait for so many", least=1, most=65535)
     options.number("--requests", 10, "how many to send", least=1, most=1000000)
     options.number("--max-tokens", 4, "tokens to ask for, each", least=1)
+    options.matching("--on-dead", "fail", "fail|reroute", "fail|reroute", "a dead engine's requests")
     args = options.parse()
     stop = common.Stop()
     progress = Progress(args.requests)
@@ -87,7 +127,7 @@ def main():
                 except UNREADABLE as why:
                     common.complain(f"bad registration: {why}")
             if len(engines) == args.engines:
-                routed = serve(router, pull, engines, progress, args.max_tokens, stop)
+                routed = serve(router, pull, engines, progress, args, stop)
 
     for engine, names in routed.items():
         print(f"engine {engine}: {' '.join(names)}")

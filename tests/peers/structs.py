@@ -677,6 +677,17 @@ class Progress:
                 self.complete += reason in (FinishReason.STOP, FinishReason.LENGTH)
                 del self.open[name]
 
+    def lose(self, engine, names, reroute=False):
+        """Engine is dead. Yields a line for each of its requests that is open; with reroute that
+        begins anew, otherwise it has failed."""
+        for name in names:
+            if name in self.open and reroute:
+                self.tokens[name] = 0
+                yield f"{name} to be sent again: engine {engine} is dead"
+            elif name in self.open:
+                del self.open[name]
+                yield f"{name} failed: engine {engine} is dead"
+
     def __str__(self):
         tokens = sum(self.tokens.values())
         return f"{self.complete} of {len(self.tokens)} requests complete, {tokens} tokens"

@@ -124,9 +124,9 @@ static void test_take (void **state)
 {
     (void) state;
     progress_t *self = progress_new (3, 4, false);
-    s_send (self, 0, 0);
+    s_send (self, 0, 1);
     s_send (self, 1, 1);
-    s_send (self, 2, 0);
+    s_send (self, 2, 1);
     s_take (self, "r1", 1, ENGINE_CORE_RUNNING);
     assert_string_equal (said, "");
     assert_string_equal (complained, "");
@@ -147,10 +147,10 @@ static void test_take (void **state)
          .new_token_count = 0,
          .finish_reason = ENGINE_CORE_RUNNING},
     };
-    engine_core_outputs_t outputs = {.engine_index = 7, .outputs = list, .output_count = 3};
+    engine_core_outputs_t outputs = {.engine_index = 1, .outputs = list, .output_count = 3};
     s_take_frame (self, engine_core_outputs_encode (&outputs));
-    assert_string_equal (said, "r2 <- engine 7: 2 tokens, stop\n"
-                               "r1 <- engine 7: 4 tokens, length\n");
+    assert_string_equal (said, "r2 <- engine 1: 2 tokens, stop\n"
+                               "r1 <- engine 1: 4 tokens, length\n");
     assert_string_equal (complained, "");
     assert_int_equal (progress_open (self), 1);
     assert_false (progress_complete (self));
@@ -257,8 +257,8 @@ static void test_finished_twice (void **state)
 {
     (void) state;
     progress_t *self = progress_new (2, 4, false);
-    s_send (self, 0, 1);
-    s_send (self, 1, 1);
+    s_send (self, 0, 0);
+    s_send (self, 1, 0);
     engine_core_output_t list[] = {
         {.request_id = "r0",
          .new_token_ids = NULL,
@@ -350,9 +350,11 @@ static void test_abort (void **state)
     s_aborts (self, 0, "nothing");
     for (int i = 0; i < 5; i++)
         s_send (self, i, i % 2);
+    s_aborts (self, 0, "[\"r0\",\"r2\",\"r4\"]");
+    assert_string_equal (said, "aborting 3 requests at engine 0\n");
+    //  Engine 1 has nothing to say about another's request
     s_take (self, "r2", 1, ENGINE_CORE_LENGTH);
-    s_aborts (self, 0, "[\"r0\",\"r4\"]");
-    assert_string_equal (said, "aborting 2 requests at engine 0\n");
+    assert_string_equal (complained, "frontend: engine 1: no open request has the id r2\n");
     s_aborts (self, 1, "[\"r1\",\"r3\"]");
     s_take (self, "r3", 1, ENGINE_CORE_LENGTH);
     s_aborts (self, 1, "[\"r1\"]");
@@ -387,6 +389,86 @@ static void test_say_engine (void **state)
     progress_destroy (&self);
 }
 
+//  Engine 1 is dead: what is open there is lost, and nothing else
+static void s_lose (progress_t *self, int engine, bool reroute, int count, const char *lines)
+{
+    s_forget ();
+    capture_t out = unit_catch (stdout);
+    int lost = progress_lose (self, engine, reroute);
+    said = unit_caught (&out);
+    assert_int_equal (lost, count);
+    assert_string_equal (said, lines);
+}
+
+static void test_lose (void **state)
+{
+    (void) state;
+    progress_t *self = progress_new (5, 4, false);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal (progress_unsent (self), i);
+        s_send (self, i, i % 2);
+    }
+    assert_int_equal (progress_unsent (self), 4);
+    s_take (self, "r1", 1, ENGINE_CORE_LENGTH);
+    s_lose (self, 2, false, 0, "");
+    s_lose (self, 1, false, 1, "r3 failed: engine 1 is dead\n");
+    s_lose (self, 1, false, 0, "");
+    assert_int_equal (progress_open (self), 3);
+    s_aborts (self, 1, "nothing");
+    //  Its last words come too late
+    s_take (self, "r3", 1, ENGINE_CORE_LENGTH);
+    assert_string_equal (complained, "frontend: engine 1: no open request has the id r3\n");
+    //  It was told that r3 is lost: the summary has not to complain of that again
+    s_lose (self, 0, false, 2, "r0 failed: engine 0 is dead\nr2 failed: engine 0 is dead\n");
+    s_lose (self, -1, false, 1, "r4 failed: no engine is left\n");
+    assert_int_equal (progress_unsent (self), -1);
+    assert_int_equal (progress_open (self), 0);
+    assert_false (progress_complete (self));
+    s_has_summary (self, "frontend: 1 of 5 requests complete, 1 tokens\n");
+    assert_string_equal (complained, "");
+    progress_destroy (&self);
+}
+
+static void test_reroute (void **state)
+{
+    (void) state;
+    progress_t *self = progress_new (4, 4, false);
+    for (int i = 0; i < 4; i++)
+        s_send (self, i, i % 2);
+    s_take (self, "r1", 1, ENGINE_CORE_RUNNING);
+    s_lose (self, 1, true, 2,
+            "r1 to be sent again: engine 1 is dead\nr3 to be sent again: engine 1 is dead\n");
+    assert_int_equal (progress_open (self), 4);
+    //  At no engine for now, and what engine 1 still had to say is no part of it
+    s_aborts (self, 1, "nothing");
+    s_take (self, "r1", 1, ENGINE_CORE_LENGTH);
+    assert_string_equal (complained, "frontend: engine 1: no open request has the id r1\n");
+    assert_int_equal (progress_unsent (self), 1);
+    s_send (self, 1, 0);
+    assert_int_equal (progress_unsent (self), 3);
+    s_send (self, 3, 2);
+    assert_int_equal (progress_unsent (self), -1);
+    s_aborts (self, 0, "[\"r0\",\"r1\",\"r2\"]");
+    s_aborts (self, 2, "[\"r3\"]");
+    //  Tokens of the first try do not count
+    s_has_summary (self, "frontend: 0 of 4 requests complete, 0 tokens\n");
+    progress_destroy (&self);
+}
+
+static void test_knock (void **state)
+{
+    (void) state;
+    zmsg_t *message = progress_knock (256);
+    assert_int_equal (zmsg_size (message), 3);
+    zframe_t *identity = zmsg_pop (message), *type = zmsg_pop (message);
+    assert_int_equal (engine_core_index (identity), 256);
+    assert_int_equal (*zframe_data (type), ENGINE_CORE_ABORT);
+    unit_is_text (zmsg_pop (message), "[]");
+    zframe_destroy (&identity);
+    zframe_destroy (&type);
+    zmsg_destroy (&message);
+}
+
 int main (void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,7 +476,8 @@ int main (void)
         cmocka_unit_test (test_stream),      cmocka_unit_test (test_not_complete),
         cmocka_unit_test (test_strange_ids), cmocka_unit_test (test_finished_twice),
         cmocka_unit_test (test_bad_outputs), cmocka_unit_test (test_abort),
-        cmocka_unit_test (test_say_engine),
+        cmocka_unit_test (test_say_engine),  cmocka_unit_test (test_lose),
+        cmocka_unit_test (test_reroute),     cmocka_unit_test (test_knock),
     };
     return cmocka_run_group_tests_name ("progress", tests, s_setup, s_teardown);
 }

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""Engines and workers that die without a word (kill -9): nobody waits for ever, nothing is hidden."""
+
+import signal
+
+import pytest
+
+FAILED = r"^r(\d+) failed: engine (\d) is dead$"
+AGAIN = r"^r(\d+) to be sent again: engine (\d) is dead$"
+DONE = r"^r(\d+) <- engine (\d): (\d+) tokens, length$"
+ENDLESS = 1000000
+
+
+@pytest.fixture
+def wire(ipc):
+    return {"input": ipc(), "output": ipc()}
+
+
+def kill(engine):
+    engine.send_signal(signal.SIGKILL)
+    assert engine.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("lang", ["c", "py"])
+@pytest.mark.parametrize("name", ["frontend", "poller_frontend"])
+def test_the_only_engine(start, wire, name, lang):
+    frontend = start(name, requests=2, max_tokens=ENDLESS, lang=lang, **wire)
+    engine = start("engine", **wire)
+    frontend.wait_line("^r1 <- engine 0: token")
+    kill(engine)
+    assert frontend.wait() == 1
+    assert frontend.err == [f"{name}: the engine is dead, 2 requests are lost"]
+    assert frontend.lines(FAILED) == [("0", "0"), ("1", "0")]
+
+
+@pytest.mark.parametrize("name", ["frontend", "poller_frontend"])
+def test_the_only_engine_starts_anew(start, wire, name):
+    """It registers, so it is there; but the requests were the old one's."""
+    frontend = start(name, requests=2, max_tokens=ENDLESS, **wire)
+    engine = start("engine", **wire)
+    frontend.wait_line("^r1 <- engine 0: token")
+    kill(engine)
+    again = start("engine", **wire)
+    assert frontend.wait() == 1
+    assert frontend.err == [f"{name}: the engine is dead, 2 requests are lost"]
+    assert again.stop() == 0
+
+
+@pytest.mark.parametrize("lang", ["c", "py"])
+def test_one_of_two_fail(start, wire, lang):
+    frontend = start("round_robin_frontend", requests=6, max_tokens=200, lang=lang, **wire)
+    living = start("engine", index=0, step_ms=1, **wire)
+    dying = start("engine", index=1, step_ms=60000, **wire)
+    dying.wait_line("^r5: 5 prompt tokens$")
+    kill(dying)
+    assert frontend.wait() == 1
+    assert frontend.err == ["round_robin_frontend: engine 1 is dead, 3 requests were open"]
+    assert frontend.lines(FAILED) == [("1", "1"), ("3", "1"), ("5", "1")]
+    assert sorted(frontend.lines(DONE)) == [(n, "0", "200") for n in "024"]
+    assert "engine 1: r1 r3 r5" in frontend.out
+    assert frontend.summary() == "3 of 6 requests complete, 600 tokens"
+    assert living.stop() == 0
+
+
+@pytest.mark.parametrize("lang", ["c", "py"])
+def test_one_of_three_reroute(start, wire, lang):
+    frontend = start(
+        "round_robin_frontend",
+        engines=3,
+        requests=9,
+        max_tokens=50,
+        on_dead="reroute",
+        lang=lang,
+        **wire,
+    )
+    living = [start("engine", index=index, step_ms=1, **wire) for index in (0, 2)]
+    dying = start("engine", index=1, step_ms=60000, **wire)
+    dying.wait_line("^r7: 5 prompt tokens$")
+    kill(dying)
+    assert frontend.wait() == 0
+    assert frontend.err == ["round_robin_frontend: engine 1 is dead, 3 requests were open"]
+    assert frontend.lines(AGAIN) == [("1", "1"), ("4", "1"), ("7", "1")]
+    done = sorted(frontend.lines(DONE))
+    assert [(n, tokens) for n, _, tokens in done] == [(n, "50") for n in "012345678"]
+    assert {engine for _, engine, _ in done} == {"0", "2"}
+    assert "engine 1:" in [line.rstrip() for line in frontend.out]
+    assert frontend.summary() == "9 of 9 requests complete, 450 tokens"
+    assert [engine.stop() for engine in living] == [0, 0]
+
+
+@pytest.mark.parametrize("mode", ["fail", "reroute"])
+def test_all_of_them(start, wire, mode):
+    frontend = start(
+        "round_robin_frontend", requests=4, max_tokens=ENDLESS, on_dead=mode, **wire
+    )
+    engines = [start("engine", index=index, **wire) for index in (0, 1)]
+    for n in range(4):
+        engines[n % 2].wait_line(f"^r{n}: 5 prompt tokens$")
+    for engine in engines:
+        kill(engine)
+    assert frontend.wait() == 1
+    assert len(frontend.lines(r"^r\d failed: ")) == 4
+    assert frontend.summary().startswith("0 of 4 requests complete")
+
+
+@pytest.mark.parametrize("mode", ["fail", "reroute"])
+def test_one_of_two_starts_anew(start, wire, mode):
+    """It is there, and gets new requests; what was open at the old one is handled as its death."""
+    frontend = start("round_robin_frontend", requests=4, max_tokens=50, on_dead=mode, **wire)
+    living = start("engine", index=0, step_ms=1, **wire)
+    dying = start("engine", index=1, step_ms=60000, **wire)
+    dying.wait_line("^r3: 5 prompt tokens$")
+    kill(dying)
+    again = start("engine", index=1, step_ms=1, **wire)
+    assert frontend.wait() == (1 if mode == "fail" else 0)
+    assert frontend.lines(FAILED if mode == "fail" else AGAIN) == [("1", "1"), ("3", "1")]
+    assert living.stop() == again.stop() == 0
+
+
+@pytest.mark.parametrize("lang", ["c", "py"])
+def test_a_worker(start, ipc, lang):
+    """What it had taken is not done by anybody: the sink says which tasks those were."""
+    tasks, results = ipc(), ipc()
+    sink = start("sink", endpoint=results, count=12, timeout_s=1, lang=lang)
+    sink.endpoint()
+    working = start("worker", source=tasks, sink=results, name="w1")
+    dying = start("worker", "--verbose", source=tasks, sink=results, name="w2", work_ms=60000)
+    ventilator = start("ventilator", endpoint=tasks, sink=results, workers=2, count=12)
+    assert ventilator.wait() == 0
+    dying.wait_line("from ventilator")
+    kill(dying)
+    assert sink.wait() == 1
+    assert sink.err == ["sink: no result for 1 s: gave up"]
+    assert sink.summary() == "6 results from 1 workers, 0 bad"
+    done = {int(task) for task in sink.lines(r"^task (\d+) <- w1: ")}
+    missing = sink.lines(r"^missing: (.*)$")[0]
+    assert missing == " ".join(str(task) for task in range(12) if task not in done)
+    assert working.stop() == 0
