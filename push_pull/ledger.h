@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 //  ledger.h - which tasks of a batch have come back, and which are missing
 //
-//  PUSH/PULL has no acknowledgement: a worker that is killed takes with it the task in its hands and
+//  PUSH/PULL has no acknowledgement: with a worker that is killed goes the task in its hands, and
 //  those in its queue, and nobody is told. Who gathers the results can know, if it is told what to
 //  expect. No sockets in here.
 

@@ -34,7 +34,7 @@ static int s_read_registration (zmsg_t *message)
     return engine;
 }
 
-//  Receives registrations until `count` different engines have come. False when a signal came first.
+//  Receives registrations until `count` different engines have come. False when a signal came.
 static bool s_collect (zsock_t *router, fleet_t *fleet, int count)
 {
     while (fleet_size (fleet) < count) {

@@ -141,8 +141,10 @@ class Stage:
     def argv(self, command):
         """The command with its own build folder and endpoints."""
         words = shlex.split(command)
-        if not words[0].startswith("build/"):
+        at = next((i for i, word in enumerate(words) if word.startswith("build/")), None)
+        if at is None:
             return ["bash", "-c", command]
+        wrapper, words = words[:at], words[at:]  # Such as `timeout 2`
         program = str(ROOT / self.build / words[0][len("build/") :])
         # Which options have a default endpoint is what the program itself says
         text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
@@ -153,7 +155,7 @@ class Stage:
             if f"--{name}" not in words
             for word in (f"--{name}", self.private(value))
         ]
-        return [program, *given, *map(self.private, words[1:])]
+        return [*wrapper, program, *given, *map(self.private, words[1:])]
 
 
 class Player(threading.Thread):
