@@ -58,7 +58,7 @@ class Section:
 
     @property
     def items(self):
-        return len(re.findall(r"^(?:-|\d+\.) ", self.prose, re.M))
+        return len(re.findall(r"^- ", self.prose, re.M))
 
 
 def sections(text):
