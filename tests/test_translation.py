@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""The Chinese READMEs say what the English ones say: same headings, commands, outputs, links, names.
+
+What a README shows is played from the English one (test_readme.py); here the two are compared.
+"""
+
+import re
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+
+from test_readme import heading_anchor
+
+ROOT = Path(__file__).resolve().parent.parent
+ENGLISH = sorted([ROOT / "README.md", *ROOT.glob("*/README.md")])
+ENDING = ".zh-CN.md"
+
+# What stands in a drawing or a tree of folders and is not prose: names, paths, options, endpoints
+NAMES = re.compile(r"[\w.*<>-]*(?:[/_][\w.*<>/:-]*|\.(?:md|c|h|py)\b)")
+
+
+def chinese(path):
+    return path.with_name(path.name.replace(".md", ENDING))
+
+
+class Section:
+    """A heading and what is below it, taken apart into what must be the same in both languages."""
+
+    def __init__(self, heading):
+        self.title = heading.lstrip("# ")
+        self.level = len(heading) - len(heading.lstrip("#"))
+        self.blocks = []  # (language, text)
+        self.rules = []  # Comments that tell how a block is played
+        self.prose = ""
+
+    @property
+    def heading(self):
+        demo = re.match(r"Demo ([\w.-]+)", self.title)
+        return self.level, demo and demo[1]
+
+    @property
+    def shown(self):
+        """Commands and outputs to the letter; a drawing may have other words, but no other names."""
+        return [(kind, text if kind else NAMES.findall(text)) for kind, text in self.blocks]
+
+    @property
+    def code(self):
+        return sorted(re.findall(r"`([^`\n]+)`", self.prose))
+
+    @property
+    def links(self):
+        return sorted(re.findall(r"\]\(([^)]+)\)", self.prose))
+
+    @property
+    def tables(self):
+        return [line.count(" | ") for line in self.prose.splitlines() if line.startswith("| ")]
+
+    @property
+    def items(self):
+        return len(re.findall(r"^- ", self.prose, re.M))
+
+
+def sections(text):
+    found, kind, block = [], None, []
+    for line in text.splitlines():
+        if line.startswith("```"):
+            if kind is None:
+                kind, block = line[3:].strip(), []
+            else:
+                found[-1].blocks.append((kind, "\n".join(block)))
+                kind = None
+        elif kind is not None:
+            block.append(line)
+        elif re.match(r"#+ ", line):
+            found.append(Section(line))
+        elif line.startswith("<!--"):
+            found[-1].rules.append(line)
+        else:
+            found[-1].prose += line + "\n"
+    return found
+
+
+def anchors(path):
+    return [heading_anchor(section.title) for section in sections(path.read_text("utf-8"))]
+
+
+def in_chinese(link, path):
+    """Where a link in README `path` must lead in its translation: to READMEs of the own language."""
+    target, _, anchor = link.partition("#")
+    if target == chinese(path).name:
+        return path.name  # Each names the other
+    file = (path.parent / target).resolve() if target else path
+    if file not in ENGLISH:
+        return link
+    if anchor:
+        anchor = "#" + anchors(chinese(file))[anchors(file).index(anchor)]
+    return target.replace(".md", ENDING) + anchor
+
+
+def drift(path, text):
+    """What in the translation `text` is not as in the README `path`, a line each."""
+    wrong = []
+    both = zip_longest(sections(path.read_text("utf-8")), sections(text))
+    for english, translated in both:
+        if not english or not translated:
+            return [*wrong, "another number of headings"]
+        english_links = sorted(in_chinese(link, path) for link in english.links)
+        if english_links != translated.links:
+            wrong.append(f"{translated.title}: links: {english_links}, {translated.links}")
+        for name in ("heading", "shown", "rules", "code", "tables", "items"):
+            theirs, ours = getattr(english, name), getattr(translated, name)
+            if theirs != ours:
+                wrong.append(f"{translated.title}: {name}: {theirs}, {ours}")
+    return wrong
+
+
+@pytest.mark.parametrize("path", ENGLISH, ids=lambda path: str(path.relative_to(ROOT)))
+def test_translation_is_up_to_date(path):
+    assert drift(path, chinese(path).read_text("utf-8")) == []
+
+
+# The comparison itself: it must be able to say no
+
+
+@pytest.mark.parametrize(
+    "old, new, seen",
+    [
+        ("## Demo 1.1", "## Demo 1.2", "heading"),
+        ("### ", "## ", "heading"),
+        ("\n## Demo 1.2", "\nDemo 1.2", "another number of headings"),
+        ("got: early", "got: late", "shown"),
+        ("basic_client --message early", "basic_client --message late", "shown"),
+        ("            slow_server", "            fast_server", "shown"),
+        ("<!-- do not wait -->", "<!-- any order -->", "rules"),
+        ("`EFSM`", "`EAGAIN`", "code"),
+        ("(pingpong.h)", "(pingpong.c)", "links"),
+        ("(README.md)", "(README.zh-CN.md)", "links"),
+        ("\n| poller_client ", "\npoller_client ", "tables"),
+        ("\n- libzmq", "\nlibzmq", "items"),
+    ],
+)
+def test_drift_is_seen(old, new, seen):
+    path = ROOT / "req_rep" / "README.md"
+    text = chinese(path).read_text("utf-8")
+    changed = text.replace(old, new, 1)
+    assert changed != text
+    assert any(seen in line for line in drift(path, changed))
