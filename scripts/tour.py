@@ -10,6 +10,52 @@ import time
 import readme
 
 
+class Patience:
+    """Tells a person at a terminal that a silence is meant: `... 3 s` on stderr, until the next line.
+
+    In a pipe it says nothing. Used as a context manager around what may be silent; `lock` is held
+    while anything is printed.
+    """
+
+    SILENCE_S = 2
+
+    def __init__(self, lock, stream=sys.stderr, clock=time.monotonic):
+        self.lock, self.stream, self.clock = lock, stream, clock
+        self.last = clock()
+        self.shown = False
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def line(self):
+        """A line is about to be printed (with the lock held)."""
+        if self.shown:
+            self.stream.write("\r\033[K")
+            self.stream.flush()
+        self.shown, self.last = False, self.clock()
+
+    def tick(self):
+        silence = self.clock() - self.last
+        if silence >= self.SILENCE_S:
+            self.stream.write(f"\r\033[K... {silence:.0f} s")
+            self.stream.flush()
+            self.shown = True
+
+    def _run(self):
+        while not self.over.wait(0.5):
+            with self.lock:
+                self.tick()
+
+    def __enter__(self):
+        if self.stream.isatty():
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        with self.lock:
+            self.line()
+
+
 def label(scene, player):
     """The program's name; with a number when the scene has several of them."""
     names = [terminal.commands[0][0].split()[0].split("/")[-1] for terminal in scene.terminals]
@@ -39,16 +85,20 @@ def main():
         scene = demos[name]
         width = 22
 
-        def show(player, line, scene=scene, width=width):
+        patience = Patience(lock)
+
+        def show(player, line, scene=scene, width=width, patience=patience):
             who = label(scene, player)
             if colour:
                 hue = 31 + scene.terminals.index(player.terminal) % 6
                 who = f"\033[{hue}m{who:>{width}}\033[0m"
             with lock:
+                patience.line()
                 print(f"{who:>{width}} | {line}", flush=True)
 
         print(f"\n== {scene.title}  ({scene.readme.relative_to(readme.ROOT)})\n", flush=True)
-        wrong = readme.play(scene, options.build, show)
+        with patience:
+            wrong = readme.play(scene, options.build, show)
         for text in wrong:
             print(f"tour: {scene}: {text}", file=sys.stderr)
         failed += [name] if wrong else []

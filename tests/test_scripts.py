@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: MIT
 """The scripts around the programs: what they install, generate and refuse."""
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import tour  # noqa: E402
 
 #: What installs everything from nothing, for each package manager
 INSTALLS = {
@@ -109,3 +114,32 @@ def test_tour_names_the_demos_when_asked_for_another():
     done = subprocess.run([sys.executable, script, "9.9"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("tour: 9.9: no such demo; there are 1 1.1 1.2 ")
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_tour_tells_at_a_terminal_that_a_silence_is_meant():
+    now, screen = [100.0], Screen()
+    patience = tour.Patience(threading.Lock(), screen, lambda: now[0])
+    now[0] += 1.9
+    patience.tick()
+    assert screen.getvalue() == ""
+    now[0] += 1.2
+    patience.tick()
+    assert screen.getvalue() == "\r\033[K... 3 s"
+    patience.line()  # Taken away before the next line
+    assert screen.getvalue().endswith("... 3 s\r\033[K")
+    now[0] += 1
+    patience.tick()
+    patience.line()
+    assert screen.getvalue().endswith("... 3 s\r\033[K")
+
+
+def test_tour_is_silent_about_silence_in_a_pipe():
+    pipe = io.StringIO()
+    with tour.Patience(threading.Lock(), pipe) as patience:
+        assert not patience.thread.is_alive()
+    assert pipe.getvalue() == ""
