@@ -106,6 +106,34 @@ static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outpu
     free (share);
 }
 
+//  How busy the engine is, and what has come since the last time
+static engine_core_scheduler_stats_t s_take_stats (toy_engine_t *self)
+{
+    double room = (double) self->config.ready.num_gpu_blocks * self->config.ready.block_size;
+    double used = (double) toy_scheduler_tokens (self->scheduler);
+    engine_core_scheduler_stats_t stats = {.num_running_reqs =
+                                               (uint32_t) toy_scheduler_running (self->scheduler),
+                                           .kv_cache_usage = used < room ? used / room : 1,
+                                           .prefix_cache_requests = self->new_requests,
+                                           .prefix_cache_queries = self->new_tokens};
+    self->new_requests = 0;
+    self->new_tokens = 0;
+    return stats;
+}
+
+//  Tells of requests that have been ended. With them goes how busy the engine is now: when nothing
+//  is left, no step will tell it, and a front-end would show the old number for ever.
+static void s_tell_aborted (toy_engine_t *self, const engine_core_output_t *outputs, size_t count)
+{
+    if (count == 0)
+        return;
+    for (size_t i = 0; i < count && !self->config.quiet; i++)
+        say ("%s: aborted", outputs[i].request_id);
+    self->counts.aborted += (int) count;
+    engine_core_scheduler_stats_t stats = s_take_stats (self);
+    s_send_shares (self, outputs, count, self->config.plain ? NULL : &stats);
+}
+
 //  -- Messages. Each returns false with `error` set when the payload makes no sense.
 
 static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
@@ -146,17 +174,12 @@ static bool s_abort (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
     engine_core_abort_t *abort = engine_core_abort_decode (payload, error);
     if (!abort)
         return false;
-    for (size_t i = 0; i < abort->count; i++) {
-        //  An id that is not running may just have finished: that is no error
-        const engine_core_output_t *output;
-        if (!toy_scheduler_abort (self->scheduler, abort->request_ids[i], &output))
-            continue;
-        if (!self->config.quiet)
-            say ("%s: aborted", abort->request_ids[i]);
-        //  The front-end has dropped it by now, but counts what is in flight
-        s_send_shares (self, output, 1, NULL);
-        self->counts.aborted++;
-    }
+    //  An id that is not running may just have finished: that is no error. And the front-end has
+    //  dropped what it aborts, but counts what is in flight: so it is told all the same.
+    const engine_core_output_t *outputs;
+    size_t count =
+        toy_scheduler_abort (self->scheduler, abort->request_ids, abort->count, &outputs);
+    s_tell_aborted (self, outputs, count);
     engine_core_abort_destroy (&abort);
     return true;
 }
@@ -327,21 +350,6 @@ void toy_engine_handle (toy_engine_t *self, zmsg_t *message)
 
 //  -- Steps
 
-//  How busy the engine is, and what has come since the last time
-static engine_core_scheduler_stats_t s_take_stats (toy_engine_t *self)
-{
-    double room = (double) self->config.ready.num_gpu_blocks * self->config.ready.block_size;
-    double used = (double) toy_scheduler_tokens (self->scheduler);
-    engine_core_scheduler_stats_t stats = {.num_running_reqs =
-                                               (uint32_t) toy_scheduler_running (self->scheduler),
-                                           .kv_cache_usage = used < room ? used / room : 1,
-                                           .prefix_cache_requests = self->new_requests,
-                                           .prefix_cache_queries = self->new_tokens};
-    self->new_requests = 0;
-    self->new_tokens = 0;
-    return stats;
-}
-
 void toy_engine_step (toy_engine_t *self)
 {
     const engine_core_output_t *outputs;
@@ -363,10 +371,7 @@ void toy_engine_abort_all (toy_engine_t *self)
 {
     const engine_core_output_t *outputs;
     size_t count = toy_scheduler_abort_all (self->scheduler, &outputs);
-    for (size_t i = 0; i < count && !self->config.quiet; i++)
-        say ("%s: aborted", outputs[i].request_id);
-    self->counts.aborted += (int) count;
-    s_send_shares (self, outputs, count, NULL);
+    s_tell_aborted (self, outputs, count);
 }
 
 bool toy_engine_busy (toy_engine_t *self)

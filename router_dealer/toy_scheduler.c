@@ -14,16 +14,19 @@ typedef struct {
 
 struct toy_scheduler {
     toy_scheduler_config_t config;
-    s_running_t **requests;  //  In order of arrival
+    zhashx_t *running;       //  By request id; without those that have finished
+    s_running_t **requests;  //  All, in order of arrival
     size_t count;
     size_t room;
-    engine_core_output_t *outputs;  //  Of the last step; the i-th belongs to requests[i]
+    engine_core_output_t *outputs;  //  Of the last call,
+    s_running_t **told;             //  and whose they are
 };
 
 toy_scheduler_t *toy_scheduler_new (const toy_scheduler_config_t *config)
 {
     toy_scheduler_t *self = zmalloc (sizeof *self);
     self->config = *config;
+    self->running = zhashx_new ();
     return self;
 }
 
@@ -42,8 +45,10 @@ void toy_scheduler_destroy (toy_scheduler_t **self_p)
         return;
     for (size_t i = 0; i < self->count; i++)
         s_running_destroy (&self->requests[i]);
+    zhashx_destroy (&self->running);
     free (self->requests);
     free (self->outputs);
+    free (self->told);
     free (self);
     *self_p = NULL;
 }
@@ -52,6 +57,8 @@ void toy_scheduler_destroy (toy_scheduler_t **self_p)
 static void s_retire (toy_scheduler_t *self)
 {
     size_t kept = 0;
+    if (self->count == zhashx_size (self->running))
+        return;
     for (size_t i = 0; i < self->count; i++) {
         if (self->requests[i]->finished)
             s_running_destroy (&self->requests[i]);
@@ -59,14 +66,6 @@ static void s_retire (toy_scheduler_t *self)
             self->requests[kept++] = self->requests[i];
     }
     self->count = kept;
-}
-
-static s_running_t *s_find (toy_scheduler_t *self, const char *request_id)
-{
-    for (size_t i = 0; i < self->count; i++)
-        if (streq (self->requests[i]->request->request_id, request_id))
-            return self->requests[i];
-    return NULL;
 }
 
 //  FNV-1a over the prompt's tokens
@@ -81,16 +80,19 @@ static uint64_t s_hash (const engine_core_request_t *request)
 int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p, double now)
 {
     s_retire (self);
-    if (s_find (self, (*request_p)->request_id))
+    s_running_t *running = zmalloc (sizeof *running);
+    if (zhashx_insert (self->running, (*request_p)->request_id, running) == -1) {
+        free (running);
         return -1;
+    }
     if (self->count == self->room) {
         self->room = self->room ? 2 * self->room : 16;
         self->requests = realloc (self->requests, self->room * sizeof *self->requests);
         self->outputs = realloc (self->outputs, self->room * sizeof *self->outputs);
-        if (!self->requests || !self->outputs)
+        self->told = realloc (self->told, self->room * sizeof *self->told);
+        if (!self->requests || !self->outputs || !self->told)
             abort ();  //  As zmalloc does when memory is out
     }
-    s_running_t *running = zmalloc (sizeof *running);
     running->request = *request_p;
     running->state = s_hash (*request_p) ^ self->config.seed ^ (*request_p)->seed << 32;
     running->tokens = zmalloc (self->config.chunk_size * sizeof *running->tokens);
@@ -102,10 +104,7 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
 
 size_t toy_scheduler_running (toy_scheduler_t *self)
 {
-    size_t running = 0;
-    for (size_t i = 0; i < self->count; i++)
-        running += !self->requests[i]->finished;
-    return running;
+    return zhashx_size (self->running);
 }
 
 uint64_t toy_scheduler_tokens (toy_scheduler_t *self)
@@ -117,28 +116,36 @@ uint64_t toy_scheduler_tokens (toy_scheduler_t *self)
     return tokens;
 }
 
-//  The last output of request `i`
-static void s_abort (toy_scheduler_t *self, size_t i)
+//  It keeps its memory, but no longer its name
+static void s_finish (toy_scheduler_t *self, s_running_t *running)
 {
-    self->requests[i]->finished = true;
+    running->finished = true;
+    zhashx_delete (self->running, running->request->request_id);
+}
+
+//  The last output of a request, as the i-th
+static void s_abort (toy_scheduler_t *self, s_running_t *running, size_t i)
+{
+    s_finish (self, running);
+    self->told[i] = running;
     self->outputs[i] = (engine_core_output_t){
-        .request_id = self->requests[i]->request->request_id,
+        .request_id = running->request->request_id,
         .finish_reason = ENGINE_CORE_ABORTED,
     };
 }
 
-bool toy_scheduler_abort (toy_scheduler_t *self, const char *request_id,
-                          const engine_core_output_t **output)
+size_t toy_scheduler_abort (toy_scheduler_t *self, const char *const *request_ids, size_t count,
+                            const engine_core_output_t **outputs)
 {
     s_retire (self);
-    for (size_t i = 0; i < self->count; i++) {
-        if (!streq (self->requests[i]->request->request_id, request_id))
-            continue;
-        s_abort (self, i);
-        *output = &self->outputs[i];
-        return true;
+    size_t aborted = 0;
+    for (size_t i = 0; i < count; i++) {
+        s_running_t *running = zhashx_lookup (self->running, request_ids[i]);
+        if (running)
+            s_abort (self, running, aborted++);
     }
-    return false;
+    *outputs = self->outputs;
+    return aborted;
 }
 
 static const uint32_t *s_find_stop (const engine_core_request_t *request, uint32_t token)
@@ -191,6 +198,7 @@ static void s_step (toy_scheduler_t *self, size_t i, double now)
 {
     s_running_t *running = self->requests[i];
     engine_core_output_t *output = &self->outputs[i];
+    self->told[i] = running;
     *output = (engine_core_output_t){.request_id = running->request->request_id,
                                      .new_token_ids = running->tokens,
                                      .finish_reason = ENGINE_CORE_RUNNING};
@@ -210,7 +218,8 @@ static void s_step (toy_scheduler_t *self, size_t i, double now)
         running->made++;
         s_check_stop (self, running, output);
     }
-    running->finished = output->finish_reason != ENGINE_CORE_RUNNING;
+    if (output->finish_reason != ENGINE_CORE_RUNNING)
+        s_finish (self, running);
 }
 
 size_t toy_scheduler_step (toy_scheduler_t *self, double now, const engine_core_output_t **outputs)
@@ -226,7 +235,7 @@ size_t toy_scheduler_abort_all (toy_scheduler_t *self, const engine_core_output_
 {
     s_retire (self);
     for (size_t i = 0; i < self->count; i++)
-        s_abort (self, i);
+        s_abort (self, self->requests[i], i);
     *outputs = self->outputs;
     return self->count;
 }
@@ -234,10 +243,10 @@ size_t toy_scheduler_abort_all (toy_scheduler_t *self, const engine_core_output_
 const engine_core_request_t *toy_scheduler_request (toy_scheduler_t *self,
                                                     const engine_core_output_t *output)
 {
-    return self->requests[output - self->outputs]->request;
+    return self->told[output - self->outputs]->request;
 }
 
 size_t toy_scheduler_made (toy_scheduler_t *self, const engine_core_output_t *output)
 {
-    return self->requests[output - self->outputs]->made;
+    return self->told[output - self->outputs]->made;
 }

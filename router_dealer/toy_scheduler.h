@@ -34,10 +34,9 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
 size_t toy_scheduler_running (toy_scheduler_t *self);
 uint64_t toy_scheduler_tokens (toy_scheduler_t *self);
 
-//  Ends a request: sets *output as toy_scheduler_abort_all does. False when there is none of that
-//  id.
-bool toy_scheduler_abort (toy_scheduler_t *self, const char *request_id,
-                          const engine_core_output_t **output);
+//  Ends those of these requests that are running: outputs as toy_scheduler_abort_all has them
+size_t toy_scheduler_abort (toy_scheduler_t *self, const char *const *request_ids, size_t count,
+                            const engine_core_output_t **outputs);
 
 //  One step: sets *outputs to one output for each running request, in order of arrival, and returns
 //  how many. Those that are done leave: with ENGINE_CORE_STOP after a token that ends them, with

@@ -362,8 +362,8 @@ static void test_clients (void **state)
 
     //  An abort goes to the one who had asked for it, not to him who aborts
     s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r2','r1']"));
-    s_take_output (3, "r2", 0, ENGINE_CORE_ABORTED);
     s_take_output (1, "r1", 0, ENGINE_CORE_ABORTED);
+    s_take_output (3, "r2", 0, ENGINE_CORE_ABORTED);
     s_step (self);
     s_take_output (3, "r0", 1, ENGINE_CORE_LENGTH);
     assert_int_equal (sent_count, 0);
@@ -462,12 +462,28 @@ static void test_scheduler_stats (void **state)
     s_is_field (frame, "2.prefix_cache_stats.queries", "0");
     zframe_destroy (&frame);
     s_drop_sent ();
-    //  An abort is no step
-    s_abort_all (self);
+    //  No step follows when nothing is left: an abort has to tell of that
+    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['m0','r1']"));
     frame = s_take (1);
+    s_is_field (frame, "2.num_running_reqs", "4");
+    zframe_destroy (&frame);
+    frame = s_take (2);
     s_is_field (frame, "2", "null");
     zframe_destroy (&frame);
-    s_drop_sent ();
+    s_abort_all (self);
+    frame = s_take (2);
+    s_is_field (frame, "2.num_running_reqs", "0");
+    s_is_field (frame, "2.kv_cache_usage", "0.0");
+    zframe_destroy (&frame);
+    assert_int_equal (sent_count, 0);
+    //  One that ends nothing tells nothing, and what has come is still to be told
+    s_add_for (self, 1, "r3", 9);
+    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['m0']"));
+    assert_int_equal (sent_count, 0);
+    s_step (self);
+    frame = s_take (1);
+    s_is_field (frame, "2.prefix_cache_stats.requests", "1");
+    zframe_destroy (&frame);
     toy_engine_destroy (&self);
 }
 
@@ -617,8 +633,12 @@ static void test_abort (void **state)
     s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r0','r9','r1','r0']"));
     assert_string_equal (said, "r0: aborted\nr1: aborted\n");
     assert_string_equal (complained, "");
-    s_take_output (0, "r0", 0, ENGINE_CORE_ABORTED);
-    s_take_output (0, "r1", 0, ENGINE_CORE_ABORTED);
+    engine_core_outputs_t *outputs = s_take_outputs (0);
+    assert_int_equal (outputs->output_count, 2);
+    assert_string_equal (outputs->outputs[0].request_id, "r0");
+    assert_string_equal (outputs->outputs[1].request_id, "r1");
+    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_ABORTED);
+    engine_core_outputs_destroy (&outputs);
     assert_int_equal (sent_count, 0);
     s_has_summary (self, "engine: 0 finished, 2 aborted, 0 bad\n");
     s_step (self);
@@ -630,7 +650,7 @@ static void test_abort (void **state)
     s_add (self, "r3", 9);
     s_abort_all (self);
     assert_string_equal (said, "r2: aborted\nr3: aborted\n");
-    engine_core_outputs_t *outputs = s_take_outputs (0);
+    outputs = s_take_outputs (0);
     assert_int_equal (outputs->engine_index, 1);
     assert_int_equal (outputs->output_count, 2);
     assert_string_equal (outputs->outputs[0].request_id, "r2");

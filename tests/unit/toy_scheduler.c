@@ -32,6 +32,12 @@ static void s_add (toy_scheduler_t *self, const char *id, uint32_t token, uint32
     assert_null (request);
 }
 
+//  Ends one request; returns how many that were
+static size_t s_abort (toy_scheduler_t *self, const char *id, const engine_core_output_t **outputs)
+{
+    return toy_scheduler_abort (self, &id, 1, outputs);
+}
+
 static void s_is_output (const engine_core_output_t *output, const char *id, size_t tokens,
                          engine_core_finish_t reason)
 {
@@ -50,7 +56,7 @@ static void test_empty (void **state)
     assert_int_equal (toy_scheduler_running (self), 0);
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 0);
     assert_int_equal (toy_scheduler_abort_all (self, &outputs), 0);
-    assert_false (toy_scheduler_abort (self, "r0", &outputs));
+    assert_int_equal (s_abort (self, "r0", &outputs), 0);
     assert_int_equal (toy_scheduler_tokens (self), 0);
     toy_scheduler_destroy (&self);
     assert_null (self);
@@ -143,18 +149,18 @@ static void test_abort (void **state)
     s_add (self, "r0", 1, 9);
     s_add (self, "r1", 2, 9);
     s_add (self, "r2", 3, 9);
-    assert_false (toy_scheduler_abort (self, "r3", &output));
-    assert_false (toy_scheduler_abort (self, "r", &output));
-    assert_false (toy_scheduler_abort (self, "", &output));
+    assert_int_equal (s_abort (self, "r3", &output), 0);
+    assert_int_equal (s_abort (self, "r", &output), 0);
+    assert_int_equal (s_abort (self, "", &output), 0);
     assert_int_equal (toy_scheduler_running (self), 3);
 
     //  In mid-stream: its end, and then not another word
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 3);
-    assert_true (toy_scheduler_abort (self, "r1", &output));
+    assert_int_equal (s_abort (self, "r1", &output), 1);
     s_is_output (output, "r1", 0, ENGINE_CORE_ABORTED);
     assert_int_equal (toy_scheduler_made (self, output), 1);
     assert_string_equal (toy_scheduler_request (self, output)->request_id, "r1");
-    assert_false (toy_scheduler_abort (self, "r1", &output));
+    assert_int_equal (s_abort (self, "r1", &output), 0);
     assert_int_equal (toy_scheduler_running (self), 2);
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
     s_is_output (&outputs[0], "r0", 1, ENGINE_CORE_RUNNING);
@@ -162,14 +168,41 @@ static void test_abort (void **state)
     assert_int_equal (toy_scheduler_made (self, &outputs[1]), 2);
 
     //  Its name is free at once
-    assert_true (toy_scheduler_abort (self, "r0", &output));
+    assert_int_equal (s_abort (self, "r0", &output), 1);
     s_add (self, "r0", 1, 1);
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
     s_is_output (&outputs[0], "r2", 1, ENGINE_CORE_RUNNING);
     s_is_output (&outputs[1], "r0", 1, ENGINE_CORE_LENGTH);
     assert_int_equal (toy_scheduler_made (self, &outputs[1]), 1);
     //  Who has finished cannot be aborted
-    assert_false (toy_scheduler_abort (self, "r0", &output));
+    assert_int_equal (s_abort (self, "r0", &output), 0);
+    toy_scheduler_destroy (&self);
+}
+
+//  Several at once, in the order that they are named; each once, and nobody who is not there
+static void test_abort_several (void **state)
+{
+    (void) state;
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    const engine_core_output_t *outputs;
+    s_add (self, "r0", 1, 1);
+    s_add (self, "r1", 2, 9);
+    s_add (self, "r2", 3, 9);
+    s_add (self, "r3", 4, 9);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 4);
+    const char *ids[] = {"r3", "nobody", "r0", "r1", "r3", ""};
+    assert_int_equal (toy_scheduler_abort (self, ids, COUNT (ids), &outputs), 2);
+    s_is_output (&outputs[0], "r3", 0, ENGINE_CORE_ABORTED);
+    s_is_output (&outputs[1], "r1", 0, ENGINE_CORE_ABORTED);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal (toy_scheduler_made (self, &outputs[i]), 1);
+        assert_string_equal (toy_scheduler_request (self, &outputs[i])->request_id,
+                             outputs[i].request_id);
+    }
+    assert_int_equal (toy_scheduler_running (self), 1);
+    assert_int_equal (toy_scheduler_abort (self, ids, 0, &outputs), 0);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+    s_is_output (&outputs[0], "r2", 1, ENGINE_CORE_RUNNING);
     toy_scheduler_destroy (&self);
 }
 
@@ -574,7 +607,7 @@ static void test_events (void **state)
     //  No step, no beginning
     request = s_request ("r2", 0, 3);
     assert_int_equal (toy_scheduler_add (self, &request, 13.25), 0);
-    assert_true (toy_scheduler_abort (self, "r2", &outputs));
+    assert_int_equal (s_abort (self, "r2", &outputs), 1);
     s_is_first (&outputs[0], 0, 0);
     assert_int_equal (toy_scheduler_step (self, 14.5, &outputs), 1);
     s_is_first (&outputs[0], 0, 0);
@@ -632,6 +665,7 @@ int main (void)
         cmocka_unit_test (test_outputs_stay),
         cmocka_unit_test (test_duplicates),
         cmocka_unit_test (test_abort),
+        cmocka_unit_test (test_abort_several),
         cmocka_unit_test (test_abort_all),
         cmocka_unit_test (test_limits),
         cmocka_unit_test (test_tokens),
