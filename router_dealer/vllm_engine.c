@@ -11,6 +11,7 @@
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc._perform_handshake
 //         vllm/v1/engine/core.py EngineCoreProc.process_input_sockets
 //         vllm/v1/engine/core.py EngineCoreProc.process_output_sockets
+//         vllm/v1/executor/multiproc_executor.py WorkerProc.monitor_death_pipe
 //         rust/src/mock-engine/src/lib.rs Opt, whose options these are
 //         rust/src/engine-core-client/src/mock_engine.rs connect_to_frontend
 
@@ -430,10 +431,19 @@ static int s_wait_ms (const vllm_engine_t *engines, int count)
     return (int) least;
 }
 
+//  A poller takes a file descriptor when it is that of a socket
+static bool s_is_socket (int fd)
+{
+    int type;
+    socklen_t size = sizeof type;
+    return getsockopt (fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+}
+
 int main (int argc, char **argv)
 {
     shared_t shared = {.handshake = "tcp://127.0.0.1:29550"};
-    int index = 0, count = 1, chunk_size = 1, vocab_size = 32000, seed = 0;
+    int index = 0, count = 1, chunk_size = 1, vocab_size = 32000, death_pipe = 0;
+    uint64_t seed = 0;
     bool log_requests = false;
     const option_t options[] = {
         OPTION_CONNECT ("handshake", &shared.handshake, "the front-end's ROUTER for the start"),
@@ -442,10 +452,12 @@ int main (int argc, char **argv)
         OPTION_INT ("engine-count", &count, 1, 1024, "engines to be, one after the other"),
         OPTION_INT ("output-token-chunk-size", &chunk_size, 1, 65536, "tokens in one output"),
         OPTION_INT ("vocab-size", &vocab_size, 1, INT_MAX, "token ids are below this"),
-        OPTION_INT ("seed", &seed, 0, INT_MAX, "another one makes other tokens"),
+        OPTION_UINT64 ("seed", &seed, "another one makes other tokens"),
         OPTION_INT ("step-ms", &shared.step_ms, 0, 60000, "time that a step takes, ms"),
         OPTION_TEXT ("parallel-config-hash", &shared.parallel_config_hash,
                      "what a front-end for a model with experts wants to see"),
+        OPTION_INT ("death-pipe", &death_pipe, 0, INT_MAX,
+                    "a socket of our parent, by number: readable when that has ended; 0: none"),
         OPTION_FLAG ("log-requests", &log_requests, "tell the start and the end of each request"),
         OPTION_END,
     };
@@ -460,11 +472,15 @@ int main (int argc, char **argv)
         complain ("--engine-count: '%d': there is no engine beyond %d", count, UINT16_MAX);
         return OPTIONS_WRONG;
     }
+    if (death_pipe > 0 && !s_is_socket (death_pipe)) {
+        complain ("--death-pipe: '%d': not an open socket", death_pipe);
+        return OPTIONS_WRONG;
+    }
     shared.config = (toy_engine_config_t){
         .quiet = !log_requests,
         .vocab_size = (uint32_t) vocab_size,
         .chunk_size = (uint32_t) chunk_size,
-        .seed = (uint64_t) seed,
+        .seed = seed,
         .ready = {.max_model_len = MAX_MODEL_LEN,
                   .num_gpu_blocks = NUM_GPU_BLOCKS,
                   .block_size = BLOCK_SIZE,
@@ -480,6 +496,8 @@ int main (int argc, char **argv)
         return EXIT_FAILURE;
     }
     shared.poller = zpoller_new (NULL, NULL);
+    if (death_pipe > 0)
+        zpoller_add (shared.poller, &death_pipe);  //  The first: it is told before anything else
     vllm_engine_t *engines = zmalloc ((size_t) count * sizeof *engines);
     bool failed = false;
     for (int i = 0; i < count; i++) {
@@ -488,7 +506,10 @@ int main (int argc, char **argv)
         failed = failed || engines[i].state == FAILED;
     }
     while (!zsys_interrupted && !failed) {
-        zpoller_wait (shared.poller, s_wait_ms (engines, count));
+        if (zpoller_wait (shared.poller, s_wait_ms (engines, count)) == &death_pipe) {
+            say ("who started this engine is gone");
+            raise (SIGTERM);  //  It could not say so itself
+        }
         for (int i = 0; i < count && !zsys_interrupted; i++) {
             s_serve (&engines[i]);
             failed = failed || engines[i].state == FAILED;

@@ -10,6 +10,8 @@ import itertools
 import os
 import re
 import signal
+import socket
+import subprocess
 import time
 from typing import Optional
 
@@ -18,7 +20,7 @@ import pytest
 import structs
 import zmq
 
-from harness import WAIT_S
+from harness import PROGRAMS, STOP_S, WAIT_S
 
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 ADD, ABORT, WAVE, UTILITY = b"\0", b"\1", b"\2", b"\3"
@@ -927,3 +929,61 @@ def test_stop_with_spawned_engines(start, wire):
     frontend.send_signal(signal.SIGTERM)
     assert frontend.wait() == 1  # It has not got its answers
     assert len(pids) == 2 and all(map(has_ended, pids))
+
+
+@pytest.mark.parametrize("line", ["HELLO", "^r1 -> engine 1"])
+def test_killed_with_spawned_engines(start, wire, line):
+    """A front-end that is killed cannot end its engines: they have to notice by themselves."""
+    frontend = start(
+        "handshake_frontend", "--spawn", engines=2, requests=2, max_tokens=10**9, **wire
+    )
+    frontend.wait_line(line)
+    pids = children(frontend)
+    frontend.kill()
+    ended = [has_ended(pid) for pid in pids]
+    for pid, done in zip(pids, ended):
+        if not done:
+            os.kill(pid, signal.SIGKILL)
+    assert ended == [True, True]
+
+
+@pytest.mark.parametrize("state", ["alone", "greeting", "joining", "serving"])
+def test_death_pipe(peer, ipc, state):
+    """The engine ends when the other end of that socket is closed, whatever it is at."""
+    front = FrontEnd(peer, ipc, coordinator=state == "joining")
+    if state == "alone":
+        front.handshake.close()
+    ours, its = socket.socketpair()
+    command = [PROGRAMS["vllm_engine"], "--handshake", front.handshake_at]
+    with subprocess.Popen(
+        [*command, "--death-pipe", str(its.fileno())],
+        pass_fds=[its.fileno()],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as engine:
+        its.close()
+        assert "waiting" in engine.stdout.readline()
+        if state == "greeting":
+            front.handshake.recv_multipart()
+        elif state != "alone":
+            identity = front.hello()
+            front.registrations(identity)
+        if state == "serving":
+            front.ready(identity)
+            front.send(identity, ADD, request("r", max_tokens=10**9))
+            front.outputs()
+        ours.close()
+        assert engine.wait(STOP_S["c"]) == 0
+        assert "gone" in engine.stdout.read()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_death_pipe_that_is_none(start, ipc, number):
+    """0 is none at all; and a file is no socket."""
+    engine = start("vllm_engine", handshake=ipc(), death_pipe=[0, 999][number])
+    if number == 0:
+        engine.wait_line("waiting")
+        assert engine.stop() == 0
+    else:
+        assert engine.wait() == 2
+        assert "--death-pipe: '999'" in engine.err[0]
