@@ -345,6 +345,16 @@ static int64_t s_get_number_arg (const msgpack_object *args)
                : -1;
 }
 
+//  See engine_core_utility_t.word. What is no C string, or none at all, is none.
+static char *s_get_word_arg (const msgpack_object *args)
+{
+    char *word = NULL;
+    for (uint32_t i = 0; args->type == MSGPACK_OBJECT_ARRAY && i < args->via.array.size; i++)
+        if (mp_get_cstr (&args->via.array.ptr[i], "args[]", &word, NULL))
+            return word;
+    return NULL;
+}
+
 engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *error)
 {
     msgpack_unpacked doc;
@@ -359,6 +369,7 @@ engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *
         mp_get_uint (&array->ptr[1], "utility call.call_id", UINT64_MAX, &self->call_id, error) &&
         mp_get_cstr (&array->ptr[2], "utility call.method", &method, error);
     self->number = s_get_number_arg (&array->ptr[3]);
+    self->word = s_get_word_arg (&array->ptr[3]);
     msgpack_unpacked_destroy (&doc);
     self->method = method;
     if (!ok)
@@ -372,6 +383,7 @@ void engine_core_utility_destroy (engine_core_utility_t **self_p)
     if (!self)
         return;
     free ((char *) self->method);
+    free ((char *) self->word);
     free (self);
     *self_p = NULL;
 }

@@ -112,6 +112,7 @@ typedef struct {
     uint64_t call_id;  //  Goes back with the result; vLLM takes 64 bits of a uuid
     const char *method;
     int64_t number;  //  args[0] when that is a number; its lora_int_id when it is a LoRARequest; -1
+    const char *word;  //  The first of args that is a str; NULL: none
 } engine_core_utility_t;
 
 engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *error);

@@ -8,6 +8,7 @@ typedef struct {
     uint32_t *tokens;  //  The newest, one chunk; an output points here
     uint32_t made;     //  Tokens so far
     double queued;     //  When it came
+    bool waiting;      //  It was added on hold
     bool started;      //  It had a step
     bool finished;     //  Told in the last outputs, to be dropped at the next call
 } s_running_t;
@@ -18,6 +19,8 @@ struct toy_scheduler {
     s_running_t **requests;  //  All, in order of arrival
     size_t count;
     size_t room;
+    size_t waiting;  //  Of those in `running`
+    bool hold;
     engine_core_output_t *outputs;  //  Of the last call,
     s_running_t **told;             //  and whose they are
 };
@@ -77,6 +80,14 @@ static uint64_t s_hash (const engine_core_request_t *request)
     return hash;
 }
 
+//  A request for n samples comes as n requests: 0_ID, 1_ID and so on. So that they differ also when
+//  they have no seeds.
+static uint64_t s_sample (const char *request_id)
+{
+    size_t digits = strspn (request_id, "0123456789");
+    return digits > 0 && request_id[digits] == '_' ? strtoull (request_id, NULL, 10) : 0;
+}
+
 int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p, double now)
 {
     s_retire (self);
@@ -94,9 +105,12 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
             abort ();  //  As zmalloc does when memory is out
     }
     running->request = *request_p;
-    running->state = s_hash (*request_p) ^ self->config.seed ^ (*request_p)->seed << 32;
+    running->state = s_hash (*request_p) ^ self->config.seed ^ (*request_p)->seed << 32 ^
+                     s_sample ((*request_p)->request_id);
     running->tokens = zmalloc (self->config.chunk_size * sizeof *running->tokens);
     running->queued = now;
+    running->waiting = self->hold;
+    self->waiting += self->hold;
     self->requests[self->count++] = running;
     *request_p = NULL;
     return 0;
@@ -116,9 +130,23 @@ uint64_t toy_scheduler_tokens (toy_scheduler_t *self)
     return tokens;
 }
 
+void toy_scheduler_hold (toy_scheduler_t *self, bool hold)
+{
+    self->hold = hold;
+    for (size_t i = 0; i < self->count && !hold; i++)
+        self->requests[i]->waiting = false;
+    self->waiting = hold ? self->waiting : 0;
+}
+
+size_t toy_scheduler_served (toy_scheduler_t *self)
+{
+    return zhashx_size (self->running) - self->waiting;
+}
+
 //  It keeps its memory, but no longer its name
 static void s_finish (toy_scheduler_t *self, s_running_t *running)
 {
+    self->waiting -= running->waiting;
     running->finished = true;
     zhashx_delete (self->running, running->request->request_id);
 }
@@ -194,9 +222,9 @@ static void s_check_stop (const toy_scheduler_t *self, const s_running_t *runnin
         output->finish_reason = ENGINE_CORE_LENGTH;
 }
 
-static void s_step (toy_scheduler_t *self, size_t i, double now)
+//  One step of a request, whose output is the i-th
+static void s_step (toy_scheduler_t *self, s_running_t *running, size_t i, double now)
 {
-    s_running_t *running = self->requests[i];
     engine_core_output_t *output = &self->outputs[i];
     self->told[i] = running;
     *output = (engine_core_output_t){.request_id = running->request->request_id,
@@ -225,10 +253,12 @@ static void s_step (toy_scheduler_t *self, size_t i, double now)
 size_t toy_scheduler_step (toy_scheduler_t *self, double now, const engine_core_output_t **outputs)
 {
     s_retire (self);
+    size_t served = 0;
     for (size_t i = 0; i < self->count; i++)
-        s_step (self, i, now);
+        if (!self->requests[i]->waiting)
+            s_step (self, self->requests[i], served++, now);
     *outputs = self->outputs;
-    return self->count;
+    return served;
 }
 
 size_t toy_scheduler_abort_all (toy_scheduler_t *self, const engine_core_output_t **outputs)

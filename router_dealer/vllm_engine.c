@@ -117,6 +117,14 @@ static zsock_t *s_new_socket (const vllm_engine_t *self, int type, int linger)
     return socket;
 }
 
+//  False when the endpoint is no good. As vLLM's make_zmq_socket: to an IPv6 address with IPv6 on.
+static bool s_connect (zsock_t *socket, const char *endpoint)
+{
+    if (strchr (endpoint, '['))
+        zsock_set_ipv6 (socket, 1);
+    return say_connecting (endpoint, zsock_connect (socket, "%s", endpoint));
+}
+
 //  A PAIR on which the connections of a socket show up as events
 //  Each has a name of its own: libzmq gives one back only some time after its socket was closed.
 static zsock_t *s_new_events (const vllm_engine_t *self, zsock_t *socket)
@@ -179,8 +187,7 @@ static void s_greet (vllm_engine_t *self)
     self->greeter_events = s_new_events (self, self->greeter);
     zpoller_add (self->shared->poller, self->greeter);
     zpoller_add (self->shared->poller, self->greeter_events);
-    if (!say_connecting (self->shared->handshake,
-                         zsock_connect (self->greeter, "%s", self->shared->handshake)))
+    if (!s_connect (self->greeter, self->shared->handshake))
         self->state = FAILED;
     else  //  That it is not there yet is no error
         say ("engine %u: waiting for a front-end at %s", self->index, self->shared->handshake);
@@ -216,8 +223,7 @@ static bool s_join_client (vllm_engine_t *self, size_t client, const char *input
     self->events[client] = s_new_events (self, self->dealers[client]);
     zpoller_add (self->shared->poller, self->dealers[client]);
     zpoller_add (self->shared->poller, self->events[client]);
-    if (!say_connecting (output, zsock_connect (self->pushes[client], "%s", output)) ||
-        !say_connecting (input, zsock_connect (self->dealers[client], "%s", input)))
+    if (!s_connect (self->pushes[client], output) || !s_connect (self->dealers[client], input))
         return false;
     //  A ROUTER can only send to an identity that it has met: so we speak first
     s_send ("front-end", self->dealers[client], toy_engine_registration (self->engine));
@@ -230,8 +236,7 @@ static bool s_join_coordinator (vllm_engine_t *self, const char *input, const ch
     self->xsub = s_new_socket (self, ZMQ_XSUB, 0);
     self->stats = s_new_socket (self, ZMQ_PUSH, 4000);
     zpoller_add (self->shared->poller, self->xsub);
-    if (!say_connecting (input, zsock_connect (self->xsub, "%s", input)) ||
-        !say_connecting (output, zsock_connect (self->stats, "%s", output)))
+    if (!s_connect (self->xsub, input) || !s_connect (self->stats, output))
         return false;
     //  An XSUB subscribes with a message of its own: 01 and the topic, which is empty. The
     //  coordinator counts these, and says READY to all when all engines are there.

@@ -728,6 +728,83 @@ def test_utility_calls(join, lang):
     assert program.stop() == 0
 
 
+def call(front, identity, method, *args):
+    front.send(identity, UTILITY, [0, 7, method, list(args)])
+
+
+def test_pause_modes(join):
+    """keep: they go on where they were. wait: the answer comes behind the last token."""
+    program, front, identity = join(step_ms=5)
+    front.send(identity, ADD, request("kept", max_tokens=20))
+    front.outputs()
+    call(front, identity, "pause_scheduler", "keep", True)
+    seen = 1
+    while not (outputs := front.outputs()).utility_output:
+        seen += len(tokens_of(outputs.outputs))
+    call(front, identity, "is_scheduler_paused")  # Nothing else comes before its answer
+    assert front.outputs().utility_output.result[1] is True
+    call(front, identity, "resume_scheduler")
+    assert front.outputs().utility_output.call_id == 7
+    assert seen + len(tokens_of(front.until_finished("kept")[0]["kept"])) == 20
+
+    front.send(identity, ADD, request("last", max_tokens=5))
+    call(front, identity, "sleep", 1, "wait")
+    front.send(identity, ADD, request("later", max_tokens=1))
+    assert len(tokens_of(front.until_finished("last")[0]["last"])) == 5
+    assert front.outputs().utility_output.result[1] is None
+    call(front, identity, "wake_up", None)
+    assert front.outputs().utility_output.call_id == 7
+    front.until_finished("later")
+    call(front, identity, "pause_scheduler", "no such mode", True)
+    assert "mode" in front.outputs().utility_output.failure_message
+    assert program.stop() == 0
+
+
+def test_samples_differ(join):
+    """Of n samples without a seed, too: the front-end makes 0_ID, 1_ID and so on of them."""
+    program, front, identity = join()
+    names = [f"{n}_cmpl-1" for n in range(4)]
+    for name in names:
+        front.send(identity, ADD, request(name, max_tokens=4))
+    found, _ = front.until_finished(*names)
+    assert len({tuple(tokens_of(found[name])) for name in names}) == 4
+    assert program.stop() == 0
+
+
+def test_abort_tells_the_load(join):
+    """After it nothing may be left to do, and no step would tell."""
+    program, front, identity = join(step_ms=5)
+    for name in ("a", "b"):
+        front.send(identity, ADD, request(name, max_tokens=10**6))
+    while len(front.outputs().outputs) < 2:
+        pass
+    front.send(identity, ABORT, ["b", "a"])
+    while len((last := front.outputs()).finished_requests or []) < 2:
+        pass
+    assert last.scheduler_stats.num_running_reqs == 0
+    assert last.scheduler_stats.kv_cache_usage == 0
+    assert program.stop() == 0
+
+
+def test_init_of_ipv6_addresses(start, peer, ipc):
+    """libzmq connects to them only from a socket that has IPv6 on."""
+    handshake = ipc()
+    greeter = peer(zmq.ROUTER, bind=handshake)
+    try:
+        router = peer(zmq.ROUTER, bind="tcp://[::1]:*", ipv6=1)
+    except zmq.ZMQError as why:
+        pytest.skip(f"no IPv6 here: {why}")
+    pull = peer(zmq.PULL, bind="tcp://[::1]:*", ipv6=1)
+    engine = start("vllm_engine", handshake=handshake)
+    addresses = [[each.last_endpoint.decode()] for each in (router, pull)]
+    init = structs.EngineHandshakeMetadata(structs.EngineZmqAddresses(*addresses), {})
+    greeter.send_multipart([greeter.recv_multipart()[0], pack(init)])
+    assert router.recv_multipart()[0] == bytes(2)
+    assert exactly(greeter.recv_multipart()[1], structs.EngineStatus) == READY
+    assert engine.stop() == 0
+    assert pull.recv() == structs.ENGINE_CORE_DEAD
+
+
 BAD = {
     "no payload": [ADD],
     "no type": [],

@@ -725,6 +725,29 @@ static void test_utility_number (void **state)
     }
 }
 
+static void test_utility_word (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *args, *word;
+    } cases[] = {
+        {"['keep',true]", "keep"}, {"[1,'wait']", "wait"}, {"['','x']", ""},
+        {"[1,h'6b',null]", NULL},  {"[['keep']]", NULL},   {"[]", NULL},
+        {"{'mode':'keep'}", NULL}, {"'keep'", NULL},       {"null", NULL},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        zframe_t *frame = unit_edit (VECTOR (UTILITY_CALL), "3", cases[i].args);
+        engine_core_utility_t *call = engine_core_utility_decode (frame, NULL);
+        assert_non_null (call);
+        if (cases[i].word)
+            assert_string_equal (call->word, cases[i].word);
+        else
+            assert_null (call->word);
+        engine_core_utility_destroy (&call);
+        zframe_destroy (&frame);
+    }
+}
+
 static void test_utility_wrong (void **state)
 {
     (void) state;
@@ -1168,6 +1191,7 @@ int main (void)
         cmocka_unit_test (test_abort_wrong),
         cmocka_unit_test (test_utility),
         cmocka_unit_test (test_utility_number),
+        cmocka_unit_test (test_utility_word),
         cmocka_unit_test (test_utility_wrong),
         cmocka_unit_test (test_finish_names),
         cmocka_unit_test (test_outputs_with_a_notification),

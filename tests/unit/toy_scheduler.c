@@ -634,6 +634,63 @@ static void test_token_count (void **state)
     toy_scheduler_destroy (&self);
 }
 
+//  On hold, what runs goes on and what is new waits
+static void test_hold (void **state)
+{
+    (void) state;
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    const engine_core_output_t *outputs;
+    s_add (self, "r0", 0, 2);
+    s_add (self, "r1", 0, 9);
+    toy_scheduler_hold (self, true);
+    s_add (self, "r2", 0, 9);
+    s_add (self, "r3", 0, 9);
+    toy_scheduler_hold (self, true);
+    assert_int_equal (toy_scheduler_running (self), 4);
+    assert_int_equal (toy_scheduler_served (self), 2);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
+    assert_int_equal (s_abort (self, "r2", &outputs), 1);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
+    s_is_output (&outputs[0], "r0", 1, ENGINE_CORE_LENGTH);
+    assert_int_equal (toy_scheduler_served (self), 1);
+    assert_int_equal (s_abort (self, "r1", &outputs), 1);
+    assert_int_equal (toy_scheduler_served (self), 0);
+    assert_int_equal (toy_scheduler_running (self), 1);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 0);
+    toy_scheduler_hold (self, false);
+    s_add (self, "r4", 0, 9);
+    assert_int_equal (toy_scheduler_served (self), 2);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
+    s_is_output (&outputs[0], "r3", 1, ENGINE_CORE_RUNNING);
+    assert_string_equal (toy_scheduler_request (self, &outputs[0])->request_id, "r3");
+    assert_int_equal (toy_scheduler_made (self, &outputs[0]), 1);
+    toy_scheduler_destroy (&self);
+}
+
+//  The requests that vLLM makes of one with n samples get tokens of their own, without a seed too
+static void test_samples (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *id;
+        bool same;  //  As a request that is no sample
+    } cases[] = {{"0_r", true}, {"1_r", false}, {"2_r", false}, {"17_r", false},
+                 {"1r", true},  {"_1", true},   {"r1_1", true}, {"", true},
+                 {"1", true},   {" 1_", true},  {"-1_r", true}, {"99999999999999999999_r", false}};
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    const engine_core_output_t *outputs;
+    s_add (self, "r", 0, 9);
+    for (size_t i = 0; i < COUNT (cases); i++)
+        s_add (self, cases[i].id, 0, 9);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1 + COUNT (cases));
+    for (size_t i = 0; i < COUNT (cases); i++)
+        assert_int_equal (outputs[1 + i].new_token_ids[0] == outputs[0].new_token_ids[0],
+                          cases[i].same);
+    for (size_t i = 2; i < 4; i++)
+        assert_int_not_equal (outputs[i].new_token_ids[0], outputs[i + 1].new_token_ids[0]);
+    toy_scheduler_destroy (&self);
+}
+
 //  An output leads back to its request
 static void test_request_of_an_output (void **state)
 {
@@ -682,6 +739,8 @@ int main (void)
         cmocka_unit_test (test_pooling),
         cmocka_unit_test (test_events),
         cmocka_unit_test (test_token_count),
+        cmocka_unit_test (test_hold),
+        cmocka_unit_test (test_samples),
         cmocka_unit_test (test_request_of_an_output),
     };
     return cmocka_run_group_tests_name ("toy_scheduler", tests, NULL, NULL);
