@@ -119,7 +119,10 @@ static bool s_register (watch_t *watch, zsock_t *router, int count)
         char *why = NULL;
         zmsg_t *message = s_wait (watch, router, &why);
         if (!message) {
-            s_give_up (why, strdup ("registration"));
+            int missing = 0;
+            while (registered[missing])
+                missing++;
+            s_give_up (why, zsys_sprintf ("engine %d: no registration", missing));
             break;
         }
         show_recv ("engine", router, message);

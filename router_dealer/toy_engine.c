@@ -235,8 +235,8 @@ static s_result_t s_call_lora (toy_engine_t *self, const engine_core_utility_t *
     return known ? RESULT_TRUE : RESULT_FALSE;
 }
 
-//  As EngineCoreProc.pause_scheduler: requests that run end, stay as they are, or come to their end;
-//  those that come now wait in any case
+//  As vLLM's pause_scheduler: requests that run end, stay as they are, or come to their end. Those
+//  that come now wait in any case.
 static s_result_t s_pause (toy_engine_t *self, const engine_core_utility_t *call)
 {
     const char *mode = call->word ? call->word : "abort";
