@@ -5,6 +5,9 @@
 //  SamplingParams.max_tokens when the map does not have it: omit_defaults leaves it out
 #define DEFAULT_MAX_TOKENS 16
 
+//  CUSTOM_TYPE_RAW_VIEW of vllm/v1/serial_utils.py: the code of an extension that is plain bytes
+#define EXT_RAW_VIEW 3
+
 //  The fields without a default: an array must have as many
 #define REQUEST_FIELDS_MIN 9
 #define OUTPUT_FIELDS_MIN 2
@@ -207,6 +210,14 @@ static bool s_get_sampling_params (const msgpack_object *params, engine_core_req
     if ((seed = mp_find (map, "seed")) && (seed->type == MSGPACK_OBJECT_POSITIVE_INTEGER ||
                                            seed->type == MSGPACK_OBJECT_NEGATIVE_INTEGER))
         self->seed = seed->via.u64;
+    const msgpack_object *logprobs = mp_find (map, "logprobs");
+    if (logprobs && logprobs->type == MSGPACK_OBJECT_NEGATIVE_INTEGER)
+        self->logprobs = ENGINE_CORE_NO_LIMIT;  //  -1
+    else if (!mp_is_nil (logprobs)) {
+        if (!mp_get_uint32 (FIELD ("logprobs"), &self->logprobs, error))
+            return false;
+        self->logprobs += self->logprobs < ENGINE_CORE_NO_LIMIT;
+    }
     self->max_tokens = DEFAULT_MAX_TOKENS;
     const msgpack_object *value = mp_find (map, "max_tokens");
     if (value && value->type == MSGPACK_OBJECT_NIL)
@@ -424,12 +435,48 @@ static void s_pack_prefill_stats (msgpack_packer *packer, uint32_t tokens)
     s_pack_counter (packer, "num_cache_creation_tokens", 0);
 }
 
+//  A numpy array as vLLM's MsgpackEncoder writes it: its type, its shape, and its bytes as an
+//  extension. Numbers have 4 bytes and are little-endian, as "<i4" and "<f4" say. Columns 0: it has
+//  but one dimension.
+static void s_pack_ndarray (msgpack_packer *packer, const char *type, size_t rows, size_t columns,
+                            const void *numbers)
+{
+    size_t count = rows * (columns ? columns : 1);
+    msgpack_pack_array (packer, 3);
+    mp_pack_str (packer, type);
+    msgpack_pack_array (packer, columns ? 2 : 1);
+    msgpack_pack_uint64 (packer, rows);
+    if (columns)
+        msgpack_pack_uint64 (packer, columns);
+    msgpack_pack_ext (packer, count * 4, EXT_RAW_VIEW);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy (&bits, (const char *) numbers + i * 4, 4);
+        const byte bytes[] = {(byte) bits, (byte) (bits >> 8), (byte) (bits >> 16),
+                              (byte) (bits >> 24)};
+        msgpack_pack_ext_body (packer, bytes, sizeof bytes);
+    }
+}
+
+static void s_pack_logprobs (msgpack_packer *packer, const engine_core_logprobs_t *logprobs)
+{
+    msgpack_pack_array (packer, 4);
+    s_pack_ndarray (packer, "<i4", logprobs->rows, logprobs->columns, logprobs->token_ids);
+    s_pack_ndarray (packer, "<f4", logprobs->rows, logprobs->columns, logprobs->logprobs);
+    s_pack_ndarray (packer, "<i4", logprobs->rows, 0, logprobs->ranks);
+    msgpack_pack_nil (packer);  //  cu_num_generated_tokens: for several requests in one
+}
+
 static void s_pack_output (msgpack_packer *packer, const engine_core_output_t *output)
 {
     msgpack_pack_array (packer, 14);
     mp_pack_str (packer, output->request_id);
     s_pack_tokens (packer, output->new_token_ids, output->new_token_count);
-    s_pack_nils (packer, 3);  //  new_logprobs, new_prompt_logprobs_tensors, pooling_output
+    if (output->logprobs)
+        s_pack_logprobs (packer, output->logprobs);
+    else
+        msgpack_pack_nil (packer);
+    s_pack_nils (packer, 2);  //  new_prompt_logprobs_tensors, pooling_output
     if (output->finish_reason == ENGINE_CORE_RUNNING)
         msgpack_pack_nil (packer);
     else

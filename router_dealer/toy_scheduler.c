@@ -2,15 +2,19 @@
 
 #include "toy_scheduler.h"
 
+//  How many logprobs a token gets at the most: more than vLLM lets its users ask for (max_logprobs)
+#define LOGPROBS_MAX 1000
+
 typedef struct {
     engine_core_request_t *request;
-    uint64_t state;    //  Of the token maker; begins with a hash of the prompt
-    uint32_t *tokens;  //  The newest, one chunk; an output points here
-    uint32_t made;     //  Tokens so far
-    double queued;     //  When it came
-    bool waiting;      //  It was added on hold
-    bool started;      //  It had a step
-    bool finished;     //  Told in the last outputs, to be dropped at the next call
+    uint64_t state;                   //  Of the token maker; begins with a hash of the prompt
+    uint32_t *tokens;                 //  The newest, one chunk; an output points here
+    uint32_t made;                    //  Tokens so far
+    double queued;                    //  When it came
+    bool waiting;                     //  It was added on hold
+    bool started;                     //  It had a step
+    engine_core_logprobs_t logprobs;  //  Of the newest tokens; no columns: not asked for
+    bool finished;                    //  Told in the last outputs, to be dropped at the next call
 } s_running_t;
 
 struct toy_scheduler {
@@ -37,6 +41,9 @@ static void s_running_destroy (s_running_t **self_p)
 {
     engine_core_request_destroy (&(*self_p)->request);
     free ((*self_p)->tokens);
+    free ((uint32_t *) (*self_p)->logprobs.token_ids);
+    free ((float *) (*self_p)->logprobs.logprobs);
+    free ((uint32_t *) (*self_p)->logprobs.ranks);
     free (*self_p);
     *self_p = NULL;
 }
@@ -80,6 +87,41 @@ static uint64_t s_hash (const engine_core_request_t *request)
     return hash;
 }
 
+//  Room for the logprobs of one chunk. The numbers are always the same: a token that was made up is
+//  the likeliest, with 1/2, and each of the others half as likely as the one before.
+static void s_prepare_logprobs (const toy_scheduler_t *self, s_running_t *running)
+{
+    size_t columns = running->request->logprobs;
+    if (columns > LOGPROBS_MAX)
+        columns = LOGPROBS_MAX;
+    if (columns > (size_t) self->config.vocab_size + 1)
+        columns = (size_t) self->config.vocab_size + 1;
+    if (columns == 0)
+        return;
+    size_t rows = self->config.chunk_size;
+    float *logprobs = zmalloc (rows * columns * sizeof *logprobs);
+    uint32_t *ranks = zmalloc (rows * sizeof *ranks);
+    for (size_t row = 0; row < rows; row++) {
+        ranks[row] = 1;
+        for (size_t column = 0; column < columns; column++)  //  The first is told twice
+            logprobs[row * columns + column] = (float) (-M_LN2 * (column ? (double) column : 1));
+    }
+    running->logprobs =
+        (engine_core_logprobs_t){.columns = columns,
+                                 .token_ids = zmalloc (rows * columns * sizeof (uint32_t)),
+                                 .logprobs = logprobs,
+                                 .ranks = ranks};
+}
+
+//  The token's row: itself, and then the likeliest, of which it is the first
+static void s_add_logprobs (const toy_scheduler_t *self, s_running_t *running, uint32_t token)
+{
+    engine_core_logprobs_t *logprobs = &running->logprobs;
+    uint32_t *row = (uint32_t *) logprobs->token_ids + logprobs->rows++ * logprobs->columns;
+    for (size_t column = 0; column < logprobs->columns; column++)
+        row[column] = (uint32_t) ((token + (column ? column - 1 : 0)) % self->config.vocab_size);
+}
+
 //  A request for n samples comes as n requests: 0_ID, 1_ID and so on. So that they differ also when
 //  they have no seeds.
 static uint64_t s_sample (const char *request_id)
@@ -108,6 +150,7 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
     running->state = s_hash (*request_p) ^ self->config.seed ^ (*request_p)->seed << 32 ^
                      s_sample ((*request_p)->request_id);
     running->tokens = zmalloc (self->config.chunk_size * sizeof *running->tokens);
+    s_prepare_logprobs (self, running);
     running->queued = now;
     running->waiting = self->hold;
     self->waiting += self->hold;
@@ -236,16 +279,22 @@ static void s_step (toy_scheduler_t *self, s_running_t *running, size_t i, doubl
         output->scheduled = now;
         output->prefilled = (uint32_t) running->request->prompt_token_count;
     }
+    running->logprobs.rows = 0;
     if (running->request->pooling)
         output->finish_reason = ENGINE_CORE_ERROR;
     else if (running->request->max_tokens == 0)
         output->finish_reason = ENGINE_CORE_LENGTH;
     while (output->finish_reason == ENGINE_CORE_RUNNING &&
            output->new_token_count < self->config.chunk_size) {
-        running->tokens[output->new_token_count++] = s_next_token (self, running);
+        uint32_t token = s_next_token (self, running);
+        running->tokens[output->new_token_count++] = token;
+        if (running->logprobs.columns > 0)
+            s_add_logprobs (self, running, token);
         running->made++;
         s_check_stop (self, running, output);
     }
+    if (running->logprobs.rows > 0)
+        output->logprobs = &running->logprobs;
     if (output->finish_reason != ENGINE_CORE_RUNNING)
         s_finish (self, running);
 }

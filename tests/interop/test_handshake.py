@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import time
 from typing import Optional
@@ -768,6 +769,27 @@ def test_samples_differ(join):
         front.send(identity, ADD, request(name, max_tokens=4))
     found, _ = front.until_finished(*names)
     assert len({tuple(tokens_of(found[name])) for name in names}) == 4
+    assert program.stop() == 0
+
+
+def test_logprobs(join):
+    """As msgspec writes vLLM's LogprobsLists of numpy arrays, one row for each token."""
+    program, front, identity = join(output_token_chunk_size=2)
+    front.send(identity, ADD, request("r", max_tokens=3, logprobs=2))
+    found, _ = front.until_finished("r")
+    for output in found["r"]:
+        rows = len(output.new_token_ids)
+        ids, logprobs, ranks, of_several = output.new_logprobs
+        assert (ids[:2], logprobs[:2]) == (["<i4", [rows, 3]], ["<f4", [rows, 3]])
+        assert ranks == ["<i4", [rows], msgspec.msgpack.Ext(3, b"\1\0\0\0" * rows)]
+        assert of_several is None
+        assert [ids[2].code, logprobs[2].code] == [3, 3]
+        numbers = struct.unpack(f"<{rows * 3}i", ids[2].data)
+        assert list(numbers[::3]) == list(numbers[1::3]) == output.new_token_ids
+        for n in range(rows):
+            row = struct.unpack_from("<3f", logprobs[2].data, 12 * n)
+            assert 0 > row[0] == row[1] > row[2]
+    assert len(tokens_of(found["r"])) == 3
     assert program.stop() == 0
 
 

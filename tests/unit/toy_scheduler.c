@@ -691,6 +691,57 @@ static void test_samples (void **state)
     toy_scheduler_destroy (&self);
 }
 
+//  The token and the likeliest in its place; of a made-up distribution, in which it is the first
+static void test_logprobs (void **state)
+{
+    (void) state;
+    static const struct {
+        uint32_t logprobs;
+        size_t columns;
+    } cases[] = {{0, 0}, {1, 1}, {3, 3}, {8, 8}, {9, 8}, {ENGINE_CORE_NO_LIMIT, 8}};
+    toy_scheduler_config_t config = plain;
+    config.vocab_size = 7;
+    config.chunk_size = 2;
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        toy_scheduler_t *self = toy_scheduler_new (&config);
+        engine_core_request_t *request = s_request ("r0", 0, 5);
+        request->logprobs = cases[i].logprobs;
+        assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
+        const engine_core_output_t *outputs;
+        for (size_t made = 0; made < 5; made += 2) {
+            assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+            const engine_core_logprobs_t *logprobs = outputs[0].logprobs;
+            if (cases[i].columns == 0) {
+                assert_null (logprobs);
+                continue;
+            }
+            assert_int_equal (logprobs->rows, outputs[0].new_token_count);
+            assert_int_equal (logprobs->columns, cases[i].columns);
+            for (size_t row = 0; row < logprobs->rows; row++) {
+                const uint32_t *ids = logprobs->token_ids + row * logprobs->columns;
+                const float *values = logprobs->logprobs + row * logprobs->columns;
+                assert_int_equal (logprobs->ranks[row], 1);
+                assert_int_equal (ids[0], outputs[0].new_token_ids[row]);
+                for (size_t column = 1; column < logprobs->columns; column++) {
+                    assert_int_equal (ids[column], (ids[0] + column - 1) % 7);
+                    assert_float_equal (values[column], -0.693147f * (float) column, 1e-5);
+                }
+                assert_float_equal (values[0], -0.693147f, 1e-5);
+            }
+        }
+        toy_scheduler_destroy (&self);
+    }
+    //  No tokens, no logprobs
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    engine_core_request_t *request = s_request ("r0", 0, 0);
+    request->logprobs = 3;
+    assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
+    const engine_core_output_t *outputs;
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+    assert_null (outputs[0].logprobs);
+    toy_scheduler_destroy (&self);
+}
+
 //  An output leads back to its request
 static void test_request_of_an_output (void **state)
 {
@@ -741,6 +792,7 @@ int main (void)
         cmocka_unit_test (test_token_count),
         cmocka_unit_test (test_hold),
         cmocka_unit_test (test_samples),
+        cmocka_unit_test (test_logprobs),
         cmocka_unit_test (test_request_of_an_output),
     };
     return cmocka_run_group_tests_name ("toy_scheduler", tests, NULL, NULL);
