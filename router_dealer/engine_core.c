@@ -194,6 +194,21 @@ zframe_t *engine_core_request_encode (const engine_core_request_t *request)
     return mp_end (&writer);
 }
 
+//  How many are wanted, and the token's own: see engine_core_request_t.logprobs
+static bool s_get_logprobs (const msgpack_object *object, const char *field, uint32_t *logprobs,
+                            mp_error_t *error)
+{
+    if (mp_is_nil (object))
+        return true;
+    *logprobs = ENGINE_CORE_NO_LIMIT;
+    if (object->type == MSGPACK_OBJECT_NEGATIVE_INTEGER)  //  -1
+        return true;
+    if (!mp_get_uint32 (object, field, logprobs, error))
+        return false;
+    *logprobs += *logprobs < ENGINE_CORE_NO_LIMIT;
+    return true;
+}
+
 //  Of a pooling request there are no sampling_params: it makes no tokens
 static bool s_get_sampling_params (const msgpack_object *params, engine_core_request_t *self,
                                    mp_error_t *error)
@@ -210,14 +225,9 @@ static bool s_get_sampling_params (const msgpack_object *params, engine_core_req
     if ((seed = mp_find (map, "seed")) && (seed->type == MSGPACK_OBJECT_POSITIVE_INTEGER ||
                                            seed->type == MSGPACK_OBJECT_NEGATIVE_INTEGER))
         self->seed = seed->via.u64;
-    const msgpack_object *logprobs = mp_find (map, "logprobs");
-    if (logprobs && logprobs->type == MSGPACK_OBJECT_NEGATIVE_INTEGER)
-        self->logprobs = ENGINE_CORE_NO_LIMIT;  //  -1
-    else if (!mp_is_nil (logprobs)) {
-        if (!mp_get_uint32 (FIELD ("logprobs"), &self->logprobs, error))
-            return false;
-        self->logprobs += self->logprobs < ENGINE_CORE_NO_LIMIT;
-    }
+    if (!s_get_logprobs (FIELD ("logprobs"), &self->logprobs, error) ||
+        !s_get_logprobs (FIELD ("prompt_logprobs"), &self->prompt_logprobs, error))
+        return false;
     self->max_tokens = DEFAULT_MAX_TOKENS;
     const msgpack_object *value = mp_find (map, "max_tokens");
     if (value && value->type == MSGPACK_OBJECT_NIL)
@@ -435,10 +445,9 @@ static void s_pack_prefill_stats (msgpack_packer *packer, uint32_t tokens)
     s_pack_counter (packer, "num_cache_creation_tokens", 0);
 }
 
-//  A numpy array as vLLM's MsgpackEncoder writes it: its type, its shape, and its bytes as an
-//  extension. Numbers have 4 bytes and are little-endian, as "<i4" and "<f4" say. Columns 0: it has
-//  but one dimension.
-static void s_pack_ndarray (msgpack_packer *packer, const char *type, size_t rows, size_t columns,
+//  A numpy array or a tensor as vLLM's MsgpackEncoder writes it: its type, its shape, and its bytes
+//  as an extension. Numbers have 4 bytes, little-endian. Columns 0: it has but one dimension.
+static void s_pack_numbers (msgpack_packer *packer, const char *type, size_t rows, size_t columns,
                             const void *numbers)
 {
     size_t count = rows * (columns ? columns : 1);
@@ -458,12 +467,17 @@ static void s_pack_ndarray (msgpack_packer *packer, const char *type, size_t row
     }
 }
 
-static void s_pack_logprobs (msgpack_packer *packer, const engine_core_logprobs_t *logprobs)
+static void s_pack_logprobs (msgpack_packer *packer, const engine_core_logprobs_t *logprobs,
+                             const char *int_type, const char *float_type)
 {
+    if (!logprobs) {
+        msgpack_pack_nil (packer);
+        return;
+    }
     msgpack_pack_array (packer, 4);
-    s_pack_ndarray (packer, "<i4", logprobs->rows, logprobs->columns, logprobs->token_ids);
-    s_pack_ndarray (packer, "<f4", logprobs->rows, logprobs->columns, logprobs->logprobs);
-    s_pack_ndarray (packer, "<i4", logprobs->rows, 0, logprobs->ranks);
+    s_pack_numbers (packer, int_type, logprobs->rows, logprobs->columns, logprobs->token_ids);
+    s_pack_numbers (packer, float_type, logprobs->rows, logprobs->columns, logprobs->logprobs);
+    s_pack_numbers (packer, int_type, logprobs->rows, 0, logprobs->ranks);
     msgpack_pack_nil (packer);  //  cu_num_generated_tokens: for several requests in one
 }
 
@@ -472,11 +486,9 @@ static void s_pack_output (msgpack_packer *packer, const engine_core_output_t *o
     msgpack_pack_array (packer, 14);
     mp_pack_str (packer, output->request_id);
     s_pack_tokens (packer, output->new_token_ids, output->new_token_count);
-    if (output->logprobs)
-        s_pack_logprobs (packer, output->logprobs);
-    else
-        msgpack_pack_nil (packer);
-    s_pack_nils (packer, 2);  //  new_prompt_logprobs_tensors, pooling_output
+    s_pack_logprobs (packer, output->logprobs, "<i4", "<f4");               //  numpy's names
+    s_pack_logprobs (packer, output->prompt_logprobs, "int32", "float32");  //  torch's
+    msgpack_pack_nil (packer);                                              //  pooling_output
     if (output->finish_reason == ENGINE_CORE_RUNNING)
         msgpack_pack_nil (packer);
     else

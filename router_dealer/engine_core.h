@@ -86,6 +86,7 @@ typedef struct {
     uint64_t seed;         //  Of one of n samples, each has its own; 0: none
     uint32_t logprobs;     //  How many it wants to see with each token, that token's own included;
                            //  0: none, ENGINE_CORE_NO_LIMIT: of all tokens that there are
+    uint32_t prompt_logprobs;  //  The same for each token of the prompt but the first
 } engine_core_request_t;
 
 zframe_t *engine_core_request_encode (const engine_core_request_t *request);
@@ -135,7 +136,7 @@ typedef enum {
 //  "length" and so on; "running" for ENGINE_CORE_RUNNING. A constant.
 const char *engine_core_finish_name (engine_core_finish_t reason);
 
-//  LogprobsLists: for each of some tokens how likely it was, and the likeliest in its place
+//  LogprobsLists or LogprobsTensors: for each of some tokens how likely it was, and the likeliest in its place
 typedef struct {
     size_t rows;                //  One for each token
     size_t columns;             //  The token, then the likeliest, in order
@@ -151,8 +152,9 @@ typedef struct {
     size_t new_token_count;
     engine_core_finish_t finish_reason;
     //  The rest is encode only
-    const engine_core_logprobs_t *logprobs;  //  NULL: none
-    const uint32_t *stop_reason;             //  Which of stop_token_ids it was; NULL: none
+    const engine_core_logprobs_t *logprobs;         //  Of the new tokens; NULL: none
+    const engine_core_logprobs_t *prompt_logprobs;  //  Of the prompt, with the first output; NULL
+    const uint32_t *stop_reason;                    //  Which of stop_token_ids it was; NULL: none
     //  For metrics
     double queued, scheduled;  //  events: when, by the clock of `timestamp`. Told with the first
                                //  output of a request; 0 otherwise.

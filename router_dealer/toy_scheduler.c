@@ -3,7 +3,7 @@
 #include "toy_scheduler.h"
 
 //  How many logprobs a token gets at the most: more than vLLM lets its users ask for (max_logprobs)
-#define LOGPROBS_MAX 1000
+#define LOGPROBS_MAX 100
 
 typedef struct {
     engine_core_request_t *request;
@@ -14,7 +14,8 @@ typedef struct {
     bool waiting;                     //  It was added on hold
     bool started;                     //  It had a step
     engine_core_logprobs_t logprobs;  //  Of the newest tokens; no columns: not asked for
-    bool finished;                    //  Told in the last outputs, to be dropped at the next call
+    engine_core_logprobs_t prompt_logprobs;
+    bool finished;  //  Told in the last outputs, to be dropped at the next call
 } s_running_t;
 
 struct toy_scheduler {
@@ -37,13 +38,19 @@ toy_scheduler_t *toy_scheduler_new (const toy_scheduler_config_t *config)
     return self;
 }
 
+static void s_free_logprobs (engine_core_logprobs_t *self)
+{
+    free ((uint32_t *) self->token_ids);
+    free ((float *) self->logprobs);
+    free ((uint32_t *) self->ranks);
+}
+
 static void s_running_destroy (s_running_t **self_p)
 {
     engine_core_request_destroy (&(*self_p)->request);
     free ((*self_p)->tokens);
-    free ((uint32_t *) (*self_p)->logprobs.token_ids);
-    free ((float *) (*self_p)->logprobs.logprobs);
-    free ((uint32_t *) (*self_p)->logprobs.ranks);
+    s_free_logprobs (&(*self_p)->logprobs);
+    s_free_logprobs (&(*self_p)->prompt_logprobs);
     free (*self_p);
     *self_p = NULL;
 }
@@ -87,18 +94,17 @@ static uint64_t s_hash (const engine_core_request_t *request)
     return hash;
 }
 
-//  Room for the logprobs of one chunk. The numbers are always the same: a token that was made up is
-//  the likeliest, with 1/2, and each of the others half as likely as the one before.
-static void s_prepare_logprobs (const toy_scheduler_t *self, s_running_t *running)
+//  Room for so many rows, to be freed by the caller. No columns when none are asked for. The numbers
+//  are always the same: the token is the likeliest with 1/2, and each further one half as likely.
+static engine_core_logprobs_t s_new_logprobs (const toy_scheduler_t *self, size_t rows,
+                                              size_t columns)
 {
-    size_t columns = running->request->logprobs;
     if (columns > LOGPROBS_MAX)
         columns = LOGPROBS_MAX;
     if (columns > (size_t) self->config.vocab_size + 1)
         columns = (size_t) self->config.vocab_size + 1;
-    if (columns == 0)
-        return;
-    size_t rows = self->config.chunk_size;
+    if (columns == 0 || rows == 0)
+        return (engine_core_logprobs_t){0};
     float *logprobs = zmalloc (rows * columns * sizeof *logprobs);
     uint32_t *ranks = zmalloc (rows * sizeof *ranks);
     for (size_t row = 0; row < rows; row++) {
@@ -106,20 +112,34 @@ static void s_prepare_logprobs (const toy_scheduler_t *self, s_running_t *runnin
         for (size_t column = 0; column < columns; column++)  //  The first is told twice
             logprobs[row * columns + column] = (float) (-M_LN2 * (column ? (double) column : 1));
     }
-    running->logprobs =
-        (engine_core_logprobs_t){.columns = columns,
-                                 .token_ids = zmalloc (rows * columns * sizeof (uint32_t)),
-                                 .logprobs = logprobs,
-                                 .ranks = ranks};
+    return (engine_core_logprobs_t){.columns = columns,
+                                    .token_ids = zmalloc (rows * columns * sizeof (uint32_t)),
+                                    .logprobs = logprobs,
+                                    .ranks = ranks};
 }
 
 //  The token's row: itself, and then the likeliest, of which it is the first
-static void s_add_logprobs (const toy_scheduler_t *self, s_running_t *running, uint32_t token)
+static void s_add_logprobs (const toy_scheduler_t *self, engine_core_logprobs_t *logprobs,
+                            uint32_t token)
 {
-    engine_core_logprobs_t *logprobs = &running->logprobs;
+    if (logprobs->columns == 0)
+        return;
     uint32_t *row = (uint32_t *) logprobs->token_ids + logprobs->rows++ * logprobs->columns;
-    for (size_t column = 0; column < logprobs->columns; column++)
-        row[column] = (uint32_t) ((token + (column ? column - 1 : 0)) % self->config.vocab_size);
+    row[0] = token;
+    for (size_t column = 1; column < logprobs->columns; column++)
+        row[column] = (uint32_t) ((token + column - 1) % self->config.vocab_size);
+}
+
+//  Nothing tells how likely the first token of a prompt is
+static void s_add_prompt_logprobs (const toy_scheduler_t *self, s_running_t *running)
+{
+    const engine_core_request_t *request = running->request;
+    if (request->prompt_token_count < 2)
+        return;
+    running->prompt_logprobs =
+        s_new_logprobs (self, request->prompt_token_count - 1, request->prompt_logprobs);
+    for (size_t i = 1; i < request->prompt_token_count; i++)
+        s_add_logprobs (self, &running->prompt_logprobs, request->prompt_token_ids[i]);
 }
 
 //  A request for n samples comes as n requests: 0_ID, 1_ID and so on. So that they differ also when
@@ -150,7 +170,8 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
     running->state = s_hash (*request_p) ^ self->config.seed ^ (*request_p)->seed << 32 ^
                      s_sample ((*request_p)->request_id);
     running->tokens = zmalloc (self->config.chunk_size * sizeof *running->tokens);
-    s_prepare_logprobs (self, running);
+    running->logprobs = s_new_logprobs (self, self->config.chunk_size, (*request_p)->logprobs);
+    s_add_prompt_logprobs (self, running);
     running->queued = now;
     running->waiting = self->hold;
     self->waiting += self->hold;
@@ -278,6 +299,8 @@ static void s_step (toy_scheduler_t *self, s_running_t *running, size_t i, doubl
         output->queued = running->queued;
         output->scheduled = now;
         output->prefilled = (uint32_t) running->request->prompt_token_count;
+        output->prompt_logprobs =
+            running->prompt_logprobs.rows > 0 ? &running->prompt_logprobs : NULL;
     }
     running->logprobs.rows = 0;
     if (running->request->pooling)
@@ -288,8 +311,7 @@ static void s_step (toy_scheduler_t *self, s_running_t *running, size_t i, doubl
            output->new_token_count < self->config.chunk_size) {
         uint32_t token = s_next_token (self, running);
         running->tokens[output->new_token_count++] = token;
-        if (running->logprobs.columns > 0)
-            s_add_logprobs (self, running, token);
+        s_add_logprobs (self, &running->logprobs, token);
         running->made++;
         s_check_stop (self, running, output);
     }

@@ -912,6 +912,16 @@ static void test_outputs_with_logprobs (void **state)
         "ext(3,h'000000bf000000bf000000c0000080bf000080bf00000000')],[\"<i4\",[2],"
         "ext(3,h'0100000002010000')],null],"
         "null,null,null,null,null,null,null,null,null,null,0]],null,0.0,null,null,null,null]");
+    //  Those of a prompt are torch's
+    logprobs = (engine_core_logprobs_t){
+        .rows = 1, .columns = 1, .token_ids = ids, .logprobs = values, .ranks = ranks};
+    output.logprobs = NULL;
+    output.prompt_logprobs = &logprobs;
+    unit_is_text (engine_core_outputs_encode (&outputs),
+                  "[0,[[\"r1\",[17,70000],null,[[\"int32\",[1,1],ext(3,h'11000000')],"
+                  "[\"float32\",[1,1],ext(3,h'000000bf')],[\"int32\",[1],ext(3,h'01000000')],"
+                  "null],null,null,null,null,null,null,null,null,null,0]],"
+                  "null,0.0,null,null,null,null]");
 }
 
 //  How many logprobs are asked for, with the token's own
@@ -935,11 +945,19 @@ static void test_logprobs_of_a_request (void **state)
         zframe_t *frame = unit_edit (VECTOR (REQUEST_R3), "3", cases[i].params);
         engine_core_request_t *request = engine_core_request_decode (frame, NULL);
         assert_int_equal (request != NULL, cases[i].logprobs >= 0);
-        if (request)
+        if (request) {
             assert_int_equal (request->logprobs, cases[i].logprobs);
+            assert_int_equal (request->prompt_logprobs, 0);
+        }
         engine_core_request_destroy (&request);
         zframe_destroy (&frame);
     }
+    zframe_t *frame = unit_edit (VECTOR (REQUEST_R3), "3", "{'prompt_logprobs':1}");
+    engine_core_request_t *request = engine_core_request_decode (frame, NULL);
+    assert_int_equal (request->logprobs, 0);
+    assert_int_equal (request->prompt_logprobs, 2);
+    engine_core_request_destroy (&request);
+    zframe_destroy (&frame);
 }
 
 //  The bytes of a value, as a result

@@ -731,12 +731,37 @@ static void test_logprobs (void **state)
         }
         toy_scheduler_destroy (&self);
     }
-    //  No tokens, no logprobs
+    //  Of the prompt but its first token, with the first output
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    engine_core_request_t *request = s_request ("r0", 0, 0);
-    request->logprobs = 3;
+    engine_core_request_t *request = s_request ("r0", 0, 2);
+    request->prompt_logprobs = 2;
     assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
     const engine_core_output_t *outputs;
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+    assert_null (outputs[0].logprobs);
+    const engine_core_logprobs_t *logprobs = outputs[0].prompt_logprobs;
+    assert_int_equal (logprobs->rows, 2);
+    assert_int_equal (logprobs->columns, 2);
+    const uint32_t want[] = {29892, 29892, 3186, 3186};
+    assert_memory_equal (logprobs->token_ids, want, sizeof want);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+    assert_null (outputs[0].prompt_logprobs);
+    //  There is none of one token, and none of no tokens
+    for (size_t count = 0; count < 2; count++) {
+        request = s_request ("short", 0, 1);
+        request->prompt_logprobs = 2;
+        request->prompt_token_count = count;
+        assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
+        assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+        assert_null (outputs[0].prompt_logprobs);
+    }
+    toy_scheduler_destroy (&self);
+
+    //  No tokens, no logprobs
+    self = toy_scheduler_new (&plain);
+    request = s_request ("r0", 0, 0);
+    request->logprobs = 3;
+    assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
     assert_null (outputs[0].logprobs);
     toy_scheduler_destroy (&self);
