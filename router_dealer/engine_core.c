@@ -5,7 +5,7 @@
 //  SamplingParams.max_tokens when the map does not have it: omit_defaults leaves it out
 #define DEFAULT_MAX_TOKENS 16
 
-//  CUSTOM_TYPE_RAW_VIEW of vllm/v1/serial_utils.py: the code of an extension that is plain bytes
+//  The code of an extension that is plain bytes: vllm/v1/serial_utils.py CUSTOM_TYPE_RAW_VIEW
 #define EXT_RAW_VIEW 3
 
 //  The fields without a default: an array must have as many
