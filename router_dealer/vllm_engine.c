@@ -92,7 +92,7 @@ static void s_send (const char *peer, zsock_t *socket, zframe_t *payload)
     zmsg_append (message, &payload);
     show_send (peer, socket, message);
     zmsg_send (&message, socket);  //  Never blocks: it is connected, and has no high-water mark
-    zmsg_destroy (&message);       //  NULL by now, unless a signal came
+    zmsg_destroy (&message);       //  NULL by now, unless a signal came, or the peer is gone
 }
 
 //  What the engine has for a front-end
@@ -184,6 +184,9 @@ static void s_greet (vllm_engine_t *self)
 {
     self->state = GREETING;
     self->greeter = s_new_socket (self, ZMQ_DEALER, 5000);  //  vLLM's linger for READY, ms
+    //  What a front-end has not got when it goes is not for the next one: HELLO would come twice
+    zsock_set_immediate (self->greeter, 1);
+    zsock_set_sndtimeo (self->greeter, 0);
     self->greeter_events = s_new_events (self, self->greeter);
     zpoller_add (self->shared->poller, self->greeter);
     zpoller_add (self->shared->poller, self->greeter_events);
@@ -320,13 +323,15 @@ static void s_serve_init (vllm_engine_t *self, zmsg_t *message)
 //  False when the front-end is gone
 static bool s_serve_greeter (vllm_engine_t *self)
 {
+    bool connected = false, lost = false;
     while (s_has_input (self->greeter_events)) {
-        bool connected = s_recv_event (self->greeter_events) == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
-        if (connected && self->state == GREETING)
-            s_send_status (self, "HELLO");  //  To each front-end that comes, until one says INIT
-        else if (!connected && self->state == JOINING)
-            return false;
+        connected = s_recv_event (self->greeter_events) == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+        lost = lost || !connected;
     }
+    if (lost && self->state == JOINING)
+        return false;
+    if (connected && self->state == GREETING)
+        s_send_status (self, "HELLO");  //  To each front-end that comes, until one says INIT
     if (s_has_input (self->greeter)) {
         zmsg_t *message = zmsg_recv (self->greeter);
         if (message) {

@@ -980,6 +980,25 @@ def test_front_end_that_goes_before_the_engine_is_ready(start, peer, ipc):
     assert engine.stop() == 0
 
 
+def test_one_hello_for_each_front_end(start, peer, ipc):
+    """A front-end that goes before it has read its HELLO leaves none to the next one, for which a
+    second HELLO is an error. Again and again, since that moment is short."""
+    at = ipc()
+    engine = start("vllm_engine", "--quiet", handshake=at)
+    for _ in range(15):
+        hasty = peer(zmq.ROUTER)
+        monitor = hasty.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        hasty.bind(at)
+        assert monitor.poll(WAIT_S * 1000)
+        hasty.disable_monitor()
+        hasty.close(linger=0)
+        router = peer(zmq.ROUTER, bind=at)
+        router.recv_multipart()
+        assert not router.poll(50)
+        router.close(linger=0)
+    assert engine.stop() == 0
+
+
 def children(program):
     with open(f"/proc/{program.pid}/task/{program.pid}/children", encoding="ascii") as file:
         return [int(child) for child in file.read().split()]
