@@ -161,6 +161,9 @@ static bool s_store (const option_t *option, const char *text, char *want, size_
             return false;
         *option->value.number = (int) number;
         return true;
+    case OPTION_KIND_UINT64:
+        snprintf (want, want_size, "want a whole number up to %" PRIu64, UINT64_MAX);
+        return s_parse_uint (text, UINT64_MAX, option->value.uint64);
     case OPTION_KIND_SECONDS:
         snprintf (want, want_size, "want seconds from %d to %d", option->min, option->max);
         if (!s_parse_seconds (text, &seconds) || seconds < option->min || seconds > option->max)
@@ -199,6 +202,7 @@ static const char *s_metavar (const option_t *option)
     case OPTION_KIND_CHOICE:
         return option->choices;
     case OPTION_KIND_INT:
+    case OPTION_KIND_UINT64:
         return "N";
     case OPTION_KIND_SECONDS:
         return "SECONDS";
@@ -218,6 +222,9 @@ static void s_print_default (FILE *out, const option_t *option)
     switch (option->kind) {
     case OPTION_KIND_INT:
         fprintf (out, " (default %d)", *option->value.number);
+        break;
+    case OPTION_KIND_UINT64:
+        fprintf (out, " (default %" PRIu64 ")", *option->value.uint64);
         break;
     case OPTION_KIND_SECONDS:
         fprintf (out, " (default %g)", *option->value.seconds);

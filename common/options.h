@@ -50,6 +50,7 @@ typedef enum {
     OPTION_KIND_TEXT,
     OPTION_KIND_CHOICE,     //  One of the words in `choices`, separated by '|'
     OPTION_KIND_INT,        //  Whole number from min to max
+    OPTION_KIND_UINT64,     //  Whole number, all that 64 bits can be
     OPTION_KIND_SECONDS,    //  Decimal number from min to max
     OPTION_KIND_FLAG,       //  No value
     OPTION_KIND_LIST,       //  Text, repeatable
@@ -69,6 +70,7 @@ typedef struct {
         bool *flag;
         option_list_t *list;
         option_range_t *range;
+        uint64_t *uint64;
         uint64_t *from;
     } value;
     int min;
@@ -97,6 +99,10 @@ typedef struct {
 #define OPTION_INT(n, v, lo, hi, h)                                                                \
     {                                                                                              \
         OPTION_ (INT, n, h), .value.number = (v), .min = (lo), .max = (hi)                         \
+    }
+#define OPTION_UINT64(n, v, h)                                                                     \
+    {                                                                                              \
+        OPTION_ (UINT64, n, h), .value.uint64 = (v)                                                \
     }
 #define OPTION_SECONDS(n, v, lo, hi, h)                                                            \
     {                                                                                              \

@@ -7,9 +7,6 @@
 
 extern char **environ;
 
-//  Of the descriptors behind stdin, stdout and stderr a child gets this one and no other
-#define SENTINEL_IN_CHILD 3
-
 struct children {
     size_t count;
     struct {
@@ -58,7 +55,7 @@ int children_spawn (children_t *self, char *const argv[])
     fcntl (ends[1], F_SETFD, FD_CLOEXEC);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init (&actions);
-    posix_spawn_file_actions_adddup2 (&actions, ends[1], SENTINEL_IN_CHILD);
+    posix_spawn_file_actions_adddup2 (&actions, ends[1], CHILDREN_DEATH_PIPE);
     pid_t pid;
     int rc = posix_spawn (&pid, argv[0], &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy (&actions);

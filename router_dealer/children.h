@@ -5,13 +5,20 @@
 //  way, the kernel closes that end, and the other one becomes readable. (A child that has children
 //  of its own would have to close it there: our engines have none.) So a poller can wait for
 //  messages and for deaths at once: what vLLM does with multiprocessing's sentinels.
+//  It works in the other direction too. Killed with kill -9, a parent ends nobody; but its children
+//  can notice. vLLM gives each of its workers a "death pipe" for that.
 //  vLLM:  vllm/v1/engine/utils.py CoreEngineProcManager.sentinels
 //         vllm/v1/engine/utils.py CoreEngineProcManager.finished_procs
+//         vllm/v1/executor/multiproc_executor.py WorkerProc.monitor_death_pipe
 
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
+
+//  Where a child has its end: a socket that is readable from the end of its parent on. Of the
+//  descriptors behind stdin, stdout and stderr a child gets this one and no other.
+#define CHILDREN_DEATH_PIPE 3
 
 typedef struct children children_t;
 

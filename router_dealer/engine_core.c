@@ -5,6 +5,9 @@
 //  SamplingParams.max_tokens when the map does not have it: omit_defaults leaves it out
 #define DEFAULT_MAX_TOKENS 16
 
+//  The code of an extension that is plain bytes: vllm/v1/serial_utils.py CUSTOM_TYPE_RAW_VIEW
+#define EXT_RAW_VIEW 3
+
 //  The fields without a default: an array must have as many
 #define REQUEST_FIELDS_MIN 9
 #define OUTPUT_FIELDS_MIN 2
@@ -191,6 +194,21 @@ zframe_t *engine_core_request_encode (const engine_core_request_t *request)
     return mp_end (&writer);
 }
 
+//  How many are wanted, and the token's own: see engine_core_request_t.logprobs
+static bool s_get_logprobs (const msgpack_object *object, const char *field, uint32_t *logprobs,
+                            mp_error_t *error)
+{
+    if (mp_is_nil (object))
+        return true;
+    *logprobs = ENGINE_CORE_NO_LIMIT;
+    if (object->type == MSGPACK_OBJECT_NEGATIVE_INTEGER)  //  -1
+        return true;
+    if (!mp_get_uint32 (object, field, logprobs, error))
+        return false;
+    *logprobs += *logprobs < ENGINE_CORE_NO_LIMIT;
+    return true;
+}
+
 //  Of a pooling request there are no sampling_params: it makes no tokens
 static bool s_get_sampling_params (const msgpack_object *params, engine_core_request_t *self,
                                    mp_error_t *error)
@@ -207,6 +225,9 @@ static bool s_get_sampling_params (const msgpack_object *params, engine_core_req
     if ((seed = mp_find (map, "seed")) && (seed->type == MSGPACK_OBJECT_POSITIVE_INTEGER ||
                                            seed->type == MSGPACK_OBJECT_NEGATIVE_INTEGER))
         self->seed = seed->via.u64;
+    if (!s_get_logprobs (FIELD ("logprobs"), &self->logprobs, error) ||
+        !s_get_logprobs (FIELD ("prompt_logprobs"), &self->prompt_logprobs, error))
+        return false;
     self->max_tokens = DEFAULT_MAX_TOKENS;
     const msgpack_object *value = mp_find (map, "max_tokens");
     if (value && value->type == MSGPACK_OBJECT_NIL)
@@ -345,6 +366,16 @@ static int64_t s_get_number_arg (const msgpack_object *args)
                : -1;
 }
 
+//  See engine_core_utility_t.word. What is no C string, or none at all, is none.
+static char *s_get_word_arg (const msgpack_object *args)
+{
+    char *word = NULL;
+    for (uint32_t i = 0; args->type == MSGPACK_OBJECT_ARRAY && i < args->via.array.size; i++)
+        if (mp_get_cstr (&args->via.array.ptr[i], "args[]", &word, NULL))
+            return word;
+    return NULL;
+}
+
 engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *error)
 {
     msgpack_unpacked doc;
@@ -359,6 +390,7 @@ engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *
         mp_get_uint (&array->ptr[1], "utility call.call_id", UINT64_MAX, &self->call_id, error) &&
         mp_get_cstr (&array->ptr[2], "utility call.method", &method, error);
     self->number = s_get_number_arg (&array->ptr[3]);
+    self->word = s_get_word_arg (&array->ptr[3]);
     msgpack_unpacked_destroy (&doc);
     self->method = method;
     if (!ok)
@@ -372,6 +404,7 @@ void engine_core_utility_destroy (engine_core_utility_t **self_p)
     if (!self)
         return;
     free ((char *) self->method);
+    free ((char *) self->word);
     free (self);
     *self_p = NULL;
 }
@@ -412,12 +445,50 @@ static void s_pack_prefill_stats (msgpack_packer *packer, uint32_t tokens)
     s_pack_counter (packer, "num_cache_creation_tokens", 0);
 }
 
+//  A numpy array or a tensor as vLLM's MsgpackEncoder writes it: its type, its shape, and its bytes
+//  as an extension. Numbers have 4 bytes, little-endian. Columns 0: it has but one dimension.
+static void s_pack_numbers (msgpack_packer *packer, const char *type, size_t rows, size_t columns,
+                            const void *numbers)
+{
+    size_t count = rows * (columns ? columns : 1);
+    msgpack_pack_array (packer, 3);
+    mp_pack_str (packer, type);
+    msgpack_pack_array (packer, columns ? 2 : 1);
+    msgpack_pack_uint64 (packer, rows);
+    if (columns)
+        msgpack_pack_uint64 (packer, columns);
+    msgpack_pack_ext (packer, count * 4, EXT_RAW_VIEW);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy (&bits, (const char *) numbers + i * 4, 4);
+        const byte bytes[] = {(byte) bits, (byte) (bits >> 8), (byte) (bits >> 16),
+                              (byte) (bits >> 24)};
+        msgpack_pack_ext_body (packer, bytes, sizeof bytes);
+    }
+}
+
+static void s_pack_logprobs (msgpack_packer *packer, const engine_core_logprobs_t *logprobs,
+                             const char *int_type, const char *float_type)
+{
+    if (!logprobs) {
+        msgpack_pack_nil (packer);
+        return;
+    }
+    msgpack_pack_array (packer, 4);
+    s_pack_numbers (packer, int_type, logprobs->rows, logprobs->columns, logprobs->token_ids);
+    s_pack_numbers (packer, float_type, logprobs->rows, logprobs->columns, logprobs->logprobs);
+    s_pack_numbers (packer, int_type, logprobs->rows, 0, logprobs->ranks);
+    msgpack_pack_nil (packer);  //  cu_num_generated_tokens: for several requests in one
+}
+
 static void s_pack_output (msgpack_packer *packer, const engine_core_output_t *output)
 {
     msgpack_pack_array (packer, 14);
     mp_pack_str (packer, output->request_id);
     s_pack_tokens (packer, output->new_token_ids, output->new_token_count);
-    s_pack_nils (packer, 3);  //  new_logprobs, new_prompt_logprobs_tensors, pooling_output
+    s_pack_logprobs (packer, output->logprobs, "<i4", "<f4");               //  numpy's names
+    s_pack_logprobs (packer, output->prompt_logprobs, "int32", "float32");  //  torch's
+    msgpack_pack_nil (packer);                                              //  pooling_output
     if (output->finish_reason == ENGINE_CORE_RUNNING)
         msgpack_pack_nil (packer);
     else

@@ -84,6 +84,9 @@ typedef struct {
     size_t stop_token_count;
     int64_t eos_token_id;  //  -1: none ends it, as with ignore_eos
     uint64_t seed;         //  Of one of n samples, each has its own; 0: none
+    uint32_t logprobs;     //  How many it wants to see with each token, that token's own included;
+                           //  0: none, ENGINE_CORE_NO_LIMIT: of all tokens that there are
+    uint32_t prompt_logprobs;  //  The same for each token of the prompt but the first
 } engine_core_request_t;
 
 zframe_t *engine_core_request_encode (const engine_core_request_t *request);
@@ -112,6 +115,7 @@ typedef struct {
     uint64_t call_id;  //  Goes back with the result; vLLM takes 64 bits of a uuid
     const char *method;
     int64_t number;  //  args[0] when that is a number; its lora_int_id when it is a LoRARequest; -1
+    const char *word;  //  The first of args that is a str; NULL: none
 } engine_core_utility_t;
 
 engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *error);
@@ -132,17 +136,29 @@ typedef enum {
 //  "length" and so on; "running" for ENGINE_CORE_RUNNING. A constant.
 const char *engine_core_finish_name (engine_core_finish_t reason);
 
+//  LogprobsLists or LogprobsTensors: for each of some tokens how likely it was, and the likeliest in its place
+typedef struct {
+    size_t rows;                //  One for each token
+    size_t columns;             //  The token, then the likeliest, in order
+    const uint32_t *token_ids;  //  rows * columns, row by row
+    const float *logprobs;      //  Likewise: natural logarithms
+    const uint32_t *ranks;      //  Which place the token of each row has, 1 is the likeliest
+} engine_core_logprobs_t;
+
 //  EngineCoreOutput, array of 14: what one request got in this step
 typedef struct {
     const char *request_id;
     const uint32_t *new_token_ids;
     size_t new_token_count;
     engine_core_finish_t finish_reason;
-    //  The rest is for metrics. Encode only.
-    const uint32_t *stop_reason;  //  Which of stop_token_ids it was; NULL: none
-    double queued, scheduled;     //  events: when, by the clock of `timestamp`. Told with the first
-                                  //  output of a request; 0 otherwise.
-    uint32_t prefilled;           //  prefill_stats: tokens of the prompt, likewise
+    //  The rest is encode only
+    const engine_core_logprobs_t *logprobs;         //  Of the new tokens; NULL: none
+    const engine_core_logprobs_t *prompt_logprobs;  //  Of the prompt, with the first output; NULL
+    const uint32_t *stop_reason;                    //  Which of stop_token_ids it was; NULL: none
+    //  For metrics
+    double queued, scheduled;  //  events: when, by the clock of `timestamp`. Told with the first
+                               //  output of a request; 0 otherwise.
+    uint32_t prefilled;        //  prefill_stats: tokens of the prompt, likewise
 } engine_core_output_t;
 
 //  SchedulerStats, a map of 16: how busy the engine is. Encode only.

@@ -58,12 +58,15 @@ static bool s_spawn (watch_t *watch, const char *own_path, int index, const char
     char *copy = strdup (own_path);
     char *path = zsys_sprintf ("%s/vllm_engine", dirname (copy));
     char *number = zsys_sprintf ("%d", index);
-    char *argv[] = {path, "--quiet", "--handshake", (char *) handshake, "--index", number, NULL};
+    char *pipe = zsys_sprintf ("%d", CHILDREN_DEATH_PIPE);
+    char *argv[] = {path,           "--quiet", "--handshake", (char *) handshake, "--index", number,
+                    "--death-pipe", pipe,      NULL};
     int sentinel = children_spawn (watch->children, argv);
     if (sentinel == -1)
         complain ("cannot start %s: %s", path, strerror (errno));
     else
         watch->items[watch->count++] = (zmq_pollitem_t){.fd = sentinel, .events = ZMQ_POLLIN};
+    zstr_free (&pipe);
     zstr_free (&number);
     zstr_free (&path);
     free (copy);
@@ -116,7 +119,10 @@ static bool s_register (watch_t *watch, zsock_t *router, int count)
         char *why = NULL;
         zmsg_t *message = s_wait (watch, router, &why);
         if (!message) {
-            s_give_up (why, strdup ("registration"));
+            int missing = 0;
+            while (registered[missing])
+                missing++;
+            s_give_up (why, zsys_sprintf ("engine %d: no registration", missing));
             break;
         }
         show_recv ("engine", router, message);

@@ -3,12 +3,21 @@
 #include "toy_engine.h"
 #include "show.h"
 
+//  What a pause makes of the requests that run: vLLM's PauseMode
+typedef enum {
+    GOING,
+    DRAINING,  //  They come to their end; what is new waits
+    PAUSED     //  No steps
+} s_pause_t;
+
 struct toy_engine {
     toy_engine_config_t config;
     toy_engine_send_t *send;
     void *owner;
     toy_scheduler_t *scheduler;
-    bool asleep, paused;
+    s_pause_t pause;
+    zlist_t *pausing;  //  Calls, to be answered when it is PAUSED
+    bool asleep;
     zhashx_t *loras;        //  The keys are the lora_int_ids that were added, as text
     uint32_t new_requests;  //  Since the last step,
     uint64_t new_tokens;    //  and the tokens of their prompts
@@ -43,6 +52,7 @@ toy_engine_t *toy_engine_new (const toy_engine_config_t *config, toy_engine_send
                                         .max_model_len = self->config.ready.max_model_len};
     self->scheduler = toy_scheduler_new (&scheduler);
     self->loras = zhashx_new ();
+    self->pausing = zlist_new ();
     return self;
 }
 
@@ -53,6 +63,9 @@ void toy_engine_destroy (toy_engine_t **self_p)
         return;
     toy_scheduler_destroy (&self->scheduler);
     zhashx_destroy (&self->loras);
+    for (engine_core_utility_t *call; (call = zlist_pop (self->pausing));)
+        engine_core_utility_destroy (&call);
+    zlist_destroy (&self->pausing);
     free (self);
     *self_p = NULL;
 }
@@ -106,6 +119,34 @@ static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outpu
     free (share);
 }
 
+//  How busy the engine is, and what has come since the last time
+static engine_core_scheduler_stats_t s_take_stats (toy_engine_t *self)
+{
+    double room = (double) self->config.ready.num_gpu_blocks * self->config.ready.block_size;
+    double used = (double) toy_scheduler_tokens (self->scheduler);
+    engine_core_scheduler_stats_t stats = {.num_running_reqs =
+                                               (uint32_t) toy_scheduler_running (self->scheduler),
+                                           .kv_cache_usage = used < room ? used / room : 1,
+                                           .prefix_cache_requests = self->new_requests,
+                                           .prefix_cache_queries = self->new_tokens};
+    self->new_requests = 0;
+    self->new_tokens = 0;
+    return stats;
+}
+
+//  Tells of requests that have been ended. With them goes how busy the engine is now: when nothing
+//  is left, no step will tell it, and a front-end would show the old number for ever.
+static void s_tell_aborted (toy_engine_t *self, const engine_core_output_t *outputs, size_t count)
+{
+    if (count == 0)
+        return;
+    for (size_t i = 0; i < count && !self->config.quiet; i++)
+        say ("%s: aborted", outputs[i].request_id);
+    self->counts.aborted += (int) count;
+    engine_core_scheduler_stats_t stats = s_take_stats (self);
+    s_send_shares (self, outputs, count, self->config.plain ? NULL : &stats);
+}
+
 //  -- Messages. Each returns false with `error` set when the payload makes no sense.
 
 static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
@@ -146,17 +187,12 @@ static bool s_abort (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
     engine_core_abort_t *abort = engine_core_abort_decode (payload, error);
     if (!abort)
         return false;
-    for (size_t i = 0; i < abort->count; i++) {
-        //  An id that is not running may just have finished: that is no error
-        const engine_core_output_t *output;
-        if (!toy_scheduler_abort (self->scheduler, abort->request_ids[i], &output))
-            continue;
-        if (!self->config.quiet)
-            say ("%s: aborted", abort->request_ids[i]);
-        //  The front-end has dropped it by now, but counts what is in flight
-        s_send_shares (self, output, 1, NULL);
-        self->counts.aborted++;
-    }
+    //  An id that is not running may just have finished: that is no error. And the front-end has
+    //  dropped what it aborts, but counts what is in flight: so it is told all the same.
+    const engine_core_output_t *outputs;
+    size_t count =
+        toy_scheduler_abort (self->scheduler, abort->request_ids, abort->count, &outputs);
+    s_tell_aborted (self, outputs, count);
     engine_core_abort_destroy (&abort);
     return true;
 }
@@ -171,7 +207,9 @@ typedef enum {
     RESULT_TASKS,
     RESULT_EMPTY,
     RESULT_LORAS,
+    RESULT_LATER,  //  When the pause is complete
     RESULT_NO_WORKERS,
+    RESULT_NO_MODE,
     RESULT_NO_METHOD
 } s_result_t;
 
@@ -197,21 +235,42 @@ static s_result_t s_call_lora (toy_engine_t *self, const engine_core_utility_t *
     return known ? RESULT_TRUE : RESULT_FALSE;
 }
 
+//  As vLLM's pause_scheduler: requests that run end, stay as they are, or come to their end. Those
+//  that come now wait in any case.
+static s_result_t s_pause (toy_engine_t *self, const engine_core_utility_t *call)
+{
+    const char *mode = call->word ? call->word : "abort";
+    if (!streq (mode, "abort") && !streq (mode, "keep") && !streq (mode, "wait"))
+        return RESULT_NO_MODE;
+    if (streq (mode, "abort"))
+        toy_engine_abort_all (self);
+    toy_scheduler_hold (self->scheduler, true);
+    if (s_is (call, "sleep") && call->number != 0)  //  Level 0 is but a pause
+        self->asleep = true;
+    bool wait = streq (mode, "wait") && toy_scheduler_served (self->scheduler) > 0;
+    self->pause = wait ? DRAINING : PAUSED;
+    return wait ? RESULT_LATER : RESULT_NONE;
+}
+
+static void s_resume (toy_engine_t *self)
+{
+    self->pause = GOING;
+    toy_scheduler_hold (self->scheduler, false);
+}
+
 static s_result_t s_call (toy_engine_t *self, const engine_core_utility_t *call)
 {
     if (s_is (call, "get_supported_tasks"))
         return RESULT_TASKS;
     if (s_is (call, "is_sleeping"))
-        return self->asleep ? RESULT_TRUE : RESULT_FALSE;
+        return self->asleep || self->pause != GOING ? RESULT_TRUE : RESULT_FALSE;
     if (s_is (call, "is_scheduler_paused"))
-        return self->paused || self->asleep ? RESULT_TRUE : RESULT_FALSE;
-    if (s_is (call, "sleep") || s_is (call, "pause_scheduler")) {
-        *(s_is (call, "sleep") ? &self->asleep : &self->paused) = true;
-        toy_engine_abort_all (self);  //  mode "abort", their default
-        return RESULT_NONE;
-    }
+        return self->pause != GOING ? RESULT_TRUE : RESULT_FALSE;
+    if (s_is (call, "sleep") || s_is (call, "pause_scheduler"))
+        return s_pause (self, call);
     if (s_is (call, "wake_up") || s_is (call, "resume_scheduler")) {
-        *(s_is (call, "wake_up") ? &self->asleep : &self->paused) = false;
+        self->asleep = self->asleep && !s_is (call, "wake_up");
+        s_resume (self);
         return RESULT_NONE;
     }
     if (s_is (call, "add_lora") || s_is (call, "remove_lora") || s_is (call, "pin_lora"))
@@ -233,7 +292,7 @@ static s_result_t s_call (toy_engine_t *self, const engine_core_utility_t *call)
 //  The value as msgpack, or NULL for a failure. The caller's.
 static zframe_t *s_encode_result (toy_engine_t *self, s_result_t result)
 {
-    if (result == RESULT_NO_WORKERS || result == RESULT_NO_METHOD)
+    if (result >= RESULT_NO_WORKERS)
         return NULL;
     mp_writer_t writer;
     msgpack_packer *packer = mp_begin (&writer);
@@ -256,6 +315,41 @@ static zframe_t *s_encode_result (toy_engine_t *self, s_result_t result)
     return mp_end (&writer);
 }
 
+static void s_answer (toy_engine_t *self, const engine_core_utility_t *call, s_result_t result)
+{
+    static const char *const failures[] = {[RESULT_NO_WORKERS] = "this toy has no workers",
+                                           [RESULT_NO_MODE] = "there is no such mode",
+                                           [RESULT_NO_METHOD] = "this toy has no such method"};
+    zframe_t *value = s_encode_result (self, result);
+    engine_core_utility_output_t output = {.call_id = call->call_id};
+    char *failure = NULL;
+    if (value) {
+        output.result = (mp_slice_t){(char *) zframe_data (value), zframe_size (value)};
+        if (!self->config.quiet)
+            say ("%s: answered", call->method);
+    } else {
+        failure = zsys_sprintf ("%s: %s", call->method, failures[result]);
+        output.failure_message = failure;
+        say ("%s", failure);
+    }
+    s_send (self, call->client_index, (engine_core_outputs_t){.utility_output = &output});
+    zstr_free (&failure);
+    zframe_destroy (&value);
+}
+
+//  Answers those who have waited for the last request to end; or for a pause that is over by now
+static void s_answer_pausing (toy_engine_t *self)
+{
+    if (self->pause == DRAINING && toy_scheduler_served (self->scheduler) > 0)
+        return;
+    if (self->pause == DRAINING)
+        self->pause = PAUSED;
+    for (engine_core_utility_t *call; (call = zlist_pop (self->pausing));) {
+        s_answer (self, call, RESULT_NONE);
+        engine_core_utility_destroy (&call);
+    }
+}
+
 static bool s_utility (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
 {
     engine_core_utility_t *call = engine_core_utility_decode (payload, error);
@@ -269,23 +363,11 @@ static bool s_utility (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
         return false;
     }
     s_result_t result = s_call (self, call);
-    zframe_t *value = s_encode_result (self, result);
-    engine_core_utility_output_t output = {.call_id = call->call_id};
-    char *failure = NULL;
-    if (value) {
-        output.result = (mp_slice_t){(char *) zframe_data (value), zframe_size (value)};
-        if (!self->config.quiet)
-            say ("%s: answered", call->method);
-    } else {
-        failure = zsys_sprintf ("%s: %s", call->method,
-                                result == RESULT_NO_METHOD ? "this toy has no such method"
-                                                           : "this toy has no workers");
-        output.failure_message = failure;
-        say ("%s", failure);
+    if (result == RESULT_LATER) {
+        zlist_append (self->pausing, call);
+        return true;
     }
-    s_send (self, call->client_index, (engine_core_outputs_t){.utility_output = &output});
-    zstr_free (&failure);
-    zframe_destroy (&value);
+    s_answer (self, call, result);
     engine_core_utility_destroy (&call);
     return true;
 }
@@ -323,24 +405,10 @@ void toy_engine_handle (toy_engine_t *self, zmsg_t *message)
         complain ("bad message: %s", error.text);
         self->counts.bad++;
     }
+    s_answer_pausing (self);
 }
 
 //  -- Steps
-
-//  How busy the engine is, and what has come since the last time
-static engine_core_scheduler_stats_t s_take_stats (toy_engine_t *self)
-{
-    double room = (double) self->config.ready.num_gpu_blocks * self->config.ready.block_size;
-    double used = (double) toy_scheduler_tokens (self->scheduler);
-    engine_core_scheduler_stats_t stats = {.num_running_reqs =
-                                               (uint32_t) toy_scheduler_running (self->scheduler),
-                                           .kv_cache_usage = used < room ? used / room : 1,
-                                           .prefix_cache_requests = self->new_requests,
-                                           .prefix_cache_queries = self->new_tokens};
-    self->new_requests = 0;
-    self->new_tokens = 0;
-    return stats;
-}
 
 void toy_engine_step (toy_engine_t *self)
 {
@@ -357,21 +425,19 @@ void toy_engine_step (toy_engine_t *self)
     }
     engine_core_scheduler_stats_t stats = s_take_stats (self);
     s_send_shares (self, outputs, count, self->config.plain ? NULL : &stats);
+    s_answer_pausing (self);
 }
 
 void toy_engine_abort_all (toy_engine_t *self)
 {
     const engine_core_output_t *outputs;
     size_t count = toy_scheduler_abort_all (self->scheduler, &outputs);
-    for (size_t i = 0; i < count && !self->config.quiet; i++)
-        say ("%s: aborted", outputs[i].request_id);
-    self->counts.aborted += (int) count;
-    s_send_shares (self, outputs, count, NULL);
+    s_tell_aborted (self, outputs, count);
 }
 
 bool toy_engine_busy (toy_engine_t *self)
 {
-    return toy_engine_running (self) > 0 && !self->asleep && !self->paused;
+    return toy_scheduler_served (self->scheduler) > 0 && self->pause != PAUSED;
 }
 
 size_t toy_engine_running (toy_engine_t *self)

@@ -45,8 +45,7 @@ void toy_engine_step (toy_engine_t *self);
 //  Ends all requests and sends their last outputs
 void toy_engine_abort_all (toy_engine_t *self);
 
-//  True while there is something to compute: requests are running, and the engine neither sleeps
-//  nor is paused
+//  True while there is something to compute: requests are running, and the engine is not paused
 bool toy_engine_busy (toy_engine_t *self);
 
 //  Requests that are running, or wait for a paused engine to go on

@@ -2,35 +2,55 @@
 
 #include "toy_scheduler.h"
 
+//  How many logprobs a token gets at the most: more than vLLM lets its users ask for (max_logprobs)
+#define LOGPROBS_MAX 100
+
 typedef struct {
     engine_core_request_t *request;
-    uint64_t state;    //  Of the token maker; begins with a hash of the prompt
-    uint32_t *tokens;  //  The newest, one chunk; an output points here
-    uint32_t made;     //  Tokens so far
-    double queued;     //  When it came
-    bool started;      //  It had a step
-    bool finished;     //  Told in the last outputs, to be dropped at the next call
+    uint64_t state;                   //  Of the token maker; begins with a hash of the prompt
+    uint32_t *tokens;                 //  The newest, one chunk; an output points here
+    uint32_t made;                    //  Tokens so far
+    double queued;                    //  When it came
+    bool waiting;                     //  It was added on hold
+    bool started;                     //  It had a step
+    engine_core_logprobs_t logprobs;  //  Of the newest tokens; no columns: not asked for
+    engine_core_logprobs_t prompt_logprobs;
+    bool finished;  //  Told in the last outputs, to be dropped at the next call
 } s_running_t;
 
 struct toy_scheduler {
     toy_scheduler_config_t config;
-    s_running_t **requests;  //  In order of arrival
+    zhashx_t *running;       //  By request id; without those that have finished
+    s_running_t **requests;  //  All, in order of arrival
     size_t count;
     size_t room;
-    engine_core_output_t *outputs;  //  Of the last step; the i-th belongs to requests[i]
+    size_t waiting;  //  Of those in `running`
+    bool hold;
+    engine_core_output_t *outputs;  //  Of the last call,
+    s_running_t **told;             //  and whose they are
 };
 
 toy_scheduler_t *toy_scheduler_new (const toy_scheduler_config_t *config)
 {
     toy_scheduler_t *self = zmalloc (sizeof *self);
     self->config = *config;
+    self->running = zhashx_new ();
     return self;
+}
+
+static void s_free_logprobs (engine_core_logprobs_t *self)
+{
+    free ((uint32_t *) self->token_ids);
+    free ((float *) self->logprobs);
+    free ((uint32_t *) self->ranks);
 }
 
 static void s_running_destroy (s_running_t **self_p)
 {
     engine_core_request_destroy (&(*self_p)->request);
     free ((*self_p)->tokens);
+    s_free_logprobs (&(*self_p)->logprobs);
+    s_free_logprobs (&(*self_p)->prompt_logprobs);
     free (*self_p);
     *self_p = NULL;
 }
@@ -42,8 +62,10 @@ void toy_scheduler_destroy (toy_scheduler_t **self_p)
         return;
     for (size_t i = 0; i < self->count; i++)
         s_running_destroy (&self->requests[i]);
+    zhashx_destroy (&self->running);
     free (self->requests);
     free (self->outputs);
+    free (self->told);
     free (self);
     *self_p = NULL;
 }
@@ -52,6 +74,8 @@ void toy_scheduler_destroy (toy_scheduler_t **self_p)
 static void s_retire (toy_scheduler_t *self)
 {
     size_t kept = 0;
+    if (self->count == zhashx_size (self->running))
+        return;
     for (size_t i = 0; i < self->count; i++) {
         if (self->requests[i]->finished)
             s_running_destroy (&self->requests[i]);
@@ -59,14 +83,6 @@ static void s_retire (toy_scheduler_t *self)
             self->requests[kept++] = self->requests[i];
     }
     self->count = kept;
-}
-
-static s_running_t *s_find (toy_scheduler_t *self, const char *request_id)
-{
-    for (size_t i = 0; i < self->count; i++)
-        if (streq (self->requests[i]->request->request_id, request_id))
-            return self->requests[i];
-    return NULL;
 }
 
 //  FNV-1a over the prompt's tokens
@@ -78,23 +94,87 @@ static uint64_t s_hash (const engine_core_request_t *request)
     return hash;
 }
 
+//  Room for so many rows, to be freed by the caller. No columns when none are asked for. The numbers
+//  are always the same: the token is the likeliest with 1/2, and each further one half as likely.
+static engine_core_logprobs_t s_new_logprobs (const toy_scheduler_t *self, size_t rows,
+                                              size_t columns)
+{
+    if (columns > LOGPROBS_MAX)
+        columns = LOGPROBS_MAX;
+    if (columns > (size_t) self->config.vocab_size + 1)
+        columns = (size_t) self->config.vocab_size + 1;
+    if (columns == 0 || rows == 0)
+        return (engine_core_logprobs_t){0};
+    float *logprobs = zmalloc (rows * columns * sizeof *logprobs);
+    uint32_t *ranks = zmalloc (rows * sizeof *ranks);
+    for (size_t row = 0; row < rows; row++) {
+        ranks[row] = 1;
+        for (size_t column = 0; column < columns; column++)  //  The first is told twice
+            logprobs[row * columns + column] = (float) (-M_LN2 * (column ? (double) column : 1));
+    }
+    return (engine_core_logprobs_t){.columns = columns,
+                                    .token_ids = zmalloc (rows * columns * sizeof (uint32_t)),
+                                    .logprobs = logprobs,
+                                    .ranks = ranks};
+}
+
+//  The token's row: itself, and then the likeliest, of which it is the first
+static void s_add_logprobs (const toy_scheduler_t *self, engine_core_logprobs_t *logprobs,
+                            uint32_t token)
+{
+    if (logprobs->columns == 0)
+        return;
+    uint32_t *row = (uint32_t *) logprobs->token_ids + logprobs->rows++ * logprobs->columns;
+    row[0] = token;
+    for (size_t column = 1; column < logprobs->columns; column++)
+        row[column] = (uint32_t) ((token + column - 1) % self->config.vocab_size);
+}
+
+//  Nothing tells how likely the first token of a prompt is
+static void s_add_prompt_logprobs (const toy_scheduler_t *self, s_running_t *running)
+{
+    const engine_core_request_t *request = running->request;
+    if (request->prompt_token_count < 2)
+        return;
+    running->prompt_logprobs =
+        s_new_logprobs (self, request->prompt_token_count - 1, request->prompt_logprobs);
+    for (size_t i = 1; i < request->prompt_token_count; i++)
+        s_add_logprobs (self, &running->prompt_logprobs, request->prompt_token_ids[i]);
+}
+
+//  A request for n samples comes as n requests: 0_ID, 1_ID and so on. So that they differ also when
+//  they have no seeds.
+static uint64_t s_sample (const char *request_id)
+{
+    size_t digits = strspn (request_id, "0123456789");
+    return digits > 0 && request_id[digits] == '_' ? strtoull (request_id, NULL, 10) : 0;
+}
+
 int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p, double now)
 {
     s_retire (self);
-    if (s_find (self, (*request_p)->request_id))
+    s_running_t *running = zmalloc (sizeof *running);
+    if (zhashx_insert (self->running, (*request_p)->request_id, running) == -1) {
+        free (running);
         return -1;
+    }
     if (self->count == self->room) {
         self->room = self->room ? 2 * self->room : 16;
         self->requests = realloc (self->requests, self->room * sizeof *self->requests);
         self->outputs = realloc (self->outputs, self->room * sizeof *self->outputs);
-        if (!self->requests || !self->outputs)
+        self->told = realloc (self->told, self->room * sizeof *self->told);
+        if (!self->requests || !self->outputs || !self->told)
             abort ();  //  As zmalloc does when memory is out
     }
-    s_running_t *running = zmalloc (sizeof *running);
     running->request = *request_p;
-    running->state = s_hash (*request_p) ^ self->config.seed ^ (*request_p)->seed << 32;
+    running->state = s_hash (*request_p) ^ self->config.seed ^ (*request_p)->seed << 32 ^
+                     s_sample ((*request_p)->request_id);
     running->tokens = zmalloc (self->config.chunk_size * sizeof *running->tokens);
+    running->logprobs = s_new_logprobs (self, self->config.chunk_size, (*request_p)->logprobs);
+    s_add_prompt_logprobs (self, running);
     running->queued = now;
+    running->waiting = self->hold;
+    self->waiting += self->hold;
     self->requests[self->count++] = running;
     *request_p = NULL;
     return 0;
@@ -102,10 +182,7 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
 
 size_t toy_scheduler_running (toy_scheduler_t *self)
 {
-    size_t running = 0;
-    for (size_t i = 0; i < self->count; i++)
-        running += !self->requests[i]->finished;
-    return running;
+    return zhashx_size (self->running);
 }
 
 uint64_t toy_scheduler_tokens (toy_scheduler_t *self)
@@ -117,28 +194,50 @@ uint64_t toy_scheduler_tokens (toy_scheduler_t *self)
     return tokens;
 }
 
-//  The last output of request `i`
-static void s_abort (toy_scheduler_t *self, size_t i)
+void toy_scheduler_hold (toy_scheduler_t *self, bool hold)
 {
-    self->requests[i]->finished = true;
+    self->hold = hold;
+    for (size_t i = 0; i < self->count && !hold; i++)
+        self->requests[i]->waiting = false;
+    self->waiting = hold ? self->waiting : 0;
+}
+
+size_t toy_scheduler_served (toy_scheduler_t *self)
+{
+    return zhashx_size (self->running) - self->waiting;
+}
+
+//  It keeps its memory, but no longer its name
+static void s_finish (toy_scheduler_t *self, s_running_t *running)
+{
+    self->waiting -= running->waiting;
+    running->finished = true;
+    zhashx_delete (self->running, running->request->request_id);
+}
+
+//  The last output of a request, as the i-th
+static void s_abort (toy_scheduler_t *self, s_running_t *running, size_t i)
+{
+    s_finish (self, running);
+    self->told[i] = running;
     self->outputs[i] = (engine_core_output_t){
-        .request_id = self->requests[i]->request->request_id,
+        .request_id = running->request->request_id,
         .finish_reason = ENGINE_CORE_ABORTED,
     };
 }
 
-bool toy_scheduler_abort (toy_scheduler_t *self, const char *request_id,
-                          const engine_core_output_t **output)
+size_t toy_scheduler_abort (toy_scheduler_t *self, const char *const *request_ids, size_t count,
+                            const engine_core_output_t **outputs)
 {
     s_retire (self);
-    for (size_t i = 0; i < self->count; i++) {
-        if (!streq (self->requests[i]->request->request_id, request_id))
-            continue;
-        s_abort (self, i);
-        *output = &self->outputs[i];
-        return true;
+    size_t aborted = 0;
+    for (size_t i = 0; i < count; i++) {
+        s_running_t *running = zhashx_lookup (self->running, request_ids[i]);
+        if (running)
+            s_abort (self, running, aborted++);
     }
-    return false;
+    *outputs = self->outputs;
+    return aborted;
 }
 
 static const uint32_t *s_find_stop (const engine_core_request_t *request, uint32_t token)
@@ -187,10 +286,11 @@ static void s_check_stop (const toy_scheduler_t *self, const s_running_t *runnin
         output->finish_reason = ENGINE_CORE_LENGTH;
 }
 
-static void s_step (toy_scheduler_t *self, size_t i, double now)
+//  One step of a request, whose output is the i-th
+static void s_step (toy_scheduler_t *self, s_running_t *running, size_t i, double now)
 {
-    s_running_t *running = self->requests[i];
     engine_core_output_t *output = &self->outputs[i];
+    self->told[i] = running;
     *output = (engine_core_output_t){.request_id = running->request->request_id,
                                      .new_token_ids = running->tokens,
                                      .finish_reason = ENGINE_CORE_RUNNING};
@@ -199,34 +299,44 @@ static void s_step (toy_scheduler_t *self, size_t i, double now)
         output->queued = running->queued;
         output->scheduled = now;
         output->prefilled = (uint32_t) running->request->prompt_token_count;
+        output->prompt_logprobs =
+            running->prompt_logprobs.rows > 0 ? &running->prompt_logprobs : NULL;
     }
+    running->logprobs.rows = 0;
     if (running->request->pooling)
         output->finish_reason = ENGINE_CORE_ERROR;
     else if (running->request->max_tokens == 0)
         output->finish_reason = ENGINE_CORE_LENGTH;
     while (output->finish_reason == ENGINE_CORE_RUNNING &&
            output->new_token_count < self->config.chunk_size) {
-        running->tokens[output->new_token_count++] = s_next_token (self, running);
+        uint32_t token = s_next_token (self, running);
+        running->tokens[output->new_token_count++] = token;
+        s_add_logprobs (self, &running->logprobs, token);
         running->made++;
         s_check_stop (self, running, output);
     }
-    running->finished = output->finish_reason != ENGINE_CORE_RUNNING;
+    if (running->logprobs.rows > 0)
+        output->logprobs = &running->logprobs;
+    if (output->finish_reason != ENGINE_CORE_RUNNING)
+        s_finish (self, running);
 }
 
 size_t toy_scheduler_step (toy_scheduler_t *self, double now, const engine_core_output_t **outputs)
 {
     s_retire (self);
+    size_t served = 0;
     for (size_t i = 0; i < self->count; i++)
-        s_step (self, i, now);
+        if (!self->requests[i]->waiting)
+            s_step (self, self->requests[i], served++, now);
     *outputs = self->outputs;
-    return self->count;
+    return served;
 }
 
 size_t toy_scheduler_abort_all (toy_scheduler_t *self, const engine_core_output_t **outputs)
 {
     s_retire (self);
     for (size_t i = 0; i < self->count; i++)
-        s_abort (self, i);
+        s_abort (self, self->requests[i], i);
     *outputs = self->outputs;
     return self->count;
 }
@@ -234,10 +344,10 @@ size_t toy_scheduler_abort_all (toy_scheduler_t *self, const engine_core_output_
 const engine_core_request_t *toy_scheduler_request (toy_scheduler_t *self,
                                                     const engine_core_output_t *output)
 {
-    return self->requests[output - self->outputs]->request;
+    return self->told[output - self->outputs]->request;
 }
 
 size_t toy_scheduler_made (toy_scheduler_t *self, const engine_core_output_t *output)
 {
-    return self->requests[output - self->outputs]->made;
+    return self->told[output - self->outputs]->made;
 }

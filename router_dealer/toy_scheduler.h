@@ -1,12 +1,14 @@
 //  SPDX-License-Identifier: MIT
 //  toy_scheduler.h - turns requests into steps of tokens, without a model
 //
-//  In each step every running request gets some tokens, made up from its prompt and its seed. So
-//  the same request always gives the same tokens. No sockets and no clock in here.
+//  In each step every running request gets some tokens, made up from its prompt, its seed, and
+//  which of n samples it is. So the same request always gives the same tokens. No sockets and no
+//  clock in here.
 //  vLLM:  vllm/v1/core/sched/scheduler.py Scheduler.add_request
 //         vllm/v1/core/sched/scheduler.py Scheduler.finish_requests
 //         vllm/v1/core/sched/scheduler.py Scheduler.update_from_output
 //         vllm/v1/core/sched/utils.py check_stop
+//         vllm/v1/engine/parallel_sampling.py ParentRequest, which makes n requests of one
 
 #pragma once
 
@@ -34,15 +36,20 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
 size_t toy_scheduler_running (toy_scheduler_t *self);
 uint64_t toy_scheduler_tokens (toy_scheduler_t *self);
 
-//  Ends a request: sets *output as toy_scheduler_abort_all does. False when there is none of that
-//  id.
-bool toy_scheduler_abort (toy_scheduler_t *self, const char *request_id,
-                          const engine_core_output_t **output);
+//  While it holds, requests that are added wait: no step serves them. Afterwards all are served.
+void toy_scheduler_hold (toy_scheduler_t *self, bool hold);
 
-//  One step: sets *outputs to one output for each running request, in order of arrival, and returns
-//  how many. Those that are done leave: with ENGINE_CORE_STOP after a token that ends them, with
-//  ENGINE_CORE_LENGTH when they have their max_tokens, with ENGINE_CORE_ERROR when it is no tokens
-//  that they want. The outputs are the scheduler's, good until the next call.
+//  Number of running requests that do not wait
+size_t toy_scheduler_served (toy_scheduler_t *self);
+
+//  Ends those of these requests that are running: outputs as toy_scheduler_abort_all has them
+size_t toy_scheduler_abort (toy_scheduler_t *self, const char *const *request_ids, size_t count,
+                            const engine_core_output_t **outputs);
+
+//  One step: sets *outputs to one output for each running request that does not wait, in order of
+//  arrival, and returns how many. Those that are done leave: with ENGINE_CORE_STOP after a token
+//  that ends them, with ENGINE_CORE_LENGTH when they have their max_tokens, with ENGINE_CORE_ERROR
+//  when it is no tokens that they want. The outputs are the scheduler's, good until the next call.
 size_t toy_scheduler_step (toy_scheduler_t *self, double now, const engine_core_output_t **outputs);
 
 //  Ends all requests: outputs as above, without tokens, with ENGINE_CORE_ABORTED

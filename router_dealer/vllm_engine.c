@@ -11,6 +11,7 @@
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc._perform_handshake
 //         vllm/v1/engine/core.py EngineCoreProc.process_input_sockets
 //         vllm/v1/engine/core.py EngineCoreProc.process_output_sockets
+//         vllm/v1/executor/multiproc_executor.py WorkerProc.monitor_death_pipe
 //         rust/src/mock-engine/src/lib.rs Opt, whose options these are
 //         rust/src/engine-core-client/src/mock_engine.rs connect_to_frontend
 
@@ -91,7 +92,7 @@ static void s_send (const char *peer, zsock_t *socket, zframe_t *payload)
     zmsg_append (message, &payload);
     show_send (peer, socket, message);
     zmsg_send (&message, socket);  //  Never blocks: it is connected, and has no high-water mark
-    zmsg_destroy (&message);       //  NULL by now, unless a signal came
+    zmsg_destroy (&message);       //  NULL by now, unless a signal came, or the peer is gone
 }
 
 //  What the engine has for a front-end
@@ -114,6 +115,14 @@ static zsock_t *s_new_socket (const vllm_engine_t *self, int type, int linger)
     zsock_set_rcvhwm (socket, 0);
     zsock_set_linger (socket, linger);
     return socket;
+}
+
+//  False when the endpoint is no good. As vLLM's make_zmq_socket: to an IPv6 address with IPv6 on.
+static bool s_connect (zsock_t *socket, const char *endpoint)
+{
+    if (strchr (endpoint, '['))
+        zsock_set_ipv6 (socket, 1);
+    return say_connecting (endpoint, zsock_connect (socket, "%s", endpoint));
 }
 
 //  A PAIR on which the connections of a socket show up as events
@@ -175,11 +184,13 @@ static void s_greet (vllm_engine_t *self)
 {
     self->state = GREETING;
     self->greeter = s_new_socket (self, ZMQ_DEALER, 5000);  //  vLLM's linger for READY, ms
+    //  What a front-end has not got when it goes is not for the next one: HELLO would come twice
+    zsock_set_immediate (self->greeter, 1);
+    zsock_set_sndtimeo (self->greeter, 0);
     self->greeter_events = s_new_events (self, self->greeter);
     zpoller_add (self->shared->poller, self->greeter);
     zpoller_add (self->shared->poller, self->greeter_events);
-    if (!say_connecting (self->shared->handshake,
-                         zsock_connect (self->greeter, "%s", self->shared->handshake)))
+    if (!s_connect (self->greeter, self->shared->handshake))
         self->state = FAILED;
     else  //  That it is not there yet is no error
         say ("engine %u: waiting for a front-end at %s", self->index, self->shared->handshake);
@@ -215,8 +226,7 @@ static bool s_join_client (vllm_engine_t *self, size_t client, const char *input
     self->events[client] = s_new_events (self, self->dealers[client]);
     zpoller_add (self->shared->poller, self->dealers[client]);
     zpoller_add (self->shared->poller, self->events[client]);
-    if (!say_connecting (output, zsock_connect (self->pushes[client], "%s", output)) ||
-        !say_connecting (input, zsock_connect (self->dealers[client], "%s", input)))
+    if (!s_connect (self->pushes[client], output) || !s_connect (self->dealers[client], input))
         return false;
     //  A ROUTER can only send to an identity that it has met: so we speak first
     s_send ("front-end", self->dealers[client], toy_engine_registration (self->engine));
@@ -229,8 +239,7 @@ static bool s_join_coordinator (vllm_engine_t *self, const char *input, const ch
     self->xsub = s_new_socket (self, ZMQ_XSUB, 0);
     self->stats = s_new_socket (self, ZMQ_PUSH, 4000);
     zpoller_add (self->shared->poller, self->xsub);
-    if (!say_connecting (input, zsock_connect (self->xsub, "%s", input)) ||
-        !say_connecting (output, zsock_connect (self->stats, "%s", output)))
+    if (!s_connect (self->xsub, input) || !s_connect (self->stats, output))
         return false;
     //  An XSUB subscribes with a message of its own: 01 and the topic, which is empty. The
     //  coordinator counts these, and says READY to all when all engines are there.
@@ -314,13 +323,15 @@ static void s_serve_init (vllm_engine_t *self, zmsg_t *message)
 //  False when the front-end is gone
 static bool s_serve_greeter (vllm_engine_t *self)
 {
+    bool connected = false, lost = false;
     while (s_has_input (self->greeter_events)) {
-        bool connected = s_recv_event (self->greeter_events) == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
-        if (connected && self->state == GREETING)
-            s_send_status (self, "HELLO");  //  To each front-end that comes, until one says INIT
-        else if (!connected && self->state == JOINING)
-            return false;
+        connected = s_recv_event (self->greeter_events) == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+        lost = lost || !connected;
     }
+    if (lost && self->state == JOINING)
+        return false;
+    if (connected && self->state == GREETING)
+        s_send_status (self, "HELLO");  //  To each front-end that comes, until one says INIT
     if (s_has_input (self->greeter)) {
         zmsg_t *message = zmsg_recv (self->greeter);
         if (message) {
@@ -430,10 +441,19 @@ static int s_wait_ms (const vllm_engine_t *engines, int count)
     return (int) least;
 }
 
+//  A poller takes a file descriptor when it is that of a socket
+static bool s_is_socket (int fd)
+{
+    int type;
+    socklen_t size = sizeof type;
+    return getsockopt (fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+}
+
 int main (int argc, char **argv)
 {
     shared_t shared = {.handshake = "tcp://127.0.0.1:29550"};
-    int index = 0, count = 1, chunk_size = 1, vocab_size = 32000, seed = 0;
+    int index = 0, count = 1, chunk_size = 1, vocab_size = 32000, death_pipe = 0;
+    uint64_t seed = 0;
     bool log_requests = false;
     const option_t options[] = {
         OPTION_CONNECT ("handshake", &shared.handshake, "the front-end's ROUTER for the start"),
@@ -442,10 +462,12 @@ int main (int argc, char **argv)
         OPTION_INT ("engine-count", &count, 1, 1024, "engines to be, one after the other"),
         OPTION_INT ("output-token-chunk-size", &chunk_size, 1, 65536, "tokens in one output"),
         OPTION_INT ("vocab-size", &vocab_size, 1, INT_MAX, "token ids are below this"),
-        OPTION_INT ("seed", &seed, 0, INT_MAX, "another one makes other tokens"),
+        OPTION_UINT64 ("seed", &seed, "another one makes other tokens"),
         OPTION_INT ("step-ms", &shared.step_ms, 0, 60000, "time that a step takes, ms"),
         OPTION_TEXT ("parallel-config-hash", &shared.parallel_config_hash,
                      "what a front-end for a model with experts wants to see"),
+        OPTION_INT ("death-pipe", &death_pipe, 0, INT_MAX,
+                    "a socket of our parent, by number: readable when that has ended; 0: none"),
         OPTION_FLAG ("log-requests", &log_requests, "tell the start and the end of each request"),
         OPTION_END,
     };
@@ -460,11 +482,15 @@ int main (int argc, char **argv)
         complain ("--engine-count: '%d': there is no engine beyond %d", count, UINT16_MAX);
         return OPTIONS_WRONG;
     }
+    if (death_pipe > 0 && !s_is_socket (death_pipe)) {
+        complain ("--death-pipe: '%d': not an open socket", death_pipe);
+        return OPTIONS_WRONG;
+    }
     shared.config = (toy_engine_config_t){
         .quiet = !log_requests,
         .vocab_size = (uint32_t) vocab_size,
         .chunk_size = (uint32_t) chunk_size,
-        .seed = (uint64_t) seed,
+        .seed = seed,
         .ready = {.max_model_len = MAX_MODEL_LEN,
                   .num_gpu_blocks = NUM_GPU_BLOCKS,
                   .block_size = BLOCK_SIZE,
@@ -480,6 +506,8 @@ int main (int argc, char **argv)
         return EXIT_FAILURE;
     }
     shared.poller = zpoller_new (NULL, NULL);
+    if (death_pipe > 0)
+        zpoller_add (shared.poller, &death_pipe);  //  The first: it is told before anything else
     vllm_engine_t *engines = zmalloc ((size_t) count * sizeof *engines);
     bool failed = false;
     for (int i = 0; i < count; i++) {
@@ -488,7 +516,10 @@ int main (int argc, char **argv)
         failed = failed || engines[i].state == FAILED;
     }
     while (!zsys_interrupted && !failed) {
-        zpoller_wait (shared.poller, s_wait_ms (engines, count));
+        if (zpoller_wait (shared.poller, s_wait_ms (engines, count)) == &death_pipe) {
+            say ("who started this engine is gone");
+            raise (SIGTERM);  //  It could not say so itself
+        }
         for (int i = 0; i < count && !zsys_interrupted; i++) {
             s_serve (&engines[i]);
             failed = failed || engines[i].state == FAILED;

@@ -204,9 +204,10 @@ OPTIONS = {
         "engine-count": Number(1, 1, 1024),
         "output-token-chunk-size": Number(1, 1, 65536),
         "vocab-size": Number(32000, 1),
-        "seed": Number(0),
+        "seed": Number(0, 0, 2**64 - 1),
         "step-ms": Number(0, 0, 60000),
         "parallel-config-hash": Text("none"),
+        "death-pipe": Number(0),
         "log-requests": None,
     },
 }

@@ -10,6 +10,9 @@ import itertools
 import os
 import re
 import signal
+import socket
+import struct
+import subprocess
 import time
 from typing import Optional
 
@@ -18,7 +21,7 @@ import pytest
 import structs
 import zmq
 
-from harness import WAIT_S
+from harness import PROGRAMS, STOP_S, WAIT_S
 
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 ADD, ABORT, WAVE, UTILITY = b"\0", b"\1", b"\2", b"\3"
@@ -272,7 +275,7 @@ def test_an_engine_that_never_comes(greeted, lang, said):
         missing = ["HELLO", "READY"][len(said)]
         assert re.search(rf"engine 1.*{missing}", frontend.err[0])
     else:
-        assert re.search("regist", frontend.err[0])
+        assert re.search("regist" if lang == "py" else "engine 0.*regist", frontend.err[0])
 
 
 @EACH
@@ -726,6 +729,104 @@ def test_utility_calls(join, lang):
     assert program.stop() == 0
 
 
+def call(front, identity, method, *args):
+    front.send(identity, UTILITY, [0, 7, method, list(args)])
+
+
+def test_pause_modes(join):
+    """keep: they go on where they were. wait: the answer comes behind the last token."""
+    program, front, identity = join(step_ms=5)
+    front.send(identity, ADD, request("kept", max_tokens=20))
+    front.outputs()
+    call(front, identity, "pause_scheduler", "keep", True)
+    seen = 1
+    while not (outputs := front.outputs()).utility_output:
+        seen += len(tokens_of(outputs.outputs))
+    call(front, identity, "is_scheduler_paused")  # Nothing else comes before its answer
+    assert front.outputs().utility_output.result[1] is True
+    call(front, identity, "resume_scheduler")
+    assert front.outputs().utility_output.call_id == 7
+    assert seen + len(tokens_of(front.until_finished("kept")[0]["kept"])) == 20
+
+    front.send(identity, ADD, request("last", max_tokens=5))
+    call(front, identity, "sleep", 1, "wait")
+    front.send(identity, ADD, request("later", max_tokens=1))
+    assert len(tokens_of(front.until_finished("last")[0]["last"])) == 5
+    assert front.outputs().utility_output.result[1] is None
+    call(front, identity, "wake_up", None)
+    assert front.outputs().utility_output.call_id == 7
+    front.until_finished("later")
+    call(front, identity, "pause_scheduler", "no such mode", True)
+    assert "mode" in front.outputs().utility_output.failure_message
+    assert program.stop() == 0
+
+
+def test_samples_differ(join):
+    """Of n samples without a seed, too: the front-end makes 0_ID, 1_ID and so on of them."""
+    program, front, identity = join()
+    names = [f"{n}_cmpl-1" for n in range(4)]
+    for name in names:
+        front.send(identity, ADD, request(name, max_tokens=4))
+    found, _ = front.until_finished(*names)
+    assert len({tuple(tokens_of(found[name])) for name in names}) == 4
+    assert program.stop() == 0
+
+
+def test_logprobs(join):
+    """As msgspec writes vLLM's LogprobsLists of numpy arrays, one row for each token."""
+    program, front, identity = join(output_token_chunk_size=2)
+    front.send(identity, ADD, request("r", max_tokens=3, logprobs=2))
+    found, _ = front.until_finished("r")
+    for output in found["r"]:
+        rows = len(output.new_token_ids)
+        ids, logprobs, ranks, of_several = output.new_logprobs
+        assert (ids[:2], logprobs[:2]) == (["<i4", [rows, 3]], ["<f4", [rows, 3]])
+        assert ranks == ["<i4", [rows], msgspec.msgpack.Ext(3, b"\1\0\0\0" * rows)]
+        assert of_several is None
+        assert [ids[2].code, logprobs[2].code] == [3, 3]
+        numbers = struct.unpack(f"<{rows * 3}i", ids[2].data)
+        assert list(numbers[::3]) == list(numbers[1::3]) == output.new_token_ids
+        for n in range(rows):
+            row = struct.unpack_from("<3f", logprobs[2].data, 12 * n)
+            assert 0 > row[0] == row[1] > row[2]
+    assert len(tokens_of(found["r"])) == 3
+    assert program.stop() == 0
+
+
+def test_abort_tells_the_load(join):
+    """After it nothing may be left to do, and no step would tell."""
+    program, front, identity = join(step_ms=5)
+    for name in ("a", "b"):
+        front.send(identity, ADD, request(name, max_tokens=10**6))
+    while len(front.outputs().outputs) < 2:
+        pass
+    front.send(identity, ABORT, ["b", "a"])
+    while len((last := front.outputs()).finished_requests or []) < 2:
+        pass
+    assert last.scheduler_stats.num_running_reqs == 0
+    assert last.scheduler_stats.kv_cache_usage == 0
+    assert program.stop() == 0
+
+
+def test_init_of_ipv6_addresses(start, peer, ipc):
+    """libzmq connects to them only from a socket that has IPv6 on."""
+    handshake = ipc()
+    greeter = peer(zmq.ROUTER, bind=handshake)
+    try:
+        router = peer(zmq.ROUTER, bind="tcp://[::1]:*", ipv6=1)
+    except zmq.ZMQError as why:
+        pytest.skip(f"no IPv6 here: {why}")
+    pull = peer(zmq.PULL, bind="tcp://[::1]:*", ipv6=1)
+    engine = start("vllm_engine", handshake=handshake)
+    addresses = [[each.last_endpoint.decode()] for each in (router, pull)]
+    init = structs.EngineHandshakeMetadata(structs.EngineZmqAddresses(*addresses), {})
+    greeter.send_multipart([greeter.recv_multipart()[0], pack(init)])
+    assert router.recv_multipart()[0] == bytes(2)
+    assert exactly(greeter.recv_multipart()[1], structs.EngineStatus) == READY
+    assert engine.stop() == 0
+    assert pull.recv() == structs.ENGINE_CORE_DEAD
+
+
 BAD = {
     "no payload": [ADD],
     "no type": [],
@@ -879,6 +980,25 @@ def test_front_end_that_goes_before_the_engine_is_ready(start, peer, ipc):
     assert engine.stop() == 0
 
 
+def test_one_hello_for_each_front_end(start, peer, ipc):
+    """A front-end that goes before it has read its HELLO leaves none to the next one, for which a
+    second HELLO is an error. Again and again, since that moment is short."""
+    at = ipc()
+    engine = start("vllm_engine", "--quiet", handshake=at)
+    for _ in range(15):
+        hasty = peer(zmq.ROUTER)
+        monitor = hasty.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        hasty.bind(at)
+        assert monitor.poll(WAIT_S * 1000)
+        hasty.disable_monitor()
+        hasty.close(linger=0)
+        router = peer(zmq.ROUTER, bind=at)
+        router.recv_multipart()
+        assert not router.poll(50)
+        router.close(linger=0)
+    assert engine.stop() == 0
+
+
 def children(program):
     with open(f"/proc/{program.pid}/task/{program.pid}/children", encoding="ascii") as file:
         return [int(child) for child in file.read().split()]
@@ -927,3 +1047,61 @@ def test_stop_with_spawned_engines(start, wire):
     frontend.send_signal(signal.SIGTERM)
     assert frontend.wait() == 1  # It has not got its answers
     assert len(pids) == 2 and all(map(has_ended, pids))
+
+
+@pytest.mark.parametrize("line", ["HELLO", "^r1 -> engine 1"])
+def test_killed_with_spawned_engines(start, wire, line):
+    """A front-end that is killed cannot end its engines: they have to notice by themselves."""
+    frontend = start(
+        "handshake_frontend", "--spawn", engines=2, requests=2, max_tokens=10**9, **wire
+    )
+    frontend.wait_line(line)
+    pids = children(frontend)
+    frontend.kill()
+    ended = [has_ended(pid) for pid in pids]
+    for pid, done in zip(pids, ended):
+        if not done:
+            os.kill(pid, signal.SIGKILL)
+    assert ended == [True, True]
+
+
+@pytest.mark.parametrize("state", ["alone", "greeting", "joining", "serving"])
+def test_death_pipe(peer, ipc, state):
+    """The engine ends when the other end of that socket is closed, whatever it is at."""
+    front = FrontEnd(peer, ipc, coordinator=state == "joining")
+    if state == "alone":
+        front.handshake.close()
+    ours, its = socket.socketpair()
+    command = [PROGRAMS["vllm_engine"], "--handshake", front.handshake_at]
+    with subprocess.Popen(
+        [*command, "--death-pipe", str(its.fileno())],
+        pass_fds=[its.fileno()],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as engine:
+        its.close()
+        assert "waiting" in engine.stdout.readline()
+        if state == "greeting":
+            front.handshake.recv_multipart()
+        elif state != "alone":
+            identity = front.hello()
+            front.registrations(identity)
+        if state == "serving":
+            front.ready(identity)
+            front.send(identity, ADD, request("r", max_tokens=10**9))
+            front.outputs()
+        ours.close()
+        assert engine.wait(STOP_S["c"]) == 0
+        assert "gone" in engine.stdout.read()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_death_pipe_that_is_none(start, ipc, number):
+    """0 is none at all; and a file is no socket."""
+    engine = start("vllm_engine", handshake=ipc(), death_pipe=[0, 999][number])
+    if number == 0:
+        engine.wait_line("waiting")
+        assert engine.stop() == 0
+    else:
+        assert engine.wait() == 2
+        assert "--death-pipe: '999'" in engine.err[0]

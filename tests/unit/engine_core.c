@@ -725,6 +725,29 @@ static void test_utility_number (void **state)
     }
 }
 
+static void test_utility_word (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *args, *word;
+    } cases[] = {
+        {"['keep',true]", "keep"}, {"[1,'wait']", "wait"}, {"['','x']", ""},
+        {"[1,h'6b',null]", NULL},  {"[['keep']]", NULL},   {"[]", NULL},
+        {"{'mode':'keep'}", NULL}, {"'keep'", NULL},       {"null", NULL},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        zframe_t *frame = unit_edit (VECTOR (UTILITY_CALL), "3", cases[i].args);
+        engine_core_utility_t *call = engine_core_utility_decode (frame, NULL);
+        assert_non_null (call);
+        if (cases[i].word)
+            assert_string_equal (call->word, cases[i].word);
+        else
+            assert_null (call->word);
+        engine_core_utility_destroy (&call);
+        zframe_destroy (&frame);
+    }
+}
+
 static void test_utility_wrong (void **state)
 {
     (void) state;
@@ -865,6 +888,76 @@ static void test_outputs_with_metrics (void **state)
     unit_is_vector (engine_core_outputs_encode (&outputs), vector);
     zframe_destroy (&all);
     zframe_destroy (&want);
+}
+
+//  vLLM's numpy arrays: type, shape, and the bytes as an extension
+static void test_outputs_with_logprobs (void **state)
+{
+    (void) state;
+    static const uint32_t tokens[] = {17, 70000};
+    static const uint32_t ids[] = {17, 17, 18, 70000, 70000, 5}, ranks[] = {1, 258};
+    static const float values[] = {-0.5f, -0.5f, -2, -1, -1, 0};
+    engine_core_logprobs_t logprobs = {
+        .rows = 2, .columns = 3, .token_ids = ids, .logprobs = values, .ranks = ranks};
+    engine_core_output_t output = {.request_id = "r1",
+                                   .new_token_ids = tokens,
+                                   .new_token_count = 2,
+                                   .finish_reason = ENGINE_CORE_RUNNING,
+                                   .logprobs = &logprobs};
+    engine_core_outputs_t outputs = {.outputs = &output, .output_count = 1};
+    unit_is_text (
+        engine_core_outputs_encode (&outputs),
+        "[0,[[\"r1\",[17,70000],[[\"<i4\",[2,3],"
+        "ext(3,h'110000001100000012000000701101007011010005000000')],[\"<f4\",[2,3],"
+        "ext(3,h'000000bf000000bf000000c0000080bf000080bf00000000')],[\"<i4\",[2],"
+        "ext(3,h'0100000002010000')],null],"
+        "null,null,null,null,null,null,null,null,null,null,0]],null,0.0,null,null,null,null]");
+    //  Those of a prompt are torch's
+    logprobs = (engine_core_logprobs_t){
+        .rows = 1, .columns = 1, .token_ids = ids, .logprobs = values, .ranks = ranks};
+    output.logprobs = NULL;
+    output.prompt_logprobs = &logprobs;
+    unit_is_text (engine_core_outputs_encode (&outputs),
+                  "[0,[[\"r1\",[17,70000],null,[[\"int32\",[1,1],ext(3,h'11000000')],"
+                  "[\"float32\",[1,1],ext(3,h'000000bf')],[\"int32\",[1],ext(3,h'01000000')],"
+                  "null],null,null,null,null,null,null,null,null,null,0]],"
+                  "null,0.0,null,null,null,null]");
+}
+
+//  How many logprobs are asked for, with the token's own
+static void test_logprobs_of_a_request (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *params;
+        int64_t logprobs;  //  -1: refused
+    } cases[] = {
+        {"{}", 0},
+        {"{'logprobs':null}", 0},
+        {"{'logprobs':0}", 1},
+        {"{'logprobs':20}", 21},
+        {"{'logprobs':-1}", ENGINE_CORE_NO_LIMIT},
+        {"{'logprobs':4294967295}", ENGINE_CORE_NO_LIMIT},
+        {"{'logprobs':4294967296}", -1},
+        {"{'logprobs':'5'}", -1},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        zframe_t *frame = unit_edit (VECTOR (REQUEST_R3), "3", cases[i].params);
+        engine_core_request_t *request = engine_core_request_decode (frame, NULL);
+        assert_int_equal (request != NULL, cases[i].logprobs >= 0);
+        if (request) {
+            assert_int_equal (request->logprobs, cases[i].logprobs);
+            assert_int_equal (request->prompt_logprobs, 0);
+        }
+        engine_core_request_destroy (&request);
+        zframe_destroy (&frame);
+    }
+    zframe_t *frame = unit_edit (VECTOR (REQUEST_R3), "3", "{'prompt_logprobs':1}");
+    engine_core_request_t *request = engine_core_request_decode (frame, NULL);
+    assert_int_equal (request->logprobs, 0);
+    assert_int_equal (request->prompt_logprobs, 2);
+    engine_core_request_destroy (&request);
+    zframe_destroy (&frame);
 }
 
 //  The bytes of a value, as a result
@@ -1168,11 +1261,14 @@ int main (void)
         cmocka_unit_test (test_abort_wrong),
         cmocka_unit_test (test_utility),
         cmocka_unit_test (test_utility_number),
+        cmocka_unit_test (test_utility_word),
         cmocka_unit_test (test_utility_wrong),
         cmocka_unit_test (test_finish_names),
         cmocka_unit_test (test_outputs_with_a_notification),
         cmocka_unit_test (test_outputs_encode),
         cmocka_unit_test (test_outputs_with_metrics),
+        cmocka_unit_test (test_outputs_with_logprobs),
+        cmocka_unit_test (test_logprobs_of_a_request),
         cmocka_unit_test (test_outputs_with_a_result),
         cmocka_unit_test (test_outputs_decode),
         cmocka_unit_test (test_outputs_lengths),

@@ -17,7 +17,7 @@ static struct {
     option_list_t topics, endpoints, others;
     bool flag;
     option_range_t skip;
-    uint64_t from, seq;
+    uint64_t from, seq, seed;
 } v;
 
 static const option_t options[] = {
@@ -28,6 +28,7 @@ static const option_t options[] = {
     OPTION_CHOICE ("choice", &v.choice, "v0.26|v0.24|v0.9", "as which vLLM to speak"),
     OPTION_INT ("count", &v.count, 0, INT_MAX, "how many"),
     OPTION_INT ("port", &v.port, 1, 65535, "which one"),
+    OPTION_UINT64 ("seed", &v.seed, "what to begin with"),
     OPTION_SECONDS ("delay", &v.delay, 0, 3600, "how long"),
     OPTION_LIST ("topic", &v.topics, "what messages begin with"),
     OPTION_RANGE ("skip", &v.skip, "which to miss"),
@@ -58,6 +59,7 @@ static int s_setup (void **state)
     v.text = "ping";
     v.choice = "v0.26";
     v.count = 7;
+    v.seed = 12345678901234567890u;
     v.port = 80;
     v.delay = 1.5;
     v.from = UINT64_MAX;
@@ -477,6 +479,24 @@ static void test_range_and_from (void **state)
     }
 }
 
+static void test_uint64 (void **state)
+{
+    (void) state;
+    assert_int_equal (PARSE ("--seed", "0"), OPTIONS_RUN);
+    assert_true (v.seed == 0);
+    assert_int_equal (PARSE ("--seed=18446744073709551615"), OPTIONS_RUN);
+    assert_true (v.seed == UINT64_MAX);
+    static const char *const bad[] = {"", "-1", "1x", "18446744073709551616"};
+    for (size_t i = 0; i < COUNT (bad); i++) {
+        char line[120];
+        snprintf (line, sizeof line,
+                  "program: --seed: '%s': want a whole number up to 18446744073709551615\n",
+                  bad[i]);
+        s_refused (PARSE ("--seed", bad[i]), line);
+        assert_true (v.seed == UINT64_MAX);
+    }
+}
+
 //  -- Wrong usage
 
 static void test_usage (void **state)
@@ -539,6 +559,7 @@ static const char help_text[] =
     "  --choice v0.26|v0.24|v0.9    as which vLLM to speak (default v0.26)\n"
     "  --count N                    how many (default 7)\n"
     "  --port N                     which one (default 80)\n"
+    "  --seed N                     what to begin with (default 12345678901234567890)\n"
     "  --delay SECONDS              how long (default 1.5)\n"
     "  --topic TEXT                 what messages begin with (default \"\"; repeatable)\n"
     "  --skip FIRST-LAST            which to miss (default none)\n"
@@ -768,6 +789,7 @@ int main (void)
         TEST (test_both_forms),
         TEST (test_levels),
         TEST (test_numbers),
+        TEST (test_uint64),
         TEST (test_seconds),
         TEST (test_choice),
         TEST (test_list),

@@ -362,8 +362,8 @@ static void test_clients (void **state)
 
     //  An abort goes to the one who had asked for it, not to him who aborts
     s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r2','r1']"));
-    s_take_output (3, "r2", 0, ENGINE_CORE_ABORTED);
     s_take_output (1, "r1", 0, ENGINE_CORE_ABORTED);
+    s_take_output (3, "r2", 0, ENGINE_CORE_ABORTED);
     s_step (self);
     s_take_output (3, "r0", 1, ENGINE_CORE_LENGTH);
     assert_int_equal (sent_count, 0);
@@ -462,12 +462,28 @@ static void test_scheduler_stats (void **state)
     s_is_field (frame, "2.prefix_cache_stats.queries", "0");
     zframe_destroy (&frame);
     s_drop_sent ();
-    //  An abort is no step
-    s_abort_all (self);
+    //  No step follows when nothing is left: an abort has to tell of that
+    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['m0','r1']"));
     frame = s_take (1);
+    s_is_field (frame, "2.num_running_reqs", "4");
+    zframe_destroy (&frame);
+    frame = s_take (2);
     s_is_field (frame, "2", "null");
     zframe_destroy (&frame);
-    s_drop_sent ();
+    s_abort_all (self);
+    frame = s_take (2);
+    s_is_field (frame, "2.num_running_reqs", "0");
+    s_is_field (frame, "2.kv_cache_usage", "0.0");
+    zframe_destroy (&frame);
+    assert_int_equal (sent_count, 0);
+    //  One that ends nothing tells nothing, and what has come is still to be told
+    s_add_for (self, 1, "r3", 9);
+    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['m0']"));
+    assert_int_equal (sent_count, 0);
+    s_step (self);
+    frame = s_take (1);
+    s_is_field (frame, "2.prefix_cache_stats.requests", "1");
+    zframe_destroy (&frame);
     toy_engine_destroy (&self);
 }
 
@@ -617,8 +633,12 @@ static void test_abort (void **state)
     s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r0','r9','r1','r0']"));
     assert_string_equal (said, "r0: aborted\nr1: aborted\n");
     assert_string_equal (complained, "");
-    s_take_output (0, "r0", 0, ENGINE_CORE_ABORTED);
-    s_take_output (0, "r1", 0, ENGINE_CORE_ABORTED);
+    engine_core_outputs_t *outputs = s_take_outputs (0);
+    assert_int_equal (outputs->output_count, 2);
+    assert_string_equal (outputs->outputs[0].request_id, "r0");
+    assert_string_equal (outputs->outputs[1].request_id, "r1");
+    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_ABORTED);
+    engine_core_outputs_destroy (&outputs);
     assert_int_equal (sent_count, 0);
     s_has_summary (self, "engine: 0 finished, 2 aborted, 0 bad\n");
     s_step (self);
@@ -630,7 +650,7 @@ static void test_abort (void **state)
     s_add (self, "r3", 9);
     s_abort_all (self);
     assert_string_equal (said, "r2: aborted\nr3: aborted\n");
-    engine_core_outputs_t *outputs = s_take_outputs (0);
+    outputs = s_take_outputs (0);
     assert_int_equal (outputs->engine_index, 1);
     assert_int_equal (outputs->output_count, 2);
     assert_string_equal (outputs->outputs[0].request_id, "r2");
@@ -720,10 +740,10 @@ static void test_sleep_and_pause (void **state)
 {
     (void) state;
     static const struct {
-        const char *stop, *go, *asleep;
+        const char *stop, *go;
     } cases[] = {
-        {"sleep", "wake_up", "null,[null,true]"},
-        {"pause_scheduler", "resume_scheduler", "null,[null,false]"},
+        {"sleep", "wake_up"},
+        {"pause_scheduler", "resume_scheduler"},
     };
     for (size_t i = 0; i < COUNT (cases); i++) {
         toy_engine_t *self = s_engine (1, 2);
@@ -734,7 +754,7 @@ static void test_sleep_and_pause (void **state)
         s_is_field (answer, "4", "[9223372036854775813,null,[null,null]]");
         zframe_destroy (&answer);
         assert_int_equal (sent_count, 0);
-        s_answers (self, "is_sleeping", "[]", cases[i].asleep);
+        s_answers (self, "is_sleeping", "[]", "null,[null,true]");  //  A pause is a light sleep
         s_answers (self, "is_scheduler_paused", "[]", "null,[null,true]");
 
         s_add_for (self, 1, "r1", 9);
@@ -754,6 +774,110 @@ static void test_sleep_and_pause (void **state)
         s_has_summary (self, "engine: 0 finished, 2 aborted, 0 bad\n");
         toy_engine_destroy (&self);
     }
+}
+
+//  Requests stay as they are, and go on afterwards
+static void test_pause_that_keeps (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *stop, *args, *go;
+    } cases[] = {
+        {"pause_scheduler", "['keep',true]", "resume_scheduler"},
+        {"sleep", "[1,'keep']", "wake_up"},
+        {"sleep", "[0,'keep']", "resume_scheduler"},  //  Level 0 is but a pause
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        toy_engine_t *self = s_engine (1, 1);
+        s_add (self, "r0", 2);
+        s_step (self);
+        s_drop_sent ();
+        s_answers (self, cases[i].stop, cases[i].args, "null,[null,null]");
+        s_add (self, "r1", 2);
+        assert_false (toy_engine_busy (self));
+        assert_int_equal (toy_engine_running (self), 2);
+        s_answers (self, cases[i].go, "[]", "null,[null,null]");
+        s_answers (self, "is_sleeping", "[]", "null,[null,false]");
+        assert_true (toy_engine_busy (self));
+        s_step (self);
+        engine_core_outputs_t *outputs = s_take_outputs (0);
+        assert_int_equal (outputs->output_count, 2);
+        assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_LENGTH);
+        assert_string_equal (outputs->outputs[1].request_id, "r1");
+        engine_core_outputs_destroy (&outputs);
+        toy_engine_destroy (&self);
+    }
+}
+
+//  Takes the answer to a call that had to wait
+static void s_take_answer (void)
+{
+    zframe_t *answer = s_take (0);
+    s_is_field (answer, "4", "[9223372036854775813,null,[null,null]]");
+    zframe_destroy (&answer);
+}
+
+//  Requests come to their end, what is new waits, and the answer comes when all have ended
+static void test_pause_that_waits (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 1);
+    s_answers (self, "pause_scheduler", "['wait',true]", "null,[null,null]");  //  Nothing runs
+    s_answers (self, "resume_scheduler", "[]", "null,[null,null]");
+
+    s_add (self, "r0", 3);
+    s_add (self, "r1", 2);
+    s_call (self, "pause_scheduler", "['wait',true]");
+    assert_int_equal (sent_count, 0);
+    s_answers (self, "is_scheduler_paused", "[]", "null,[null,true]");
+    s_add (self, "r2", 1);
+    assert_true (toy_engine_busy (self));
+    s_step (self);
+    engine_core_outputs_t *outputs = s_take_outputs (0);
+    assert_int_equal (outputs->output_count, 2);
+    engine_core_outputs_destroy (&outputs);
+    s_step (self);
+    s_drop_sent ();
+    s_step (self);
+    s_take_output (0, "r0", 1, ENGINE_CORE_LENGTH);
+    s_take_answer ();
+    assert_int_equal (sent_count, 0);
+    assert_false (toy_engine_busy (self));
+    assert_int_equal (toy_engine_running (self), 1);
+    s_answers (self, "resume_scheduler", "[]", "null,[null,null]");
+    s_step (self);
+    s_take_output (0, "r2", 1, ENGINE_CORE_LENGTH);
+
+    //  The last one is aborted; or the pause is over before, or becomes one that ends all
+    s_add (self, "r3", 9);
+    s_call (self, "sleep", "[1,'wait']");
+    assert_int_equal (sent_count, 0);
+    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r3']"));
+    s_take_output (0, "r3", 0, ENGINE_CORE_ABORTED);
+    s_take_answer ();
+    s_answers (self, "wake_up", "[null]", "null,[null,null]");
+    s_add (self, "r4", 9);
+    s_call (self, "pause_scheduler", "['wait',true]");
+    s_call (self, "resume_scheduler", "[]");
+    s_take_answer ();
+    s_take_answer ();
+    assert_true (toy_engine_busy (self));
+    s_call (self, "pause_scheduler", "['wait',true]");
+    s_call (self, "pause_scheduler", "['abort',true]");
+    s_take_output (0, "r4", 0, ENGINE_CORE_ABORTED);
+    s_take_answer ();
+    s_take_answer ();
+    assert_int_equal (sent_count, 0);
+    assert_false (toy_engine_busy (self));
+    s_answers (self, "resume_scheduler", "[]", "null,[null,null]");
+
+    s_answers (self, "pause_scheduler", "['doze',true]",
+               "\"pause_scheduler: there is no such mode\",null");
+    s_answers (self, "is_scheduler_paused", "[]", "null,[null,false]");
+    //  Whoever stops here leaks nothing
+    s_add (self, "r5", 9);
+    s_call (self, "pause_scheduler", "['wait',true]");
+    toy_engine_destroy (&self);
 }
 
 static void test_loras (void **state)
@@ -1040,6 +1164,8 @@ int main (void)
         cmocka_unit_test (test_every_method),
         cmocka_unit_test (test_results_are_those_of_vllm),
         cmocka_unit_test (test_sleep_and_pause),
+        cmocka_unit_test (test_pause_that_keeps),
+        cmocka_unit_test (test_pause_that_waits),
         cmocka_unit_test (test_loras),
         cmocka_unit_test (test_no_lora),
         cmocka_unit_test (test_list_of_loras),

@@ -32,6 +32,12 @@ static void s_add (toy_scheduler_t *self, const char *id, uint32_t token, uint32
     assert_null (request);
 }
 
+//  Ends one request; returns how many that were
+static size_t s_abort (toy_scheduler_t *self, const char *id, const engine_core_output_t **outputs)
+{
+    return toy_scheduler_abort (self, &id, 1, outputs);
+}
+
 static void s_is_output (const engine_core_output_t *output, const char *id, size_t tokens,
                          engine_core_finish_t reason)
 {
@@ -50,7 +56,7 @@ static void test_empty (void **state)
     assert_int_equal (toy_scheduler_running (self), 0);
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 0);
     assert_int_equal (toy_scheduler_abort_all (self, &outputs), 0);
-    assert_false (toy_scheduler_abort (self, "r0", &outputs));
+    assert_int_equal (s_abort (self, "r0", &outputs), 0);
     assert_int_equal (toy_scheduler_tokens (self), 0);
     toy_scheduler_destroy (&self);
     assert_null (self);
@@ -143,18 +149,18 @@ static void test_abort (void **state)
     s_add (self, "r0", 1, 9);
     s_add (self, "r1", 2, 9);
     s_add (self, "r2", 3, 9);
-    assert_false (toy_scheduler_abort (self, "r3", &output));
-    assert_false (toy_scheduler_abort (self, "r", &output));
-    assert_false (toy_scheduler_abort (self, "", &output));
+    assert_int_equal (s_abort (self, "r3", &output), 0);
+    assert_int_equal (s_abort (self, "r", &output), 0);
+    assert_int_equal (s_abort (self, "", &output), 0);
     assert_int_equal (toy_scheduler_running (self), 3);
 
     //  In mid-stream: its end, and then not another word
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 3);
-    assert_true (toy_scheduler_abort (self, "r1", &output));
+    assert_int_equal (s_abort (self, "r1", &output), 1);
     s_is_output (output, "r1", 0, ENGINE_CORE_ABORTED);
     assert_int_equal (toy_scheduler_made (self, output), 1);
     assert_string_equal (toy_scheduler_request (self, output)->request_id, "r1");
-    assert_false (toy_scheduler_abort (self, "r1", &output));
+    assert_int_equal (s_abort (self, "r1", &output), 0);
     assert_int_equal (toy_scheduler_running (self), 2);
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
     s_is_output (&outputs[0], "r0", 1, ENGINE_CORE_RUNNING);
@@ -162,14 +168,41 @@ static void test_abort (void **state)
     assert_int_equal (toy_scheduler_made (self, &outputs[1]), 2);
 
     //  Its name is free at once
-    assert_true (toy_scheduler_abort (self, "r0", &output));
+    assert_int_equal (s_abort (self, "r0", &output), 1);
     s_add (self, "r0", 1, 1);
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
     s_is_output (&outputs[0], "r2", 1, ENGINE_CORE_RUNNING);
     s_is_output (&outputs[1], "r0", 1, ENGINE_CORE_LENGTH);
     assert_int_equal (toy_scheduler_made (self, &outputs[1]), 1);
     //  Who has finished cannot be aborted
-    assert_false (toy_scheduler_abort (self, "r0", &output));
+    assert_int_equal (s_abort (self, "r0", &output), 0);
+    toy_scheduler_destroy (&self);
+}
+
+//  Several at once, in the order that they are named; each once, and nobody who is not there
+static void test_abort_several (void **state)
+{
+    (void) state;
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    const engine_core_output_t *outputs;
+    s_add (self, "r0", 1, 1);
+    s_add (self, "r1", 2, 9);
+    s_add (self, "r2", 3, 9);
+    s_add (self, "r3", 4, 9);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 4);
+    const char *ids[] = {"r3", "nobody", "r0", "r1", "r3", ""};
+    assert_int_equal (toy_scheduler_abort (self, ids, COUNT (ids), &outputs), 2);
+    s_is_output (&outputs[0], "r3", 0, ENGINE_CORE_ABORTED);
+    s_is_output (&outputs[1], "r1", 0, ENGINE_CORE_ABORTED);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal (toy_scheduler_made (self, &outputs[i]), 1);
+        assert_string_equal (toy_scheduler_request (self, &outputs[i])->request_id,
+                             outputs[i].request_id);
+    }
+    assert_int_equal (toy_scheduler_running (self), 1);
+    assert_int_equal (toy_scheduler_abort (self, ids, 0, &outputs), 0);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+    s_is_output (&outputs[0], "r2", 1, ENGINE_CORE_RUNNING);
     toy_scheduler_destroy (&self);
 }
 
@@ -574,7 +607,7 @@ static void test_events (void **state)
     //  No step, no beginning
     request = s_request ("r2", 0, 3);
     assert_int_equal (toy_scheduler_add (self, &request, 13.25), 0);
-    assert_true (toy_scheduler_abort (self, "r2", &outputs));
+    assert_int_equal (s_abort (self, "r2", &outputs), 1);
     s_is_first (&outputs[0], 0, 0);
     assert_int_equal (toy_scheduler_step (self, 14.5, &outputs), 1);
     s_is_first (&outputs[0], 0, 0);
@@ -598,6 +631,139 @@ static void test_token_count (void **state)
     assert_int_equal (toy_scheduler_tokens (self), 3 + 8);
     toy_scheduler_abort_all (self, &outputs);
     assert_int_equal (toy_scheduler_tokens (self), 0);
+    toy_scheduler_destroy (&self);
+}
+
+//  On hold, what runs goes on and what is new waits
+static void test_hold (void **state)
+{
+    (void) state;
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    const engine_core_output_t *outputs;
+    s_add (self, "r0", 0, 2);
+    s_add (self, "r1", 0, 9);
+    toy_scheduler_hold (self, true);
+    s_add (self, "r2", 0, 9);
+    s_add (self, "r3", 0, 9);
+    toy_scheduler_hold (self, true);
+    assert_int_equal (toy_scheduler_running (self), 4);
+    assert_int_equal (toy_scheduler_served (self), 2);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
+    assert_int_equal (s_abort (self, "r2", &outputs), 1);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
+    s_is_output (&outputs[0], "r0", 1, ENGINE_CORE_LENGTH);
+    assert_int_equal (toy_scheduler_served (self), 1);
+    assert_int_equal (s_abort (self, "r1", &outputs), 1);
+    assert_int_equal (toy_scheduler_served (self), 0);
+    assert_int_equal (toy_scheduler_running (self), 1);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 0);
+    toy_scheduler_hold (self, false);
+    s_add (self, "r4", 0, 9);
+    assert_int_equal (toy_scheduler_served (self), 2);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
+    s_is_output (&outputs[0], "r3", 1, ENGINE_CORE_RUNNING);
+    assert_string_equal (toy_scheduler_request (self, &outputs[0])->request_id, "r3");
+    assert_int_equal (toy_scheduler_made (self, &outputs[0]), 1);
+    toy_scheduler_destroy (&self);
+}
+
+//  The requests that vLLM makes of one with n samples get tokens of their own, without a seed too
+static void test_samples (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *id;
+        bool same;  //  As a request that is no sample
+    } cases[] = {{"0_r", true}, {"1_r", false}, {"2_r", false}, {"17_r", false},
+                 {"1r", true},  {"_1", true},   {"r1_1", true}, {"", true},
+                 {"1", true},   {" 1_", true},  {"-1_r", true}, {"99999999999999999999_r", false}};
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    const engine_core_output_t *outputs;
+    s_add (self, "r", 0, 9);
+    for (size_t i = 0; i < COUNT (cases); i++)
+        s_add (self, cases[i].id, 0, 9);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1 + COUNT (cases));
+    for (size_t i = 0; i < COUNT (cases); i++)
+        assert_int_equal (outputs[1 + i].new_token_ids[0] == outputs[0].new_token_ids[0],
+                          cases[i].same);
+    for (size_t i = 2; i < 4; i++)
+        assert_int_not_equal (outputs[i].new_token_ids[0], outputs[i + 1].new_token_ids[0]);
+    toy_scheduler_destroy (&self);
+}
+
+//  The token and the likeliest in its place; of a made-up distribution, in which it is the first
+static void test_logprobs (void **state)
+{
+    (void) state;
+    static const struct {
+        uint32_t logprobs;
+        size_t columns;
+    } cases[] = {{0, 0}, {1, 1}, {3, 3}, {8, 8}, {9, 8}, {ENGINE_CORE_NO_LIMIT, 8}};
+    toy_scheduler_config_t config = plain;
+    config.vocab_size = 7;
+    config.chunk_size = 2;
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        toy_scheduler_t *self = toy_scheduler_new (&config);
+        engine_core_request_t *request = s_request ("r0", 0, 5);
+        request->logprobs = cases[i].logprobs;
+        assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
+        const engine_core_output_t *outputs;
+        for (size_t made = 0; made < 5; made += 2) {
+            assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+            const engine_core_logprobs_t *logprobs = outputs[0].logprobs;
+            if (cases[i].columns == 0) {
+                assert_null (logprobs);
+                continue;
+            }
+            assert_int_equal (logprobs->rows, outputs[0].new_token_count);
+            assert_int_equal (logprobs->columns, cases[i].columns);
+            for (size_t row = 0; row < logprobs->rows; row++) {
+                const uint32_t *ids = logprobs->token_ids + row * logprobs->columns;
+                const float *values = logprobs->logprobs + row * logprobs->columns;
+                assert_int_equal (logprobs->ranks[row], 1);
+                assert_int_equal (ids[0], outputs[0].new_token_ids[row]);
+                for (size_t column = 1; column < logprobs->columns; column++) {
+                    assert_int_equal (ids[column], (ids[0] + column - 1) % 7);
+                    assert_float_equal (values[column], -0.693147f * (float) column, 1e-5);
+                }
+                assert_float_equal (values[0], -0.693147f, 1e-5);
+            }
+        }
+        toy_scheduler_destroy (&self);
+    }
+    //  Of the prompt but its first token, with the first output
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    engine_core_request_t *request = s_request ("r0", 0, 2);
+    request->prompt_logprobs = 2;
+    assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
+    const engine_core_output_t *outputs;
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+    assert_null (outputs[0].logprobs);
+    const engine_core_logprobs_t *logprobs = outputs[0].prompt_logprobs;
+    assert_int_equal (logprobs->rows, 2);
+    assert_int_equal (logprobs->columns, 2);
+    const uint32_t want[] = {29892, 29892, 3186, 3186};
+    assert_memory_equal (logprobs->token_ids, want, sizeof want);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+    assert_null (outputs[0].prompt_logprobs);
+    //  There is none of one token, and none of no tokens
+    for (size_t count = 0; count < 2; count++) {
+        request = s_request ("short", 0, 1);
+        request->prompt_logprobs = 2;
+        request->prompt_token_count = count;
+        assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
+        assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+        assert_null (outputs[0].prompt_logprobs);
+    }
+    toy_scheduler_destroy (&self);
+
+    //  No tokens, no logprobs
+    self = toy_scheduler_new (&plain);
+    request = s_request ("r0", 0, 0);
+    request->logprobs = 3;
+    assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+    assert_null (outputs[0].logprobs);
     toy_scheduler_destroy (&self);
 }
 
@@ -632,6 +798,7 @@ int main (void)
         cmocka_unit_test (test_outputs_stay),
         cmocka_unit_test (test_duplicates),
         cmocka_unit_test (test_abort),
+        cmocka_unit_test (test_abort_several),
         cmocka_unit_test (test_abort_all),
         cmocka_unit_test (test_limits),
         cmocka_unit_test (test_tokens),
@@ -648,6 +815,9 @@ int main (void)
         cmocka_unit_test (test_pooling),
         cmocka_unit_test (test_events),
         cmocka_unit_test (test_token_count),
+        cmocka_unit_test (test_hold),
+        cmocka_unit_test (test_samples),
+        cmocka_unit_test (test_logprobs),
         cmocka_unit_test (test_request_of_an_output),
     };
     return cmocka_run_group_tests_name ("toy_scheduler", tests, NULL, NULL);
