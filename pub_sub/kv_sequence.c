@@ -44,6 +44,7 @@ struct kv_sequence {
     kv_replay_t replay;
     bool open;      //  Wanted to its end, since no live batch has shown yet how far it must go
     bool checking;  //  Asked from s_check's number on, and that has not come yet
+    bool whole;     //  The same from 0 on, as there was nothing from that number on
     bool replied;   //  There was a reply
     bool progress;  //  It brought something new
     bool told_hole;
@@ -171,6 +172,7 @@ static void s_deliver (kv_sequence_t *self, s_held_t batch)
     self->any = true;
     self->last = batch.seq;
     self->last_print = batch.print;
+    s_remember (self, &batch);
     self->counts.delivered++;
     self->counts.replayed += batch.replayed;
     self->handler.deliver (self->handler.owner, batch.seq, batch.message, batch.replayed);
@@ -311,7 +313,7 @@ static void s_be_sure (kv_sequence_t *self)
 static void s_ask (kv_sequence_t *self)
 {
     self->replay = KV_REPLAY_ASK;
-    self->replied = self->progress = self->told_hole = false;
+    self->replied = self->progress = self->told_hole = self->whole = false;
     self->checking = s_must_check (self);
     if (!self->checking)
         s_be_sure (self);
@@ -396,6 +398,14 @@ static void s_restart (kv_sequence_t *self, uint64_t seq, s_run_t old)
     memset (self->remembered, 0, sizeof self->remembered);
 }
 
+//  A replay has shown another run, which is asked for all that it has
+static void s_join_run (kv_sequence_t *self, uint64_t seq)
+{
+    s_restart (self, seq, RUN_THIS);
+    self->open = true;
+    s_ask (self);
+}
+
 kv_replay_t kv_sequence_replay (kv_sequence_t *self, uint64_t *start)
 {
     kv_replay_t replay = self->replay;
@@ -403,8 +413,10 @@ kv_replay_t kv_sequence_replay (kv_sequence_t *self, uint64_t *start)
         self->replay = KV_REPLAY_RUNNING;
         uint64_t print;
         *start = self->next;
-        if (self->checking)
+        if (self->checking && !self->whole)
             s_check (self, start, &print);
+        else if (self->checking)
+            *start = 0;
     }
     return replay;
 }
@@ -421,12 +433,12 @@ bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
     bool first = !self->replied;
     self->replied = true;
     uint64_t check, print;
-    if (self->checking && s_check (self, &check, &print) && seq >= check) {
-        bool found = seq == check, restarted = found && batch.print != print;
-        if (restarted) {
-            s_restart (self, seq, RUN_THIS);
-            self->open = true;
-            s_ask (self);
+    if (self->checking && s_check (self, &check, &print) &&
+        (seq >= check || (self->whole && s_is_remembered (self, seq)))) {
+        bool found = seq <= check;
+        bool same = seq == check ? batch.print == print : s_is_the_same (self, seq, batch.print);
+        if (found && !same) {
+            s_join_run (self, seq);
         } else {
             if (!found)
                 s_notice (self, KV_UNCHECKED, self->next, self->next);
@@ -447,15 +459,16 @@ bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
     }
 
     self->counts.received++;
+    if (first && !self->checking)
+        s_lose_all (self, KV_HISTORY_LOST, seq);
     if (self->checking || seq < self->next || s_find_held (self, seq)) {
         s_drop (self, &batch);
+        s_settle (self);
         return false;
     }
     s_remember (self, &batch);
     if (seq >= self->end)
         self->end = seq + 1;
-    if (first)
-        s_lose_all (self, KV_HISTORY_LOST, seq);
     bool taken = true;
     if (seq == self->next) {
         s_deliver (self, batch);
@@ -472,17 +485,30 @@ bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
 
 void kv_sequence_end (kv_sequence_t *self)
 {
+    uint64_t check, print;
     if (self->replay != KV_REPLAY_RUNNING)
         return;
+    if (self->checking && s_check (self, &check, &print)) {
+        //  This run has one batch at least to repeat, the one that was asked for. So there is a new
+        //  run that has not come so far: if it has anything, that shows it.
+        if (!self->whole) {
+            s_ask (self);
+            self->whole = true;
+            return;
+        }
+        if (self->replied) {
+            s_join_run (self, check);
+            return;
+        }
+        self->failures = KV_REPLAY_ATTEMPTS;  //  Asked twice, and got nothing
+    }
     self->open = false;
     if (s_is_missing (self)) {
         if (s_missing_end (self, self->end) > self->next)
             s_notice (self, KV_REPLAY_SHORT, self->next, s_missing_end (self, self->end) - 1);
         s_replay_failed (self);
     } else {
-        //  Nothing before the end although it was asked for the last batch delivered? Then there is
-        //  a new run that has not come so far. It is no more than suspected before a live one shows
-        //  it.
+        //  A new run that has nothing yet will be known by its first live batch
         self->replay = KV_REPLAY_NONE;
         self->failures = 0;
     }
@@ -557,9 +583,12 @@ static bool s_is_restart (kv_sequence_t *self, const s_held_t *batch)
     bool known = held || s_is_remembered (self, batch->seq);
     bool same =
         (held && held->print == batch->print) || s_is_the_same (self, batch->seq, batch->print);
-    if (!self->seen || batch->seq > self->newest)
-        //  What a replay has brought already; or less than where we start
-        return batch->seq < self->next && (known ? !same : !self->any);
+    if (!self->seen || batch->seq > self->newest) {
+        //  What a replay has brought already, unless that was before the cut; or less than where we
+        //  start
+        bool new_link = self->unsure && !batch->backlog;
+        return batch->seq < self->next && (known ? !same : new_link || !s_knows_run (self));
+    }
     if (batch->seq == self->newest && batch->print == self->newest_print)
         return false;
     if (batch->seq == 0)
@@ -593,7 +622,8 @@ void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
             s_notice (self, KV_UNCHECKED, self->next, self->next);
         s_be_sure (self);
     }
-    s_remember (self, &batch);
+    if (!self->unsure)
+        s_remember (self, &batch);
 
     if (!self->seen || seq > self->newest) {
         uint64_t due = self->seen && self->newest + 1 > self->next ? self->newest + 1 : self->next;

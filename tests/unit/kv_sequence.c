@@ -331,6 +331,19 @@ static void test_late_replay_delivers_what_is_held (void **state)
     s_rests (4, 0, 2);
 }
 
+//  The same when the first one that is kept has come live
+static void test_late_replay_that_begins_with_what_is_held (void **state)
+{
+    (void) state;
+    s_begin (KV_FROM_LIVE, true);
+    s_live (0, 0, 0);
+    s_live (0, 5, 6);
+    s_asks (1);
+    assert_false (s_reply (0, 5, 5));
+    s_out ("0 gap(1-4) history_lost(1-4) 5 6");
+    s_rests (4, 1, 4);
+}
+
 static void test_hole_is_asked_for_again (void **state)
 {
     (void) state;
@@ -609,6 +622,84 @@ static void test_check_shows_a_run_that_is_further (void **state)
     s_rests (10, 0, 0);
 }
 
+//  The last batch delivered is not there any more, and what is there has other bytes
+static void test_check_shows_a_run_that_is_behind (void **state)
+{
+    (void) state;
+    s_begin (KV_FROM_LIVE, true);
+    s_live (0, 0, 9);
+    s_rejoin (9);
+    kv_sequence_end (sequence);
+    s_asks (0);
+    assert_true (s_reply (1, 0, 0));
+    s_out ("0 1 2 3 4 5 6 7 8 9 restart(0)");
+    s_asks (0);
+    s_reply (1, 0, 2);
+    s_out ("1:0r 1:1r 1:2r");
+    kv_sequence_end (sequence);
+    s_rests (13, 0, 0);
+    s_live (1, 3, 3);
+    s_out ("1:3");
+}
+
+//  Nobody remembers so many bytes: that the last one is not there has to do
+static void test_check_shows_a_run_that_is_far_behind (void **state)
+{
+    (void) state;
+    s_begin (0, true);
+    kv_sequence_connected (sequence);
+    s_asks (0);
+    s_reply (0, 0, 999);
+    kv_sequence_end (sequence);
+    s_rejoin (999);
+    kv_sequence_end (sequence);
+    s_asks (0);
+    *said = 0;
+    s_reply (1, 0, 1);
+    kv_sequence_end (sequence);
+    s_out ("restart(999)");
+    s_asks (0);
+    s_reply (1, 0, 1);
+    kv_sequence_end (sequence);
+    s_out ("1:0r 1:1r");
+    s_rests (1004, 2, 0);
+}
+
+//  A new run that has nothing yet: its first live batch shows it, whatever came before was replayed
+static void test_check_shows_no_run_yet (void **state)
+{
+    (void) state;
+    s_begin (0, true);
+    kv_sequence_connected (sequence);
+    s_asks (0);
+    s_reply (0, 0, 999);
+    kv_sequence_end (sequence);
+    s_rejoin (999);
+    kv_sequence_end (sequence);
+    s_asks (0);
+    kv_sequence_end (sequence);
+    s_is (KV_REPLAY_NONE);
+    *said = 0;
+    s_live (1, 0, 1);
+    s_out ("restart(0) 1:0 1:1");
+    s_rests (1002, 0, 0);
+}
+
+//  A replay that ends at once is no proof
+static void test_check_that_fails_once (void **state)
+{
+    (void) state;
+    s_begin (KV_FROM_LIVE, true);
+    s_live (0, 0, 2);
+    s_rejoin (2);
+    kv_sequence_end (sequence);
+    s_asks (0);
+    s_reply (0, 0, 4);
+    kv_sequence_end (sequence);
+    s_out ("0 1 2 3r 4r");
+    s_rests (7, 2, 0);
+}
+
 static void test_cut_without_a_restart_fetches_the_tail (void **state)
 {
     (void) state;
@@ -659,7 +750,7 @@ static void test_check_without_an_answer_gives_up (void **state)
     s_live (0, 3, 3);
     s_out ("0 1 2");
     kv_sequence_end (sequence);
-    s_asks (2);
+    s_asks (0);
     kv_sequence_end (sequence);
     s_out ("unchecked(3) 3");
     s_rests (4, 0, 0);
@@ -793,6 +884,19 @@ static void test_sent_twice_below_the_start (void **state)
     s_rests (3, 2, 0);
 }
 
+//  The SUB is behind the replay
+static void test_below_the_start_and_behind (void **state)
+{
+    (void) state;
+    s_begin (3, true);
+    kv_sequence_connected (sequence);
+    s_asks (3);
+    s_reply (0, 2, 2);
+    s_reply (0, 5, 5);
+    s_live (0, 1, 5);
+    s_out ("replay_hole(3-4) 3 4 5r");
+}
+
 static void test_late_one_fills_its_gap (void **state)
 {
     (void) state;
@@ -892,7 +996,7 @@ static void test_highest_number (void **state)
 //  What is on a link. Each link keeps its order, but the two are read as it happens.
 typedef struct {
     enum { LIVE, JOIN, CUT, REPLY, END } kind;
-    batch_t batch;       //  Of LIVE and REPLY
+    batch_t batch;       //  Of LIVE and REPLY; of END only the run
     uint64_t published;  //  Of JOIN: how many there were by then
 } event_t;
 
@@ -929,12 +1033,16 @@ typedef struct {
     kv_sequence_t *sequence;
     kv_replay_t state;
     uint64_t from_seq;
-    bool checking;   //  The replay was asked for from the last batch delivered on
-    batch_t cause;   //  In the call that is going on
-    bool from_live;  //  It is a live one
-    bool fresh;      //  Nothing had been delivered before it
+    bool checking;    //  The replay was asked for to see the batch of number `check` again,
+    uint64_t check;   //  from there on,
+    bool whole;       //  or from 0 on, since there was nothing from there on
+    batch_t cause;    //  In the call that is going on
+    bool from_live;   //  It is a live one,
+    bool from_end;    //  or the end of a replay
+    bool restarting;  //  It has shown a restart
+    bool fresh;       //  Nothing had been delivered before it
     uint64_t received;
-    uint64_t live_run[BATCHES_MAX];  //  Of the last live batch of a number
+    uint64_t came_run[BATCHES_MAX];  //  Of the last batch of a number, if that was not a check
     ends_t ends, sure_ends;  //  The latter without what came between two cuts and was not delivered
     bool sure;               //  Something was delivered since the last cut
     size_t asked;
@@ -944,10 +1052,12 @@ typedef struct {
 
     //  What came out of it. A stretch ends with each restart that is reported.
     bool begun, any, mixed[RUNS_MAX], came[RUNS_MAX][BATCHES_MAX];
-    uint64_t next, run_first;  //  Of this stretch: no batch of an older run may come any more
+    uint64_t came_of[BATCHES_MAX];  //  In this stretch: of which run, plus 1; 0: not yet
+    uint64_t next, run_first;       //  Of this stretch: no batch of an older run may come any more
     uint64_t stretch_lost;
     bool stretch_mixed, full, restarted;
     bool doubtful;  //  A batch may have been dropped since a cut hid of which run it was
+    bool misled;    //  Replays of this run have looked like those of another: all is open then
     batch_t last;
     kv_sequence_counts_t counts;
 } model_t;
@@ -966,7 +1076,7 @@ static bool s_chance (model_t *self, unsigned percent)
 //  The first thing that is wrong counts
 static void s_demand (model_t *self, bool right, const char *what)
 {
-    if (right || self->failure)
+    if (right || self->failure || self->misled)
         return;
     self->failure = what;
     if (self->aloud)
@@ -1012,6 +1122,7 @@ static void s_model_deliver (void *owner, uint64_t seq, zmsg_t *message, bool re
                   (self->mixed[batch.run] && (!self->honest || self->counts.lost > 0)),
               "a batch came twice");
     self->came[batch.run][seq] = true;
+    self->came_of[seq] = batch.run + 1;
     self->any = self->sure = true;
     self->last = batch;
     self->next = seq + 1;
@@ -1031,6 +1142,9 @@ static void s_close_link (model_t *self)
 
 static void s_model_restart (model_t *self)
 {
+    //  Twice in a row a faulty server has ended before the batch that was asked for
+    self->misled =
+        self->misled || (!self->honest && self->from_end && self->cause.run == self->run_first);
     //  Less than where we are to start counts as a restart, too
     bool below_start =
         self->from_live && !self->restarted && self->fresh && self->cause.seq < self->from_seq;
@@ -1039,15 +1153,19 @@ static void s_model_restart (model_t *self)
         s_demand (self, self->ends.seen[run] <= self->next,
                   "the old run's last ones neither came nor were reported lost");
     self->counts.restarts++;
-    self->restarted = true;
+    self->restarted = self->restarting = true;
     self->next = 0;
     self->run_first = self->cause.run;
     if (self->sure)
         self->sure_ends = self->ends;
     for (uint64_t run = self->cause.run; run < RUNS_MAX; run++)
         self->sure_ends.seen[run] = 0;
+    //  What came as the old run's, or was less than the start, is forgotten
+    if (self->mixed[self->cause.run] || below_start)
+        self->ends.seen[self->cause.run] = 0;
     self->any = self->sure = self->stretch_mixed = false;
     self->stretch_lost = 0;
+    memset (self->came_of, 0, sizeof self->came_of);
 }
 
 static void s_model_notice (void *owner, kv_notice_t notice, uint64_t first, uint64_t last)
@@ -1093,16 +1211,21 @@ static void s_called (model_t *self)
         if (self->aloud)
             print_message ("      ask %d\n", (int) start);
         //  From the last one delivered on, or from one that it holds, to see whether the run is the
-        //  same
-        s_demand (self, start >= self->next || (self->any && start == self->last.seq),
+        //  same. When that brings nothing, from 0 on.
+        self->whole = self->from_end && !self->restarting && start == 0 && self->check > 0 &&
+                      (self->checking || self->next > 0);
+        s_demand (self, self->whole || start >= self->next || start == self->last.seq,
                   "asked for what has come");
         s_demand (self, start <= self->next || !self->any, "asked for less than is missing");
-        self->checking = start < self->next;
+        self->checking = self->whole || start != self->next;
+        if (!self->whole)
+            self->check = start;
         self->pending = true;
         self->start = start;
         self->state = KV_REPLAY_RUNNING;
         self->asked++;
     }
+    self->from_end = self->restarting = false;
 }
 
 //  The next of the SUB and its monitor
@@ -1115,9 +1238,7 @@ static void s_step_live (model_t *self)
         if (self->aloud)
             print_message ("connected\n");
         s_close_link (self);
-        bool further = !self->any || self->last.run == self->run || event.published > self->next;
-        self->tail_known =
-            further && (self->any || (self->from_seq != KV_FROM_LIVE && !self->restarted));
+        self->tail_known = self->any || (self->from_seq != KV_FROM_LIVE && !self->restarted);
         self->tail_run = self->run;
         self->tail_end = event.published;
         kv_sequence_connected (self->sequence);
@@ -1147,11 +1268,11 @@ static void s_step_live (model_t *self)
         self->from_live = true;
         self->fresh = !self->any;
         self->received++;
-        self->live_run[batch.seq] = batch.run;
+        self->came_run[batch.seq] = batch.run;
         zmsg_t *message = s_message (batch);
         kv_sequence_live (self->sequence, batch.seq, &message);
         s_demand (self, !message, "the message was not taken");
-        s_demand (self, !shown || came || self->counts.restarts == restarts + 1,
+        s_demand (self, !shown || came || self->full || self->counts.restarts == restarts + 1,
                   "a live batch shows a restart, which was not seen");
         if (batch.seq >= self->ends.seen[batch.run])
             self->ends.seen[batch.run] = batch.seq + 1;
@@ -1169,7 +1290,10 @@ static void s_step_reply (model_t *self, batch_t batch)
         self->begun = true;
         self->run_first = batch.run;
     }
-    uint64_t run = self->any ? self->last.run : self->live_run[batch.seq];
+    uint64_t run = self->any ? self->last.run : self->came_run[batch.seq];
+    bool known = self->came_of[batch.seq] > 0;
+    if (known && batch.seq != self->check)
+        run = self->came_of[batch.seq] - 1;
     uint64_t restarts = self->counts.restarts;
     uint64_t duplicates = kv_sequence_counts (self->sequence)->duplicates;
     self->cause = batch;
@@ -1177,15 +1301,20 @@ static void s_step_reply (model_t *self, batch_t batch)
     zmsg_t *message = s_message (batch);
     bool fresh = kv_sequence_reply (self->sequence, batch.seq, &message);
     s_demand (self, !message, "the message was not taken");
-    //  The batch that the run is known by is looked at, and not counted
+    //  A batch that the run is known by is looked at, and not counted
     bool check = kv_sequence_counts (self->sequence)->received == self->received;
-    s_demand (self, check ? batch.seq == self->start : !self->checking || batch.seq != self->start,
-              "counts.received");
+    bool earlier = self->whole && batch.seq < self->check;
+    bool must = self->checking && (batch.seq == self->check || (earlier && known));
+    s_demand (self, check ? earlier || batch.seq == self->check : !must, "counts.received");
     bool shown = check && batch.run != run;
-    s_demand (self, (self->counts.restarts > restarts) == shown,
+    s_demand (self,
+              (self->counts.restarts > restarts) == shown ||
+                  (check && batch.seq < self->check && !known),
               "the check shows a restart, which was not seen; or it does not, and one was");
     self->received += !check;
-    self->checking = self->checking && batch.seq < self->start;
+    self->checking = self->checking && !check && batch.seq < self->check;
+    if (!check && !self->checking)
+        self->came_run[batch.seq] = batch.run;
     //  What comes before the check is of a run that is not known yet
     if (!check && !self->checking && batch.seq >= self->ends.seen[batch.run])
         self->ends.seen[batch.run] = batch.seq + 1;
@@ -1204,6 +1333,9 @@ static void s_step_replay (model_t *self)
     if (event.kind == END) {
         if (self->aloud)
             print_message ("end\n");
+        self->cause = event.batch;
+        self->from_live = false;
+        self->from_end = true;
         kv_sequence_end (self->sequence);
     } else {
         s_step_reply (self, event.batch);
@@ -1295,7 +1427,7 @@ static void s_answer (model_t *self)
             s_push (self, &self->replay, event);
     }
     if (!stalls)
-        s_push (self, &self->replay, (event_t){.kind = END});
+        s_push (self, &self->replay, (event_t){.kind = END, .batch = {self->run, 0}});
 }
 
 //  Lets all come that is on its way, until the sequence wants nothing more
@@ -1318,6 +1450,9 @@ static void s_drain (model_t *self)
         return;
     s_demand (self, self->ends.seen[self->run] <= self->next || self->run < self->run_first,
               "at rest, but something is missing");
+    bool tail = self->tail_known && self->tail_run == self->run;
+    s_demand (self, !tail || self->tail_end == 0 || !self->any || self->last.run == self->run,
+              "what a new run published before the SUB joined has not been fetched");
     if (!self->any || self->last.run != self->run)
         return;
     //  After giving up, the number before the next one has no bytes that could be compared
@@ -1325,8 +1460,7 @@ static void s_drain (model_t *self)
         return;
     s_demand (self, !self->stretch_mixed, "two runs were taken for one");
     s_demand (self, self->stretch_lost == 0, "lost, though the publisher has it");
-    s_demand (self,
-              !self->tail_known || self->tail_run != self->run || self->next >= self->tail_end,
+    s_demand (self, !tail || self->next >= self->tail_end,
               "what was published before the SUB joined has not been fetched");
 }
 
@@ -1397,8 +1531,9 @@ static const char *s_play (uint64_t seed, bool aloud)
         else if (self->up)
             s_drain (self);
     }
-    //  One last batch for all to see, and then all comes to rest
     s_join (self);
+    s_drain (self);
+    //  One last batch for all to see, and then all comes to rest
     self->live_drops = 0;
     s_publish (self);
     s_drain (self);
@@ -1451,6 +1586,7 @@ int main (void)
         TEST (test_nothing_but_copies_is_given_up),
         TEST (test_late_replay_loses_history),
         TEST (test_late_replay_delivers_what_is_held),
+        TEST (test_late_replay_that_begins_with_what_is_held),
         TEST (test_hole_is_asked_for_again),
         TEST (test_hole_that_stays_is_lost),
         TEST (test_early_end_is_asked_for_again_then_lost),
@@ -1469,6 +1605,10 @@ int main (void)
         TEST (test_restart_loses_what_the_old_run_owed),
         TEST (test_check_after_a_cut_shows_a_restart),
         TEST (test_check_shows_a_run_that_is_further),
+        TEST (test_check_shows_a_run_that_is_behind),
+        TEST (test_check_shows_a_run_that_is_far_behind),
+        TEST (test_check_shows_no_run_yet),
+        TEST (test_check_that_fails_once),
         TEST (test_cut_without_a_restart_fetches_the_tail),
         TEST (test_cut_without_a_restart_and_live_ones),
         TEST (test_check_that_is_not_kept_tells_nothing),
@@ -1482,6 +1622,7 @@ int main (void)
         TEST (test_sent_twice_while_held),
         TEST (test_sent_twice_after_a_cut),
         TEST (test_sent_twice_below_the_start),
+        TEST (test_below_the_start_and_behind),
         TEST (test_late_one_fills_its_gap),
         TEST (test_start_above_what_there_is),
         TEST (test_flush_gives_up_and_delivers),
