@@ -8,7 +8,7 @@ typedef struct {
     zmsg_t *message;
     uint64_t print;  //  See s_fingerprint
     unsigned link;   //  Of which connection of the SUB,
-    bool backlog;    //  or of the one before
+    bool backlog;    //  or perhaps of the one before
     bool replayed;
 } s_held_t;
 
@@ -37,9 +37,9 @@ struct kv_sequence {
     bool down;          //  It is not there now. What is asked now may be answered by either run.
     unsigned link;      //  Counts them
     unsigned run_link;  //  Up to this one, they were to this run
-    bool backlog;       //  The SUB still has what came before the cut
-    bool unsure;        //  It was cut: is this still the same run?
-    uint64_t cut_end;   //  What `end` was then
+    bool backlog;       //  The SUB may still have what came before this one
+    bool unsure;        //  It is a new one: is this still the same run?
+    uint64_t cut_end;   //  What `end` was before it
 
     kv_replay_t replay;
     bool open;      //  Wanted to its end, since no live batch has shown yet how far it must go
@@ -331,7 +331,7 @@ static void s_settle (kv_sequence_t *self)
     if (self->replay == KV_REPLAY_NONE && s_is_missing (self)) {
         if (!self->limits.can_replay)
             s_lose_all (self, KV_LOST, self->end);
-        else if (!self->down)
+        else if (!self->down && !self->backlog)
             s_ask (self);
     }
 }
@@ -371,14 +371,19 @@ static void s_restart (kv_sequence_t *self, uint64_t seq, s_run_t old)
         s_lose (self, KV_LOST, held->seq);
         s_deliver (self, s_take_held (self));
     }
-    s_lose (self, KV_LOST, old_end);
-    //  Of either run: as the old one's they are lost, as the new one's they will come again
+    //  Those of either run will come again if they are the new one's, and else are lost
+    uint64_t end = old_end > self->next ? old_end : self->next;
     while ((held = s_find_run (self, RUN_EITHER, RUN_EITHER))) {
-        self->counts.lost++;
-        s_notice (self, KV_LOST, held->seq, held->seq);
+        if (held->seq > end) {
+            s_lose (self, KV_LOST, end);
+            self->next = held->seq;
+        }
+        if (held->seq >= end)
+            end = held->seq + 1;
         s_held_t batch = s_take_held (self);
         zmsg_destroy (&batch.message);
     }
+    s_lose (self, KV_LOST, end);
     self->counts.restarts++;
     s_notice (self, KV_RESTART, seq, seq);
 
@@ -530,32 +535,7 @@ static bool s_knows_run (kv_sequence_t *self)
     return self->any || zlistx_size (self->held) > 0;
 }
 
-//  From here on it may be another run, if there was one
-static void s_doubt (kv_sequence_t *self)
-{
-    self->unsure = s_knows_run (self);
-    self->cut_end = self->end;
-}
-
 void kv_sequence_connected (kv_sequence_t *self)
-{
-    if (self->joined) {
-        if (!self->unsure)
-            s_doubt (self);  //  It may have started anew while we were away
-        self->link++;
-    }
-    //  The first time there is nothing to ask for when a live batch was quicker than this news
-    bool ask = self->started && (self->joined || !self->seen);
-    self->joined = true;
-    self->down = false;
-    if (ask && self->limits.can_replay) {
-        self->open = true;
-        s_ask (self);
-    }
-    s_settle (self);
-}
-
-void kv_sequence_disconnected (kv_sequence_t *self)
 {
     if (self->unsure) {
         //  Cut again before we knew. What has come in between may be of either run: it is dropped,
@@ -565,12 +545,36 @@ void kv_sequence_disconnected (kv_sequence_t *self)
             zmsg_destroy (&batch.message);
         }
         self->end = self->cut_end;
-    } else {
-        s_doubt (self);
+    } else if (self->joined) {
+        //  It may have started anew while we were away
+        self->unsure = s_knows_run (self);
+        self->cut_end = self->end;
     }
     self->link++;
+    self->replay = KV_REPLAY_NONE;
+    //  The first time there is nothing to ask for when a live batch was quicker than this news
+    self->open = self->limits.can_replay && self->started && (self->joined || !self->seen);
+    self->backlog = true;
+    self->down = false;
+    if (!self->joined)
+        kv_sequence_drained (self);
+    self->joined = true;
+}
+
+void kv_sequence_drained (kv_sequence_t *self)
+{
+    if (!self->backlog)
+        return;
+    self->backlog = false;
     if (!self->unsure)
         s_be_sure (self);
+    if (self->open && !self->down)
+        s_ask (self);
+    s_settle (self);
+}
+
+void kv_sequence_disconnected (kv_sequence_t *self)
+{
     self->down = true;
     self->replay = KV_REPLAY_NONE;  //  Another run might go on with it
 }
@@ -579,6 +583,8 @@ void kv_sequence_disconnected (kv_sequence_t *self)
 //  is of another run, unless somebody in between has sent it twice, or late.
 static bool s_is_restart (kv_sequence_t *self, const s_held_t *batch)
 {
+    if (batch->backlog && self->unsure && self->limits.can_replay)
+        return false;  //  A replay will tell
     const s_held_t *held = s_find_held (self, batch->seq);
     bool known = held || s_is_remembered (self, batch->seq);
     bool same =
@@ -586,8 +592,7 @@ static bool s_is_restart (kv_sequence_t *self, const s_held_t *batch)
     if (!self->seen || batch->seq > self->newest) {
         //  What a replay has brought already, unless that was before the cut; or less than where we
         //  start
-        bool new_link = self->unsure && !batch->backlog;
-        return batch->seq < self->next && (known ? !same : new_link || !s_knows_run (self));
+        return batch->seq < self->next && (known ? !same : self->unsure || !s_knows_run (self));
     }
     if (batch->seq == self->newest && batch->print == self->newest_print)
         return false;
@@ -595,28 +600,25 @@ static bool s_is_restart (kv_sequence_t *self, const s_held_t *batch)
         return true;  //  That is how a run begins
     if (known)
         return !same;
-    //  A backlog may be of the connection before, as `newest` was
-    return batch->seq < self->next || (batch->link != self->newest_link && !self->backlog);
-}
-
-void kv_sequence_backlog (kv_sequence_t *self, bool backlog)
-{
-    self->backlog = backlog;
+    return batch->seq < self->next || batch->link != self->newest_link;
 }
 
 void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
 {
     s_held_t batch = {.seq = seq, .message = *message_p, .link = self->link};
     batch.print = s_fingerprint (batch.message);
-    batch.backlog = self->backlog && self->unsure;
+    batch.backlog = self->backlog;
     *message_p = NULL;
     self->counts.received++;
     if (!self->started) {
         self->started = true;
         self->next = seq;
     }
-    if (s_is_restart (self, &batch))
-        s_restart (self, seq, RUN_NEXT);  //  What came before it is all of an older one
+    if (s_is_restart (self, &batch)) {
+        //  A PUB counts up: what came by this connection and is not below it is of an older run, too
+        const s_held_t *held = s_find_run (self, RUN_NEXT, RUN_NEXT);
+        s_restart (self, seq, held && seq <= held->seq ? RUN_NEXT : RUN_THIS);
+    }
     if (!self->limits.can_replay) {
         if (self->unsure)
             s_notice (self, KV_UNCHECKED, self->next, self->next);
@@ -636,7 +638,7 @@ void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
         self->newest = seq;
         self->newest_print = batch.print;
         self->newest_link = batch.link;
-        self->open = false;
+        self->open = self->open && batch.backlog;
     }
     if (seq >= self->end)
         self->end = seq + 1;

@@ -195,7 +195,6 @@ static void s_serve_event (stream_t *self)
         kv_sequence_connected (self->sequence);
     } else {
         kv_sequence_disconnected (self->sequence);
-        kv_sequence_backlog (self->sequence, true);
     }
     s_follow (self);
 }
@@ -241,8 +240,10 @@ static void s_serve (stream_t *self)
         if (more)
             s_serve_live (self);
     }
-    if (!more)
-        kv_sequence_backlog (self->sequence, false);
+    if (!more) {
+        kv_sequence_drained (self->sequence);
+        s_follow (self);
+    }
     for (left = SERVE_MAX; left > 0 && self->dealer && s_has_input (self, self->dealer); left--)
         s_serve_replay (self);
     if (!s_is_done (self->all) && zclock_mono () >= self->deadline) {

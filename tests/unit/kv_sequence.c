@@ -146,6 +146,7 @@ static void s_rejoin (uint64_t start)
     kv_sequence_disconnected (sequence);
     (void) kv_sequence_replay (sequence, &ignored);
     kv_sequence_connected (sequence);
+    kv_sequence_drained (sequence);
     s_asks (start);
 }
 
@@ -534,6 +535,7 @@ static void test_restart_at_zero_without_a_replay (void **state)
     s_live (0, 0, 2);
     kv_sequence_disconnected (sequence);
     kv_sequence_connected (sequence);
+    kv_sequence_drained (sequence);
     s_live (1, 0, 1);
     s_out ("0 1 2 restart(0) 1:0 1:1");
     s_rests (5, 0, 0);
@@ -570,6 +572,7 @@ static void test_restart_further_on_without_a_replay (void **state)
     s_live (0, 0, 5);
     kv_sequence_disconnected (sequence);
     kv_sequence_connected (sequence);
+    kv_sequence_drained (sequence);
     s_live (1, 2, 2);
     s_out ("0 1 2 3 4 5 restart(2) gap(0-1) lost(0-1) 1:2");
     s_rests (7, 0, 2);
@@ -795,6 +798,7 @@ static void test_restart_while_away_after_the_check (void **state)
     s_live (0, 0, 2);
     kv_sequence_disconnected (sequence);
     kv_sequence_connected (sequence);
+    kv_sequence_drained (sequence);
     s_asks (2);
     s_reply (0, 2, 2);
     kv_sequence_end (sequence);
@@ -812,6 +816,7 @@ static void test_cut_before_anything_came_out (void **state)
     s_live (0, 5, 5);
     kv_sequence_disconnected (sequence);
     kv_sequence_connected (sequence);
+    kv_sequence_drained (sequence);
     s_live (1, 3, 3);
     assert_non_null (strstr (said, "restart(3)"));
     assert_null (strstr (said, " 3"));
@@ -998,6 +1003,7 @@ typedef struct {
     enum { LIVE, JOIN, CUT, REPLY, END } kind;
     batch_t batch;       //  Of LIVE and REPLY; of END only the run
     uint64_t published;  //  Of JOIN: how many there were by then
+    unsigned link;       //  Of LIVE: which connection it came by
 } event_t;
 
 typedef struct {
@@ -1024,7 +1030,9 @@ typedef struct {
     bool honest, up;
     uint64_t run, published, keeps;
     faults_t faults;
-    unsigned live_drops, live_repeats;
+    unsigned live_drops, live_repeats, link;
+    bool lags;  //  The subscriber is slow: it hears of a connection before it has read the old one.
+                //  Not before something has come out: until then nothing tells two runs apart.
     queue_t live, replay;
     bool pending;  //  A request is on its way
     uint64_t start;
@@ -1090,13 +1098,51 @@ static void s_push (model_t *self, queue_t *queue, event_t event)
         queue->items[queue->tail++] = event;
 }
 
+static void s_take (queue_t *queue, size_t at, event_t *event)
+{
+    *event = queue->items[at];
+    memmove (&queue->items[queue->head + 1], &queue->items[queue->head],
+             (at - queue->head) * sizeof *event);
+    queue->head++;
+}
+
 static bool s_pop (queue_t *queue, event_t *event)
 {
     if (queue->head == queue->tail) {
         queue->head = queue->tail = 0;
         return false;
     }
-    *event = queue->items[queue->head++];
+    s_take (queue, queue->head, event);
+    return true;
+}
+
+//  What the subscriber reads next of SUB and monitor, in order. If it lags: all news first, then
+//  what came first by one connection or the other.
+static bool s_pop_live (model_t *self, event_t *event)
+{
+    queue_t *queue = &self->live;
+    if (!self->lags || !self->any)
+        return s_pop (queue, event);
+    size_t second = queue->head;
+    for (size_t i = queue->head; i < queue->tail; i++) {
+        if (queue->items[i].kind != LIVE) {
+            s_take (queue, i, event);
+            return true;
+        }
+        if (second == queue->head && queue->items[i].link != queue->items[queue->head].link)
+            second = i;
+    }
+    if (second == queue->head || s_chance (self, 50))
+        return s_pop (queue, event);
+    s_take (queue, second, event);
+    return true;
+}
+
+static bool s_is_drained (const model_t *self)
+{
+    for (size_t i = self->live.head; i < self->live.tail && self->lags && self->any; i++)
+        if (self->live.items[i].kind == LIVE)
+            return false;
     return true;
 }
 
@@ -1161,7 +1207,7 @@ static void s_model_restart (model_t *self)
     for (uint64_t run = self->cause.run; run < RUNS_MAX; run++)
         self->sure_ends.seen[run] = 0;
     //  What came as the old run's, or was less than the start, is forgotten
-    if (self->mixed[self->cause.run] || below_start)
+    if (self->mixed[self->cause.run] || below_start || self->lags)
         self->ends.seen[self->cause.run] = 0;
     self->any = self->sure = self->stretch_mixed = false;
     self->stretch_lost = 0;
@@ -1175,7 +1221,8 @@ static void s_model_notice (void *owner, kv_notice_t notice, uint64_t first, uin
         print_message ("      %s %d-%d\n", kv_notice_name (notice), (int) first, (int) last);
     s_demand (self, first <= last, "a notice about nothing");
     if (notice == KV_LOST || notice == KV_HISTORY_LOST) {
-        s_demand (self, first == self->next, "lost is not what was due");
+        s_demand (self, self->lags ? first >= self->next : first == self->next,
+                  "lost is not what was due");
         self->next = last + 1;
         self->counts.lost += last - first + 1;
         self->stretch_lost += last - first + 1;
@@ -1232,7 +1279,7 @@ static void s_called (model_t *self)
 static void s_step_live (model_t *self)
 {
     event_t event;
-    if (!s_pop (&self->live, &event))
+    if (!s_pop_live (self, &event))
         return;
     if (event.kind == JOIN) {
         if (self->aloud)
@@ -1272,13 +1319,17 @@ static void s_step_live (model_t *self)
         zmsg_t *message = s_message (batch);
         kv_sequence_live (self->sequence, batch.seq, &message);
         s_demand (self, !message, "the message was not taken");
-        s_demand (self, !shown || came || self->full || self->counts.restarts == restarts + 1,
+        s_demand (self,
+                  !shown || came || self->full || self->lags ||
+                      self->counts.restarts == restarts + 1,
                   "a live batch shows a restart, which was not seen");
         if (batch.seq >= self->ends.seen[batch.run])
             self->ends.seen[batch.run] = batch.seq + 1;
         if (batch.seq >= self->ends.live[batch.run])
             self->ends.live[batch.run] = batch.seq + 1;
     }
+    if (s_is_drained (self))
+        kv_sequence_drained (self->sequence);
     s_called (self);
 }
 
@@ -1357,7 +1408,7 @@ static void s_publish (model_t *self)
 {
     if (self->published == BATCHES_MAX)
         return;
-    event_t event = {.kind = LIVE, .batch = {self->run, self->published++}};
+    event_t event = {.kind = LIVE, .batch = {self->run, self->published++}, .link = self->link};
     if (!self->up || s_chance (self, self->live_drops))
         return;
     s_push (self, &self->live, event);
@@ -1368,6 +1419,10 @@ static void s_publish (model_t *self)
 //  What of the connection has not been read may get lost with it
 static void s_cut (model_t *self)
 {
+    //  One that lags is not two connections behind
+    for (size_t i = self->live.head; i < self->live.tail && self->lags; i++)
+        if (self->live.items[i].kind != LIVE || self->live.items[i].link != self->link)
+            return;
     if (!self->up)
         return;
     self->up = false;
@@ -1383,6 +1438,7 @@ static void s_join (model_t *self)
     if (self->up)
         return;
     self->up = true;
+    self->link++;
     s_push (self, &self->live, (event_t){.kind = JOIN, .published = self->published});
 }
 
@@ -1392,6 +1448,8 @@ static void s_start_anew (model_t *self)
     if (self->run + 1 == RUNS_MAX)
         return;
     s_cut (self);
+    if (self->up)
+        return;
     self->run++;
     self->published = 0;
     if (self->honest)
@@ -1408,6 +1466,9 @@ static void s_answer (model_t *self)
     //  could show that these are the older
     if (!self->pending || self->cuts > 0)
         return;
+    //  Nor does a run that has nothing yet tell who waits for it of which run the held ones are
+    if (self->lags && self->published == 0)
+        s_publish (self);
     self->pending = false;
     const faults_t *faults = &self->faults;
     if (s_chance (self, faults->dead))
@@ -1478,6 +1539,8 @@ static void s_begin_schedule (model_t *self, uint64_t seed, bool aloud)
     self->live_drops = s_chance (self, 50) ? s_random (self, 50) : 0;
     self->live_repeats = s_chance (self, 30) ? s_random (self, 50) : 0;
     self->honest = limits.can_replay && s_chance (self, 50);
+    //  Where a replay may fail nothing tells the two apart
+    self->lags = self->honest && s_chance (self, 50);
     self->keeps = BATCHES_MAX;
     if (!self->honest) {
         if (s_chance (self, 50))
