@@ -426,6 +426,38 @@ kv_replay_t kv_sequence_replay (kv_sequence_t *self, uint64_t *start)
     return replay;
 }
 
+//  Looks whether a reply shows which run it is. True: it does, by being a batch that has come
+//  before, and is needed no more.
+static bool s_check_by (kv_sequence_t *self, const s_held_t *reply)
+{
+    uint64_t check, print;
+    if (!s_check (self, &check, &print))
+        return false;
+    bool found = reply->seq == check;
+    bool same = found && reply->print == print;
+    if (reply->seq < check) {
+        found = self->whole && s_is_remembered (self, reply->seq);
+        if (!found)
+            return false;
+        same = s_is_the_same (self, reply->seq, reply->print);
+    }
+    if (found && !same) {
+        s_join_run (self, reply->seq);
+        return true;
+    }
+    if (!found)  //  It is kept no more
+        s_notice (self, KV_UNCHECKED, self->next, self->next);
+    s_be_sure (self);
+    s_deliver_held (self);
+    if (s_is_missing (self)) {
+        self->counts.gaps++;
+        s_notice (self, KV_GAP, self->next, s_missing_end (self, self->end) - 1);
+    }
+    if (found && check > self->next)
+        s_ask (self);  //  The same run: now for what was before
+    return found;
+}
+
 bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
 {
     s_held_t batch = {.seq = seq, .message = *message_p, .link = self->link, .replayed = true};
@@ -437,30 +469,10 @@ bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
     }
     bool first = !self->replied;
     self->replied = true;
-    uint64_t check, print;
-    if (self->checking && s_check (self, &check, &print) &&
-        (seq >= check || (self->whole && s_is_remembered (self, seq)))) {
-        bool found = seq <= check;
-        bool same = seq == check ? batch.print == print : s_is_the_same (self, seq, batch.print);
-        if (found && !same) {
-            s_join_run (self, seq);
-        } else {
-            if (!found)
-                s_notice (self, KV_UNCHECKED, self->next, self->next);
-            s_be_sure (self);
-            if (s_is_missing (self) && s_missing_end (self, self->end) > self->next) {
-                self->counts.gaps++;
-                s_notice (self, KV_GAP, self->next, s_missing_end (self, self->end) - 1);
-            }
-            if (found && check > self->next)
-                s_ask (self);  //  The same run: now for what was before
-        }
-        if (found) {
-            zmsg_destroy (&batch.message);
-            s_settle (self);
-            return true;
-        }
-        s_deliver_held (self);
+    if (self->checking && s_check_by (self, &batch)) {
+        zmsg_destroy (&batch.message);
+        s_settle (self);
+        return true;
     }
 
     self->counts.received++;

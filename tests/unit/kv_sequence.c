@@ -542,6 +542,17 @@ static void test_restart_at_zero_without_a_replay (void **state)
 }
 
 //  The SUB may be read before its monitor
+//  0 begins a run, though its bytes are those of the last one's
+static void test_restart_with_the_same_bytes (void **state)
+{
+    (void) state;
+    s_begin (KV_FROM_LIVE, true);
+    s_live (0, 0, 2);
+    s_live (0, 0, 2);
+    s_out ("0 1 2 restart(0) 0 1 2");
+    s_rests (6, 0, 0);
+}
+
 static void test_restart_at_zero_without_a_cut (void **state)
 {
     (void) state;
@@ -836,6 +847,82 @@ static void test_two_cuts_before_the_check (void **state)
     s_asks (0);
     s_reply (1, 0, 1);
     s_out ("1:0r 1:1r");
+}
+
+//  and so of a run that nobody answers for any more
+static void test_two_cuts_forget_what_came_between (void **state)
+{
+    (void) state;
+    s_begin (KV_FROM_LIVE, true);
+    s_live (0, 0, 2);
+    s_rejoin (2);
+    s_live (1, 50, 50);
+    s_rejoin (2);
+    kv_sequence_end (sequence);
+    s_asks (0);
+    kv_sequence_end (sequence);
+    s_out ("0 1 2");
+    s_rests (4, 0, 0);
+}
+
+//  What is read between two connections is of the first. What is read after the second may be of
+//  either, until there was nothing to read.
+static void s_begin_backlog (void)
+{
+    s_begin (KV_FROM_LIVE, true);
+    s_live (0, 0, 1);
+    kv_sequence_disconnected (sequence);
+    s_live (0, 2, 2);
+    s_out ("0 1 2");
+    kv_sequence_connected (sequence);
+    s_live (0, 3, 4);
+    s_is (KV_REPLAY_NONE);
+    s_live (0, 6, 6);
+    s_out ("");
+}
+
+static void test_backlog_of_the_same_run (void **state)
+{
+    (void) state;
+    s_begin_backlog ();
+    kv_sequence_drained (sequence);
+    s_asks (2);
+    s_reply (0, 2, 2);
+    s_out ("3 4 gap(5)");
+    s_reply (0, 3, 7);
+    kv_sequence_end (sequence);
+    s_out ("5r 6 7r");
+    s_rests (11, 3, 0);
+}
+
+static void test_backlog_of_the_old_run (void **state)
+{
+    (void) state;
+    s_begin_backlog ();
+    s_live (1, 0, 0);
+    s_out ("");
+    kv_sequence_drained (sequence);
+    s_asks (2);
+    s_live (1, 4, 4);
+    s_out ("lost(3-4) lost(6) restart(4) gap(0-3)");
+    s_asks (0);
+    s_reply (1, 0, 3);
+    s_out ("1:0r 1:1r 1:2r 1:3r 1:4");
+}
+
+static void test_backlog_then_cut_again (void **state)
+{
+    (void) state;
+    s_begin_backlog ();
+    kv_sequence_disconnected (sequence);
+    kv_sequence_drained (sequence);
+    s_is (KV_REPLAY_NONE);
+    kv_sequence_connected (sequence);
+    kv_sequence_drained (sequence);
+    s_asks (2);
+    s_reply (0, 2, 6);
+    kv_sequence_end (sequence);
+    s_out ("3r 4r 5r 6r");
 }
 
 static void test_sent_twice_on_the_live_side (void **state)
@@ -1662,6 +1749,7 @@ int main (void)
         TEST (test_bound_of_bytes),
         TEST (test_restart_at_zero_with_a_replay),
         TEST (test_restart_at_zero_without_a_replay),
+        TEST (test_restart_with_the_same_bytes),
         TEST (test_restart_at_zero_without_a_cut),
         TEST (test_restart_further_on_with_a_replay),
         TEST (test_restart_further_on_without_a_replay),
@@ -1681,6 +1769,10 @@ int main (void)
         TEST (test_restart_while_away_after_the_check),
         TEST (test_cut_before_anything_came_out),
         TEST (test_two_cuts_before_the_check),
+        TEST (test_two_cuts_forget_what_came_between),
+        TEST (test_backlog_of_the_same_run),
+        TEST (test_backlog_of_the_old_run),
+        TEST (test_backlog_then_cut_again),
         TEST (test_sent_twice_on_the_live_side),
         TEST (test_sent_twice_while_held),
         TEST (test_sent_twice_after_a_cut),
