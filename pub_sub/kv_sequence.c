@@ -564,8 +564,7 @@ void kv_sequence_connected (kv_sequence_t *self)
     }
     self->link++;
     self->replay = KV_REPLAY_NONE;
-    //  The first time there is nothing to ask for when a live batch was quicker than this news
-    self->open = self->limits.can_replay && self->started && (self->joined || !self->seen);
+    self->open = self->limits.can_replay && self->started;
     self->backlog = true;
     self->down = false;
     if (!self->joined)

@@ -468,6 +468,24 @@ static void test_progress_counts_attempts_anew (void **state)
 }
 
 //  What was dropped is asked for: here the replay that is under way brings it
+static void test_success_counts_attempts_anew (void **state)
+{
+    (void) state;
+    s_begin (KV_FROM_LIVE, true);
+    s_live (0, 0, 0);
+    s_live (0, 2, 2);
+    s_asks (1);
+    kv_sequence_timeout (sequence);
+    s_asks (1);
+    s_reply (0, 1, 1);
+    s_out ("0 gap(1) replay_timeout(1) 1r 2");
+    s_live (0, 4, 4);
+    s_asks (3);
+    kv_sequence_timeout (sequence);
+    s_out ("gap(3) replay_timeout(3)");
+    s_asks (3);
+}
+
 static void test_bound_of_messages (void **state)
 {
     (void) state;
@@ -816,6 +834,18 @@ static void test_restart_while_away_after_the_check (void **state)
     s_rejoin (2);
     s_reply (1, 2, 2);
     s_out ("0 1 2 restart(2)");
+}
+
+//  and one that nothing but its number tells
+static void test_restart_before_the_check_without_a_cut (void **state)
+{
+    (void) state;
+    s_begin (KV_FROM_LIVE, true);
+    s_live (0, 0, 0);
+    s_rejoin (0);
+    s_live (1, 5, 6);
+    s_live (2, 0, 0);
+    s_out ("0 unchecked(1) lost(1-4) 1:5 1:6 restart(0) 2:0");
 }
 
 static void test_cut_before_anything_came_out (void **state)
@@ -1744,6 +1774,7 @@ int main (void)
         TEST (test_timeout_without_progress_gives_up),
         TEST (test_dead_server_of_the_past_is_left_alone),
         TEST (test_progress_counts_attempts_anew),
+        TEST (test_success_counts_attempts_anew),
         TEST (test_bound_of_messages),
         TEST (test_restart_loses_what_was_dropped),
         TEST (test_bound_of_bytes),
@@ -1767,6 +1798,7 @@ int main (void)
         TEST (test_cut_while_a_replay_runs),
         TEST (test_restart_while_a_replay_runs),
         TEST (test_restart_while_away_after_the_check),
+        TEST (test_restart_before_the_check_without_a_cut),
         TEST (test_cut_before_anything_came_out),
         TEST (test_two_cuts_before_the_check),
         TEST (test_two_cuts_forget_what_came_between),
