@@ -25,6 +25,12 @@ static void s_print_json_tail (FILE *out, const msgpack_object_array *array, uin
     }
 }
 
+static bool s_is_type (const msgpack_object *key)
+{
+    return key->type == MSGPACK_OBJECT_STR && key->via.str.size == strlen ("type") &&
+           memcmp (key->via.str.ptr, "type", strlen ("type")) == 0;
+}
+
 static void s_print_json_event (FILE *out, const msgpack_object *object, const kv_event_t *event)
 {
     fputs ("{\"type\":", out);
@@ -32,8 +38,8 @@ static void s_print_json_event (FILE *out, const msgpack_object *object, const k
     if (object->type == MSGPACK_OBJECT_MAP) {
         const msgpack_object_map *map = &object->via.map;
         for (uint32_t i = 0; i < map->size; i++) {
-            if (&map->ptr[i].val == mp_find (map, "type"))
-                continue;
+            if (s_is_type (&map->ptr[i].key))
+                continue;  //  If there are more of them, the last one counts
             fputc (',', out);
             mp_print_json_pair (out, &map->ptr[i]);
         }

@@ -8,7 +8,7 @@ typedef struct {
     zmsg_t *message;
     uint64_t print;  //  See s_fingerprint
     unsigned link;   //  Of which connection of the SUB,
-    bool backlog;    //  or of the one before
+    bool backlog;    //  or perhaps of the one before
     bool replayed;
 } s_held_t;
 
@@ -37,13 +37,14 @@ struct kv_sequence {
     bool down;          //  It is not there now. What is asked now may be answered by either run.
     unsigned link;      //  Counts them
     unsigned run_link;  //  Up to this one, they were to this run
-    bool backlog;       //  The SUB still has what came before the cut
-    bool unsure;        //  It was cut: is this still the same run?
-    uint64_t cut_end;   //  What `end` was then
+    bool backlog;       //  The SUB may still have what came before this one
+    bool unsure;        //  It is a new one: is this still the same run?
+    uint64_t cut_end;   //  What `end` was before it
 
     kv_replay_t replay;
     bool open;      //  Wanted to its end, since no live batch has shown yet how far it must go
     bool checking;  //  Asked from s_check's number on, and that has not come yet
+    bool whole;     //  The same from 0 on, as there was nothing from that number on
     bool replied;   //  There was a reply
     bool progress;  //  It brought something new
     bool told_hole;
@@ -171,6 +172,7 @@ static void s_deliver (kv_sequence_t *self, s_held_t batch)
     self->any = true;
     self->last = batch.seq;
     self->last_print = batch.print;
+    s_remember (self, &batch);
     self->counts.delivered++;
     self->counts.replayed += batch.replayed;
     self->handler.deliver (self->handler.owner, batch.seq, batch.message, batch.replayed);
@@ -311,7 +313,7 @@ static void s_be_sure (kv_sequence_t *self)
 static void s_ask (kv_sequence_t *self)
 {
     self->replay = KV_REPLAY_ASK;
-    self->replied = self->progress = self->told_hole = false;
+    self->replied = self->progress = self->told_hole = self->whole = false;
     self->checking = s_must_check (self);
     if (!self->checking)
         s_be_sure (self);
@@ -329,7 +331,7 @@ static void s_settle (kv_sequence_t *self)
     if (self->replay == KV_REPLAY_NONE && s_is_missing (self)) {
         if (!self->limits.can_replay)
             s_lose_all (self, KV_LOST, self->end);
-        else if (!self->down)
+        else if (!self->down && !self->backlog)
             s_ask (self);
     }
 }
@@ -369,14 +371,19 @@ static void s_restart (kv_sequence_t *self, uint64_t seq, s_run_t old)
         s_lose (self, KV_LOST, held->seq);
         s_deliver (self, s_take_held (self));
     }
-    s_lose (self, KV_LOST, old_end);
-    //  Of either run: as the old one's they are lost, as the new one's they will come again
+    //  Those of either run will come again if they are the new one's, and else are lost
+    uint64_t end = old_end > self->next ? old_end : self->next;
     while ((held = s_find_run (self, RUN_EITHER, RUN_EITHER))) {
-        self->counts.lost++;
-        s_notice (self, KV_LOST, held->seq, held->seq);
+        if (held->seq > end) {
+            s_lose (self, KV_LOST, end);
+            self->next = held->seq;
+        }
+        if (held->seq >= end)
+            end = held->seq + 1;
         s_held_t batch = s_take_held (self);
         zmsg_destroy (&batch.message);
     }
+    s_lose (self, KV_LOST, end);
     self->counts.restarts++;
     s_notice (self, KV_RESTART, seq, seq);
 
@@ -396,6 +403,14 @@ static void s_restart (kv_sequence_t *self, uint64_t seq, s_run_t old)
     memset (self->remembered, 0, sizeof self->remembered);
 }
 
+//  A replay has shown another run, which is asked for all that it has
+static void s_join_run (kv_sequence_t *self, uint64_t seq)
+{
+    s_restart (self, seq, RUN_THIS);
+    self->open = true;
+    s_ask (self);
+}
+
 kv_replay_t kv_sequence_replay (kv_sequence_t *self, uint64_t *start)
 {
     kv_replay_t replay = self->replay;
@@ -403,10 +418,44 @@ kv_replay_t kv_sequence_replay (kv_sequence_t *self, uint64_t *start)
         self->replay = KV_REPLAY_RUNNING;
         uint64_t print;
         *start = self->next;
-        if (self->checking)
+        if (self->checking && !self->whole)
             s_check (self, start, &print);
+        else if (self->checking)
+            *start = 0;
     }
     return replay;
+}
+
+//  Looks whether a reply shows which run it is. True: it does, by being a batch that has come
+//  before, and is needed no more.
+static bool s_check_by (kv_sequence_t *self, const s_held_t *reply)
+{
+    uint64_t check, print;
+    if (!s_check (self, &check, &print))
+        return false;
+    bool found = reply->seq == check;
+    bool same = found && reply->print == print;
+    if (reply->seq < check) {
+        found = self->whole && s_is_remembered (self, reply->seq);
+        if (!found)
+            return false;
+        same = s_is_the_same (self, reply->seq, reply->print);
+    }
+    if (found && !same) {
+        s_join_run (self, reply->seq);
+        return true;
+    }
+    if (!found)  //  It is kept no more
+        s_notice (self, KV_UNCHECKED, self->next, self->next);
+    s_be_sure (self);
+    s_deliver_held (self);
+    if (s_is_missing (self)) {
+        self->counts.gaps++;
+        s_notice (self, KV_GAP, self->next, s_missing_end (self, self->end) - 1);
+    }
+    if (found && check > self->next)
+        s_ask (self);  //  The same run: now for what was before
+    return found;
 }
 
 bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
@@ -420,42 +469,23 @@ bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
     }
     bool first = !self->replied;
     self->replied = true;
-    uint64_t check, print;
-    if (self->checking && s_check (self, &check, &print) && seq >= check) {
-        bool found = seq == check, restarted = found && batch.print != print;
-        if (restarted) {
-            s_restart (self, seq, RUN_THIS);
-            self->open = true;
-            s_ask (self);
-        } else {
-            if (!found)
-                s_notice (self, KV_UNCHECKED, self->next, self->next);
-            s_be_sure (self);
-            if (s_is_missing (self) && s_missing_end (self, self->end) > self->next) {
-                self->counts.gaps++;
-                s_notice (self, KV_GAP, self->next, s_missing_end (self, self->end) - 1);
-            }
-            if (found && check > self->next)
-                s_ask (self);  //  The same run: now for what was before
-        }
-        if (found) {
-            zmsg_destroy (&batch.message);
-            s_settle (self);
-            return true;
-        }
-        s_deliver_held (self);
+    if (self->checking && s_check_by (self, &batch)) {
+        zmsg_destroy (&batch.message);
+        s_settle (self);
+        return true;
     }
 
     self->counts.received++;
+    if (first && !self->checking)
+        s_lose_all (self, KV_HISTORY_LOST, seq);
     if (self->checking || seq < self->next || s_find_held (self, seq)) {
         s_drop (self, &batch);
+        s_settle (self);
         return false;
     }
     s_remember (self, &batch);
     if (seq >= self->end)
         self->end = seq + 1;
-    if (first)
-        s_lose_all (self, KV_HISTORY_LOST, seq);
     bool taken = true;
     if (seq == self->next) {
         s_deliver (self, batch);
@@ -472,17 +502,30 @@ bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
 
 void kv_sequence_end (kv_sequence_t *self)
 {
+    uint64_t check, print;
     if (self->replay != KV_REPLAY_RUNNING)
         return;
+    if (self->checking && s_check (self, &check, &print)) {
+        //  This run has one batch at least to repeat, the one that was asked for. So there is a new
+        //  run that has not come so far: if it has anything, that shows it.
+        if (!self->whole) {
+            s_ask (self);
+            self->whole = true;
+            return;
+        }
+        if (self->replied) {
+            s_join_run (self, check);
+            return;
+        }
+        self->failures = KV_REPLAY_ATTEMPTS;  //  Asked twice, and got nothing
+    }
     self->open = false;
     if (s_is_missing (self)) {
         if (s_missing_end (self, self->end) > self->next)
             s_notice (self, KV_REPLAY_SHORT, self->next, s_missing_end (self, self->end) - 1);
         s_replay_failed (self);
     } else {
-        //  Nothing before the end although it was asked for the last batch delivered? Then there is
-        //  a new run that has not come so far. It is no more than suspected before a live one shows
-        //  it.
+        //  A new run that has nothing yet will be known by its first live batch
         self->replay = KV_REPLAY_NONE;
         self->failures = 0;
     }
@@ -504,32 +547,7 @@ static bool s_knows_run (kv_sequence_t *self)
     return self->any || zlistx_size (self->held) > 0;
 }
 
-//  From here on it may be another run, if there was one
-static void s_doubt (kv_sequence_t *self)
-{
-    self->unsure = s_knows_run (self);
-    self->cut_end = self->end;
-}
-
 void kv_sequence_connected (kv_sequence_t *self)
-{
-    if (self->joined) {
-        if (!self->unsure)
-            s_doubt (self);  //  It may have started anew while we were away
-        self->link++;
-    }
-    //  The first time there is nothing to ask for when a live batch was quicker than this news
-    bool ask = self->started && (self->joined || !self->seen);
-    self->joined = true;
-    self->down = false;
-    if (ask && self->limits.can_replay) {
-        self->open = true;
-        s_ask (self);
-    }
-    s_settle (self);
-}
-
-void kv_sequence_disconnected (kv_sequence_t *self)
 {
     if (self->unsure) {
         //  Cut again before we knew. What has come in between may be of either run: it is dropped,
@@ -539,12 +557,35 @@ void kv_sequence_disconnected (kv_sequence_t *self)
             zmsg_destroy (&batch.message);
         }
         self->end = self->cut_end;
-    } else {
-        s_doubt (self);
+    } else if (self->joined) {
+        //  It may have started anew while we were away
+        self->unsure = s_knows_run (self);
+        self->cut_end = self->end;
     }
     self->link++;
+    self->replay = KV_REPLAY_NONE;
+    self->open = self->limits.can_replay && self->started;
+    self->backlog = true;
+    self->down = false;
+    if (!self->joined)
+        kv_sequence_drained (self);
+    self->joined = true;
+}
+
+void kv_sequence_drained (kv_sequence_t *self)
+{
+    if (!self->backlog)
+        return;
+    self->backlog = false;
     if (!self->unsure)
         s_be_sure (self);
+    if (self->open && !self->down)
+        s_ask (self);
+    s_settle (self);
+}
+
+void kv_sequence_disconnected (kv_sequence_t *self)
+{
     self->down = true;
     self->replay = KV_REPLAY_NONE;  //  Another run might go on with it
 }
@@ -553,47 +594,49 @@ void kv_sequence_disconnected (kv_sequence_t *self)
 //  is of another run, unless somebody in between has sent it twice, or late.
 static bool s_is_restart (kv_sequence_t *self, const s_held_t *batch)
 {
+    if (batch->backlog && self->unsure && self->limits.can_replay)
+        return false;  //  A replay will tell
     const s_held_t *held = s_find_held (self, batch->seq);
     bool known = held || s_is_remembered (self, batch->seq);
     bool same =
         (held && held->print == batch->print) || s_is_the_same (self, batch->seq, batch->print);
-    if (!self->seen || batch->seq > self->newest)
-        //  What a replay has brought already; or less than where we start
-        return batch->seq < self->next && (known ? !same : !self->any);
+    if (!self->seen || batch->seq > self->newest) {
+        //  What a replay has brought already, unless that was before the cut; or less than where we
+        //  start
+        return batch->seq < self->next && (known ? !same : self->unsure || !s_knows_run (self));
+    }
     if (batch->seq == self->newest && batch->print == self->newest_print)
         return false;
     if (batch->seq == 0)
         return true;  //  That is how a run begins
     if (known)
         return !same;
-    //  A backlog may be of the connection before, as `newest` was
-    return batch->seq < self->next || (batch->link != self->newest_link && !self->backlog);
-}
-
-void kv_sequence_backlog (kv_sequence_t *self, bool backlog)
-{
-    self->backlog = backlog;
+    return batch->seq < self->next || batch->link != self->newest_link;
 }
 
 void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
 {
     s_held_t batch = {.seq = seq, .message = *message_p, .link = self->link};
     batch.print = s_fingerprint (batch.message);
-    batch.backlog = self->backlog && self->unsure;
+    batch.backlog = self->backlog;
     *message_p = NULL;
     self->counts.received++;
     if (!self->started) {
         self->started = true;
         self->next = seq;
     }
-    if (s_is_restart (self, &batch))
-        s_restart (self, seq, RUN_NEXT);  //  What came before it is all of an older one
+    if (s_is_restart (self, &batch)) {
+        //  A PUB counts up: what came by this connection and is not below it is of an older run, too
+        const s_held_t *held = s_find_run (self, RUN_NEXT, RUN_NEXT);
+        s_restart (self, seq, held && seq <= held->seq ? RUN_NEXT : RUN_THIS);
+    }
     if (!self->limits.can_replay) {
         if (self->unsure)
             s_notice (self, KV_UNCHECKED, self->next, self->next);
         s_be_sure (self);
     }
-    s_remember (self, &batch);
+    if (!self->unsure)
+        s_remember (self, &batch);
 
     if (!self->seen || seq > self->newest) {
         uint64_t due = self->seen && self->newest + 1 > self->next ? self->newest + 1 : self->next;
@@ -606,7 +649,7 @@ void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
         self->newest = seq;
         self->newest_print = batch.print;
         self->newest_link = batch.link;
-        self->open = false;
+        self->open = self->open && batch.backlog;
     }
     if (seq >= self->end)
         self->end = seq + 1;

@@ -77,12 +77,13 @@ void kv_sequence_destroy (kv_sequence_t **self_p);
 //  too slow for, so this is the time to ask for what was before.
 void kv_sequence_connected (kv_sequence_t *self);
 
-//  The SUB's connection is gone: what comes next may be of another run. A replay is given up, and
-//  none is asked for before the connection is back.
+//  The SUB's connection is gone: what comes before the next one was on its way already. A replay is
+//  given up, and none is asked for before the connection is back.
 void kv_sequence_disconnected (kv_sequence_t *self);
 
-//  True from a cut until the SUB has been read empty: what it still had may be of before the cut
-void kv_sequence_backlog (kv_sequence_t *self, bool backlog);
+//  The SUB has been read empty. Before that, what comes after a new connection may still be of the
+//  old one, and nothing is asked for.
+void kv_sequence_drained (kv_sequence_t *self);
 
 //  A live batch has come. Its last frame is its payload. Takes the message over and nulls it.
 void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p);

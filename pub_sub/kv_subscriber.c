@@ -160,11 +160,9 @@ static void s_follow (stream_t *self)
     zmsg_destroy (&request);  //  NULL by now, unless a signal came
 }
 
-static void s_serve_live (stream_t *self)
+//  Takes the message over
+static void s_serve_live (stream_t *self, zmsg_t *message)
 {
-    zmsg_t *message = zmsg_recv (self->sub);
-    if (!message)
-        return;  //  A signal came
     show_recv ("publisher", self->sub, message);
     uint64_t seq;
     zframe_t *payload;
@@ -195,7 +193,6 @@ static void s_serve_event (stream_t *self)
         kv_sequence_connected (self->sequence);
     } else {
         kv_sequence_disconnected (self->sequence);
-        kv_sequence_backlog (self->sequence, true);
     }
     s_follow (self);
 }
@@ -227,22 +224,24 @@ static bool s_has_input (const stream_t *self, zsock_t *socket)
     return !s_is_done (self->all) && (zsock_events (socket) & ZMQ_POLLIN);
 }
 
-//  All that has come by now, up to SERVE_MAX of each kind. Before each batch the news of the SUB's
-//  connection, as the batch may be the first of a new one: that takes 100 ms to come about, so
-//  there is none between the two calls.
+//  All that has come by now, up to SERVE_MAX of each kind. What a connection brings comes after the
+//  news of it. So the news is looked at between receiving a batch and using it.
 static void s_serve (stream_t *self)
 {
     int left = SERVE_MAX;
-    bool more = true;
-    for (; more && left > 0; left--) {
-        while (s_has_input (self, self->events))
+    bool drained = false;
+    for (; !drained && left > 0; left--) {
+        zmsg_t *message = s_has_input (self, self->sub) ? zmsg_recv (self->sub) : NULL;
+        drained = !message;
+        for (; s_has_input (self, self->events); drained = false)
             s_serve_event (self);
-        more = s_has_input (self, self->sub);
-        if (more)
-            s_serve_live (self);
+        if (message)
+            s_serve_live (self, message);
     }
-    if (!more)
-        kv_sequence_backlog (self->sequence, false);
+    if (drained) {
+        kv_sequence_drained (self->sequence);
+        s_follow (self);
+    }
     for (left = SERVE_MAX; left > 0 && self->dealer && s_has_input (self, self->dealer); left--)
         s_serve_replay (self);
     if (!s_is_done (self->all) && zclock_mono () >= self->deadline) {
@@ -329,7 +328,8 @@ int main (int argc, char **argv)
     uint64_t from_seq = KV_FROM_LIVE;
     bool bind = false;
     int count = 0, max_held = 10000, max_held_mb = 64;
-    all.replay_timeout_ms = 1000;
+    //  An idle vLLM answers one request each 100 ms, and there may be thirty who have asked
+    all.replay_timeout_ms = 3000;
     const option_t options[] = {
         OPTION_ENDPOINTS ("endpoint", &endpoints, "a vLLM's PUB, one for each rank"),
         OPTION_ENDPOINTS ("replay-endpoint", &replay_endpoints, "their ROUTERs, in the same order"),

@@ -150,7 +150,7 @@ OPTIONS = {
         "topic": Text(""),
         "exact-topic": None,
         "from-seq": From("live"),
-        "replay-timeout-ms": Number(1000, 1, 3600000),
+        "replay-timeout-ms": Number(3000, 1, 3600000),
         "max-held": Number(10000, 1, 10000000),
         "max-held-mb": Number(64, 1, 100000),
         "json": None,

@@ -164,6 +164,8 @@ static void test_unknown_keys (void **state)
 static void test_unknown_tags (void **state)
 {
     (void) state;
+    s_event_is ("{'type':'BlockRemoved','a':1,'type':'BlockMoved'}",
+                "{\"type\":\"BlockMoved\",\"a\":1}");
     s_event_is ("{'type':'BlockMoved','to':'CPU'}", "{\"type\":\"BlockMoved\",\"to\":\"CPU\"}");
     s_event_is ("['BlockMoved','CPU',2]",
                 "{\"type\":\"BlockMoved\",\"field_1\":\"CPU\",\"field_2\":2}");
