@@ -5,7 +5,7 @@ CC         ?= cc
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= python3
 SAN        ?=
-ROOMS      := req_rep pub_sub push_pull router_dealer
+ROOMS      := req_rep pub_sub push_pull router_dealer traps
 
 # A sanitizer build lives in a folder of its own: build-address-undefined
 comma := ,
