@@ -7,6 +7,7 @@
 #include <stdarg.h>
 
 static int s_shown, s_cured, s_missing;
+static char s_folder[] = "/tmp/trap-XXXXXX", s_endpoint[sizeof "ipc://" + sizeof s_folder + 8];
 
 //  The time is up. As if somebody had sent a SIGTERM, which stop.h has its way with: it sets
 //  zsys_interrupted, and comes back here every few ms for whatever waits next.
@@ -14,6 +15,27 @@ static void s_on_alarm (int signal)
 {
     (void) signal;
     raise (SIGTERM);
+}
+
+static void s_remove_folder (void)
+{
+    if (!*s_endpoint)
+        return;
+    unlink (s_endpoint + strlen ("ipc://"));  //  libzmq leaves it there, if it was bound at all
+    if (rmdir (s_folder) == -1)
+        complain ("cannot remove %s: %s", s_folder, strerror (errno));
+}
+
+const char *trap_ipc (void)
+{
+    if (!*s_endpoint) {
+        if (!mkdtemp (s_folder)) {
+            complain ("cannot make %s: %s", s_folder, strerror (errno));
+            exit (EXIT_FAILURE);
+        }
+        snprintf (s_endpoint, sizeof s_endpoint, "ipc://%s/socket", s_folder);
+    }
+    return s_endpoint;
 }
 
 void trap_begin (int argc, char **argv, const char *name, const char *purpose)
@@ -33,6 +55,8 @@ void trap_begin (int argc, char **argv, const char *name, const char *purpose)
         exit (2);
     }
     s_shown = s_cured = s_missing = 0;
+    atexit (
+        s_remove_folder);  //  Last in, first out: after CZMQ's, which ends with all sockets gone
     stop_catch_signals ();
     struct sigaction action = {.sa_handler = s_on_alarm};  //  No SA_RESTART: calls get EINTR
     sigaction (SIGALRM, &action, NULL);

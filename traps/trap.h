@@ -25,6 +25,9 @@
 #define TRAP_SECONDS 20
 void trap_begin (int argc, char **argv, const char *name, const char *purpose);
 
+//  An ipc endpoint that nobody else has, always the same one. Its folder goes when the program does.
+const char *trap_ipc (void);
+
 //  Prints what was seen of the trap, and of its cure. When `happened` is false it was not seen: the
 //  line goes to stderr instead, and trap_end will return EXIT_FAILURE.
 void trap_shown (bool happened, const char *format, ...) CHECK_PRINTF (2);
