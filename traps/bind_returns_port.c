@@ -10,7 +10,7 @@ int main (int argc, char **argv)
     trap_begin (argc, argv, "bind_returns_port", "a bind that went well does not return 0");
 
     zsock_t *rep = zsock_new (ZMQ_REP);
-    int port = zsock_bind (rep, "tcp://127.0.0.1:*");
+    int port = zsock_bind (rep, "tcp://127.0.0.1:!");
     zsock_t *req = zsock_new (ZMQ_REQ);
     zsock_connect (req, "tcp://127.0.0.1:%d", port);
     zstr_send (req, "anybody there?");

@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  conflate_multipart.c - a socket that keeps the last message only does not know messages of frames
+//  conflate_multipart.c - to keep only the last message is to keep only its last frame
 //
 //  Run:   build/traps/conflate_multipart
 //  vLLM:  vllm/distributed/device_communicators/shm_broadcast.py SpinCondition

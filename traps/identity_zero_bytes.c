@@ -10,7 +10,7 @@
 //  Lets the DEALER send, and returns the identity that the ROUTER sees; to be destroyed
 static zframe_t *s_seen (zsock_t *dealer)
 {
-    zsock_t *router = zsock_new_router ("@tcp://127.0.0.1:*");
+    zsock_t *router = zsock_new_router ("@tcp://127.0.0.1:!");
     zsock_connect (dealer, "%s", zsock_endpoint (router));
     zstr_send (dealer, "here I am");
     zframe_t *identity = zframe_recv (router);

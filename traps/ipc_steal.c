@@ -25,7 +25,7 @@ int main (int argc, char **argv)
     zsock_destroy (&second);
     zsock_destroy (&first);
 
-    first = zsock_new_pull ("@tcp://127.0.0.1:*");
+    first = zsock_new_pull ("@tcp://127.0.0.1:!");
     second = zsock_new (ZMQ_PULL);
     second_bound = zsock_bind (second, "%s", zsock_endpoint (first));
     trap_cured (second_bound == -1 && zmq_errno () == EADDRINUSE,

@@ -9,8 +9,16 @@
 
 #define BATCHES 5000
 
-//  Asks for all batches, begins to read when they have been sent, and returns how many came. The
-//  answer to a last question comes behind them: what had not come by then does not come at all.
+//  The DEALER asks, and the ROUTER has the question
+static void s_ask (zsock_t *dealer, zsock_t *router, const char *text)
+{
+    zstr_send (dealer, text);
+    zmsg_t *question = zmsg_recv (router);
+    zmsg_destroy (&question);
+}
+
+//  How many batches come when the DEALER begins to read after all of them were sent. The answer to
+//  a last question comes behind them: what has not come before it does not come at all.
 static int s_replay (int rcvhwm, bool *ended)
 {
     zsock_t *router = zsock_new (ZMQ_ROUTER);
@@ -20,30 +28,24 @@ static int s_replay (int rcvhwm, bool *ended)
     zsock_set_rcvhwm (dealer, rcvhwm);  //  Before it connects, or it counts for nothing
     zsock_connect (dealer, "%s", zsock_endpoint (router));
 
-    zstr_send (dealer, "from 0");
-    zmsg_t *request = zmsg_recv (router);
-    zmsg_destroy (&request);
-    for (int i = 0; i < BATCHES; i++)
-        zstr_sendx (router, "reader", "batch", NULL);
-    zstr_sendx (router, "reader", "end", NULL);
+    s_ask (dealer, router, "from 0");
+    for (int i = 0; i <= BATCHES; i++)
+        zstr_sendx (router, "reader", i < BATCHES ? "batch" : "end", NULL);
 
     int batches = 0;
-    *ended = false;
-    while (zsock_events (dealer) & ZMQ_POLLIN) {
+    bool done = false;
+    for (*ended = false; !done && !zsys_interrupted;) {
+        if (!(zsock_events (dealer) & ZMQ_POLLIN)) {  //  All is read that is there
+            s_ask (dealer, router, "is that all?");
+            zsock_events (router);  //  Lets it look at its peers now: there is room again
+            zstr_sendx (router, "reader", "yes", NULL);
+        }
         char *reply = zstr_recv (dealer);
         batches += reply && streq (reply, "batch");
         *ended = *ended || (reply && streq (reply, "end"));
+        done = reply && streq (reply, "yes");
         zstr_free (&reply);
     }
-    zstr_send (dealer, "are you done?");
-    request = zmsg_recv (router);
-    zmsg_destroy (&request);
-    zsock_events (router);  //  Lets it look at its peers now: there is room again
-    zstr_sendx (router, "reader", "yes", NULL);
-    char *reply = zstr_recv (dealer);
-    if (!reply || !streq (reply, "yes"))
-        batches = -1;
-    zstr_free (&reply);
     zsock_destroy (&dealer);
     zsock_destroy (&router);
     return batches;

@@ -10,7 +10,7 @@
 //  How many frames the server sees of a REQ's request of one frame
 static size_t s_frames (bool correlate)
 {
-    zsock_t *router = zsock_new_router ("@tcp://127.0.0.1:*");
+    zsock_t *router = zsock_new_router ("@tcp://127.0.0.1:!");
     zsock_t *req = zsock_new (ZMQ_REQ);
     zsock_set_req_relaxed (req, 1);
     zsock_set_req_correlate (req, correlate);

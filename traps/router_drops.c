@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  router_drops.c - a message to somebody whom the ROUTER does not know is dropped, and that is no error
+//  router_drops.c - to somebody unknown a ROUTER sends nothing, and that is no error
 //
 //  Run:   build/traps/router_drops
 //  vLLM:  vllm/v1/engine/core_client.py SyncMPClient._send_input

@@ -55,8 +55,7 @@ void trap_begin (int argc, char **argv, const char *name, const char *purpose)
         exit (2);
     }
     s_shown = s_cured = s_missing = 0;
-    atexit (
-        s_remove_folder);  //  Last in, first out: after CZMQ's, which ends with all sockets gone
+    atexit (s_remove_folder);  //  Before CZMQ's own, so it runs after that: no socket is left
     stop_catch_signals ();
     struct sigaction action = {.sa_handler = s_on_alarm};  //  No SA_RESTART: calls get EINTR
     sigaction (SIGALRM, &action, NULL);

@@ -3,7 +3,7 @@
 //
 //      int main (int argc, char **argv)
 //      {
-//          trap_begin (argc, argv, "linger", "a socket that is closed forgets what it has to send");
+//          trap_begin (argc, argv, "linger", "a socket that is closed forgets its messages");
 //          ...                     the sockets
 //          trap_shown (fact, "what was seen");
 //          ...                     the same, done right
@@ -25,7 +25,7 @@
 #define TRAP_SECONDS 20
 void trap_begin (int argc, char **argv, const char *name, const char *purpose);
 
-//  An ipc endpoint that nobody else has, always the same one. Its folder goes when the program does.
+//  An ipc endpoint that nobody else has, always the same one. Its folder goes with the program.
 const char *trap_ipc (void);
 
 //  Prints what was seen of the trap, and of its cure. When `happened` is false it was not seen: the

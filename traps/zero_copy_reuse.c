@@ -3,7 +3,8 @@
 //
 //  Run:   build/traps/zero_copy_reuse
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc.process_output_sockets
-//         It takes a buffer again only when its tracker says that the message is done.
+//         It fills a buffer again when pyzmq's tracker says that the message is done. In v0.26.0
+//         that tracker knows of the last frame only.
 
 #include "trap.h"
 
