@@ -7,8 +7,8 @@
 
 #include "trap.h"
 
-//  Sends one message and closes the socket at once. In libzmq's API, since CZMQ keeps the end of its
-//  only context for the end of the program.
+//  Sends one message and closes the socket at once. In libzmq's API, since CZMQ ends its only
+//  context with the program.
 static void s_last_words (void *context, const char *words, int linger_ms)
 {
     void *push = zmq_socket (context, ZMQ_PUSH);

@@ -12,7 +12,7 @@
 //  One engine and one request for it. True when the request could be sent, and has arrived.
 static bool s_reached (int number, bool registers)
 {
-    char identity[16];
+    char identity[24];
     snprintf (identity, sizeof identity, "engine-%d", number);
     zsock_t *router = zsock_new_router ("@tcp://127.0.0.1:!");
     zsock_set_router_mandatory (router, 1);  //  Else it would be dropped, and that no error
