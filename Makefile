@@ -5,7 +5,7 @@ CC         ?= cc
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= python3
 SAN        ?=
-ROOMS      := req_rep pub_sub push_pull router_dealer
+ROOMS      := req_rep pub_sub push_pull router_dealer traps
 
 # A sanitizer build lives in a folder of its own: build-address-undefined
 comma := ,
@@ -41,7 +41,7 @@ ALL_C    := $(SOURCES) $(wildcard common/*.c tests/unit/*.c)
 ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h)
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps demo test unit lint check-vllm format valgrind clean
+.PHONY: all help deps demo test unit lint check-challenge check-vllm format valgrind clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -78,6 +78,10 @@ valgrind: ## one pass of the process tests under valgrind
 
 lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house
 	@scripts/lint $(ALL_CH)
+
+check-challenge: ## does your solution of a challenge work? (N=1, see docs/challenges.md)
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) scripts/challenge.py --build $(BUILD) $(N)
 
 check-vllm: ## look up what we cite of vLLM in its source (VLLM=<checkout>)
 	@$(PYTHON) scripts/check_vllm.py '$(VLLM)'

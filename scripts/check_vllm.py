@@ -16,7 +16,8 @@ name counts where it is defined, not where it is inherited. Of Rust, the definit
 must occur in the file.
 
 Each program must have its `vLLM:` line and a row in docs/vllm-map.md. One without the line is
-excused when the vLLM cell of each of its rows begins with "nothing" or with "same pattern".
+excused when the vLLM cell of each of its rows begins with "nothing" or with "same pattern". The traps need neither: the
+table of traps/README.md says who else fell in. What they do cite is looked up like all else.
 """
 
 import argparse

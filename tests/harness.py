@@ -36,6 +36,8 @@ def _programs():
 
 
 PROGRAMS = _programs()
+#: These take no options and end by themselves
+TRAPS = sorted(name for name, path in PROGRAMS.items() if path.parent.name == "traps")
 
 
 def _slowness():

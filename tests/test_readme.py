@@ -82,7 +82,10 @@ def heading_anchors(path):
     return {heading_anchor(heading) for heading in re.findall(r"^#+ (.*)$", text, re.M)}
 
 
-@pytest.mark.parametrize("path", READMES + TRANSLATED, ids=lambda path: str(path.relative_to(ROOT)))
+TEXTS = [*READMES, *TRANSLATED, *sorted(ROOT.glob("docs/*.md"))]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path):
     for link in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text("utf-8")):
         target, _, anchor = link.partition("#")
@@ -92,7 +95,7 @@ def test_links_lead_somewhere(path):
 
 
 def test_programs_and_readmes_name_each_other():
-    for room in ("req_rep", "pub_sub", "push_pull", "router_dealer"):
+    for room in ("req_rep", "pub_sub", "push_pull", "router_dealer", "traps"):
         text = (ROOT / room / "README.md").read_text("utf-8")
         for source in (ROOT / room).glob("*.c"):
             if not source.with_suffix(".h").exists():

@@ -7,10 +7,10 @@ import socket
 import msgspec
 import pytest
 
-from harness import PROGRAMS
+from harness import PROGRAMS, TRAPS
 from programs import OPTIONS, Bind, Connect, of_kind
 
-NAMES = sorted(PROGRAMS)
+NAMES = sorted(set(PROGRAMS) - set(TRAPS))
 ALL_OPTIONS = [(name, option) for name in NAMES for option in OPTIONS.get(name, {})]
 
 
@@ -64,7 +64,7 @@ def test_missing_value(start, name):
             check_wrong([start(name, "--quiet", f"--{option}")], f"--{option}")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + TRAPS)
 def test_no_option(start, name):
     for arg in ["extra", "--no-such-option", "--no-such-option=1", "--coun", "-q", "-", "--", ""]:
         check_wrong([start(name, arg)], arg.split("=")[0])
