@@ -14,6 +14,7 @@
 
 #include "options.h"
 #include "show.h"
+#include "trace.h"
 #include "children.h"
 #include "handshake.h"
 #include "progress.h"
@@ -58,7 +59,15 @@ static bool s_spawn (watch_t *watch, const char *own_path, int index, const char
     char *copy = strdup (own_path);
     char *path = zsys_sprintf ("%s/vllm_engine", dirname (copy));
     char *number = zsys_sprintf ("%d", index);
-    char *argv[] = {path, "--quiet", "--handshake", (char *) handshake, "--index", number, NULL};
+    char *argv[] = {path,
+                    "--quiet",
+                    "--handshake",
+                    (char *) handshake,
+                    "--index",
+                    number,
+                    trace_path ? "--trace" : NULL,
+                    (char *) trace_path,
+                    NULL};
     int sentinel = children_spawn (watch->children, argv);
     if (sentinel == -1)
         complain ("cannot start %s: %s", path, strerror (errno));
