@@ -151,3 +151,27 @@ def cut(text):
     """One line of printable text, not longer than LABEL_MAX."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= LABEL_MAX else text[: LABEL_MAX - 1].rstrip() + "…"
+
+
+def frame_names(socket, frames):
+    """What each frame of a message is, or None where that cannot be said."""
+    inner = body(socket, frames)
+    names = []
+    if len(frames) > len(inner):
+        names = ["identity"] if socket == "ROUTER" else ["empty frame"]
+        names += ["empty frame"] * (len(frames) - len(inner) - len(names))
+    hexes = [frame["hex"] for frame in inner]
+    pub_sub = socket in ("SUB", "XSUB", "PUB", "XPUB")
+    if pub_sub and len(inner) == 1:
+        names += ["subscription"]
+    elif len(inner) >= 2 and hexes[0] in REQUEST_TYPES:
+        names += [f"type: {REQUEST_TYPES[hexes[0]]}", "payload"]
+    elif len(inner) >= 2 and inner[-2]["size"] == 8:
+        names += [*(["topic"] if len(inner) > 2 else []), "seq", "batch"]
+    elif pub_sub and len(inner) == 2:
+        names += ["topic", "payload"]
+    elif len(inner) == 1 and inner[0]["size"] == 8:
+        names += ["seq"]
+    elif len(inner) == 1:
+        names += ["payload"]
+    return names + [None] * (len(frames) - len(names))
