@@ -3,6 +3,7 @@
 #include "options.h"
 #include "show.h"
 #include "stop.h"
+#include "trace.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -268,6 +269,8 @@ static void s_print_help (FILE *out, const about_t *about, const option_t *optio
              "print only the endpoints bound, errors and the summary");
     fprintf (out, "  %-28s %s\n", "--verbose",
              "print each frame of each message: length, hex, and what it holds");
+    fprintf (out, "  %-28s %s\n", "--trace FILE",
+             "append each message to FILE, one JSON object a line (default none)");
     fprintf (out, "  %-28s %s\n", "--help", "print this text");
     fprintf (
         out,
@@ -297,11 +300,26 @@ static int s_wrong (FILE *err, const char *format, ...)
     return OPTIONS_WRONG;
 }
 
+//  Which of several this program is, as its option `name` says; NULL when it has none
+static const char *s_instance (const option_t *options, const char *name)
+{
+    static char number[16];
+    const option_t *option = name ? s_find (options, name, strlen (name)) : NULL;
+    if (!option)
+        return NULL;
+    if (option->kind != OPTION_KIND_INT)
+        return *option->value.text;
+    snprintf (number, sizeof number, "%d", *option->value.number);
+    return number;
+}
+
 int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,
                    FILE *err)
 {
     show_program = about->name;
     show_level_t level = SHOW_LINES;
+    const char *trace = NULL;
+    const option_t trace_option = OPTION_TEXT ("trace", &trace, NULL);
 
     //  First of all, while the variables still have their defaults
     for (int i = 1; i < argc; i++)
@@ -319,7 +337,10 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
             continue;
         }
         size_t size = strcspn (name, "=");
-        const option_t *option = s_find (options, name, size);
+        const option_t *option =
+            size == strlen (trace_option.name) && memcmp (name, trace_option.name, size) == 0
+                ? &trace_option
+                : s_find (options, name, size);
         if (!option)
             return s_wrong (err, "--%.*s: unknown option (see --help)", (int) size, name);
         if (option->kind == OPTION_KIND_FLAG) {
@@ -340,6 +361,10 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
             option->value.list->count == 0 && option->value.list->fallback)
             option->value.list->items[option->value.list->count++] = option->value.list->fallback;
     show_level = level;
+    if (trace && trace_open (trace, s_instance (options, about->instance)) == -1) {
+        s_wrong (err, "cannot open the trace %s: %s", trace, strerror (errno));
+        return OPTIONS_FAILED;
+    }
     return OPTIONS_RUN;
 }
 

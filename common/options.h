@@ -10,8 +10,8 @@
 //      };
 //      options_read (argc, argv, &about, options);
 //
-//  A variable's value before options_read is its default. --help, --quiet and --verbose come
-//  with every program; the last two set how much common/show.h prints.
+//  A variable's value before options_read is its default. --help, --quiet, --verbose and --trace
+//  come with every program; --quiet and --verbose set how much common/show.h prints.
 
 #pragma once
 
@@ -22,9 +22,10 @@
 
 //  What a program says of itself in --help
 typedef struct {
-    const char *name;     //  "basic_server"; begins each of its lines on stderr
-    const char *purpose;  //  One sentence
-    const char *example;  //  The commands of one pair, one a line
+    const char *name;      //  "basic_server"; begins each of its lines on stderr
+    const char *purpose;   //  One sentence
+    const char *example;   //  The commands of one pair, one a line
+    const char *instance;  //  The option that tells several of it apart in a trace; NULL: none does
 } about_t;
 
 //  Values of a repeatable option, in the order given. The strings belong to argv. When none was
@@ -137,16 +138,19 @@ typedef struct {
 //  What options_parse found
 #define OPTIONS_RUN (-1)  //  All well: go on
 #define OPTIONS_HELP 0    //  --help was asked for and has been printed: exit with 0
-#define OPTIONS_WRONG 2   //  Wrong usage, told in one line on `err`: exit with 2
+#define OPTIONS_FAILED                                                                             \
+    1                    //  The file of --trace cannot be opened, told in the same way: exit with 1
+#define OPTIONS_WRONG 2  //  Wrong usage, told in one line on `err`: exit with 2
 
 //  Reads argv into the variables that `options` (ended by OPTION_END) names; --help goes to `out`.
-//  Also sets show_program and show_level (show.h), and turns IPv6 on in CZMQ when an endpoint has
-//  an IPv6 literal in brackets, as vLLM's make_zmq_socket does. Returns one of the three above.
+//  Also sets show_program and show_level (show.h), opens the trace (trace.h), and turns IPv6 on in
+//  CZMQ when an endpoint has an IPv6 literal in brackets, as vLLM's make_zmq_socket does. Returns one
+//  of the four above.
 int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,
                    FILE *err);
 
-//  options_parse for a main(). Makes stdout line-buffered, exits itself after --help (0) or on
-//  wrong usage (2), and catches Ctrl-C (stop.h).
+//  options_parse for a main(). Makes stdout line-buffered, exits itself unless the program is to
+//  run, and catches Ctrl-C (stop.h).
 void options_read (int argc, char **argv, const about_t *about, const option_t *options);
 
 //  NULL when `endpoint` is one that libzmq can bind (or connect to), else what is wrong with it.

@@ -2,6 +2,7 @@
 
 #include "show.h"
 #include "mp.h"
+#include "trace.h"
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -59,6 +60,27 @@ void say (const char *format, ...)
     va_end (args);
 }
 
+//  The same line for the trace
+static void s_trace (const char *format, va_list args)
+{
+    char *text = trace_path ? zsys_vprintf (format, args) : NULL;
+    if (text)
+        trace_note ("%s", text);
+    zstr_free (&text);
+}
+
+void note (const char *format, ...)
+{
+    va_list args;
+    va_start (args, format);
+    if (show_level != SHOW_QUIET)
+        show_line (s_out (), false, format, args);
+    va_end (args);
+    va_start (args, format);
+    s_trace (format, args);
+    va_end (args);
+}
+
 void say_summary (const char *format, ...)
 {
     va_list args;
@@ -80,6 +102,9 @@ void complain (const char *format, ...)
     va_list args;
     va_start (args, format);
     show_line (stderr, true, format, args);
+    va_end (args);
+    va_start (args, format);
+    s_trace (format, args);
     va_end (args);
 }
 
@@ -116,33 +141,41 @@ static bool s_is_text (const byte *data, size_t size)
     return size > 0;
 }
 
-//  What the frame holds: text, or a msgpack value, or nothing that can be said
-static void s_print_meaning (const byte *data, size_t size)
+//  A text of its own memory: the whole characters of text[0..size), `max` bytes of them at the most,
+//  and "..." for what is left out
+static char *s_cut (const char *text, size_t size, size_t max)
 {
-    if (s_is_text (data, size)) {
-        fprintf (s_out (), "  %.*s%s", (int) (size < TEXT_MAX ? size : TEXT_MAX),
-                 (const char *) data, size > TEXT_MAX ? "..." : "");
-        return;
+    size_t shown = 0;
+    for (size_t step; shown < size; shown += step) {
+        step = mp_utf8_size (text + shown, size - shown);
+        if (step == 0 || shown + step > max)
+            break;
     }
+    char *copy = zmalloc (shown + sizeof "...");
+    memcpy (copy, text, shown);
+    if (shown < size)
+        memcpy (copy + shown, "...", 3);
+    return copy;
+}
+
+char *show_meaning (const byte *data, size_t size, size_t max)
+{
+    if (s_is_text (data, size))
+        return s_cut ((const char *) data, size, max);
     msgpack_unpacked doc;
     if (mp_decode (&doc, data, size, "frame", NULL) == -1)
-        return;
-    char *text = NULL;
+        return NULL;
+    char *text = NULL, *meaning = NULL;
     size_t text_size = 0;
     FILE *memory = open_memstream (&text, &text_size);
     if (memory) {
         mp_print (memory, &doc.data);
         fclose (memory);
-        size_t shown = 0;  //  Whole characters, TEXT_MAX bytes of them at the most
-        for (size_t step; shown < text_size; shown += step) {
-            step = mp_utf8_size (text + shown, text_size - shown);
-            if (step == 0 || shown + step > TEXT_MAX)
-                break;
-        }
-        fprintf (s_out (), "  %.*s%s", (int) shown, text, shown < text_size ? "..." : "");
+        meaning = s_cut (text, text_size, max);
         free (text);
     }
     msgpack_unpacked_destroy (&doc);
+    return meaning;
 }
 
 static void s_show (const char *arrow, const char *peer, zsock_t *socket, zmsg_t *message)
@@ -159,17 +192,22 @@ static void s_show (const char *arrow, const char *peer, zsock_t *socket, zmsg_t
             fprintf (s_out (), "%02x", data[i]);
         if (size > HEX_MAX)
             fprintf (s_out (), "...");
-        s_print_meaning (data, size);
-        fputc ('\n', s_out ());
+        char *meaning = show_meaning (data, size, TEXT_MAX);
+        fprintf (s_out (), "%s%s\n", meaning ? "  " : "", meaning ? meaning : "");
+        free (meaning);
     }
 }
 
 void show_send (const char *peer, zsock_t *socket, zmsg_t *message)
 {
+    if (trace_path)
+        trace_message (TRACE_SEND, peer, socket, message);
     s_show ("to", peer, socket, message);
 }
 
 void show_recv (const char *peer, zsock_t *socket, zmsg_t *message)
 {
+    if (trace_path)
+        trace_message (TRACE_RECV, peer, socket, message);
     s_show ("from", peer, socket, message);
 }

@@ -29,6 +29,10 @@ extern FILE *show_out;
 //  One line on stdout about something that happened; silent with --quiet
 void say (const char *format, ...) CHECK_PRINTF (1);
 
+//  The same about something that is in no message, such as a timeout: it goes to the trace as well
+//  (trace.h), even with --quiet
+void note (const char *format, ...) CHECK_PRINTF (1);
+
 //  One line on stdout, `<program>: ...`, printed even with --quiet: the summary
 void say_summary (const char *format, ...) CHECK_PRINTF (1);
 
@@ -48,14 +52,19 @@ bool say_connecting (const char *endpoint, int connected);
 //  makes it fail too, and that is not the program's failure
 #define EXIT_STOPPED_OR_FAILED (zsys_interrupted ? EXIT_SUCCESS : EXIT_FAILURE)
 
-//  One line on stderr, `<program>: ...`: what failed, and why
+//  One line on stderr, `<program>: ...`: what failed, and why. It goes to the trace as well.
 void complain (const char *format, ...) CHECK_PRINTF (1);
 
 //  What all of the above end in: one line on `out`, with the program's name in front if `named`
 void show_line (FILE *out, bool named, const char *format, va_list args);
 
 //  To be called right before a message is sent, and right after one was received. With --verbose it
-//  prints each frame: length, bytes in hex, and the text or the msgpack value that they hold.
-//  `peer` is who is at the other end ("server"). The message stays the caller's.
+//  prints each frame: length, bytes in hex, and the text or the msgpack value that they hold. With
+//  --trace the message is traced (trace.h). `peer` is who is at the other end ("server"). The
+//  message stays the caller's.
 void show_send (const char *peer, zsock_t *socket, zmsg_t *message);
 void show_recv (const char *peer, zsock_t *socket, zmsg_t *message);
+
+//  What a frame holds: text, or a msgpack value as text, cut to `max` bytes and "..."; NULL when
+//  nothing can be said. To be freed by the caller.
+char *show_meaning (const byte *data, size_t size, size_t max);

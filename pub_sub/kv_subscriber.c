@@ -13,6 +13,7 @@
 
 #include "options.h"
 #include "show.h"
+#include "trace.h"
 #include "kv_json.h"
 #include "kv_sequence.h"
 
@@ -59,12 +60,15 @@ static void s_notice (void *owner, kv_notice_t notice, uint64_t first, uint64_t 
 {
     const stream_t *self = owner;
     const char *name = kv_notice_name (notice), *meaning = kv_notice_meaning (notice);
+    char *text = first == last
+                     ? zsys_sprintf ("%s %" PRIu64 ": %s", name, first, meaning)
+                     : zsys_sprintf ("%s %" PRIu64 "-%" PRIu64 ": %s", name, first, last, meaning);
     if (self->all->json && show_level != SHOW_QUIET)
         kv_notice_print_json (stdout, name, s_name (self), first, last, meaning);
-    else if (first == last)
-        say ("%s %" PRIu64 ": %s", name, first, meaning);
     else
-        say ("%s %" PRIu64 "-%" PRIu64 ": %s", name, first, last, meaning);
+        say ("%s", text);
+    trace_note ("%s", text);
+    zstr_free (&text);
 }
 
 //  Counts and reports what cannot be read: batch `seq`, or a message of no number, KV_SEQ_END
@@ -276,7 +280,10 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
         return say_listening (self->sub, self->endpoint,
                               zsock_bind (self->sub, "%s", self->endpoint));
     say ("kv_subscriber: subscribed to \"%s\" at %s", self->all->topic, self->endpoint);
-    return say_connecting (self->endpoint, zsock_connect (self->sub, "%s", self->endpoint));
+    if (!say_connecting (self->endpoint, zsock_connect (self->sub, "%s", self->endpoint)))
+        return false;
+    trace_subscribe ("publisher", self->sub, self->all->topic);
+    return true;
 }
 
 static void s_close (stream_t *self)

@@ -12,6 +12,7 @@
 
 #include "options.h"
 #include "show.h"
+#include "trace.h"
 #include "kv_events.h"
 #include "toy_cache.h"
 
@@ -129,7 +130,7 @@ int main (int argc, char **argv)
             continue;
         if (restart_after > 0 && published == restart_after) {
             s_forget (&history);
-            say ("starting anew");
+            note ("starting anew");
         }
 
         toy_cache_t cache;
@@ -140,6 +141,8 @@ int main (int argc, char **argv)
         if (!dropped) {
             show_send ("subscriber", pub, message);
             zmsg_send (&message, pub);  //  Never blocks: a PUB drops instead
+        } else {
+            trace_note ("seq %" PRIu64 " is not published", history.next);
         }
         zmsg_destroy (&message);  //  NULL by now, if it was sent
         char *text = kv_batch_describe (&cache.batch);

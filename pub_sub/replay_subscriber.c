@@ -11,6 +11,7 @@
 
 #include "options.h"
 #include "show.h"
+#include "trace.h"
 #include "kv_events.h"
 #include "kv_sequence.h"
 
@@ -57,11 +58,13 @@ static void s_notice (void *owner, kv_notice_t notice, uint64_t first, uint64_t 
 {
     (void) owner;
     if (notice == KV_GAP)
-        say ("missed %" PRIu64 "-%" PRIu64 ", asking for replay", first, last);
+        note ("missed %" PRIu64 "-%" PRIu64 ", asking for replay", first, last);
     else if (notice == KV_HISTORY_LOST || notice == KV_LOST)
         complain ("lost %" PRIu64 "-%" PRIu64 ": %s", first, last, kv_notice_meaning (notice));
     else if (notice == KV_RESTART)
-        say ("%s", kv_notice_meaning (notice));
+        note ("%s", kv_notice_meaning (notice));
+    else if (notice == KV_REPLAY_TIMEOUT)
+        trace_note ("%s", kv_notice_meaning (notice));
 }
 
 //  A new socket with a request for all from `start` on. New for each request, so that what is left
@@ -158,6 +161,7 @@ int main (int argc, char **argv)
         zsock_destroy (&sub);
         return EXIT_STOPPED_OR_FAILED;
     }
+    trace_subscribe ("publisher", sub, topic);
     say ("replay_subscriber: subscribed to \"%s\" at %s", topic, endpoint);
 
     kv_sequence_handler_t handler = {.deliver = s_deliver, .notice = s_notice, .owner = &self};

@@ -9,6 +9,7 @@
 
 #include "options.h"
 #include "show.h"
+#include "trace.h"
 #include "mp.h"
 
 //  Reads [topic][{"seq": n}]. False with `error` set when it is something else.
@@ -56,6 +57,8 @@ int main (int argc, char **argv)
         zsock_destroy (&sub);
         return EXIT_STOPPED_OR_FAILED;
     }
+    for (size_t i = 0; i < topics.count; i++)
+        trace_subscribe ("publisher", sub, topics.items[i]);
 
     int received = 0, bad = 0;
     while (!zsys_interrupted && (count == 0 || received < count)) {
@@ -68,7 +71,7 @@ int main (int argc, char **argv)
         if (s_read (message, &seq, &error)) {
             char *topic = zframe_strdup (zmsg_first (message));
             if (received == 0 && seq > 0)
-                say ("joined late: missed %" PRIu64 " of topic %s", seq, topic);
+                note ("joined late: missed %" PRIu64 " of topic %s", seq, topic);
             say ("%s %" PRIu64, topic, seq);
             zstr_free (&topic);
             received++;

@@ -35,7 +35,7 @@ static bool s_wait_workers (zsock_t *push, int count)
         else
             connected--;
         if (failed == 0)
-            say ("%d of %d workers connected", connected, count);
+            note ("%d of %d workers connected", connected, count);
     }
     zmq_socket_monitor (zsock_resolve (push), NULL, 0);  //  Seen enough
     zsock_destroy (&events);

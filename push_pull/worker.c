@@ -34,6 +34,7 @@ int main (int argc, char **argv)
                    "  build/push_pull/worker --name w1\n"
                    "  build/push_pull/worker --name w2\n"
                    "  build/push_pull/ventilator --workers 2 --count 100",
+        .instance = "name",
     };
     options_read (argc, argv, &about, options);
 

@@ -69,8 +69,8 @@ int main (int argc, char **argv)
                 complain ("no reply from %s: gave up after %d retries", endpoint, retries);
                 break;
             }
-            say ("poll timeout after %d ms, retrying... (%d of %d)", timeout_ms, tries + 1,
-                 retries);
+            note ("poll timeout after %d ms, retrying... (%d of %d)", timeout_ms, tries + 1,
+                  retries);
             zsock_destroy (&req);  //  Stuck as in Demo 1.1: a poller does not change that
             req = s_new_req (endpoint);
         }

@@ -69,8 +69,8 @@ int main (int argc, char **argv)
                 complain ("no reply from %s: gave up after %d retries", endpoint, retries);
                 break;
             }
-            say ("timeout after %d ms, rebuilding the REQ socket, retry %d of %d", timeout_ms,
-                 tries + 1, retries);
+            note ("timeout after %d ms, rebuilding the REQ socket, retry %d of %d", timeout_ms,
+                  tries + 1, retries);
             zsock_destroy (&req);
             req = s_new_req (endpoint, timeout_ms);
         }

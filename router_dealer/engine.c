@@ -63,6 +63,7 @@ int main (int argc, char **argv)
         .name = "engine",
         .purpose = "DEALER + PUSH: a toy EngineCore that streams tokens",
         .example = "  build/router_dealer/frontend\n  build/router_dealer/engine --index 0",
+        .instance = "index",
     };
     options_read (argc, argv, &about, options);
 
@@ -105,7 +106,7 @@ int main (int argc, char **argv)
                 say ("registering as engine %d", index);
                 s_send (dealer, toy_engine_registration (engine));
             } else {
-                say ("the front-end is gone");
+                note ("the front-end is gone");
                 //  What it has not taken is not for the next one: a new PUSH, with an empty queue
                 toy_engine_abort_all (engine);
                 zsock_set_linger (push, 0);

@@ -14,6 +14,7 @@
 
 #include "options.h"
 #include "show.h"
+#include "trace.h"
 #include "children.h"
 #include "handshake.h"
 #include "progress.h"
@@ -59,8 +60,17 @@ static bool s_spawn (watch_t *watch, const char *own_path, int index, const char
     char *path = zsys_sprintf ("%s/vllm_engine", dirname (copy));
     char *number = zsys_sprintf ("%d", index);
     char *pipe = zsys_sprintf ("%d", CHILDREN_DEATH_PIPE);
-    char *argv[] = {path,           "--quiet", "--handshake", (char *) handshake, "--index", number,
-                    "--death-pipe", pipe,      NULL};
+    char *argv[] = {path,
+                    "--quiet",
+                    "--handshake",
+                    (char *) handshake,
+                    "--index",
+                    number,
+                    "--death-pipe",
+                    pipe,
+                    trace_path ? "--trace" : NULL,
+                    (char *) trace_path,
+                    NULL};
     int sentinel = children_spawn (watch->children, argv);
     if (sentinel == -1)
         complain ("cannot start %s: %s", path, strerror (errno));

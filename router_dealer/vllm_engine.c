@@ -382,7 +382,7 @@ static bool s_serve_client (vllm_engine_t *self, size_t client)
 //  Forgets a front-end that is gone, and waits for the next
 static void s_start_over (vllm_engine_t *self)
 {
-    say ("engine %u: the front-end is gone", self->index);
+    note ("engine %u: the front-end is gone", self->index);
     toy_engine_abort_all (self->engine);
     for (size_t i = 0; i < self->clients; i++)
         zsock_set_linger (self->pushes[i], 0);  //  Nobody is there to take it
@@ -476,6 +476,7 @@ int main (int argc, char **argv)
         .purpose = "joins a vLLM front-end as its EngineCore, and makes tokens up",
         .example = "  build/router_dealer/handshake_frontend\n"
                    "  build/router_dealer/vllm_engine --log-requests",
+        .instance = "index",
     };
     options_read (argc, argv, &about, options);
     if (index + count - 1 > UINT16_MAX) {

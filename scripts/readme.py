@@ -14,6 +14,10 @@ A comment above a block changes the rules for it:
     <!-- any order -->       its lines may come in any order
     <!-- do not wait -->     the next terminal starts at once
     <!-- Ctrl-C at once -->  Ctrl-C is pressed as soon as the lines before it are there
+    <!-- after: LINE -->     it starts when a terminal before it has printed that line
+    <!-- trace: OPTIONS -->  when the demo is drawn, its command gets these too: a smaller run makes
+                             a clearer picture. What is printed is not compared then; every command
+                             has to end with status 0.
 """
 
 import os
@@ -40,6 +44,9 @@ class Terminal:
         self.any_order = "any order" in rules
         self.waits = "do not wait" not in rules
         self.ctrl_c_at_once = "Ctrl-C at once" in rules
+        values = dict(rule.split(": ", 1) for rule in rules if ": " in rule)
+        self.after = values.get("after")
+        self.trace_options = shlex.split(values.get("trace", ""))
         self.line = line  # Where it stands in the README
         self.commands = []  # [command, [line, ...]]
 
@@ -126,11 +133,13 @@ def differs(shown, printed, any_order=False):
 
 
 class Stage:
-    """Private endpoints, and the folder with the programs, for one scene."""
+    """Private endpoints, and the folder with the programs, for one scene; `trace` is the file that
+    all of them trace to, or None."""
 
-    def __init__(self, build, folder):
+    def __init__(self, build, folder, trace=None):
         self.build = build
         self.folder = folder
+        self.trace = trace
 
     def private(self, text):
         return ENDPOINT.sub(lambda m: f"ipc://{self.folder}/{m.group(1)}", text)
@@ -138,7 +147,7 @@ class Stage:
     def public(self, line):
         return line.replace(f"ipc://{self.folder}/", "tcp://127.0.0.1:")
 
-    def argv(self, command):
+    def argv(self, command, trace_options=()):
         """The command with its own build folder and endpoints."""
         words = shlex.split(command)
         at = next((i for i, word in enumerate(words) if word.startswith("build/")), None)
@@ -155,7 +164,8 @@ class Stage:
             if f"--{name}" not in words
             for word in (f"--{name}", self.private(value))
         ]
-        return [*wrapper, program, *given, *map(self.private, words[1:])]
+        traced = [*trace_options, "--trace", str(self.trace)] if self.trace else []
+        return [*wrapper, program, *given, *map(self.private, words[1:]), *traced]
 
 
 class Player(threading.Thread):
@@ -179,7 +189,7 @@ class Player(threading.Thread):
                     break
                 self.on_line(self, f"$ {command}")
                 self.process = subprocess.Popen(
-                    self.stage.argv(command),
+                    self.stage.argv(command, self.terminal.trace_options),
                     cwd=ROOT,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
@@ -211,7 +221,10 @@ class Player(threading.Thread):
         at = len(self.status)
         shown = self.terminal.commands[at][1]
         before = shown[: shown.index(INTERRUPT)]
-        return differs(before, self.printed[at], self.terminal.any_order) is None
+        printed = self.printed[at]
+        if self.stage.trace and self.terminal.trace_options:  # The numbers are others then
+            before, printed = ([re.sub(r"\d+", "0", s) for s in lines] for lines in (before, printed))
+        return differs(before, printed, self.terminal.any_order) is None
 
     def interrupt(self):
         at = len(self.status)
@@ -244,14 +257,19 @@ def contested(players):
     return [f"{endpoint}: two terminals listen there" for endpoint, n in listening.items() if n > 1]
 
 
-def play(scene, build="build", on_line=lambda player, line: None, seconds=60):
-    """Plays a scene. Returns what went otherwise than shown, one text a terminal."""
+def play(scene, build="build", on_line=lambda player, line: None, seconds=60, trace=None):
+    """Plays a scene. Returns what went otherwise than shown, one text a terminal. All programs trace
+    to the file `trace`, if there is one; in it the endpoints are those of the README."""
     deadline = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="zmq-") as folder:
-        stage = Stage(build, folder)
+        stage = Stage(build, folder, trace)
         players = [Player(terminal, stage, on_line) for terminal in scene.terminals]
         try:
             for player in players:
+                while player.terminal.after and time.monotonic() < deadline:
+                    if any(player.terminal.after in lines for p in players for lines in p.printed):
+                        break
+                    threading.Event().wait(0.01)
                 player.start()
                 player.spoke.wait(max(0, deadline - time.monotonic()))
             while any(player.is_alive() for player in players) and time.monotonic() < deadline:
@@ -269,7 +287,20 @@ def play(scene, build="build", on_line=lambda player, line: None, seconds=60):
                 player.kill()
         for player in late:
             player.join()
-        wrong = [player.complaint() for player in players]
+        if trace:
+            # In the frames the endpoints stay what they were: there they are bytes, too
+            parts = [line.partition(',"frames":') for line in trace.read_text("utf-8").splitlines()]
+            lines = [stage.public(head) + mark + rest + "\n" for head, mark, rest in parts]
+            trace.write_text("".join(lines), "utf-8")
+        if trace and any(terminal.trace_options for terminal in scene.terminals):
+            wrong = [
+                f"line {player.terminal.line}: $ {command}: ended with status {status}"
+                for player in players
+                for (command, _), status in zip(player.terminal.commands, player.status)
+                if status != 0
+            ]
+        else:
+            wrong = [player.complaint() for player in players]
         wrong += contested(players)
         wrong += [f"line {player.terminal.line}: not ended in time" for player in late]
         return [text for text in wrong if text]

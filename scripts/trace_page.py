@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""One HTML page of a run: the diagram, the frames of each message, and a slider that plays it."""
+
+import json
+from html import escape
+from pathlib import Path
+
+from trace_draw import Picture
+from trace_labels import frame_names, plural
+
+#: More than that no browser would like, and no reader either
+MESSAGES_MAX = 2000
+
+TEMPLATE = Path(__file__).with_name("trace_page.html")
+
+
+def html(run, title):
+    """The page, which needs no other file. `run` is cut to what fits into it."""
+    told = len(run.messages)
+    run.messages = run.messages[:MESSAGES_MAX]
+    picture = Picture(run, title, interactive=True)
+    summary = f"{plural(told, 'message')} between {', '.join(lane.title for lane in picture.lanes)}"
+    if told > MESSAGES_MAX:
+        summary += f"; the first {MESSAGES_MAX} are shown"
+    data = {"summary": summary, "messages": [of_message(run, message) for message in run.messages]}
+    page = TEMPLATE.read_text("utf-8")
+    parts = {"@TITLE@": escape(title), "@SVG@": picture.svg(), "@DATA@": embedded(data)}
+    # In one go, so that nothing that was put in is looked at again
+    first, *rest = page.split("@")
+    text = [first]
+    while rest:
+        word = rest.pop(0)
+        part = parts.get(f"@{word}@")
+        if part is not None and rest:
+            text += [part, rest.pop(0)]
+        else:
+            text += ["@", word]
+    return "".join(text)
+
+
+def embedded(data):
+    """JSON that can stand in a script element: nothing in it ends that, or a line of JavaScript."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    for c in "<>&\u2028\u2029":
+        text = text.replace(c, f"\\u{ord(c):04x}")
+    return text
+
+
+def of_message(run, message):
+    told = {
+        "label": message.label,
+        "from": message.source.title,
+        "to": message.target.title,
+        "t": round(message.t - run.start, 6),
+        "fate": message.fate,
+    }
+    if message.send and message.recv:
+        told["took"] = round(message.recv.t - message.send.t, 6)
+    why = of_difference(message)
+    if why:
+        told["why"] = why
+    for name, event in (("send", message.send), ("recv", message.recv)):
+        if event:
+            told[name] = of_event(event)
+    return told
+
+
+def of_difference(message):
+    """Why the frames are not the same at the two ends; None when they are, or one is not known."""
+    if not message.send or not message.recv:
+        return None
+    if len(message.send.frames) == len(message.recv.frames):
+        return None
+    told = {
+        "ROUTER": "The first frame told the ROUTER which peer to send to. It does not travel.",
+        "REQ": "A REQ puts an empty frame in front, which is not in its program's message.",
+    }
+    took = {
+        "ROUTER": "The ROUTER has put the name of the sender in front.",
+        "REQ": "A REQ takes the empty frame off that it had put in front of its request.",
+    }
+    words = [told.get(message.send.socket), took.get(message.recv.socket)]
+    return " ".join(word for word in words if word) or None
+
+
+def of_event(event):
+    names = frame_names(event.socket, event.frames)
+    frames = [
+        {**frame, **({"name": name} if name else {})} for name, frame in zip(names, event.frames)
+    ]
+    for frame in frames:
+        if frame.get("name", "").startswith("type"):
+            frame.pop("text", None)  # That byte is no msgpack, even if it could be
+    told = {"socket": event.socket, "endpoint": event.endpoint, "frames": frames}
+    return {**told, "left_out": event.left_out} if event.left_out else told

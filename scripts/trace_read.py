@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: MIT
+"""Reads what the programs have traced, and finds for each message where it came from and went to.
+
+A trace (docs/trace.md) has what each process sent and received. Which send belongs to which receive
+is found as ZeroMQ itself would have it: the sockets fit together and have one endpoint, the frames
+are the same but for those that a socket adds or takes off (the identity of a ROUTER, the empty
+frame of a REQ), and between two sockets the first that is sent is the first that is received.
+"""
+
+import json
+import re
+
+from trace_labels import body, label
+
+# Which socket may be at the other end
+FITS = {
+    ("REQ", "REP"),
+    ("REQ", "ROUTER"),
+    ("REP", "REQ"),
+    ("REP", "DEALER"),
+    ("DEALER", "REP"),
+    ("DEALER", "ROUTER"),
+    ("DEALER", "DEALER"),
+    ("ROUTER", "REQ"),
+    ("ROUTER", "DEALER"),
+    ("ROUTER", "ROUTER"),
+    ("PUSH", "PULL"),
+    ("PAIR", "PAIR"),
+    *((pub, sub) for pub in ("PUB", "XPUB") for sub in ("SUB", "XSUB")),
+    *((sub, pub) for pub in ("PUB", "XPUB") for sub in ("SUB", "XSUB")),  # Subscriptions
+}
+
+#: A message that was longer on its way than this has waited in a queue; nothing happening for
+#: longer than this is a wait. Both are drawn. Seconds.
+LONG = 0.1
+
+
+def read(path):
+    """The run that a file of traces tells of. A last line without its end is left out: the disk
+    was full, or somebody is still writing."""
+    lines = path.read_text("utf-8").split("\n")[:-1]
+    return Run([json.loads(line) for line in lines])
+
+
+class Lane:
+    """A process; or, when `pid` is None, a peer that has no trace."""
+
+    def __init__(self, program, instance, pid):
+        self.program, self.instance, self.pid = program, instance, pid
+        self.start = self.end = None  # None: not known
+        self.title = program
+        self.sockets = []  # Types, in the order of their first message
+        self.endpoints = set()  # (type, endpoint) of all its sockets
+
+
+class Event:
+    """One object of a trace: a message that was sent or received, or a note."""
+
+    def __init__(self, entry, lane):
+        self.t, self.lane = entry["t"], lane
+        self.dir, self.note = entry.get("dir"), entry.get("note")
+        self.socket, self.peer = entry.get("socket"), entry.get("peer")
+        self.endpoint = entry.get("endpoint")
+        self.identity = entry.get("identity")
+        self.frames = entry.get("frames", [])
+        self.left_out = entry.get("left_out", 0)
+        # Two sides of one message have the same key
+        self.key = tuple((f["size"], f["hex"]) for f in body(self.socket, self.frames))
+        self.taken_by = []  # The receives that a send has come to
+        self.came_from = None  # The send of a receive
+        self.last_send = self.last_recv = None  # Of the same socket, before this
+        self.replaced = None  # When the next request went out without an answer to this one
+
+    def name(self):
+        """The identity that a ROUTER has in front of this message."""
+        return self.frames[0]["hex"] if self.socket == "ROUTER" and self.frames else None
+
+
+class Message:
+    """A message on its way between two lanes. Without `recv` nobody took it, as far as the trace
+    tells; without `send` it came from somebody who has no trace."""
+
+    def __init__(self, send, recv, source, target, fate):
+        self.send, self.recv = send, recv
+        self.source, self.target = source, target
+        self.fate = fate  # "taken", "lost", "hidden" (a subscription) or "untold" (no trace there)
+        self.t = (send or recv).t
+        self.late = bool(send and recv and recv.t - send.t > LONG)
+        self.label = label(send, recv)
+
+    def identity(self):
+        """What tells it from other messages between the same two programs: the engine's name."""
+        ends = [end for end in (self.send, self.recv) if end]
+        names = [end.identity or end.name() for end in ends]
+        return next((name for name in names if name and len(name) == 4), "")
+
+
+class Run:
+    """All that a trace tells: lanes, messages, notes."""
+
+    def __init__(self, entries):
+        entries = sorted(entries, key=lambda entry: entry["t"])
+        self.start = entries[0]["t"] if entries else 0
+        lanes = {}
+        events = []
+        for entry in entries:
+            lane = lanes.get(entry["pid"])
+            if lane is None:
+                lane = lanes[entry["pid"]] = Lane(
+                    entry["program"], entry.get("instance"), entry["pid"]
+                )
+            if entry.get("life"):
+                setattr(lane, entry["life"], entry["t"])
+                continue
+            event = Event(entry, lane)
+            events.append(event)
+            if event.dir:
+                lane.endpoints.add((event.socket, where(event.endpoint)))
+                if event.socket not in lane.sockets:
+                    lane.sockets.append(event.socket)
+        self.lanes = list(lanes.values())
+        self._ghosts = {}
+        self._name_lanes()
+        sends = [event for event in events if event.dir == "send"]
+        self.notes = [event for event in events if event.note is not None]
+        self._named = match(events)
+        self.messages = [message for send in sends for message in self._sent(send)]
+        self.messages += [
+            Message(None, event, self._ghost(event), event.lane, "taken")
+            for event in events
+            if event.dir == "recv" and not event.came_from
+        ]
+        self.messages.sort(key=lambda message: (message.t, message.recv.t if message.recv else 0))
+
+    def _name_lanes(self):
+        for lane in self.lanes:
+            same = [other for other in self.lanes if other.program == lane.program]
+            if len(same) > 1:
+                number = same.index(lane) + 1
+                names = [other.instance for other in same]
+                unique = lane.instance and names.count(lane.instance) == 1
+                lane.title += f" {lane.instance if unique else number}"
+
+    def _ghost(self, event):
+        """The lane of a peer that has no trace."""
+        lane = self._ghosts.get(event.peer)
+        if lane is None:
+            lane = self._ghosts[event.peer] = Lane(event.peer, None, None)
+            lane.title = f"({event.peer})"
+            self.lanes.append(lane)
+        return lane
+
+    def _sent(self, send):
+        if send.taken_by:
+            return [Message(send, recv, send.lane, recv.lane, "taken") for recv in send.taken_by]
+        target = self._missed_target(send)
+        if not target:
+            return [Message(send, None, send.lane, self._ghost(send), "untold")]
+        hidden = send.socket in ("SUB", "XSUB")  # A PUB takes subscriptions without a word
+        return [Message(send, None, send.lane, target, "hidden" if hidden else "lost")]
+
+    def _missed_target(self, send):
+        """Who should have got what nobody took; None when that one has no trace."""
+        if send.socket == "REP" and send.last_recv:
+            asked = send.last_recv.came_from
+            return asked and asked.lane
+        lane = self._named.get((send.lane.pid, where(send.endpoint), send.name()))
+        able = [lane for lane in self.lanes if lane.pid and self._could_take(lane, send)]
+        return lane or (able[0] if able else None)
+
+    @staticmethod
+    def _could_take(lane, send):
+        return any(
+            (send.socket, kind) in FITS and endpoint == where(send.endpoint)
+            for kind, endpoint in lane.endpoints
+        )
+
+
+def where(endpoint):
+    """What the two ends of a connection call the same. A socket that listens on all addresses is
+    connected to by one of them: of tcp only the port counts."""
+    found = re.fullmatch(r"tcp://.*:(\d+)", endpoint or "")
+    return found.group(1) if found else endpoint
+
+
+def match(events):
+    """Finds the send of each receive. `events` are in the order of time. Returns the lanes that
+    have got a name from a ROUTER, by (its pid, its endpoint, the name)."""
+    last = {}  # (pid, socket, endpoint, identity), direction -> the newest of its events
+    waiting = {}  # (endpoint, frames) -> sends that may still be received
+    named = {}
+    for event in events:
+        if not event.dir:
+            continue
+        place = where(event.endpoint)
+        own = (event.lane.pid, event.socket, place, event.identity)
+        event.last_send, event.last_recv = last.get((own, "send")), last.get((own, "recv"))
+        last[own, event.dir] = event
+        those = waiting.setdefault((place, event.key), [])
+        if event.dir == "send":
+            before = event.last_send
+            if before and (not event.last_recv or event.last_recv.t < before.t):
+                before.replaced = event.t
+            those.append(event)
+            continue
+        send = next((send for send in those if could_be(send, event)), None)
+        if send:
+            event.came_from = send
+            send.taken_by.append(event)
+            if send.socket not in ("PUB", "XPUB"):
+                those.remove(send)
+            if event.socket == "ROUTER":
+                named[event.lane.pid, place, event.name()] = send.lane
+    return named
+
+
+def could_be(send, recv):
+    """True when `recv` may have got what `send` sent: their frames and endpoints are the same."""
+    if (send.socket, recv.socket) not in FITS:
+        return False
+    if any(taken.lane is recv.lane for taken in send.taken_by):
+        return False
+    if recv.socket == "ROUTER" and send.identity:
+        return recv.name() == send.identity
+    if send.socket == "ROUTER" and recv.identity:
+        return send.name() == recv.identity
+    if send.socket == "ROUTER":
+        # The name that the ROUTER gave to this socket: what it asked last was seen under it
+        names = {taken.name() for taken in recv.last_send.taken_by} if recv.last_send else set()
+        return not names or send.name() in names
+    if send.socket == "REP" and recv.socket == "REQ" and send.last_recv:
+        return send.last_recv.came_from is recv.last_send
+    if send.socket == "REQ" and send.replaced and recv.lane.start:
+        # Its socket was thrown away, and the request with it, if the other was not there yet
+        return send.replaced > recv.lane.start
+    return True
+
+
+# --- What two runs of one demo have in common
+
+
+def structure(run):
+    """What must be the same in each run of a demo, as lines of text: the lanes, and for each lane
+    what it has seen of each of its connections, in order, with its notes in between. Left out is
+    what may differ: times, and which of two connections was served first."""
+    lanes = sorted(run.lanes, key=lambda lane: lane.title)
+    lines = [f"lane {lane.title}: {' '.join(sorted(lane.sockets))}" for lane in lanes]
+    for lane in lanes:
+        views = {}  # What is at the other end -> [(time, line)]
+        for message in run.messages:
+            for end, other, arrow in (
+                (message.send, message.target, "->"),
+                (message.recv, message.source, "<-"),
+            ):
+                if end and end.lane is lane:
+                    name = f"{lane.title} | {other.title} {end.endpoint} {message.identity()}"
+                    fate = "" if message.fate == "taken" else f" ({message.fate})"
+                    views.setdefault(name, []).append((end.t, f"{arrow} {message.label}{fate}"))
+        notes = [(event.t, f"note {event.note}") for event in run.notes if event.lane is lane]
+        for name, view in sorted(views.items()) or [(lane.title, [])]:
+            view = [line for _, line in sorted(view + notes, key=lambda pair: pair[0])]
+            lines += [f"{name.rstrip()}: {line}" for line in in_order(view)]
+    return lines
+
+
+def in_order(view):
+    """Notes with nothing between them may come in any order: sorts them."""
+    ordered, notes = [], []
+    for line in [*view, None]:
+        if line and line.startswith("note "):
+            notes.append(line)
+            continue
+        ordered += sorted(notes) + ([line] if line else [])
+        notes = []
+    return ordered
