@@ -21,12 +21,16 @@
 
 #include <libgen.h>
 
+//  So often we look after engines that are not our children: who is dead says nothing
+#define KNOCK_MS 1000
+
 //  A socket that is waited for, and the sentinels of the engines that we have started
 typedef struct {
     zmq_pollitem_t *items;  //  The first is the socket's
     int count;
     children_t *children;
-    int64_t deadline;  //  By zclock_mono; INT64_MAX: none
+    int64_t deadline;  //  By zclock_mono
+    bool late;         //  It has passed
 } watch_t;
 
 //  Waits for a message. NULL when there will be none: a signal came, an engine has died, or it is
@@ -35,11 +39,10 @@ static zmsg_t *s_wait (watch_t *self, zsock_t *socket, char **why)
 {
     //  zmq_poll itself, since it takes file descriptors as well as sockets
     self->items[0].socket = zsock_resolve (socket);
-    int64_t left = self->deadline == INT64_MAX ? -1 : self->deadline - zclock_mono ();
-    int ready = left < 0 && self->deadline != INT64_MAX
-                    ? 0
-                    : zmq_poll (self->items, self->count, (long) left);
-    if (ready == 0)
+    int64_t left = self->deadline - zclock_mono ();
+    int ready = left < 0 ? 0 : zmq_poll (self->items, self->count, (long) left);
+    self->late = ready == 0;
+    if (self->late)
         *why = strdup ("it has not come in time (--timeout-s)");
     if (ready <= 0)
         return NULL;
@@ -152,6 +155,23 @@ static bool s_register (watch_t *watch, zsock_t *router, int count)
     return left == 0;
 }
 
+//  Sends each engine a message that wants nothing. The ROUTER refuses that for one whose connection
+//  is gone. False, and told, when there is one.
+static bool s_knock (zsock_t *router, int count)
+{
+    for (int i = 0; i < count; i++) {
+        zmsg_t *knock = progress_knock (i);
+        show_send ("engine", router, knock);
+        bool dead = zmsg_send (&knock, router) == -1 && zmq_errno () == EHOSTUNREACH;
+        zmsg_destroy (&knock);  //  NULL by now, unless it could not be sent
+        if (dead) {
+            complain ("engine %d is dead", i);
+            return false;
+        }
+    }
+    return true;
+}
+
 int main (int argc, char **argv)
 {
     const char *handshake = "tcp://127.0.0.1:29550";
@@ -183,6 +203,10 @@ int main (int argc, char **argv)
     zsock_set_rcvhwm (pull, 0);
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
+    //  An engine whose machine has vanished closes nothing: after 10 s without an answer to ZMTP's
+    //  own pings its connection counts as gone
+    zsock_set_heartbeat_ivl (router, 2000);
+    zsock_set_heartbeat_timeout (router, 10000);
     bool alive = say_listening (greeter, handshake, zsock_bind (greeter, "%s", handshake)) &&
                  say_listening (router, input, zsock_bind (router, "%s", input)) &&
                  say_listening (pull, output, zsock_bind (pull, "%s", output));
@@ -203,7 +227,6 @@ int main (int argc, char **argv)
     bool ready =
         alive && s_shake_hands (&watch, greeter, startup) && s_register (&watch, router, engines);
     zsock_destroy (&greeter);  //  The handshake is for the start only
-    watch.deadline = INT64_MAX;
 
     progress_t *progress = progress_new (requests, max_tokens, false);
     for (int i = 0; ready && alive && i < requests; i++) {
@@ -217,7 +240,13 @@ int main (int argc, char **argv)
     }
     while (ready && alive && progress_open (progress) > 0) {
         char *why = NULL;
+        watch.deadline = zclock_mono () + KNOCK_MS;
         zmsg_t *message = s_wait (&watch, pull, &why);
+        if (!message && watch.late) {
+            zstr_free (&why);
+            alive = s_knock (router, engines);
+            continue;
+        }
         if (!message) {
             s_give_up (why, NULL);
             break;

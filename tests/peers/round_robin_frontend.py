@@ -34,28 +34,31 @@ def bury(engine, routed, progress, reroute):
     return again
 
 
-def serve(router, pull, engines, progress, args, stop):
-    """Deals the requests out, and gathers until all are finished. Returns who got which."""
+def serve(router, pull, engines, progress, max_tokens, on_dead, stop):
+    """Deals the requests out, and gathers until all are finished. Returns who got which. With
+    on_dead "stop" the first death is the end, as it is for vLLM."""
     routed = {engine: [] for engine in sorted(engines)}
     living, turn = list(routed), 0
-    reroute = args.on_dead == "reroute"
     waiting = list(progress.open)
     knock_at, soon = time.monotonic() + common.KNOCK_MS / 1000, 0
 
     def dead(engine):
         living.remove(engine)
-        waiting.extend(bury(engine, routed, progress, reroute))
+        waiting.extend(bury(engine, routed, progress, on_dead == "reroute"))
 
     def send(engine, *frames):
         return common.answers(router, engine.to_bytes(2, "little"), frames)
 
-    while living and progress.open and not stop:
+    def enough():
+        return not living or (on_dead == "stop" and len(living) < len(routed))
+
+    while not enough() and progress.open and not stop:
         while waiting and living:
             name, engine = waiting.pop(0), living[turn % len(living)]
             turn += 1
             routed[engine].append(name)
             common.say(f"{name} -> engine {engine}")
-            request = msgspec.msgpack.encode(toy_request(name, args.max_tokens))
+            request = msgspec.msgpack.encode(toy_request(name, max_tokens))
             if not send(engine, ADD, request):
                 dead(engine)
 
@@ -127,7 +130,9 @@ def main():
                 except UNREADABLE as why:
                     common.complain(f"bad registration: {why}")
             if len(engines) == args.engines:
-                routed = serve(router, pull, engines, progress, args, stop)
+                routed = serve(
+                    router, pull, engines, progress, args.max_tokens, args.on_dead, stop
+                )
 
     for engine, names in routed.items():
         print(f"engine {engine}: {' '.join(names)}")

@@ -400,6 +400,7 @@ def test_the_end_of_a_replay(missing, kind):
             for reply in replies:
                 router.send_multipart([client, b"", *reply])
         subscriber.wait_line(f"^seq {seq}: BlockStored")
+    subscriber.wait_line("^seq 9 replayed: BlockStored")
     assert subscriber.stop() == 0
     assert subscriber.lines(r"^replay_subscriber: lost (\S+):", "err") == ["0-1", "3-3", "6-7"]
     assert subscriber.summary() == "5 received, 2 replayed, 5 lost, 0 bad"

@@ -117,6 +117,25 @@ def test_one_of_two_starts_anew(start, wire, mode):
     assert living.stop() == again.stop() == 0
 
 
+def test_an_engine_behind_a_handshake(start, ipc, wire):
+    """It is no child of the front-end; as vLLM, this one gives up all when one is dead."""
+    hello = ipc()
+    frontend = start(
+        "handshake_frontend", engines=2, requests=4, max_tokens=ENDLESS, handshake=hello, **wire
+    )
+    engines = [
+        start("vllm_engine", "--log-requests", index=index, step_ms=10000, handshake=hello)
+        for index in (0, 1)
+    ]
+    frontend.wait_line("^r3 -> engine 1$")
+    kill(engines[1])
+    assert frontend.wait() == 1
+    assert frontend.err == ["handshake_frontend: engine 1 is dead"]
+    assert "aborting 2 requests at engine 0" in frontend.out
+    engines[0].wait_line("the front-end is gone")
+    assert engines[0].stop() == 0
+
+
 @pytest.mark.parametrize("lang", ["c", "py"])
 def test_a_worker(start, ipc, lang):
     """What it had taken is not done by anybody: the sink says which tasks those were."""
