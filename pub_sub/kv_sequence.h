@@ -81,8 +81,8 @@ void kv_sequence_connected (kv_sequence_t *self);
 //  given up, and none is asked for before the connection is back.
 void kv_sequence_disconnected (kv_sequence_t *self);
 
-//  The SUB has been read empty. Before that, what comes after a new connection may still be of the
-//  old one, and nothing is asked for.
+//  The SUB has been read empty. What comes after a new connection may else still be of the old one,
+//  and nothing is asked for.
 void kv_sequence_drained (kv_sequence_t *self);
 
 //  A live batch has come. Its last frame is its payload. Takes the message over and nulls it.
