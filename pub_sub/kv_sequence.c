@@ -632,7 +632,7 @@ void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
         self->next = seq;
     }
     if (s_is_restart (self, &batch)) {
-        //  A PUB counts up: what came by this connection and is not below it is of an older run, too
+        //  A PUB counts up: what came by this connection and is not below is of an older run, too
         const s_held_t *held = s_find_run (self, RUN_NEXT, RUN_NEXT);
         s_restart (self, seq, held && seq <= held->seq ? RUN_NEXT : RUN_THIS);
     }
