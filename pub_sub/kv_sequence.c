@@ -37,7 +37,7 @@ struct kv_sequence {
     bool down;          //  It is not there now. What is asked now may be answered by either run.
     unsigned link;      //  Counts them
     unsigned run_link;  //  Up to this one, they were to this run
-    bool backlog;       //  The SUB may still have what came before this one
+    bool backlog;       //  The SUB may still have what came by the one before
     bool unsure;        //  It is a new one: is this still the same run?
     uint64_t cut_end;   //  What `end` was before it
 
@@ -547,6 +547,16 @@ static bool s_knows_run (kv_sequence_t *self)
     return self->any || zlistx_size (self->held) > 0;
 }
 
+//  All that comes from here on is of the newest connection
+static void s_begin_link (kv_sequence_t *self)
+{
+    if (!self->unsure)
+        s_be_sure (self);
+    if (self->open)
+        s_ask (self);
+    s_settle (self);
+}
+
 void kv_sequence_connected (kv_sequence_t *self)
 {
     if (self->unsure) {
@@ -565,29 +575,25 @@ void kv_sequence_connected (kv_sequence_t *self)
     self->link++;
     self->replay = KV_REPLAY_NONE;
     self->open = self->limits.can_replay && self->started;
-    self->backlog = true;
-    self->down = false;
-    if (!self->joined)
-        kv_sequence_drained (self);
+    self->backlog = self->backlog || (self->joined && !self->down);
     self->joined = true;
-}
-
-void kv_sequence_drained (kv_sequence_t *self)
-{
+    self->down = false;
     if (!self->backlog)
-        return;
-    self->backlog = false;
-    if (!self->unsure)
-        s_be_sure (self);
-    if (self->open && !self->down)
-        s_ask (self);
-    s_settle (self);
+        s_begin_link (self);
 }
 
 void kv_sequence_disconnected (kv_sequence_t *self)
 {
-    self->down = true;
+    self->down = self->backlog = true;
     self->replay = KV_REPLAY_NONE;  //  Another run might go on with it
+}
+
+void kv_sequence_drained (kv_sequence_t *self)
+{
+    bool backlog = self->backlog;
+    self->backlog = false;
+    if (backlog && !self->down)
+        s_begin_link (self);
 }
 
 //  True when a live batch can only be of a new run. A PUB counts up: one that is not above `newest`
@@ -618,7 +624,7 @@ void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
 {
     s_held_t batch = {.seq = seq, .message = *message_p, .link = self->link};
     batch.print = s_fingerprint (batch.message);
-    batch.backlog = self->backlog;
+    batch.backlog = self->backlog && !self->down;
     *message_p = NULL;
     self->counts.received++;
     if (!self->started) {
@@ -626,7 +632,7 @@ void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
         self->next = seq;
     }
     if (s_is_restart (self, &batch)) {
-        //  A PUB counts up: what came by this connection and is not below it is of an older run, too
+        //  A PUB counts up: what came by this connection and is not below is of an older run, too
         const s_held_t *held = s_find_run (self, RUN_NEXT, RUN_NEXT);
         s_restart (self, seq, held && seq <= held->seq ? RUN_NEXT : RUN_THIS);
     }

@@ -12,7 +12,8 @@
 //
 //  Did the publisher start anew while the SUB was cut off? Its numbers alone may not show it, when
 //  the new run has already passed the old one. So after a cut a replay begins one number early,
-//  with the last batch delivered: if that comes back with other bytes, this is another run.
+//  with the last batch delivered: if that comes back with other bytes, this is another run. If
+//  nothing comes back, all is asked for: a run that has batches, but not that one, is another, too.
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher, the other side of this
 
 #pragma once
@@ -26,7 +27,7 @@ typedef enum {
     KV_REPLAY_HOLE,     //  A replay has skipped these; they will be asked for again
     KV_REPLAY_SHORT,    //  A replay has ended before these
     KV_REPLAY_TIMEOUT,  //  A replay has stopped without its end, before `first`
-    KV_HELD_FULL,       //  No room to hold back live batch `first`; it will be asked for
+    KV_HELD_FULL,       //  No room to hold back batch `first`; it will be asked for
     KV_LOST,            //  Not to be had: given up
     KV_RESTART,         //  The publisher has started anew; `first` is the number that shows it
     KV_UNCHECKED        //  After a cut it could not be told whether it has; `first` is due next
@@ -81,8 +82,8 @@ void kv_sequence_connected (kv_sequence_t *self);
 //  given up, and none is asked for before the connection is back.
 void kv_sequence_disconnected (kv_sequence_t *self);
 
-//  The SUB has been read empty. Before that, what comes after a new connection may still be of the
-//  old one, and nothing is asked for.
+//  The SUB has been read empty. What comes after a new connection may else still be of the old one,
+//  and nothing is asked for.
 void kv_sequence_drained (kv_sequence_t *self);
 
 //  A live batch has come. Its last frame is its payload. Takes the message over and nulls it.

@@ -6,6 +6,7 @@ tokens of its own, so that none can pass for another.
 """
 
 import json
+import os
 import random
 import re
 import signal
@@ -693,6 +694,54 @@ def test_a_new_publisher(publisher, follow, hidden, first):
     assert len(follower.notices("restart")) == 1 and follower.lost() == []
     counts = follower.stop()
     assert counts["restarts"] == 1 and counts["lost"] == 0
+
+
+@pytest.mark.parametrize("hidden", [1, 4, 5, 6])
+def test_a_new_publisher_that_says_no_more(publisher, follow, hidden):
+    """What it has published before it is heard comes by a replay, though nothing live shows it."""
+    vllm = publisher()
+    follower = follow(vllm)
+    for n in range(5):
+        vllm.publish(n=n)
+    follower.wait_seqs(*range(5))
+    vllm.close()
+    vllm.restart()
+    for n in range(hidden):
+        vllm.publish(n=100 + n, live=False)
+    vllm.open()
+    follower.wait_seqs(*range(5), *range(hidden))
+    assert ids(follower) == [*range(5), *range(100, 100 + hidden)]
+    assert len(follower.notices("restart")) == 1
+    assert follower.stop()["lost"] == 0
+
+
+@pytest.mark.parametrize("hidden", [0, 3, 600])
+def test_a_new_publisher_while_the_subscriber_was_stopped(publisher, follow, hidden):
+    """It has much to read of the old one. If it has not read that before it hears of the new one,
+    batches may count as lost, but none is without a word."""
+    vllm = publisher()
+    follower = follow(vllm, from_seq=0)
+    vllm.publish()
+    follower.wait_seqs(0)
+    os.kill(follower.program.pid, signal.SIGSTOP)
+    for _ in range(499):
+        vllm.publish()
+    vllm.pub.linger = int(WAIT_S * 1000)  # All of it is on its way
+    vllm.pub.close()
+    vllm.close()
+    vllm.restart()
+    for n in range(hidden):
+        vllm.publish(n=1000 + n, live=False)
+    vllm.open()
+    os.kill(follower.program.pid, signal.SIGCONT)
+    vllm.wait_subscribed()
+    vllm.publish(n=1000 + hidden)
+    follower.wait(lambda: ids(follower)[-1] == 1000 + hidden)
+    old = [n for n in ids(follower) if n < 1000]
+    assert ids(follower) == [*old, *range(1000, 1001 + hidden)] and old == sorted(set(old))
+    assert {*old, *follower.lost()} >= set(range(500))
+    assert len(follower.notices("restart")) == 1
+    follower.stop()
 
 
 @pytest.mark.parametrize("hidden", [0, 3, 20])

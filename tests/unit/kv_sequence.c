@@ -940,6 +940,21 @@ static void test_backlog_of_the_old_run (void **state)
     s_out ("1:0r 1:1r 1:2r 1:3r 1:4");
 }
 
+static void test_no_backlog (void **state)
+{
+    (void) state;
+    s_begin (KV_FROM_LIVE, true);
+    s_live (0, 0, 1);
+    kv_sequence_disconnected (sequence);
+    s_live (0, 2, 2);
+    kv_sequence_drained (sequence);
+    kv_sequence_connected (sequence);
+    s_asks (2);
+    s_live (1, 9, 9);
+    s_reply (1, 2, 2);
+    s_out ("0 1 2 restart(2)");
+}
+
 static void test_backlog_then_cut_again (void **state)
 {
     (void) state;
@@ -1804,6 +1819,7 @@ int main (void)
         TEST (test_two_cuts_forget_what_came_between),
         TEST (test_backlog_of_the_same_run),
         TEST (test_backlog_of_the_old_run),
+        TEST (test_no_backlog),
         TEST (test_backlog_then_cut_again),
         TEST (test_sent_twice_on_the_live_side),
         TEST (test_sent_twice_while_held),
