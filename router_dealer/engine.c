@@ -23,7 +23,7 @@ static void s_send (zsock_t *socket, zframe_t *payload)
     zmsg_append (message, &payload);
     show_send ("front-end", socket, message);
     zmsg_send (&message, socket);  //  Never blocks: there is no high-water mark
-    zmsg_destroy (&message);       //  NULL by now, unless a signal came
+    zmsg_destroy (&message);       //  NULL by now, unless a signal came, or the peer is gone
 }
 
 //  What the engine has for the front-end; `owner` is where the PUSH is
@@ -75,6 +75,9 @@ int main (int argc, char **argv)
     zmq_setsockopt (zsock_resolve (dealer), ZMQ_ROUTING_ID, identity, sizeof identity);
     zsock_set_rcvhwm (dealer, 0);
     zsock_set_sndhwm (dealer, 0);
+    //  What a front-end has not got when it goes is not for the next one: it would see us twice
+    zsock_set_immediate (dealer, 1);
+    zsock_set_sndtimeo (dealer, 0);
 
     //  The DEALER's connections show up on a PAIR socket as events
     zmq_socket_monitor (zsock_resolve (dealer), "inproc://dealer-events",

@@ -136,7 +136,8 @@ typedef enum {
 //  "length" and so on; "running" for ENGINE_CORE_RUNNING. A constant.
 const char *engine_core_finish_name (engine_core_finish_t reason);
 
-//  LogprobsLists or LogprobsTensors: for each of some tokens how likely it was, and the likeliest in its place
+//  LogprobsLists or LogprobsTensors: for each of some tokens how likely it was, and which ones were
+//  the likeliest in its place
 typedef struct {
     size_t rows;                //  One for each token
     size_t columns;             //  The token, then the likeliest, in order

@@ -94,8 +94,8 @@ static uint64_t s_hash (const engine_core_request_t *request)
     return hash;
 }
 
-//  Room for so many rows, to be freed by the caller. No columns when none are asked for. The numbers
-//  are always the same: the token is the likeliest with 1/2, and each further one half as likely.
+//  Room for so many rows, to be freed by the caller; no columns when none are asked for. The
+//  numbers are always the same: the token is the likeliest with 1/2, each further one half of that.
 static engine_core_logprobs_t s_new_logprobs (const toy_scheduler_t *self, size_t rows,
                                               size_t columns)
 {
