@@ -9,7 +9,7 @@
 
 #include <sys/wait.h>
 
-//  The child's part, in libzmq's API since CZMQ's only context is the parent's. In the end the child
+//  The child's part, in libzmq's API since CZMQ's only context is the parent's. In the end it
 //  becomes another program, so that nothing of its parent's is cleaned up twice.
 static void s_child (void *inherited, const char *endpoint)
 {

@@ -22,8 +22,22 @@ int main (int argc, char **argv)
 {
     trap_begin (argc, argv, "linger", "a socket that is closed forgets what it has to send");
 
-    //  Nobody listens yet. A context's end waits for its sockets, and they for their lingers.
+    //  Whose default is what? CZMQ's sockets are libzmq's, with one option changed.
+    zsock_t *socket = zsock_new (ZMQ_PUSH);
     void *context = zmq_ctx_new ();
+    void *raw = zmq_socket (context, ZMQ_PUSH);
+    int forever;
+    size_t size = sizeof forever;
+    zmq_getsockopt (raw, ZMQ_LINGER, &forever, &size);
+    trap_shown (zsock_linger (socket) == 0 && forever == -1,
+                "CZMQ's default is %d: forget at once; libzmq's is %d: wait for ever",
+                zsock_linger (socket), forever);
+    zmq_close (raw);
+    zmq_ctx_term (context);
+    zsock_destroy (&socket);
+
+    //  Nobody listens yet. A context's end waits for its sockets, and they for their lingers.
+    context = zmq_ctx_new ();
     s_last_words (context, "without linger", 0);
     zmq_ctx_term (context);
     context = zmq_ctx_new ();
@@ -37,19 +51,6 @@ int main (int argc, char **argv)
     trap_cured (heard && streq (heard, "with linger"), "linger 5000 ms: closed, and heard");
     zstr_free (&heard);
 
-    //  Whose default is what? CZMQ's sockets are libzmq's, with one option changed.
-    zsock_t *socket = zsock_new (ZMQ_PUSH);
-    context = zmq_ctx_new ();
-    void *raw = zmq_socket (context, ZMQ_PUSH);
-    int forever;
-    size_t size = sizeof forever;
-    zmq_getsockopt (raw, ZMQ_LINGER, &forever, &size);
-    trap_shown (zsock_linger (socket) == 0 && forever == -1,
-                "CZMQ's default is %d: forget at once; libzmq's is %d: wait for ever",
-                zsock_linger (socket), forever);
-    zmq_close (raw);
-    zmq_ctx_term (context);
-    zsock_destroy (&socket);
     zsock_destroy (&pull);
     return trap_end (
         "To send is to queue, an I/O thread does the rest. When the socket is closed,",
