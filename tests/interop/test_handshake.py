@@ -262,8 +262,8 @@ def test_refused_frames(greeted, lang, frames):
 @pytest.mark.parametrize("said", [[], [HELLO], [HELLO, READY]], ids=["all", "READY", "register"])
 def test_an_engine_that_never_comes(greeted, lang, said):
     """Engine 1 never comes, or no further than that."""
-    frontend, engine = greeted(lang, engines=2, timeout_s=1)
     since = time.monotonic()
+    frontend, engine = greeted(lang, engines=2, timeout_s=1)
     for index, words in ((0, [HELLO, READY]), (1, said)):
         dealer = engine(bytes([index, 0]))
         for word in words:

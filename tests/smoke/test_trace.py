@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import zmq
 
-from harness import PROGRAMS, WAIT_S
+from harness import PROGRAMS, TRAPS, WAIT_S
 from programs import OPTIONS, Bind, Connect, of_kind
 
-NAMES = sorted(PROGRAMS)
+NAMES = sorted(set(PROGRAMS) - set(TRAPS))
 
 #: The keys of an object that is a message; those behind the bar may be left out
 MESSAGE = ["t", "program", "pid", "socket", "peer", "dir", "frames"]
