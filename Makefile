@@ -21,8 +21,8 @@ CFLAGS   ?= -O2 -g
 CPPFLAGS += -D_XOPEN_SOURCE=700 -Icommon
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 WERROR   ?=
-COMPILE   = $(CC) -std=c11 $(WARNINGS) $(if $(WERROR),-Werror) $(CPPFLAGS) $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
-LINK      = $(CC) $(SANFLAGS) $(LDFLAGS)
+COMPILE   = $(CC) -std=c11 -pthread $(WARNINGS) $(if $(WERROR),-Werror) $(CPPFLAGS) $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
+LINK      = $(CC) -pthread $(SANFLAGS) $(LDFLAGS)
 
 # `make V=1` shows the commands
 Q := $(if $(V),,@)
@@ -37,15 +37,16 @@ MODULES  := $(filter $(patsubst %.h,%.c,$(wildcard $(ROOMS:%=%/*.h))),$(SOURCES)
 PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(filter-out $(MODULES),$(SOURCES)))
 COMMON   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
 UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
-ALL_C    := $(SOURCES) $(wildcard common/*.c tests/unit/*.c)
+TOOLS    := $(patsubst %.c,$(BUILD)/%,$(wildcard scripts/*.c))
+ALL_C    := $(SOURCES) $(wildcard common/*.c scripts/*.c tests/unit/*.c)
 ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h)
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps demo test unit lint check-vllm format valgrind clean
+.PHONY: all help deps demo keys test unit lint check-vllm format valgrind clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-all: $(PROGRAMS) ## build every program into build/<room>/
+all: $(PROGRAMS) $(TOOLS) ## build every program into build/<room>/
 
 help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
@@ -60,6 +61,9 @@ demo: ## install what is missing, build, and play every demo (or DEMO=2.2)
 	@scripts/install-deps build
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) scripts/tour.py --build $(BUILD) $(DEMO)
+
+keys: $(BUILD)/scripts/make_keys ## make keys for --curve-dir (KEYS=<folder>, keys otherwise)
+	@$< '$(or $(KEYS),keys)'
 
 test: ## set up what the tests need, build, and run them all
 	@scripts/install-deps test
@@ -107,6 +111,10 @@ $(filter $(BUILD)/$(1)/%,$(PROGRAMS)): $(BUILD)/%: $(BUILD)/%.o $(COMMON) $(pats
 	$$(Q)$$(LINK) $$^ $$(PKG_LIBS) $$(LDLIBS) -lm -o $$@
 endef
 $(foreach room,$(ROOMS),$(eval $(call room_rules,$(room))))
+
+$(TOOLS): %: %.o $(COMMON)
+	@echo '  LINK  $@'
+	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
 
 $(BUILD)/tests/unit/%.o: CPPFLAGS += -I. -Itests/vectors
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(COMMON) $(MODULES:%.c=$(BUILD)/%.o)

@@ -1,6 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "options.h"
+#include "curve.h"
 #include "show.h"
 #include "stop.h"
 
@@ -11,6 +12,13 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+//  What every program has beside its own, --quiet, --verbose and --help
+static const option_t common_options[] = {
+    OPTION_DIR ("curve-dir", &curve_dir, "keys for CURVE (make keys); none: open to everybody"),
+    OPTION_END,
+};
 
 //  sockaddr_un.sun_path has 108 bytes with its NUL; libzmq refuses a longer ipc path
 #define IPC_PATH_MAX 107
@@ -129,6 +137,7 @@ static bool s_store (const option_t *option, const char *text, char *want, size_
     uint64_t number;
     double seconds;
     const char *why;
+    struct stat status;
     switch (option->kind) {
     case OPTION_KIND_BIND:
     case OPTION_KIND_CONNECT:
@@ -146,6 +155,13 @@ static bool s_store (const option_t *option, const char *text, char *want, size_
         *option->value.text = text;
         return true;
     case OPTION_KIND_TEXT:
+        *option->value.text = text;
+        return true;
+    case OPTION_KIND_DIR:
+        if (stat (text, &status) == -1 || !S_ISDIR (status.st_mode)) {
+            snprintf (want, want_size, "want a folder that is there");
+            return false;
+        }
         *option->value.text = text;
         return true;
     case OPTION_KIND_CHOICE:
@@ -196,6 +212,8 @@ static const char *s_metavar (const option_t *option)
     case OPTION_KIND_CONNECT:
     case OPTION_KIND_ENDPOINTS:
         return "ENDPOINT";
+    case OPTION_KIND_DIR:
+        return "DIR";
     case OPTION_KIND_CHOICE:
         return option->choices;
     case OPTION_KIND_INT:
@@ -246,9 +264,8 @@ static void s_print_default (FILE *out, const option_t *option)
     }
 }
 
-static void s_print_help (FILE *out, const about_t *about, const option_t *options)
+static void s_print_options (FILE *out, const option_t *options)
 {
-    fprintf (out, "%s - %s\n\nUsage: %s [options]\n\n", about->name, about->purpose, about->name);
     for (const option_t *option = options; option->kind != OPTION_KIND_END; option++) {
         char usage[80];
         const char *metavar = s_metavar (option);
@@ -257,6 +274,13 @@ static void s_print_help (FILE *out, const about_t *about, const option_t *optio
         s_print_default (out, option);
         fputc ('\n', out);
     }
+}
+
+static void s_print_help (FILE *out, const about_t *about, const option_t *options)
+{
+    fprintf (out, "%s - %s\n\nUsage: %s [options]\n\n", about->name, about->purpose, about->name);
+    s_print_options (out, options);
+    s_print_options (out, common_options);
     fprintf (out, "  %-28s %s\n", "--quiet",
              "print only the endpoints bound, errors and the summary");
     fprintf (out, "  %-28s %s\n", "--verbose",
@@ -294,6 +318,7 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
                    FILE *err)
 {
     show_program = about->name;
+    show_exposes = about->exposes;
     show_level_t level = SHOW_LINES;
 
     //  First of all, while the variables still have their defaults
@@ -313,6 +338,8 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
         }
         size_t size = strcspn (name, "=");
         const option_t *option = s_find (options, name, size);
+        if (!option)
+            option = s_find (common_options, name, size);
         if (!option)
             return s_wrong (err, "--%.*s: unknown option (see --help)", (int) size, name);
         if (option->kind == OPTION_KIND_FLAG) {
@@ -336,6 +363,19 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
     return OPTIONS_RUN;
 }
 
+//  Reads the keys for what the endpoint options say
+static bool s_load_keys (const option_t *options)
+{
+    for (const option_t *option = options; option->kind != OPTION_KIND_END; option++) {
+        bool binds = option->kind == OPTION_KIND_BIND;
+        bool connects =
+            option->kind == OPTION_KIND_CONNECT || option->kind == OPTION_KIND_ENDPOINTS;
+        if ((binds && !curve_load (CURVE_SERVER)) || (connects && !curve_load (CURVE_CLIENT)))
+            return false;
+    }
+    return true;
+}
+
 void options_read (int argc, char **argv, const about_t *about, const option_t *options)
 {
     //  A line is seen when it is printed, in a pipe too
@@ -344,4 +384,6 @@ void options_read (int argc, char **argv, const about_t *about, const option_t *
     if (status != OPTIONS_RUN)
         exit (status);
     stop_catch_signals ();
+    if (curve_dir && !s_load_keys (options))
+        exit (EXIT_FAILURE);
 }

@@ -10,8 +10,9 @@
 //      };
 //      options_read (argc, argv, &about, options);
 //
-//  A variable's value before options_read is its default. --help, --quiet and --verbose come
-//  with every program; the last two set how much common/show.h prints.
+//  A variable's value before options_read is its default. --help, --quiet, --verbose and
+//  --curve-dir come with every program; the second and third set how much common/show.h prints, the
+//  last is for common/curve.h.
 
 #pragma once
 
@@ -25,6 +26,7 @@ typedef struct {
     const char *name;     //  "basic_server"; begins each of its lines on stderr
     const char *purpose;  //  One sentence
     const char *example;  //  The commands of one pair, one a line
+    const char *exposes;  //  What others get at where it binds; NULL: it does not
 } about_t;
 
 //  Values of a repeatable option, in the order given. The strings belong to argv. When none was
@@ -48,6 +50,7 @@ typedef enum {
     OPTION_KIND_BIND,     //  Endpoint to bind: tcp://HOST:PORT (PORT may be *), ipc://PATH
     OPTION_KIND_CONNECT,  //  Endpoint to connect to: a port number, no wildcard
     OPTION_KIND_TEXT,
+    OPTION_KIND_DIR,        //  A folder that is there
     OPTION_KIND_CHOICE,     //  One of the words in `choices`, separated by '|'
     OPTION_KIND_INT,        //  Whole number from min to max
     OPTION_KIND_SECONDS,    //  Decimal number from min to max
@@ -89,6 +92,10 @@ typedef struct {
 #define OPTION_TEXT(n, v, h)                                                                       \
     {                                                                                              \
         OPTION_ (TEXT, n, h), .value.text = (v)                                                    \
+    }
+#define OPTION_DIR(n, v, h)                                                                        \
+    {                                                                                              \
+        OPTION_ (DIR, n, h), .value.text = (v)                                                     \
     }
 #define OPTION_CHOICE(n, v, c, h)                                                                  \
     {                                                                                              \
@@ -134,13 +141,14 @@ typedef struct {
 #define OPTIONS_WRONG 2   //  Wrong usage, told in one line on `err`: exit with 2
 
 //  Reads argv into the variables that `options` (ended by OPTION_END) names; --help goes to `out`.
-//  Also sets show_program and show_level (show.h), and turns IPv6 on in CZMQ when an endpoint has
+//  Also sets show_program, show_exposes and show_level (show.h) and curve_dir (curve.h), and turns IPv6 on in CZMQ when an endpoint has
 //  an IPv6 literal in brackets, as vLLM's make_zmq_socket does. Returns one of the three above.
 int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,
                    FILE *err);
 
-//  options_parse for a main(). Makes stdout line-buffered, exits itself after --help (0) or on
-//  wrong usage (2), and catches Ctrl-C (stop.h).
+//  options_parse for a main(). Makes stdout line-buffered, exits itself after --help (0), on wrong
+//  usage (2) or when a key that the endpoint options ask for cannot be read (1), and catches Ctrl-C
+//  (stop.h).
 void options_read (int argc, char **argv, const about_t *about, const option_t *options);
 
 //  NULL when `endpoint` is one that libzmq can bind (or connect to), else what is wrong with it.
