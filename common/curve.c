@@ -456,6 +456,8 @@ static void s_on_exit (void)
 
 bool curve_load (curve_role_t role)
 {
+    if (!curve_dir)
+        return true;
     static bool first = true;
     if (first)
         atexit (s_on_exit);
@@ -479,6 +481,11 @@ bool curve_load (curve_role_t role)
     return ok;
 }
 
+static const char *s_role (zsock_t *socket)
+{
+    return zsock_curve_server (socket) ? "server" : "client";
+}
+
 static void s_start_doorman (void)
 {
     zsock_t *pipe;
@@ -493,9 +500,11 @@ static void s_start_doorman (void)
     zsock_destroy (&doorbell);
 }
 
-//  Monitors a socket, and lets the doorman know where
-static void s_watch (zsock_t *socket, const char *role)
+//  Lets the doorman know where to hear of the connections
+void curve_watch (zsock_t *socket)
 {
+    if (!curve_dir)
+        return;
     static int number = 0;  //  A name is free again only some time after its socket was closed
     sigset_t before;
     s_block_signals (&before);
@@ -505,7 +514,7 @@ static void s_watch (zsock_t *socket, const char *role)
         char *where = zsys_sprintf ("inproc://curve-%d", number++);
         zmq_socket_monitor (zsock_resolve (socket), where,
                             CURVE_EVENTS | ZMQ_EVENT_MONITOR_STOPPED);
-        zstr_sendx (doorbell, role, where, NULL);
+        zstr_sendx (doorbell, s_role (socket), where, NULL);
         zstr_free (&where);
     }
     pthread_sigmask (SIG_SETMASK, &before, NULL);
@@ -522,7 +531,7 @@ void curve_server (zsock_t *socket)
     zsock_set_zap_domain (socket, "curve");
     int enforce = 1;
     zmq_setsockopt (zsock_resolve (socket), ZMQ_ZAP_ENFORCE_DOMAIN, &enforce, sizeof enforce);
-    s_watch (socket, "server");
+    curve_watch (socket);
 }
 
 void curve_client (zsock_t *socket)
@@ -531,7 +540,7 @@ void curve_client (zsock_t *socket)
         return;
     zcert_apply (client_cert, socket);
     zsock_set_curve_serverkey_bin (socket, server_key);
-    s_watch (socket, "client");
+    curve_watch (socket);
 }
 
 void curve_event (zsock_t *socket, zmsg_t *event)
@@ -539,7 +548,7 @@ void curve_event (zsock_t *socket, zmsg_t *event)
     if (!doorbell)
         return;
     zmsg_t *copy = zmsg_dup (event);
-    zmsg_pushstr (copy, zsock_curve_server (socket) ? "server" : "client");
+    zmsg_pushstr (copy, s_role (socket));
     zmsg_send (&copy, doorbell);
     zmsg_destroy (&copy);  //  NULL by now, unless a signal came
 }

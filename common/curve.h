@@ -33,17 +33,18 @@ typedef enum {
     CURVE_CLIENT   //  To connect
 } curve_role_t;
 
-//  Reads the keys for a role from curve_dir, unless that was done. False, and the reason on stderr,
-//  when one of them is missing or no good. options_read calls it for all that a program's endpoint
-//  options say; before curve_server or curve_client somebody must have.
+//  Reads the keys for a role from curve_dir, unless that was done or it is NULL. False, and the
+//  reason on stderr, when one of them is missing or no good. options_read calls it for a program's
+//  endpoint options; before curve_server or curve_client somebody must have.
 bool curve_load (curve_role_t role);
 
 //  Makes of a socket a CURVE server, before it is bound; or a client, before it is connected. The
-//  socket is then monitored, for the news of who was refused. A program that monitors it as well
-//  starts to do so after this call, as a socket has one monitor, and hands the events over with
-//  curve_event.
+//  thread then monitors it, for the news of who was refused. A socket has one monitor: a program
+//  that wants its own starts it after this call, hands the events over with curve_event, and may
+//  give the socket back with curve_watch.
 void curve_server (zsock_t *socket);
 void curve_client (zsock_t *socket);
+void curve_watch (zsock_t *socket);
 
 //  The events that curve_event wants to know of, for the mask of zmq_socket_monitor
 #define CURVE_EVENTS                                                                               \

@@ -16,7 +16,7 @@
 
 //  What every program has beside its own, --quiet, --verbose and --help
 static const option_t common_options[] = {
-    OPTION_DIR ("curve-dir", &curve_dir, "keys for CURVE (make keys); none: open to everybody"),
+    OPTION_DIR ("curve-dir", &curve_dir, "keys for CURVE: only who is on their list gets in"),
     OPTION_END,
 };
 
@@ -363,14 +363,14 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
     return OPTIONS_RUN;
 }
 
-//  Reads the keys for what the endpoint options say
+//  Reads the keys for what the endpoint options say. What OPTION_ENDPOINTS are for, binding or
+//  connecting, only their program knows.
 static bool s_load_keys (const option_t *options)
 {
     for (const option_t *option = options; option->kind != OPTION_KIND_END; option++) {
-        bool binds = option->kind == OPTION_KIND_BIND;
-        bool connects =
-            option->kind == OPTION_KIND_CONNECT || option->kind == OPTION_KIND_ENDPOINTS;
-        if ((binds && !curve_load (CURVE_SERVER)) || (connects && !curve_load (CURVE_CLIENT)))
+        if (option->kind == OPTION_KIND_BIND && !curve_load (CURVE_SERVER))
+            return false;
+        if (option->kind == OPTION_KIND_CONNECT && !curve_load (CURVE_CLIENT))
             return false;
     }
     return true;
@@ -384,6 +384,6 @@ void options_read (int argc, char **argv, const about_t *about, const option_t *
     if (status != OPTIONS_RUN)
         exit (status);
     stop_catch_signals ();
-    if (curve_dir && !s_load_keys (options))
+    if (!s_load_keys (options))
         exit (EXIT_FAILURE);
 }

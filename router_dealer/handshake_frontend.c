@@ -12,6 +12,7 @@
 //         vllm/v1/engine/utils.py wait_for_engine_startup
 //         vllm/v1/engine/utils.py CoreEngineState
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "children.h"
@@ -58,7 +59,15 @@ static bool s_spawn (watch_t *watch, const char *own_path, int index, const char
     char *copy = strdup (own_path);
     char *path = zsys_sprintf ("%s/vllm_engine", dirname (copy));
     char *number = zsys_sprintf ("%d", index);
-    char *argv[] = {path, "--quiet", "--handshake", (char *) handshake, "--index", number, NULL};
+    char *argv[] = {path,
+                    "--quiet",
+                    "--handshake",
+                    (char *) handshake,
+                    "--index",
+                    number,
+                    curve_dir ? "--curve-dir" : NULL,
+                    (char *) curve_dir,
+                    NULL};
     int sentinel = children_spawn (watch->children, argv);
     if (sentinel == -1)
         complain ("cannot start %s: %s", path, strerror (errno));
@@ -157,11 +166,15 @@ int main (int argc, char **argv)
         .name = "handshake_frontend",
         .purpose = "ROUTER: HELLO, INIT, READY with each engine; then deals requests out",
         .example = "  build/router_dealer/handshake_frontend\n  build/router_dealer/vllm_engine",
+        .exposes = "requests, which carry prompts, and what engines answer",
     };
     options_read (argc, argv, &about, options);
 
     zsock_t *greeter = zsock_new (ZMQ_ROUTER), *router = zsock_new (ZMQ_ROUTER);
     zsock_t *pull = zsock_new (ZMQ_PULL);
+    curve_server (greeter);
+    curve_server (router);
+    curve_server (pull);
     zsock_set_rcvhwm (router, 0);
     zsock_set_sndhwm (router, 0);
     zsock_set_rcvhwm (pull, 0);

@@ -36,6 +36,7 @@ def _programs():
 
 
 PROGRAMS = _programs()
+MAKE_KEYS = BUILD / "scripts" / "make_keys"
 
 
 def _slowness():
