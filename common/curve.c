@@ -45,7 +45,7 @@ static pthread_t doorman;
 //  The functions of this part return NULL when all is well, or else why not: a text to be freed
 //  with zstr_free
 
-//  NULL unless `path` grants one of the modes in `forbidden` to others
+//  `mode` is that of `path`, `forbidden` what others must not be allowed
 static char *s_check_mode (const char *path, mode_t mode, mode_t forbidden)
 {
     if (!(mode & forbidden))
@@ -124,8 +124,8 @@ static char *s_read_secret (const char *path, zcert_t **cert_p)
     return why;
 }
 
-//  Looks for a client's key on the list. Not NULL if it was found: then the list is fine as well,
-//  as far as it was read.
+//  Looks for a client's key on the list; NULL wants none, and reads it all. A file that is no good
+//  is told, and is in nobody's way.
 static char *s_search_list (const byte *wanted, bool *found)
 {
     *found = false;
@@ -135,7 +135,7 @@ static char *s_search_list (const byte *wanted, bool *found)
     char *why = list && stat (folder, &status) == 0
                     ? s_check_mode (folder, status.st_mode, S_IWGRP | S_IWOTH)
                     : zsys_sprintf ("cannot read %s: %s", folder, strerror (errno));
-    bool trusted = !why;
+    bool trusted = list && !why;
     for (struct dirent *entry; trusted && !*found && (entry = readdir (list));) {
         size_t size = strlen (entry->d_name);
         if (entry->d_name[0] == '.' || size < 4 || !streq (entry->d_name + size - 4, ".key"))
@@ -184,7 +184,7 @@ static char *s_load_client (void)
 
 //  A socket whose connections are watched
 typedef struct {
-    zsock_t *events;      //  NULL: the program itself watches it, and passes the events on
+    zsock_t *events;      //  NULL in door_t.passed_on
     bool server;          //  It is bound, so strangers come to it
     const char *failure;  //  What went wrong in the connection that ends next; NULL: nothing
     int broken;           //  Handshakes that ended without a word, since one succeeded
@@ -194,7 +194,7 @@ typedef struct {
     zsock_t *zap;  //  libzmq asks here
     zpoller_t *poller;
     zlist_t *watches;
-    watch_t passed_on[2];  //  By role
+    watch_t passed_on[2];  //  Those that programs watch themselves: clients, servers
     zhash_t *peers;        //  File descriptor of a connection -> who is at its other end
     zhash_t *told;         //  What was said, so that it is not said again
 } door_t;
@@ -334,8 +334,8 @@ static void s_client_event (door_t *self, watch_t *watch, int event, uint32_t va
     }
 }
 
-//  Two frames: event and value, and the endpoint; see zmq_socket_monitor(3)
-static void s_serve_event (door_t *self, watch_t *watch, zmsg_t *message)
+//  Two frames: event and value, and the endpoint; see zmq_socket_monitor(3). Returns the event.
+static uint16_t s_serve_event (door_t *self, watch_t *watch, zmsg_t *message)
 {
     uint16_t event;
     uint32_t value;
@@ -348,12 +348,22 @@ static void s_serve_event (door_t *self, watch_t *watch, zmsg_t *message)
     else
         s_client_event (self, watch, event, value, endpoint);
     zstr_free (&endpoint);
-    if (event == ZMQ_EVENT_MONITOR_STOPPED && watch->events) {
-        zpoller_remove (self->poller, watch->events);
-        zsock_destroy (&watch->events);
+    return event;
+}
+
+static void s_serve_watch (door_t *self, zsock_t *events)
+{
+    zmsg_t *message = zmsg_recv (events);
+    watch_t *watch = zlist_first (self->watches);
+    while (watch->events != events)
+        watch = zlist_next (self->watches);
+    if (message && s_serve_event (self, watch, message) == ZMQ_EVENT_MONITOR_STOPPED) {
+        zpoller_remove (self->poller, events);
         zlist_remove (self->watches, watch);
+        zsock_destroy (&watch->events);
         free (watch);
     }
+    zmsg_destroy (&message);
 }
 
 //  [role][where its events are], or [role] and an event's two frames. False: the end.
@@ -405,13 +415,7 @@ static void *s_door (void *args)
         } else if (ready == self.zap) {
             s_serve_zap (&self);
         } else if (ready) {
-            watch_t *watch = zlist_first (self.watches);
-            while (watch->events != ready)
-                watch = zlist_next (self.watches);
-            zmsg_t *message = zmsg_recv (ready);
-            if (message)
-                s_serve_event (&self, watch, message);
-            zmsg_destroy (&message);
+            s_serve_watch (&self, ready);
         }
     }
     zpoller_destroy (&self.poller);
@@ -513,7 +517,8 @@ void curve_watch (zsock_t *socket)
     if (doorbell) {
         char *where = zsys_sprintf ("inproc://curve-%d", number++);
         zmq_socket_monitor (zsock_resolve (socket), where,
-                            CURVE_EVENTS | ZMQ_EVENT_MONITOR_STOPPED);
+                            CURVE_EVENTS | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
+                                ZMQ_EVENT_MONITOR_STOPPED);
         zstr_sendx (doorbell, s_role (socket), where, NULL);
         zstr_free (&where);
     }

@@ -46,11 +46,11 @@ void curve_server (zsock_t *socket);
 void curve_client (zsock_t *socket);
 void curve_watch (zsock_t *socket);
 
-//  The events that curve_event wants to know of, for the mask of zmq_socket_monitor
+//  For the mask of zmq_socket_monitor: what curve_event wants to know of, beside the events
+//  HANDSHAKE_SUCCEEDED and DISCONNECTED
 #define CURVE_EVENTS                                                                               \
-    (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |                 \
-     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |                  \
-     ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+    (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |                                   \
+     ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 
 //  Something that a program's own monitor has told of `socket`. The message stays the caller's.
 void curve_event (zsock_t *socket, zmsg_t *event);

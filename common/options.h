@@ -141,8 +141,9 @@ typedef struct {
 #define OPTIONS_WRONG 2   //  Wrong usage, told in one line on `err`: exit with 2
 
 //  Reads argv into the variables that `options` (ended by OPTION_END) names; --help goes to `out`.
-//  Also sets show_program, show_exposes and show_level (show.h) and curve_dir (curve.h), and turns IPv6 on in CZMQ when an endpoint has
-//  an IPv6 literal in brackets, as vLLM's make_zmq_socket does. Returns one of the three above.
+//  Also sets show_program, show_exposes and show_level (show.h) and curve_dir (curve.h), and turns
+//  IPv6 on in CZMQ when an endpoint has an IPv6 literal in brackets, as vLLM's make_zmq_socket
+//  does. Returns one of the three above.
 int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,
                    FILE *err);
 

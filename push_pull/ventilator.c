@@ -76,7 +76,8 @@ int main (int argc, char **argv)
     //  have taken them, however long that takes; a Ctrl-C ends it. The sink gets a second.
     zsock_set_linger (push, -1);
     zsock_set_linger (sink, 1000);
-    zmq_socket_monitor (zsock_resolve (push), "inproc://push-events", CURVE_EVENTS);
+    zmq_socket_monitor (zsock_resolve (push), "inproc://push-events",
+                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | CURVE_EVENTS);
     if (!say_connecting (sink_endpoint, zsock_connect (sink, "%s", sink_endpoint)) ||
         !say_listening (push, endpoint, zsock_bind (push, "%s", endpoint))) {
         zsock_destroy (&push);

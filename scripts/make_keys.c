@@ -44,7 +44,9 @@ static bool s_fill (const char *folder)
     zcert_destroy (&client);
     //  A full disk shows only when one reads
     curve_dir = folder;
-    return ok && curve_load (CURVE_SERVER) && curve_load (CURVE_CLIENT);
+    ok = ok && curve_load (CURVE_SERVER) && curve_load (CURVE_CLIENT);
+    curve_dir = NULL;
+    return ok;
 }
 
 int main (int argc, char **argv)

@@ -125,9 +125,7 @@ int main (void)
         return 0;
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown (name, s_setup, s_teardown)
-        TEST (test_friend),
-        TEST (test_stranger),
-        TEST (test_no_keys),
+        TEST (test_friend), TEST (test_stranger), TEST (test_no_keys),
         TEST (test_off),  //  Last: children cannot do with their parent's sockets
 #undef TEST
     };
