@@ -52,6 +52,10 @@ static bool s_fill (const char *folder)
 int main (int argc, char **argv)
 {
     show_program = "make_keys";
+    if (argc == 2 && streq (argv[1], "--help")) {
+        puts ("make_keys - makes keys for the programs' --curve-dir\n\nUsage: make_keys FOLDER");
+        return EXIT_SUCCESS;
+    }
     if (argc != 2 || argv[1][0] == '-' || !argv[1][0]) {
         complain ("want the name of a folder to make");
         return 2;

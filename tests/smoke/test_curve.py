@@ -599,10 +599,16 @@ def test_make_keys_where_it_cannot(folder):
     assert done.stderr.startswith("make_keys: cannot make ")
 
 
-@pytest.mark.parametrize("args", [[], ["a", "b"], ["--help"], [""]])
+@pytest.mark.parametrize("args", [[], ["a", "b"], ["--helpme"], ["-"], [""]])
 def test_make_keys_wrong_usage(args):
     done = make_keys(*args)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_make_keys_help():
+    done = make_keys("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "Usage: make_keys FOLDER"
 
 
 # --- the warning
