@@ -282,8 +282,12 @@ static void s_remember_peer (door_t *self, const char *connection, int fd)
     zhash_update (self->peers, connection, name);
 }
 
-static const char *s_server_failure (uint32_t reason)
+//  What a server can know of a handshake that has failed. Of two that do not speak the same, the
+//  first to notice hangs up: so who has no key may be gone before it has told us that.
+static const char *s_server_failure (int event, uint32_t reason)
 {
+    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+        return "it does not finish the handshake; perhaps it has no key";
     switch (reason) {
     case ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
         return "it comes without a key";
@@ -303,8 +307,9 @@ static void s_server_event (door_t *self, watch_t *watch, int event, uint32_t va
     snprintf (connection, sizeof connection, "%u", value);
     if (event == ZMQ_EVENT_ACCEPTED) {
         s_remember_peer (self, connection, (int) value);
-    } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) {
-        watch->failure = s_server_failure (value);
+    } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL ||
+               event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) {
+        watch->failure = s_server_failure (event, value);
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
         const char *who = zhash_lookup (self->peers, connection);
         if (watch->failure)

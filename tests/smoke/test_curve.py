@@ -89,9 +89,9 @@ def test_spawned_engines(closed):
     frontend = closed(
         "handshake_frontend",
         "--spawn",
-        handshake="tcp://127.0.0.1:*",
-        input="tcp://127.0.0.1:*",
-        output="tcp://127.0.0.1:*",
+        handshake="tcp://127.0.0.1:0",
+        input="tcp://127.0.0.1:0",
+        output="tcp://127.0.0.1:0",
         engines=2,
     )
     assert frontend.wait() == 0
@@ -137,6 +137,9 @@ def key_pair(folder, name):
     return zmq.auth.load_certificate(folder / f"{name}.key_secret")
 
 
+NO_KEY = "(it comes without a key|it does not finish the handshake; perhaps it has no key)"
+
+
 @pytest.fixture
 def strangers(keys, new_keys):
     """Kind of stranger -> the folder that it has, and what a server says of it."""
@@ -145,8 +148,9 @@ def strangers(keys, new_keys):
     shutil.copy(keys / "client.key_secret", astray)
     public, _ = key_pair(unknown, "client")
     return {
-        "no key": (None, "it comes without a key"),
-        "unknown key": (unknown, f"{keys}/clients does not have {public.decode()}"),
+        # Whichever of the two notices first that they do not speak the same
+        "no key": (None, NO_KEY),
+        "unknown key": (unknown, re.escape(f"{keys}/clients does not have {public.decode()}")),
         "wrong server": (astray, "it has another server's key than ours"),
     }
 
@@ -249,7 +253,7 @@ def test_every_door_is_here():
 
 def nowhere(name, **given):
     """Endpoints of its own for a program: it binds free ports, and connects to nobody."""
-    binds = {option: "tcp://127.0.0.1:*" for option in of_kind(name, Bind)}
+    binds = {option: "tcp://127.0.0.1:0" for option in of_kind(name, Bind)}
     connects = {option: "tcp://127.0.0.1:9" for option in of_kind(name, Connect)}
     return {**binds, **connects, **given}
 
@@ -276,11 +280,11 @@ def test_stranger_at_the_door(closed, keys, strangers, raw, door):
             socket, monitor = come(raw, door, endpoint, folder)
             assert not wait_handshake(monitor)
         # Who is gone when one wants to know is somebody
-        server.wait_err(rf"^{name}: refused (127\.0\.0\.1|somebody): {re.escape(why)}$")
+        server.wait_err(rf"^{name}: refused (127\.0\.0\.1|somebody): {why}$")
         if socket.type != zmq.PUSH:
             assert not socket.poll(0)
         assert not was_ever_let_in(monitor)
-    assert len(set(server.err)) == len(server.err) <= 5, str(server)
+    assert len(set(server.err)) == len(server.err) <= 7, str(server)
     assert not server.lines("got|registered|task|HELLO|dead"), str(server)
     # Who has a key is let in by the same door
     _, monitor = come(raw, door, endpoint, keys)
@@ -291,7 +295,7 @@ def test_stranger_at_the_door(closed, keys, strangers, raw, door):
 @pytest.mark.parametrize("door", list(DOORS)[:1], ids="-".join)
 def test_nothing_leaks_to_whom_is_refused(closed, strangers, keys, raw, door):
     """Each pattern that sends: the friend gets it all, the strangers nothing at all."""
-    publisher = closed("topic_publisher", endpoint="tcp://127.0.0.1:*", interval_ms=1)
+    publisher = closed("topic_publisher", endpoint="tcp://127.0.0.1:0", interval_ms=1)
     endpoint = publisher.endpoint()
     away = [come(raw, door, endpoint, folder)[0] for folder, _ in strangers.values()]
     friend, _ = raw.connected(zmq.SUB, endpoint, keys)
@@ -335,7 +339,7 @@ def test_stranger_who_connects(start, keys, strangers, raw, end, who):
     """A program of ours at a server of pyzmq's. Where it is refused, it says so, if it can know."""
     name, option = end
     kind = SERVER_KINDS.get(name) or SERVER_KINDS["-".join(end)]
-    server, monitor = raw.bound(kind, "tcp://127.0.0.1:*", keys)
+    server, monitor = raw.bound(kind, "tcp://127.0.0.1:0", keys)
     endpoint = server.last_endpoint.decode()
     folder = strangers[who][0] if who != "friend" else keys
     options = {**nowhere(name), option: endpoint}
@@ -358,7 +362,7 @@ def test_open_server(start, keys, raw, end):
     """Who has a key does not talk to who has none."""
     name, option = end
     kind = SERVER_KINDS.get(name) or SERVER_KINDS["-".join(end)]
-    server, monitor = raw.bound(kind, "tcp://127.0.0.1:*", None)
+    server, monitor = raw.bound(kind, "tcp://127.0.0.1:0", None)
     endpoint = server.last_endpoint.decode()
     options = {**nowhere(name), option: endpoint}
     options.pop("handshake-address", None)
@@ -370,7 +374,7 @@ def test_open_server(start, keys, raw, end):
 
 
 def test_two_addresses(closed, raw):
-    server = closed("basic_server", endpoint="tcp://127.0.0.1:*")
+    server = closed("basic_server", endpoint="tcp://127.0.0.1:0")
     port = server.endpoint().rpartition(":")[2]
     for _ in range(3):
         for address in ("127.0.0.2", "127.0.0.3"):
@@ -378,15 +382,15 @@ def test_two_addresses(closed, raw):
             assert not wait_handshake(monitor)
     server.wait_err("refused")
     assert server.stop() == 0
-    assert len(set(server.err)) == len(server.err) <= 3
+    assert len(set(server.err)) == len(server.err) <= 6
     for line in server.err:
         assert re.fullmatch(
-            r"basic_server: refused (127\.0\.0\.[23]|somebody): it comes without a key", line
+            rf"basic_server: refused (127\.0\.0\.[23]|somebody): {NO_KEY}", line
         )
 
 
 def test_stranger_who_does_not_speak_zeromq(closed, keys):
-    server = closed("basic_server", endpoint="tcp://127.0.0.1:*")
+    server = closed("basic_server", endpoint="tcp://127.0.0.1:0")
     port = int(server.endpoint().rpartition(":")[2])
     for words in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" + bytes(8) + b"\x7f\x03" + bytes(60), b"\x01\x00"):
         with socket.create_connection(("127.0.0.1", port)) as stranger:
@@ -406,7 +410,7 @@ def test_stranger_who_does_not_speak_zeromq(closed, keys):
 
 def test_list_is_read_for_each_client(closed, start, keys, strangers):
     """Who is put on it gets in, who is taken off does not any more."""
-    server = closed("basic_server", endpoint="tcp://127.0.0.1:*")
+    server = closed("basic_server", endpoint="tcp://127.0.0.1:0")
     folder, _ = strangers["unknown key"]
     options = {"endpoint": server.endpoint(), "curve_dir": folder, "retries": 99}
     client = start("timeout_retry_client", **options, timeout_ms=100)
@@ -420,7 +424,7 @@ def test_list_is_read_for_each_client(closed, start, keys, strangers):
 
 
 def test_list_that_is_gone_lets_nobody_in(closed, start, keys):
-    server = closed("basic_server", endpoint="tcp://127.0.0.1:*")
+    server = closed("basic_server", endpoint="tcp://127.0.0.1:0")
     endpoint = server.endpoint()
     shutil.rmtree(keys / "clients")
     client = closed("poller_client", endpoint=endpoint, timeout_ms=100, retries=0)
@@ -438,7 +442,7 @@ def test_odd_list(closed, keys):
     (listed / "README").write_text("hello")
     (listed / ".client.key.swp").write_text("hello")
     (listed / "sub").mkdir()
-    server = closed("basic_server", endpoint="tcp://127.0.0.1:*")
+    server = closed("basic_server", endpoint="tcp://127.0.0.1:0")
     assert closed("basic_client", endpoint=server.endpoint(), count=3).wait() == 0
     # One that is no good while the server runs is told, and is in nobody's way
     (listed / "bad.key").write_text("nonsense")
@@ -625,7 +629,7 @@ def warnings(program):
 @pytest.mark.parametrize("name", BINDERS)
 def test_warning(start, name):
     binds = of_kind(name, Bind)
-    program = start(name, **nowhere(name, **{option: "tcp://0.0.0.0:*" for option in binds}))
+    program = start(name, **nowhere(name, **{option: "tcp://0.0.0.0:0" for option in binds}))
     endpoints = [program.endpoint(1 + at) for at in range(len(binds))]
     assert all("0.0.0.0" in endpoint for endpoint in endpoints)
     told = warnings(program)
@@ -641,7 +645,7 @@ def test_warning(start, name):
 
 @pytest.mark.parametrize("host", ["*", "[::]", "0.0.0.0"])
 def test_warning_hosts(start, host):
-    assert len(warnings(started(start, f"tcp://{host}:*"))) == 1
+    assert len(warnings(started(start, f"tcp://{host}:0"))) == 1
 
 
 def started(start, endpoint, *args):
@@ -652,16 +656,16 @@ def started(start, endpoint, *args):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "[::1]", "lo"])
 def test_no_warning_at_home(start, host):
-    assert warnings(started(start, f"tcp://{host}:*")) == []
+    assert warnings(started(start, f"tcp://{host}:0")) == []
 
 
 def test_no_warning_for_ipc_or_with_curve(start, keys, ipc):
     assert warnings(started(start, ipc())) == []
-    assert warnings(started(start, "tcp://0.0.0.0:*", "--curve-dir", keys)) == []
+    assert warnings(started(start, "tcp://0.0.0.0:0", "--curve-dir", keys)) == []
 
 
 def test_warning_of_a_subscriber_that_binds(start):
-    subscriber = start("kv_subscriber", "--bind", endpoint="tcp://0.0.0.0:*")
+    subscriber = start("kv_subscriber", "--bind", endpoint="tcp://0.0.0.0:0")
     subscriber.endpoint()
     assert "takes for KV events" in warnings(subscriber)[0]
 
@@ -669,17 +673,17 @@ def test_warning_of_a_subscriber_that_binds(start):
 def test_subscriber_that_binds(closed, keys, raw):
     """It is a server then, and needs a server's keys."""
     (keys / "client.key_secret").rename(keys / "away")
-    subscriber = closed("kv_subscriber", "--bind", endpoint="tcp://127.0.0.1:*")
+    subscriber = closed("kv_subscriber", "--bind", endpoint="tcp://127.0.0.1:0")
     stranger, monitor = raw.connected(zmq.PUB, subscriber.endpoint(), None)
     assert not wait_handshake(monitor)
-    subscriber.wait_err("refused .*: it comes without a key")
+    subscriber.wait_err(f"refused .*: {NO_KEY}")
     (keys / "away").rename(keys / "client.key_secret")
     friend, monitor = raw.connected(zmq.PUB, subscriber.endpoint(), keys)
     assert wait_handshake(monitor)
     assert subscriber.stop() == 0
     (keys / "server.key_secret").unlink()
     check_refused(
-        closed("kv_subscriber", "--bind", endpoint="tcp://127.0.0.1:*"), keys / "server.key_secret"
+        closed("kv_subscriber", "--bind", endpoint="tcp://127.0.0.1:0"), keys / "server.key_secret"
     )
 
 
