@@ -521,10 +521,11 @@ void curve_watch (zsock_t *socket)
         s_start_doorman ();
     if (doorbell) {
         char *where = zsys_sprintf ("inproc://curve-%d", number++);
-        zmq_socket_monitor (zsock_resolve (socket), where,
-                            CURVE_EVENTS | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
-                                ZMQ_EVENT_MONITOR_STOPPED);
-        zstr_sendx (doorbell, s_role (socket), where, NULL);
+        int events = CURVE_EVENTS | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
+                     ZMQ_EVENT_MONITOR_STOPPED;
+        if (zmq_socket_monitor (zsock_resolve (socket), where, events) == -1 ||
+            zstr_sendx (doorbell, s_role (socket), where, NULL) == -1)
+            complain ("who is refused will not be told: %s", zmq_strerror (zmq_errno ()));
         zstr_free (&where);
     }
     pthread_sigmask (SIG_SETMASK, &before, NULL);
@@ -536,11 +537,13 @@ void curve_server (zsock_t *socket)
         return;
     zcert_apply (server_cert, socket);
     zsock_set_curve_server (socket, 1);
-    //  In its domain nobody gets in unless the doorman says so: without the second option libzmq
-    //  would let everybody in while there is no doorman
+    //  In its domain nobody gets in unless the doorman says so. Without the second option libzmq
+    //  would let in who knows the server's key, were there no doorman.
     zsock_set_zap_domain (socket, "curve");
     int enforce = 1;
-    zmq_setsockopt (zsock_resolve (socket), ZMQ_ZAP_ENFORCE_DOMAIN, &enforce, sizeof enforce);
+    if (zmq_setsockopt (zsock_resolve (socket), ZMQ_ZAP_ENFORCE_DOMAIN, &enforce, sizeof enforce) ==
+        -1)
+        complain ("the doorman cannot be made a must: %s", zmq_strerror (zmq_errno ()));
     curve_watch (socket);
 }
 
