@@ -39,6 +39,7 @@ PAIRS = [(server, client) for server in ("c", "py") for client in ("c", "py")]
 EACH_PAIR = pytest.mark.parametrize("server, client", PAIRS[:3], ids=["c-c", "c-py", "py-c"])
 
 
+@pytest.mark.valgrind
 @EACH_PAIR
 def test_req_rep(closed, ipc, server, client):
     test_peers.test_basic(closed, ipc, server, client)
