@@ -21,8 +21,8 @@ CFLAGS   ?= -O2 -g
 CPPFLAGS += -D_XOPEN_SOURCE=700 -Icommon
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 WERROR   ?=
-COMPILE   = $(CC) -std=c11 $(WARNINGS) $(if $(WERROR),-Werror) $(CPPFLAGS) $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
-LINK      = $(CC) $(SANFLAGS) $(LDFLAGS)
+COMPILE   = $(CC) -std=c11 -pthread $(WARNINGS) $(if $(WERROR),-Werror) $(CPPFLAGS) $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
+LINK      = $(CC) -pthread $(SANFLAGS) $(LDFLAGS)
 
 # `make V=1` shows the commands
 Q := $(if $(V),,@)
@@ -37,16 +37,17 @@ MODULES  := $(filter $(patsubst %.h,%.c,$(wildcard $(ROOMS:%=%/*.h))),$(SOURCES)
 PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(filter-out $(MODULES),$(SOURCES)))
 COMMON   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
 UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
-ALL_C    := $(SOURCES) $(wildcard common/*.c tests/unit/*.c)
+TOOLS    := $(patsubst %.c,$(BUILD)/%,$(wildcard scripts/*.c))
+ALL_C    := $(SOURCES) $(wildcard common/*.c scripts/*.c tests/unit/*.c)
 ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h)
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps demo trace diagrams test test-page unit lint check-challenge check-vllm format \
-        valgrind clean
+.PHONY: all help deps demo trace diagrams keys test test-page unit lint check-challenge check-vllm \
+        format valgrind clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-all: $(PROGRAMS) ## build every program into build/<room>/
+all: $(PROGRAMS) $(TOOLS) ## build every program into build/<room>/
 
 help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
@@ -72,6 +73,9 @@ diagrams: ## bring the diagrams of the READMEs up to date (or DEMO=2.2)
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all .venv/ready
 	@.venv/bin/python scripts/trace_demo.py --build $(BUILD) --diagrams $(DEMO)
+
+keys: $(BUILD)/scripts/make_keys ## make keys for --curve-dir (KEYS=<folder>, keys otherwise)
+	@$< '$(or $(KEYS),keys)'
 
 test: ## set up what the tests need, build, and run them all
 	@scripts/install-deps test
@@ -128,6 +132,10 @@ $(filter $(BUILD)/$(1)/%,$(PROGRAMS)): $(BUILD)/%: $(BUILD)/%.o $(COMMON) $(pats
 	$$(Q)$$(LINK) $$^ $$(PKG_LIBS) $$(LDLIBS) -lm -o $$@
 endef
 $(foreach room,$(ROOMS),$(eval $(call room_rules,$(room))))
+
+$(TOOLS): %: %.o $(COMMON)
+	@echo '  LINK  $@'
+	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
 
 $(BUILD)/tests/unit/%.o: CPPFLAGS += -I. -Itests/vectors
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(COMMON) $(MODULES:%.c=$(BUILD)/%.o)

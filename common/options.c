@@ -1,6 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "options.h"
+#include "curve.h"
 #include "show.h"
 #include "stop.h"
 #include "trace.h"
@@ -12,6 +13,13 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+//  What every program has beside its own, --quiet, --verbose and --help
+static const option_t common_options[] = {
+    OPTION_DIR ("curve-dir", &curve_dir, "keys for CURVE: only who is on their list gets in"),
+    OPTION_END,
+};
 
 //  sockaddr_un.sun_path has 108 bytes with its NUL; libzmq refuses a longer ipc path
 #define IPC_PATH_MAX 107
@@ -130,6 +138,7 @@ static bool s_store (const option_t *option, const char *text, char *want, size_
     uint64_t number;
     double seconds;
     const char *why;
+    struct stat status;
     switch (option->kind) {
     case OPTION_KIND_BIND:
     case OPTION_KIND_CONNECT:
@@ -147,6 +156,13 @@ static bool s_store (const option_t *option, const char *text, char *want, size_
         *option->value.text = text;
         return true;
     case OPTION_KIND_TEXT:
+        *option->value.text = text;
+        return true;
+    case OPTION_KIND_DIR:
+        if (stat (text, &status) == -1 || !S_ISDIR (status.st_mode)) {
+            snprintf (want, want_size, "want a folder that is there");
+            return false;
+        }
         *option->value.text = text;
         return true;
     case OPTION_KIND_CHOICE:
@@ -200,6 +216,8 @@ static const char *s_metavar (const option_t *option)
     case OPTION_KIND_CONNECT:
     case OPTION_KIND_ENDPOINTS:
         return "ENDPOINT";
+    case OPTION_KIND_DIR:
+        return "DIR";
     case OPTION_KIND_CHOICE:
         return option->choices;
     case OPTION_KIND_INT:
@@ -254,9 +272,8 @@ static void s_print_default (FILE *out, const option_t *option)
     }
 }
 
-static void s_print_help (FILE *out, const about_t *about, const option_t *options)
+static void s_print_options (FILE *out, const option_t *options)
 {
-    fprintf (out, "%s - %s\n\nUsage: %s [options]\n\n", about->name, about->purpose, about->name);
     for (const option_t *option = options; option->kind != OPTION_KIND_END; option++) {
         char usage[80];
         const char *metavar = s_metavar (option);
@@ -265,6 +282,13 @@ static void s_print_help (FILE *out, const about_t *about, const option_t *optio
         s_print_default (out, option);
         fputc ('\n', out);
     }
+}
+
+static void s_print_help (FILE *out, const about_t *about, const option_t *options)
+{
+    fprintf (out, "%s - %s\n\nUsage: %s [options]\n\n", about->name, about->purpose, about->name);
+    s_print_options (out, options);
+    s_print_options (out, common_options);
     fprintf (out, "  %-28s %s\n", "--quiet",
              "print only the endpoints bound, errors and the summary");
     fprintf (out, "  %-28s %s\n", "--verbose",
@@ -317,6 +341,7 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
                    FILE *err)
 {
     show_program = about->name;
+    show_exposes = about->exposes;
     show_level_t level = SHOW_LINES;
     const char *trace = NULL;
     const option_t trace_option = OPTION_TEXT ("trace", &trace, NULL);
@@ -341,6 +366,8 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
             size == strlen (trace_option.name) && memcmp (name, trace_option.name, size) == 0
                 ? &trace_option
                 : s_find (options, name, size);
+        if (!option)
+            option = s_find (common_options, name, size);
         if (!option)
             return s_wrong (err, "--%.*s: unknown option (see --help)", (int) size, name);
         if (option->kind == OPTION_KIND_FLAG) {
@@ -368,6 +395,19 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
     return OPTIONS_RUN;
 }
 
+//  Reads the keys for what the endpoint options say. What OPTION_ENDPOINTS are for, binding or
+//  connecting, only their program knows.
+static bool s_load_keys (const option_t *options)
+{
+    for (const option_t *option = options; option->kind != OPTION_KIND_END; option++) {
+        if (option->kind == OPTION_KIND_BIND && !curve_load (CURVE_SERVER))
+            return false;
+        if (option->kind == OPTION_KIND_CONNECT && !curve_load (CURVE_CLIENT))
+            return false;
+    }
+    return true;
+}
+
 void options_read (int argc, char **argv, const about_t *about, const option_t *options)
 {
     //  A line is seen when it is printed, in a pipe too
@@ -376,4 +416,6 @@ void options_read (int argc, char **argv, const about_t *about, const option_t *
     if (status != OPTIONS_RUN)
         exit (status);
     stop_catch_signals ();
+    if (!s_load_keys (options))
+        exit (EXIT_FAILURE);
 }

@@ -10,8 +10,9 @@
 //      };
 //      options_read (argc, argv, &about, options);
 //
-//  A variable's value before options_read is its default. --help, --quiet, --verbose and --trace
-//  come with every program; --quiet and --verbose set how much common/show.h prints.
+//  A variable's value before options_read is its default. --help, --quiet, --verbose, --trace and
+//  --curve-dir come with every program: --quiet and --verbose set how much common/show.h prints,
+//  --trace is for common/trace.h, --curve-dir for common/curve.h.
 
 #pragma once
 
@@ -26,6 +27,7 @@ typedef struct {
     const char *purpose;   //  One sentence
     const char *example;   //  The commands of one pair, one a line
     const char *instance;  //  The option that tells several of it apart in a trace; NULL: none does
+    const char *exposes;   //  What others get at where it binds; NULL: it does not
 } about_t;
 
 //  Values of a repeatable option, in the order given. The strings belong to argv. When none was
@@ -49,6 +51,7 @@ typedef enum {
     OPTION_KIND_BIND,     //  Endpoint to bind: tcp://HOST:PORT (PORT may be *), ipc://PATH
     OPTION_KIND_CONNECT,  //  Endpoint to connect to: a port number, no wildcard
     OPTION_KIND_TEXT,
+    OPTION_KIND_DIR,        //  A folder that is there
     OPTION_KIND_CHOICE,     //  One of the words in `choices`, separated by '|'
     OPTION_KIND_INT,        //  Whole number from min to max
     OPTION_KIND_UINT64,     //  Whole number, all that 64 bits can be
@@ -92,6 +95,10 @@ typedef struct {
 #define OPTION_TEXT(n, v, h)                                                                       \
     {                                                                                              \
         OPTION_ (TEXT, n, h), .value.text = (v)                                                    \
+    }
+#define OPTION_DIR(n, v, h)                                                                        \
+    {                                                                                              \
+        OPTION_ (DIR, n, h), .value.text = (v)                                                     \
     }
 #define OPTION_CHOICE(n, v, c, h)                                                                  \
     {                                                                                              \
@@ -143,14 +150,15 @@ typedef struct {
 #define OPTIONS_WRONG 2  //  Wrong usage, told in one line on `err`: exit with 2
 
 //  Reads argv into the variables that `options` (ended by OPTION_END) names; --help goes to `out`.
-//  Also sets show_program and show_level (show.h), opens the trace (trace.h), and turns IPv6 on in
-//  CZMQ when an endpoint has an IPv6 literal in brackets, as vLLM's make_zmq_socket does. Returns
-//  one of the four above.
+//  Also sets show_program, show_exposes and show_level (show.h) and curve_dir (curve.h), opens the
+//  trace (trace.h), and turns IPv6 on in CZMQ when an endpoint has an IPv6 literal in brackets, as
+//  vLLM's make_zmq_socket does. Returns one of the four above.
 int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,
                    FILE *err);
 
 //  options_parse for a main(). Makes stdout line-buffered, exits itself unless the program is to
-//  run, and catches Ctrl-C (stop.h).
+//  run, or when a key that the endpoint options ask for cannot be read (1), and catches Ctrl-C
+//  (stop.h).
 void options_read (int argc, char **argv, const about_t *about, const option_t *options);
 
 //  NULL when `endpoint` is one that libzmq can bind (or connect to), else what is wrong with it.

@@ -5,6 +5,7 @@
 #include "trace.h"
 
 #include <ctype.h>
+#include <arpa/inet.h>
 #include <stdarg.h>
 
 //  Of a frame, so many bytes are printed as hex, and so many characters as text
@@ -12,6 +13,7 @@
 #define TEXT_MAX 400
 
 const char *show_program = "program";
+const char *show_exposes = NULL;
 show_level_t show_level = SHOW_LINES;
 FILE *show_out = NULL;
 
@@ -30,6 +32,7 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
     char *line = zsys_vprintf (format, args);
     if (!line)
         return;
+    flockfile (out);  //  The doorman (curve.h) may have something to say as well
     if (named)
         fprintf (out, "%s: ", show_program);
     for (size_t at = 0, left = strlen (line), size; left > 0; at += size, left -= size) {
@@ -42,6 +45,7 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
         }
     }
     fputc ('\n', out);
+    funlockfile (out);
     zstr_free (&line);
 }
 
@@ -123,12 +127,33 @@ bool say_connecting (const char *endpoint, int connected)
     return connected == 0 || s_cannot ("connect to", endpoint);
 }
 
+//  True for an endpoint, as bound, that only this machine can reach
+static bool s_is_local (const char *endpoint)
+{
+    if (strncmp (endpoint, "tcp://", 6) != 0)
+        return true;
+    char host[INET6_ADDRSTRLEN + 1] = "";
+    const char *address = endpoint + 6 + (endpoint[6] == '[');
+    size_t size = endpoint[6] == '[' ? strcspn (address, "]") : strcspn (address, ":");
+    if (size < sizeof host)
+        memcpy (host, address, size);
+    struct in6_addr ip6;
+    struct in_addr ip4;
+    if (inet_pton (AF_INET6, host, &ip6) == 1)
+        return IN6_IS_ADDR_LOOPBACK (&ip6) ||
+               (IN6_IS_ADDR_V4MAPPED (&ip6) && ip6.s6_addr[12] == 127);
+    return inet_pton (AF_INET, host, &ip4) == 1 && ntohl (ip4.s_addr) >> 24 == 127;
+}
+
 bool say_listening (zsock_t *socket, const char *endpoint, int bound)
 {
     if (bound == -1)
         return s_cannot ("listen on", endpoint);
     char *resolved = zsock_last_endpoint (socket);
     say_summary ("listening on %s", resolved ? resolved : endpoint);
+    if (!s_is_local (resolved ? resolved : endpoint) && zsock_mechanism (socket) != ZMQ_CURVE)
+        complain ("warning: without CURVE (--curve-dir) other machines get in at %s: to %s",
+                  resolved ? resolved : endpoint, show_exposes ? show_exposes : "all of it");
     zstr_free (&resolved);
     return true;
 }

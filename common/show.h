@@ -19,6 +19,7 @@ typedef enum {
 
 //  Set by options_read
 extern const char *show_program;
+extern const char *show_exposes;  //  See about_t; NULL: nothing is known
 extern show_level_t show_level;
 
 //  Where lines and frames go; NULL is stdout. For a program whose stdout is for other programs.
@@ -41,7 +42,9 @@ void say_result (const char *format, ...) CHECK_PRINTF (1);
 
 //  Tells how a zsock_bind of `endpoint` went, from what it returned. Well: prints
 //  `<program>: listening on <endpoint>` with the endpoint as bound (the wildcard port resolved),
-//  even with --quiet, since others connect to it; true. Not well (-1): complains; false.
+//  even with --quiet, since others connect to it; true. When they can do so from other machines,
+//  and the socket is no CURVE server, a line on stderr warns of what they get at. Not well (-1):
+//  complains; false.
 bool say_listening (zsock_t *socket, const char *endpoint, int bound);
 
 //  Tells how a zsock_connect to `endpoint` went, from what it returned. Well (0): says nothing,

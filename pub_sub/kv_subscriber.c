@@ -11,6 +11,7 @@
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher, which is at the other end
 //         vllm/config/kv_events.py KVEventsConfig, which has its defaults
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -148,6 +149,7 @@ static void s_follow (stream_t *self)
     if (replay != KV_REPLAY_ASK)
         return;
     self->dealer = zsock_new (ZMQ_DEALER);
+    curve_client (self->dealer);
     zsock_set_rcvhwm (self->dealer, 0);  //  Take it all as fast as it comes: of what has to wait in
                                          //  the publisher, its ROUTER drops all beyond 1000
     self->deadline = zclock_mono () + self->all->replay_timeout_ms;
@@ -192,10 +194,11 @@ static void s_serve_event (stream_t *self)
         return;
     uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)
     memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
+    curve_event (self->sub, message);
     zmsg_destroy (&message);
     if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
         kv_sequence_connected (self->sequence);
-    } else {
+    } else if (event == ZMQ_EVENT_DISCONNECTED) {
         kv_sequence_disconnected (self->sequence);
     }
     s_follow (self);
@@ -262,6 +265,10 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     kv_sequence_handler_t handler = {.deliver = s_deliver, .notice = s_notice, .owner = self};
     self->sequence = kv_sequence_new (&own, &handler);
     self->sub = zsock_new (ZMQ_SUB);
+    if (bind)
+        curve_server (self->sub);
+    else
+        curve_client (self->sub);
     zsock_set_rcvhwm (self->sub, 100000);  //  As many as vLLM's PUB keeps for us
     //  A publisher whose machine has vanished says nothing: after 10 s it counts as gone
     zsock_set_heartbeat_ivl (self->sub, 2000);
@@ -271,7 +278,7 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     char where[32];
     snprintf (where, sizeof where, "inproc://sub-events-%zu", number);
     zmq_socket_monitor (zsock_resolve (self->sub), where,
-                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
+                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | CURVE_EVENTS);
     self->events = zsock_new (ZMQ_PAIR);
     zsock_connect (self->events, "%s", where);
     zpoller_add (self->all->poller, self->sub);
@@ -358,6 +365,7 @@ int main (int argc, char **argv)
         .example = "  build/pub_sub/replay_publisher\n"
                    "  build/pub_sub/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 "
                    "--from-seq 0",
+        .exposes = "what it takes for KV events",
     };
     options_read (argc, argv, &about, options);
     for (size_t i = 0; i < endpoints.count; i++) {
@@ -376,6 +384,9 @@ int main (int argc, char **argv)
             return OPTIONS_WRONG;
         }
     }
+    bool connects = !bind || replay_endpoints.count > 0;
+    if ((bind && !curve_load (CURVE_SERVER)) || (connects && !curve_load (CURVE_CLIENT)))
+        return EXIT_FAILURE;
     if (all.json)
         show_out = stderr;
     all.wanted = (uint64_t) count;

@@ -10,6 +10,7 @@
 //         It also leaves the ROUTER at libzmq's mark of 1000 messages: a reader that is slow to
 //         take a long replay loses part of it, without a word.
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -101,11 +102,14 @@ int main (int argc, char **argv)
         .purpose = "PUB + ROUTER: numbered KV events, and a replay of those that were missed",
         .example = "  build/pub_sub/replay_publisher\n"
                    "  build/pub_sub/replay_subscriber --skip 3-6 --count 12",
+        .exposes = "KV events, which carry the token ids of prompts",
     };
     options_read (argc, argv, &about, options);
     kv_wire_t wire = kv_wire_from_name (wire_name);
 
     zsock_t *pub = zsock_new (ZMQ_PUB), *router = zsock_new (ZMQ_ROUTER);
+    curve_server (pub);
+    curve_server (router);
     zsock_set_sndhwm (pub, hwm);
     zsock_set_linger (pub,
                       10000);  //  Slow subscribers get so many ms to take the rest when we exit

@@ -9,6 +9,7 @@
 //  vLLM:  examples/features/kv_events/kv_events_subscriber.py main, which has a REQ for this
 //         tests/distributed/conftest.py MockSubscriber, which was changed to a DEALER
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -72,6 +73,7 @@ static void s_notice (void *owner, kv_notice_t notice, uint64_t first, uint64_t 
 static zsock_t *s_ask (const subscriber_t *self, uint64_t start)
 {
     zsock_t *socket = zsock_new (self->by_dealer ? ZMQ_DEALER : ZMQ_REQ);
+    curve_client (socket);
     zsock_set_rcvhwm (socket, 0);  //  Take a long replay as fast as it comes: of what waits in the
                                    //  publisher, its ROUTER drops all beyond 1000 messages
     zsock_set_rcvtimeo (socket, REPLAY_TIMEOUT_MS);
@@ -155,6 +157,7 @@ int main (int argc, char **argv)
     self.wanted = (uint64_t) count;
 
     zsock_t *sub = zsock_new (ZMQ_SUB);
+    curve_client (sub);
     zsock_set_rcvhwm (sub, 100000);  //  Live batches wait here while a replay goes on
     zsock_set_subscribe (sub, topic);
     if (!say_connecting (endpoint, zsock_connect (sub, "%s", endpoint))) {

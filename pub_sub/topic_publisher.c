@@ -9,6 +9,7 @@
 //         vllm/v1/engine/coordinator.py DPCoordinatorProc.process_input_socket
 //         Both wait for subscriptions on an XPUB like this.
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "mp.h"
@@ -67,10 +68,12 @@ int main (int argc, char **argv)
         .purpose = "PUB: publishes on several topics; as XPUB it can wait for its subscribers",
         .example = "  build/pub_sub/topic_publisher --topics a,b\n"
                    "  build/pub_sub/topic_subscriber --topic a",
+        .exposes = "all that is published",
     };
     options_read (argc, argv, &about, options);
 
     zsock_t *pub = zsock_new (wait_subscribers > 0 ? ZMQ_XPUB : ZMQ_PUB);
+    curve_server (pub);
     if (wait_subscribers > 0)
         zsock_set_xpub_verbose (pub, 1);  //  Show each subscription, not only the first of its kind
     zsock_set_linger (pub,

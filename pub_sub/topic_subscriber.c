@@ -7,6 +7,7 @@
 //  Run:   build/pub_sub/topic_subscriber --topic a
 //  vLLM:  examples/features/kv_events/kv_events_subscriber.py main
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -49,6 +50,7 @@ int main (int argc, char **argv)
     options_read (argc, argv, &about, options);
 
     zsock_t *sub = zsock_new (ZMQ_SUB);
+    curve_client (sub);
     for (size_t i = 0; i < topics.count; i++) {
         zsock_set_subscribe (sub, topics.items[i]);  //  Without one, a SUB gets nothing at all
         say ("topic_subscriber: subscribed to \"%s\" at %s", topics.items[i], endpoint);

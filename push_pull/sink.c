@@ -9,6 +9,7 @@
 //  vLLM:  vllm/v1/engine/core_client.py MPClient.__init__: output_socket gathers what all engines
 //         PUSH
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "tasks.h"
@@ -69,10 +70,12 @@ int main (int argc, char **argv)
                    "  build/push_pull/worker --name w1\n"
                    "  build/push_pull/worker --name w2\n"
                    "  build/push_pull/ventilator --workers 2 --count 100",
+        .exposes = "what it takes for results",
     };
     options_read (argc, argv, &about, options);
 
     zsock_t *pull = zsock_new (ZMQ_PULL);
+    curve_server (pull);
     if (!say_listening (pull, endpoint, zsock_bind (pull, "%s", endpoint))) {
         zsock_destroy (&pull);
         return EXIT_STOPPED_OR_FAILED;

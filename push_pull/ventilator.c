@@ -7,6 +7,7 @@
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc.process_output_sockets PUSHes the outputs. It keeps
 //         one PUSH for each front-end, since one PUSH for all would deal them out like this.
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "tasks.h"
@@ -25,7 +26,10 @@ static bool s_wait_workers (zsock_t *push, int count)
             break;       //  A signal came
         uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)
         memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
+        curve_event (push, message);
         zmsg_destroy (&message);
+        if (event == ZMQ_EVENT_ACCEPTED)
+            continue;  //  For curve_event only
         if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
             connected++;
         else if (event != ZMQ_EVENT_DISCONNECTED)
@@ -39,6 +43,7 @@ static bool s_wait_workers (zsock_t *push, int count)
     }
     zmq_socket_monitor (zsock_resolve (push), NULL, 0);  //  Seen enough
     zsock_destroy (&events);
+    curve_watch (push);
     return connected == count;
 }
 
@@ -60,18 +65,19 @@ int main (int argc, char **argv)
                    "  build/push_pull/worker --name w1\n"
                    "  build/push_pull/worker --name w2\n"
                    "  build/push_pull/ventilator --workers 2 --count 100",
+        .exposes = "the tasks",
     };
     options_read (argc, argv, &about, options);
 
     zsock_t *push = zsock_new (ZMQ_PUSH), *sink = zsock_new (ZMQ_PUSH);
+    curve_server (push);
+    curve_client (sink);
     //  CZMQ's linger of 0 would throw the last tasks away when we exit. -1 waits until the workers
     //  have taken them, however long that takes; a Ctrl-C ends it. The sink gets a second.
     zsock_set_linger (push, -1);
     zsock_set_linger (sink, 1000);
     zmq_socket_monitor (zsock_resolve (push), "inproc://push-events",
-                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
-                            ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
-                            ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
+                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | CURVE_EVENTS);
     if (!say_connecting (sink_endpoint, zsock_connect (sink, "%s", sink_endpoint)) ||
         !say_listening (push, endpoint, zsock_bind (push, "%s", endpoint))) {
         zsock_destroy (&push);

@@ -6,6 +6,7 @@
 //  Run:   build/push_pull/worker --name w1
 //  vLLM:  vllm/v1/engine/__init__.py EngineCoreOutputs.engine_index is there for the same reason
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "tasks.h"
@@ -39,6 +40,8 @@ int main (int argc, char **argv)
     options_read (argc, argv, &about, options);
 
     zsock_t *pull = zsock_new (ZMQ_PULL), *push = zsock_new (ZMQ_PUSH);
+    curve_client (pull);
+    curve_client (push);
     zsock_set_linger (push, -1);  //  The last results wait for the sink when we exit, however long
     if (!say_connecting (source, zsock_connect (pull, "%s", source)) ||
         !say_connecting (sink, zsock_connect (push, "%s", sink))) {

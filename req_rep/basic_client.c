@@ -7,6 +7,7 @@
 //  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/mooncake/store/worker.py
 //         LookupKeyClient._lookup
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "pingpong.h"
@@ -31,6 +32,7 @@ int main (int argc, char **argv)
 
     //  Connecting to nobody is no error: libzmq goes on trying, and keeps our request meanwhile
     zsock_t *req = zsock_new (ZMQ_REQ);
+    curve_client (req);
     if (!say_connecting (endpoint, zsock_connect (req, "%s", endpoint))) {
         zsock_destroy (&req);
         return EXIT_FAILURE;

@@ -7,6 +7,7 @@
 //  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/mooncake/store/worker.py LookupKeyServer
 //         It answers like this, unknown requests included.
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "pingpong.h"
@@ -24,10 +25,12 @@ int main (int argc, char **argv)
         .name = "basic_server",
         .purpose = "REP: prints what it gets, answers \"pong: <message>\"",
         .example = "  build/req_rep/basic_server\n  build/req_rep/basic_client --message hello",
+        .exposes = "requests, and their answers",
     };
     options_read (argc, argv, &about, options);
 
     zsock_t *rep = zsock_new (ZMQ_REP);
+    curve_server (rep);
     if (!say_listening (rep, endpoint, zsock_bind (rep, "%s", endpoint))) {
         zsock_destroy (&rep);
         return EXIT_STOPPED_OR_FAILED;

@@ -6,6 +6,7 @@
 //  Run:   build/req_rep/poller_client               (beside build/req_rep/slow_server)
 //  vLLM:  vllm/v1/engine/core_client.py SyncMPClient.__init__: one zmq.Poller over two sockets
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "pingpong.h"
@@ -14,6 +15,7 @@
 static zsock_t *s_new_req (const char *endpoint)
 {
     zsock_t *req = zsock_new (ZMQ_REQ);
+    curve_client (req);
     if (!say_connecting (endpoint, zsock_connect (req, "%s", endpoint)))
         zsock_destroy (&req);
     return req;

@@ -5,6 +5,7 @@
 //  serves one at a time. The client of a late answer may be gone; the answer is then dropped.
 //  Run:   build/req_rep/slow_server --delay-s 1.5 --delay-first-n 2
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "pingpong.h"
@@ -33,10 +34,12 @@ int main (int argc, char **argv)
         .purpose = "REP that delays its first N answers",
         .example = "  build/req_rep/slow_server --delay-s 1.5 --delay-first-n 2\n"
                    "  build/req_rep/timeout_retry_client",
+        .exposes = "requests, and their answers",
     };
     options_read (argc, argv, &about, options);
 
     zsock_t *rep = zsock_new (ZMQ_REP);
+    curve_server (rep);
     if (!say_listening (rep, endpoint, zsock_bind (rep, "%s", endpoint))) {
         zsock_destroy (&rep);
         return EXIT_STOPPED_OR_FAILED;

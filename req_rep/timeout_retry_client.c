@@ -8,6 +8,7 @@
 //  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py NixlBaseConnectorWorker
 //         Its _nixl_handshake sets RCVTIMEO on a REQ that lives for one handshake.
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "pingpong.h"
@@ -16,6 +17,7 @@
 static zsock_t *s_new_req (const char *endpoint, int timeout_ms)
 {
     zsock_t *req = zsock_new (ZMQ_REQ);
+    curve_client (req);
     zsock_set_rcvtimeo (req, timeout_ms);
     if (!say_connecting (endpoint, zsock_connect (req, "%s", endpoint)))
         zsock_destroy (&req);

@@ -10,6 +10,7 @@
 //         vllm/v1/engine/core.py EngineCoreProc._send_engine_dead
 //         There they are three threads, here one poller.
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "toy_engine.h"
@@ -40,6 +41,7 @@ static void s_send_outputs (void *owner, uint32_t client_index, zframe_t *payloa
 static zsock_t *s_new_push (const char *output)
 {
     zsock_t *push = zsock_new (ZMQ_PUSH);
+    curve_client (push);
     zsock_set_sndhwm (push, 0);
     zsock_set_linger (push, 4000);
     if (!say_connecting (output, zsock_connect (push, "%s", output)))
@@ -68,6 +70,7 @@ int main (int argc, char **argv)
     options_read (argc, argv, &about, options);
 
     zsock_t *push = s_new_push (output), *dealer = zsock_new (ZMQ_DEALER);
+    curve_client (dealer);
     //  The identity may hold zero bytes, as 00 00 of engine 0 does. zsock_set_identity takes a C
     //  string and would cut it short: so this one call goes to libzmq itself.
     byte identity[ENGINE_CORE_IDENTITY_SIZE];
@@ -81,7 +84,7 @@ int main (int argc, char **argv)
 
     //  The DEALER's connections show up on a PAIR socket as events
     zmq_socket_monitor (zsock_resolve (dealer), "inproc://dealer-events",
-                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
+                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | CURVE_EVENTS);
     zsock_t *events = zsock_new_pair (">inproc://dealer-events");
     //  Served in this order: what a front-end said before it left, then that it left
     zpoller_t *poller = zpoller_new (dealer, events, NULL);
@@ -104,11 +107,13 @@ int main (int argc, char **argv)
         if (message && ready == events) {
             uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)
             memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
-            registered = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
-            if (registered) {
+            curve_event (dealer, message);
+            if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+                registered = true;
                 say ("registering as engine %d", index);
                 s_send (dealer, toy_engine_registration (engine));
-            } else {
+            } else if (event == ZMQ_EVENT_DISCONNECTED && registered) {
+                registered = false;
                 note ("the front-end is gone");
                 //  What it has not taken is not for the next one: a new PUSH, with an empty queue
                 toy_engine_abort_all (engine);

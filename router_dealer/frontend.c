@@ -10,6 +10,7 @@
 //         vllm/v1/engine/core_client.py SyncMPClient._send_input
 //         vllm/v1/engine/core_client.py BackgroundResources.validate_alive
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "progress.h"
@@ -56,11 +57,14 @@ int main (int argc, char **argv)
         .name = "frontend",
         .purpose = "ROUTER + PULL: sends requests to one engine, gathers its tokens",
         .example = "  build/router_dealer/frontend\n  build/router_dealer/engine",
+        .exposes = "requests, which carry prompts, and what engines answer",
     };
     options_read (argc, argv, &about, options);
 
     //  1. Bind (MPClient.__init__). As in vLLM's make_zmq_socket there are no high-water marks.
     zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
+    curve_server (router);
+    curve_server (pull);
     zsock_set_rcvhwm (router, 0);
     zsock_set_sndhwm (router, 0);
     zsock_set_rcvhwm (pull, 0);

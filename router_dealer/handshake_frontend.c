@@ -12,6 +12,7 @@
 //         vllm/v1/engine/utils.py wait_for_engine_startup
 //         vllm/v1/engine/utils.py CoreEngineState
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -71,9 +72,20 @@ static bool s_spawn (watch_t *watch, const char *own_path, int index, const char
                     number,
                     "--death-pipe",
                     pipe,
-                    trace_path ? "--trace" : NULL,
-                    (char *) trace_path,
+                    NULL,
+                    NULL,
+                    NULL,
+                    NULL,
                     NULL};
+    char **more = &argv[8];  //  What it shares with us
+    if (trace_path) {
+        *more++ = "--trace";
+        *more++ = (char *) trace_path;
+    }
+    if (curve_dir) {
+        *more++ = "--curve-dir";
+        *more++ = (char *) curve_dir;
+    }
     int sentinel = children_spawn (watch->children, argv);
     if (sentinel == -1)
         complain ("cannot start %s: %s", path, strerror (errno));
@@ -193,11 +205,15 @@ int main (int argc, char **argv)
         .name = "handshake_frontend",
         .purpose = "ROUTER: HELLO, INIT, READY with each engine; then deals requests out",
         .example = "  build/router_dealer/handshake_frontend\n  build/router_dealer/vllm_engine",
+        .exposes = "requests, which carry prompts, and what engines answer",
     };
     options_read (argc, argv, &about, options);
 
     zsock_t *greeter = zsock_new (ZMQ_ROUTER), *router = zsock_new (ZMQ_ROUTER);
     zsock_t *pull = zsock_new (ZMQ_PULL);
+    curve_server (greeter);
+    curve_server (router);
+    curve_server (pull);
     zsock_set_rcvhwm (router, 0);
     zsock_set_sndhwm (router, 0);
     zsock_set_rcvhwm (pull, 0);

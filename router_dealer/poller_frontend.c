@@ -9,6 +9,7 @@
 //         vllm/v1/engine/core.py EngineCoreProc.process_input_sockets
 //         Each has one zmq.Poller over several sockets.
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "progress.h"
@@ -31,10 +32,13 @@ int main (int argc, char **argv)
         .name = "poller_frontend",
         .purpose = "ROUTER + PULL under one poller: requests out, tokens in",
         .example = "  build/router_dealer/poller_frontend\n  build/router_dealer/engine",
+        .exposes = "requests, which carry prompts, and what engines answer",
     };
     options_read (argc, argv, &about, options);
 
     zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
+    curve_server (router);
+    curve_server (pull);
     zsock_set_rcvhwm (router, 0);
     zsock_set_sndhwm (router, 0);
     zsock_set_rcvhwm (pull, 0);

@@ -12,6 +12,7 @@
 //         vllm/v1/engine/core_client.py BackgroundResources.validate_alive
 //         That one gives up all engines when one is dead.
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "progress.h"
@@ -87,10 +88,13 @@ int main (int argc, char **argv)
         .example = "  build/router_dealer/round_robin_frontend\n"
                    "  build/router_dealer/engine --index 0\n"
                    "  build/router_dealer/engine --index 1",
+        .exposes = "requests, which carry prompts, and what engines answer",
     };
     options_read (argc, argv, &about, options);
 
     zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
+    curve_server (router);
+    curve_server (pull);
     zsock_set_rcvhwm (router, 0);
     zsock_set_sndhwm (router, 0);
     zsock_set_rcvhwm (pull, 0);

@@ -15,6 +15,7 @@
 //         rust/src/mock-engine/src/lib.rs Opt, whose options these are
 //         rust/src/engine-core-client/src/mock_engine.rs connect_to_frontend
 
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "handshake.h"
@@ -67,9 +68,9 @@ typedef struct {
 
 //  -- Sockets
 
-//  What a front-end takes: a DEALER, its monitor and the PAIR that hears it, a PUSH. The handshake
-//  or a coordinator takes no more than that.
-#define SOCKETS_EACH 4
+//  What a front-end takes: a DEALER, its monitor and the PAIR that hears it, a PUSH; with CURVE the
+//  PUSH is monitored as well. The handshake or a coordinator takes no more than that.
+#define SOCKETS_EACH (curve_dir ? 6U : 4U)
 
 //  How many sockets this process may have: each takes a file descriptor, of which some are needed
 //  otherwise. As vLLM, asks for as many as it can get.
@@ -110,6 +111,7 @@ static zsock_t *s_new_socket (const vllm_engine_t *self, int type, int linger)
     byte identity[ENGINE_CORE_IDENTITY_SIZE];
     engine_core_identity (self->index, identity);
     zsock_t *socket = zsock_new (type);
+    curve_client (socket);
     zmq_setsockopt (zsock_resolve (socket), ZMQ_ROUTING_ID, identity, sizeof identity);
     zsock_set_sndhwm (socket, 0);
     zsock_set_rcvhwm (socket, 0);
@@ -132,19 +134,21 @@ static zsock_t *s_new_events (const vllm_engine_t *self, zsock_t *socket)
     char where[64];
     snprintf (where, sizeof where, "inproc://events-%" PRIu64, self->shared->monitors++);
     zmq_socket_monitor (zsock_resolve (socket), where,
-                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
+                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | CURVE_EVENTS);
     zsock_t *events = zsock_new (ZMQ_PAIR);
     zsock_connect (events, "%s", where);
     return events;
 }
 
-//  The event, or 0 when a signal came
-static uint16_t s_recv_event (zsock_t *events)
+//  What happened to a connection of `socket`, or 0 when a signal came
+static uint16_t s_recv_event (zsock_t *socket, zsock_t *events)
 {
     uint16_t event = 0;  //  The first two bytes; see zmq_socket_monitor(3)
     zmsg_t *message = zmsg_recv (events);
-    if (message)
+    if (message) {
         memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
+        curve_event (socket, message);
+    }
     zmsg_destroy (&message);
     return event;
 }
@@ -325,8 +329,13 @@ static bool s_serve_greeter (vllm_engine_t *self)
 {
     bool connected = false, lost = false;
     while (s_has_input (self->greeter_events)) {
-        connected = s_recv_event (self->greeter_events) == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
-        lost = lost || !connected;
+        uint16_t event = s_recv_event (self->greeter, self->greeter_events);
+        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+            connected = true;
+        } else if (event == ZMQ_EVENT_DISCONNECTED) {
+            connected = false;
+            lost = true;
+        }
     }
     if (lost && self->state == JOINING)
         return false;
@@ -372,9 +381,11 @@ static bool s_serve_client (vllm_engine_t *self, size_t client)
         zmsg_destroy (&message);
     }
     while (s_has_input (self->events[client])) {
-        if (s_recv_event (self->events[client]) == ZMQ_EVENT_DISCONNECTED)
+        uint16_t event = s_recv_event (self->dealers[client], self->events[client]);
+        if (event == ZMQ_EVENT_DISCONNECTED)
             return false;
-        self->connected++;
+        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+            self->connected++;
     }
     return true;
 }

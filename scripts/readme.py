@@ -9,7 +9,8 @@ before it are there and every command that ends by itself has ended.
 What is shown must be what is printed, but for
     ...         on a line of its own: any number of lines
     12.345      with three decimals or more, or in a msgpack array, it is a time: any such number
-    endpoints   each program gets private ones, and in its lines those shown are put back
+    endpoints   each program gets private ones, and in its lines those shown are put back;
+    /tmp/       so it is with the folder for whatever a scene leaves there
 A comment above a block changes the rules for it:
     <!-- any order -->       its lines may come in any order
     <!-- do not wait -->     the next terminal starts at once
@@ -142,9 +143,11 @@ class Stage:
         self.trace = trace
 
     def private(self, text):
+        text = text.replace("/tmp/", f"{self.folder}/tmp-")
         return ENDPOINT.sub(lambda m: f"ipc://{self.folder}/{m.group(1)}", text)
 
     def public(self, line):
+        line = line.replace(f"{self.folder}/tmp-", "/tmp/")
         return line.replace(f"ipc://{self.folder}/", "tcp://127.0.0.1:")
 
     def argv(self, command, trace_options=()):

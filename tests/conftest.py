@@ -3,16 +3,18 @@
 
 import itertools
 import shutil
+import subprocess
 import tempfile
+from pathlib import Path
 
 import pytest
 import zmq
 
-from harness import PROGRAMS, WAIT_S, Program, arguments
+from harness import MAKE_KEYS, PROGRAMS, WAIT_S, Program, arguments
 
 
 def pytest_configure(config):
-    missing = [str(path) for path in PROGRAMS.values() if not path.exists()]
+    missing = [str(path) for path in [*PROGRAMS.values(), MAKE_KEYS] if not path.exists()]
     if missing:
         raise pytest.UsageError(f"not built: {' '.join(missing)} (run make first)")
 
@@ -56,6 +58,25 @@ def ipc():
     numbers = itertools.count(1)
     yield lambda: f"ipc://{folder}/{next(numbers)}"
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def new_keys():
+    """Makes folders for --curve-dir: new_keys() is a new one each time."""
+    with tempfile.TemporaryDirectory(prefix="keys-", dir="/tmp") as parent:
+        numbers = itertools.count(1)
+
+        def new():
+            folder = Path(parent, str(next(numbers)))
+            subprocess.run([MAKE_KEYS, folder], check=True, capture_output=True, timeout=WAIT_S)
+            return folder
+
+        yield new
+
+
+@pytest.fixture
+def keys(new_keys):
+    return new_keys()
 
 
 @pytest.fixture

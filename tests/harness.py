@@ -38,6 +38,7 @@ def _programs():
 PROGRAMS = _programs()
 #: These take no options and end by themselves
 TRAPS = sorted(name for name, path in PROGRAMS.items() if path.parent.name == "traps")
+MAKE_KEYS = BUILD / "scripts" / "make_keys"
 
 
 def _slowness():

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 import zmq
+import zmq.auth
+from zmq.auth.thread import ThreadAuthenticator
 
 PROGRAM = Path(sys.argv[0]).stem
 SLICE_MS = 250  # the longest wait in which a signal may go unnoticed
@@ -62,6 +64,7 @@ class Options(argparse.ArgumentParser):
         super().__init__(PROGRAM, description=doc, formatter_class=_Help, allow_abbrev=False)
         self.add_argument("--quiet", action="store_true", help="print only the summary")
         self.add_argument("--verbose", action="store_true", help="print each frame")
+        self.add_argument("--curve-dir", type=Path, metavar="DIR", help="keys (make keys)")
 
     def error(self, message):
         self.exit(2, f"{PROGRAM}: {message}\n")
@@ -108,6 +111,8 @@ class Options(argparse.ArgumentParser):
         _quiet = args.quiet
         if args.verbose:
             _show_frames()
+        if args.curve_dir:
+            _close_doors(args.curve_dir)
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
         sys.stderr.reconfigure(errors="backslashreplace")
         return args
@@ -174,6 +179,44 @@ def run(main):
         sys.exit(main())
     except zmq.ZMQError as error:
         fail(error.strerror)
+
+
+def _close_doors(folder):
+    """--curve-dir: what binds is a CURVE server, what connects its client, and who is not on the
+    list does not get in. A context has one doorman, who goes before it does."""
+
+    def key_pair(name):
+        return zmq.auth.load_certificate(folder / f"{name}.key_secret")
+
+    def bind(self, endpoint):
+        if not endpoint.startswith("inproc:"):
+            if self.context not in doormen:
+                doorman = doormen[self.context] = ThreadAuthenticator(self.context)
+                doorman.start()
+                doorman.configure_curve(location=folder / "clients")
+            self.curve_publickey, self.curve_secretkey = key_pair("server")
+            self.curve_server = True
+        return zmq_bind(self, endpoint)
+
+    def connect(self, endpoint):
+        if not endpoint.startswith("inproc:"):
+            self.curve_publickey, self.curve_secretkey = key_pair("client")
+            self.curve_serverkey, _ = zmq.auth.load_certificate(folder / "server.key")
+        return zmq_connect(self, endpoint)
+
+    def goes_first(end):
+        def wrapped(self, *args, **named):
+            if self in doormen:
+                doormen.pop(self).stop()
+            return end(self, *args, **named)
+
+        return wrapped
+
+    doormen = {}
+    zmq_bind, zmq_connect = zmq.Socket.bind, zmq.Socket.connect
+    zmq.Socket.bind, zmq.Socket.connect = bind, connect
+    zmq.Context.term = goes_first(zmq.Context.term)
+    zmq.Context.destroy = goes_first(zmq.Context.destroy)
 
 
 def _show_frames():

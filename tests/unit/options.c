@@ -1,6 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -573,6 +574,8 @@ static const char help_text[] =
     "  --flag                       do it\n"
     "  --endpoints ENDPOINT         where they are (default tcp://127.0.0.1:5557; repeatable)\n"
     "  --others ENDPOINT            where the others are (default none; repeatable)\n"
+    "  --curve-dir DIR              keys for CURVE: only who is on their list gets in (default "
+    "none)\n"
     "  --quiet                      print only the endpoints bound, errors and the summary\n"
     "  --verbose                    print each frame of each message: length, hex, and what it "
     "holds\n"
@@ -810,6 +813,23 @@ static void test_ipc_length (void **state)
 }
 
 //  A socket takes an IPv6 address only when it has been told so
+static void test_curve_dir (void **state)
+{
+    (void) state;
+    static const char *wrong[] = {"", "/nowhere/keys", "/etc/passwd"};
+    for (size_t i = 0; i < COUNT (wrong); i++) {
+        char line[100];
+        snprintf (line, sizeof line, "program: --curve-dir: '%s': want a folder that is there\n",
+                  wrong[i]);
+        s_refused (PARSE ("--curve-dir", wrong[i]), line);
+        assert_null (curve_dir);
+    }
+    s_refused (PARSE ("--curve-dir"), "program: --curve-dir: a value is missing\n");
+    assert_int_equal (PARSE ("--curve-dir=/tmp"), OPTIONS_RUN);
+    assert_string_equal (curve_dir, "/tmp");
+    curve_dir = NULL;
+}
+
 static void test_ipv6 (void **state)
 {
     (void) state;
@@ -881,6 +901,7 @@ int main (void)
         TEST (test_trace_cannot_be_opened),
         TEST (test_endpoints),
         TEST (test_ipc_length),
+        TEST (test_curve_dir),
         TEST (test_ipv6),
         TEST (test_endpoints_with_libzmq),
 #undef TEST

@@ -1,0 +1,567 @@
+//  SPDX-License-Identifier: MIT
+
+#include "curve.h"
+#include "show.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+//  A key is 32 bytes, or 40 characters of Z85 (RFC 32)
+#define KEY_SIZE 32
+#define KEY_TEXT_SIZE 40
+
+//  A certificate is a short text. What is longer is something else.
+#define FILE_MAX 8192
+
+//  So many refusals are told: who can make up addresses shall not fill the disk
+#define TOLD_MAX 1000
+
+//  A connection that ends in its handshake need not be refused: the server may have been stopped.
+//  So many in a row are.
+#define BROKEN_MAX 3
+
+//  The peer of an ipc socket has no address
+#define LOCAL "a local process"
+
+//  In a stable release zmq.h hides this option. libzmq has had it since 4.3.
+#ifndef ZMQ_ZAP_ENFORCE_DOMAIN
+#define ZMQ_ZAP_ENFORCE_DOMAIN 93
+#endif
+
+const char *curve_dir = NULL;
+
+//  The main thread's. Each is NULL as long as nobody needs it.
+static zcert_t *server_cert, *client_cert;
+static byte server_key[KEY_SIZE];  //  The public one, when there is a client_cert
+static zsock_t *doorbell;          //  The pipe to the thread below
+static pthread_t doorman;
+
+//  -- Keys
+//
+//  The functions of this part return NULL when all is well, or else why not: a text to be freed
+//  with zstr_free
+
+//  `mode` is that of `path`, `forbidden` what others must not be allowed
+static char *s_check_mode (const char *path, mode_t mode, mode_t forbidden)
+{
+    if (!(mode & forbidden))
+        return NULL;
+    return zsys_sprintf ("%s: mode %04o lets others %s (chmod go-%s)", path,
+                         (unsigned) (mode & 07777), forbidden & S_IROTH ? "read it" : "write to it",
+                         forbidden & S_IROTH ? "rwx" : "w");
+}
+
+//  Reads a certificate into text[FILE_MAX]. zcert_load would do that, but for a malformed file it
+//  prints to stdout, of a long path it drops the end, and a key that is none it takes for zeros.
+static char *s_read_file (const char *path, mode_t forbidden, char *text)
+{
+    //  O_NONBLOCK, so that a FIFO does not hold us up
+    int file = open (path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    struct stat status;
+    if (file == -1 || fstat (file, &status) == -1) {
+        char *why = zsys_sprintf ("cannot read %s: %s", path, strerror (errno));
+        if (file != -1)
+            close (file);
+        return why;
+    }
+    ssize_t size = S_ISREG (status.st_mode) ? read (file, text, FILE_MAX - 1) : -1;
+    close (file);
+    if (size == -1)
+        return zsys_sprintf ("cannot read %s: it is not a file", path);
+    text[size] = 0;
+    return s_check_mode (path, status.st_mode, forbidden);
+}
+
+//  The key behind `name` in a certificate, as bytes and, with its NUL, as text
+static char *s_find_key (const char *path, const char *text, const char *name, byte *key,
+                         char *key_text)
+{
+    for (const char *line = text; line; line = strchr (line, '\n')) {
+        line += strspn (line, "\n \t");
+        size_t size = strlen (name);
+        if (strncmp (line, name, size) != 0)
+            continue;
+        line += size + strspn (line + size, " \t=");
+        if (*line != '"' || strcspn (line + 1, "\"\n") != KEY_TEXT_SIZE)
+            break;
+        memcpy (key_text, line + 1, KEY_TEXT_SIZE);
+        key_text[KEY_TEXT_SIZE] = 0;
+        if (!zmq_z85_decode (key, key_text))
+            break;
+        return NULL;
+    }
+    return zsys_sprintf ("%s: want a certificate with a %s of %d characters", path, name,
+                         KEY_TEXT_SIZE);
+}
+
+static char *s_read_public (const char *path, byte *key)
+{
+    char text[FILE_MAX], key_text[KEY_TEXT_SIZE + 1];
+    char *why = s_read_file (path, 0, text);
+    return why ? why : s_find_key (path, text, "public-key", key, key_text);
+}
+
+//  Both keys, which must belong together
+static char *s_read_secret (const char *path, zcert_t **cert_p)
+{
+    char text[FILE_MAX], public_text[KEY_TEXT_SIZE + 1], secret_text[KEY_TEXT_SIZE + 1];
+    char derived_text[KEY_TEXT_SIZE + 1];
+    byte public_key[KEY_SIZE], secret_key[KEY_SIZE];
+    char *why = s_read_file (path, S_IRWXG | S_IRWXO, text);
+    if (!why)
+        why = s_find_key (path, text, "public-key", public_key, public_text);
+    if (!why)
+        why = s_find_key (path, text, "secret-key", secret_key, secret_text);
+    if (!why &&
+        (zmq_curve_public (derived_text, secret_text) == -1 || !streq (derived_text, public_text)))
+        why = zsys_sprintf ("%s: its two keys do not belong together", path);
+    if (!why)
+        *cert_p = zcert_new_from (public_key, secret_key);
+    return why;
+}
+
+//  Looks for a client's key on the list; NULL wants none, and reads it all. A file that is no good
+//  is told, and is in nobody's way.
+static char *s_search_list (const byte *wanted, bool *found)
+{
+    *found = false;
+    char *folder = zsys_sprintf ("%s/clients", curve_dir);
+    struct stat status;
+    DIR *list = opendir (folder);
+    char *why = list && stat (folder, &status) == 0
+                    ? s_check_mode (folder, status.st_mode, S_IWGRP | S_IWOTH)
+                    : zsys_sprintf ("cannot read %s: %s", folder, strerror (errno));
+    bool trusted = list && !why;
+    for (struct dirent *entry; trusted && !*found && (entry = readdir (list));) {
+        size_t size = strlen (entry->d_name);
+        if (entry->d_name[0] == '.' || size < 4 || !streq (entry->d_name + size - 4, ".key"))
+            continue;
+        byte key[KEY_SIZE];
+        char *path = zsys_sprintf ("%s/%s", folder, entry->d_name);
+        char *bad = s_read_public (path, key);
+        *found = !bad && wanted && memcmp (key, wanted, KEY_SIZE) == 0;
+        if (bad) {
+            zstr_free (&why);  //  One of them is told
+            why = bad;
+        }
+        zstr_free (&path);
+    }
+    if (list)
+        closedir (list);
+    zstr_free (&folder);
+    return why;
+}
+
+static char *s_load_server (void)
+{
+    char *path = zsys_sprintf ("%s/server.key_secret", curve_dir);
+    char *why = s_read_secret (path, &server_cert);
+    zstr_free (&path);
+    bool found;
+    return why ? why : s_search_list (NULL, &found);
+}
+
+static char *s_load_client (void)
+{
+    char *path = zsys_sprintf ("%s/server.key", curve_dir);
+    char *why = s_read_public (path, server_key);
+    zstr_free (&path);
+    path = zsys_sprintf ("%s/client.key_secret", curve_dir);
+    if (!why)
+        why = s_read_secret (path, &client_cert);
+    zstr_free (&path);
+    return why;
+}
+
+//  -- The doorman: a thread of its own, since the main thread waits for messages
+//
+//  Not a zactor: of that one cannot know when its thread has closed its last socket, and CZMQ's
+//  exit waits 200 ms if that is late
+
+//  A socket whose connections are watched
+typedef struct {
+    zsock_t *events;      //  NULL in door_t.passed_on
+    bool server;          //  It is bound, so strangers come to it
+    const char *failure;  //  What went wrong in the connection that ends next; NULL: nothing
+    int broken;           //  Handshakes that ended without a word, since one succeeded
+} watch_t;
+
+typedef struct {
+    zsock_t *zap;  //  libzmq asks here
+    zpoller_t *poller;
+    zlist_t *watches;
+    watch_t passed_on[2];  //  Those that programs watch themselves: clients, servers
+    zhash_t *peers;        //  File descriptor of a connection -> who is at its other end
+    zhash_t *told;         //  What was said, so that it is not said again
+} door_t;
+
+//  One line on stderr, once for each pair of the first two
+static void s_tell (door_t *self, const char *who, const char *what, const char *format, ...)
+    CHECK_PRINTF (4);
+
+static void s_tell (door_t *self, const char *who, const char *what, const char *format, ...)
+{
+    char *key = zsys_sprintf ("%s %s", who, what);
+    size_t told = zhash_size (self->told);
+    if (told <= TOLD_MAX && zhash_insert (self->told, key, self) == 0) {
+        va_list args;
+        va_start (args, format);
+        if (told < TOLD_MAX)
+            show_line (stderr, true, format, args);
+        else
+            complain ("%d refusals were told, others are not", TOLD_MAX);
+        va_end (args);
+    }
+    zstr_free (&key);
+}
+
+//  libzmq has met a client with a key, and asks whether it may come in. As CZMQ's zauth would do,
+//  but that keeps to itself whom it refuses, and ends the program when two files of the list hold
+//  the same key (an assertion of zcertstore_insert).
+static void s_serve_zap (door_t *self)
+{
+    zmsg_t *request = zmsg_recv (self->zap);
+    if (!request)
+        return;
+    char *version = zmsg_popstr (request), *id = zmsg_popstr (request);
+    char *domain = zmsg_popstr (request), *address = zmsg_popstr (request);
+    char *identity = zmsg_popstr (request), *mechanism = zmsg_popstr (request);
+    zframe_t *key = zmsg_first (request);
+    if (address && *address == ':') {  //  Of an ipc socket's peer libzmq makes ":uid:gid:pid"
+        zstr_free (&address);
+        address = strdup (LOCAL);
+    }
+    bool allowed = false;
+    if (key && address && streq (version, "1.0") && streq (mechanism, "CURVE") &&
+        zframe_size (key) == KEY_SIZE) {
+        char text[KEY_TEXT_SIZE + 1];
+        zmq_z85_encode (text, zframe_data (key), KEY_SIZE);
+        char *bad = s_search_list (zframe_data (key), &allowed);
+        if (bad)
+            s_tell (self, "the list", bad, "%s", bad);
+        zstr_free (&bad);
+        if (!allowed)
+            s_tell (self, address, "key", "refused %s: %s/clients does not have %s", address,
+                    curve_dir, text);
+    }
+    zmsg_t *reply = zmsg_new ();
+    zmsg_addstr (reply, "1.0");
+    zmsg_addstr (reply, id ? id : "");
+    zmsg_addstr (reply, allowed ? "200" : "400");
+    zmsg_addstr (reply, "");       //  Nobody reads a reason: the client gets the number only
+    zmsg_addstr (reply, "");       //  User id
+    zmsg_addmem (reply, NULL, 0);  //  Metadata
+    zmsg_send (&reply, self->zap);
+    zmsg_destroy (&reply);
+    zstr_free (&version);
+    zstr_free (&id);
+    zstr_free (&domain);
+    zstr_free (&address);
+    zstr_free (&identity);
+    zstr_free (&mechanism);
+    zmsg_destroy (&request);
+}
+
+//  Keeps who is at the other end of a connection that has just been accepted. Who has hung up by
+//  now stays unknown: only libzmq's draft API would tell.
+static void s_remember_peer (door_t *self, const char *connection, int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    char name[NI_MAXHOST] = "somebody";
+    bool known = getpeername (fd, (struct sockaddr *) &address, &size) == 0;
+    if (known && address.ss_family == AF_UNIX)
+        snprintf (name, sizeof name, LOCAL);
+    else if (known)
+        getnameinfo ((struct sockaddr *) &address, size, name, sizeof name, NULL, 0,
+                     NI_NUMERICHOST);
+    zhash_update (self->peers, connection, name);
+}
+
+//  What a server can know of a handshake that has failed. Of two that do not speak the same, the
+//  first to notice hangs up: so who has no key may be gone before it has told us that.
+static const char *s_server_failure (int event, uint32_t reason)
+{
+    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+        return "it does not finish the handshake; perhaps it has no key";
+    switch (reason) {
+    case ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+        return "it comes without a key";
+    case ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC:
+        return "it has another server's key than ours";
+    default:
+        return "it breaks the rules of the handshake";
+    }
+}
+
+//  Of a bound socket. Who comes without a key, or with a wrong one of ours, is turned away before
+//  anybody asks ZAP: an event tells it, but not of whom. The event that follows is that of the end
+//  of the same connection, so there the two come together.
+static void s_server_event (door_t *self, watch_t *watch, int event, uint32_t value)
+{
+    char connection[16];
+    snprintf (connection, sizeof connection, "%u", value);
+    if (event == ZMQ_EVENT_ACCEPTED) {
+        s_remember_peer (self, connection, (int) value);
+    } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL ||
+               event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) {
+        watch->failure = s_server_failure (event, value);
+    } else if (event == ZMQ_EVENT_DISCONNECTED) {
+        const char *who = zhash_lookup (self->peers, connection);
+        if (watch->failure)
+            s_tell (self, who ? who : "somebody", watch->failure, "refused %s: %s",
+                    who ? who : "somebody", watch->failure);
+        watch->failure = NULL;
+        zhash_delete (self->peers, connection);
+    }
+}
+
+//  Of a socket that connects. It is told the reason only when its key is not on the list; and, as a
+//  server that has refused it for that is not tried again by libzmq, it has to be told.
+static void s_client_event (door_t *self, watch_t *watch, int event, uint32_t value,
+                            const char *endpoint)
+{
+    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+        watch->broken = 0;
+    } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) {
+        s_tell (self, endpoint, "key", "%s refused us: our key is not on its list", endpoint);
+    } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
+               value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH) {
+        s_tell (self, endpoint, "open", "%s has no CURVE, so we do not talk to it", endpoint);
+    } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL ||
+               (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL && ++watch->broken == BROKEN_MAX)) {
+        s_tell (self, endpoint, "broken",
+                "%s does not finish the handshake: is %s/server.key its key?", endpoint, curve_dir);
+    }
+}
+
+//  Two frames: event and value, and the endpoint; see zmq_socket_monitor(3). Returns the event.
+static uint16_t s_serve_event (door_t *self, watch_t *watch, zmsg_t *message)
+{
+    uint16_t event;
+    uint32_t value;
+    const byte *data = zframe_data (zmsg_first (message));
+    memcpy (&event, data, sizeof event);
+    memcpy (&value, data + sizeof event, sizeof value);
+    char *endpoint = zframe_strdup (zmsg_last (message));
+    if (watch->server)
+        s_server_event (self, watch, event, value);
+    else
+        s_client_event (self, watch, event, value, endpoint);
+    zstr_free (&endpoint);
+    return event;
+}
+
+static void s_serve_watch (door_t *self, zsock_t *events)
+{
+    zmsg_t *message = zmsg_recv (events);
+    watch_t *watch = zlist_first (self->watches);
+    while (watch->events != events)
+        watch = zlist_next (self->watches);
+    if (message && s_serve_event (self, watch, message) == ZMQ_EVENT_MONITOR_STOPPED) {
+        zpoller_remove (self->poller, events);
+        zlist_remove (self->watches, watch);
+        zsock_destroy (&watch->events);
+        free (watch);
+    }
+    zmsg_destroy (&message);
+}
+
+//  [role][where its events are], or [role] and an event's two frames. False: the end.
+static bool s_serve_pipe (door_t *self, zsock_t *pipe)
+{
+    zmsg_t *message = zmsg_recv (pipe);
+    char *role = message ? zmsg_popstr (message) : NULL;
+    bool server = role && streq (role, "server"), more = role && !streq (role, "$TERM");
+    zstr_free (&role);
+    if (more && zmsg_size (message) == 1) {
+        watch_t *watch = zmalloc (sizeof *watch);
+        char *where = zmsg_popstr (message);
+        watch->server = server;
+        watch->events = zsock_new (ZMQ_PAIR);
+        zsock_connect (watch->events, "%s", where);
+        zlist_append (self->watches, watch);
+        zpoller_add (self->poller, watch->events);
+        zstr_free (&where);
+    } else if (more) {
+        s_serve_event (self, &self->passed_on[server], message);
+    }
+    zmsg_destroy (&message);
+    return more;
+}
+
+static void *s_door (void *args)
+{
+    zsock_t *pipe = args;
+    door_t self = {.zap = zsock_new (ZMQ_REP),
+                   .watches = zlist_new (),
+                   .passed_on = {{.server = false}, {.server = true}},
+                   .peers = zhash_new (),
+                   .told = zhash_new ()};
+    zhash_autofree (self.peers);
+    //  This is where libzmq looks for somebody to ask. Nobody can be there before us, and from the
+    //  signal on no client gets past us.
+    int bound = zsock_bind (self.zap, "inproc://zeromq.zap.01");
+    if (bound == -1)
+        complain ("cannot ask for keys: %s", zmq_strerror (zmq_errno ()));
+    self.poller = zpoller_new (pipe, self.zap, NULL);
+    zpoller_set_nonstop (self.poller, true);  //  Also while the program says goodbye
+    zsock_signal (pipe, 0);
+
+    bool more = true;
+    while (more) {
+        void *ready = zpoller_wait (self.poller, -1);
+        if (ready == pipe) {
+            more = s_serve_pipe (&self, pipe);
+        } else if (ready == self.zap) {
+            s_serve_zap (&self);
+        } else if (ready) {
+            s_serve_watch (&self, ready);
+        }
+    }
+    zpoller_destroy (&self.poller);
+    for (watch_t *watch; (watch = zlist_pop (self.watches));) {
+        zsock_destroy (&watch->events);
+        free (watch);
+    }
+    zlist_destroy (&self.watches);
+    zhash_destroy (&self.peers);
+    zhash_destroy (&self.told);
+    zsock_destroy (&self.zap);
+    zsock_destroy (&pipe);
+    return NULL;
+}
+
+//  Ctrl-C is the main thread's business, and that must not be interrupted where it deals with the
+//  doorman. The thread inherits the mask.
+static void s_block_signals (sigset_t *before)
+{
+    sigset_t set;
+    sigemptyset (&set);
+    sigaddset (&set, SIGINT);
+    sigaddset (&set, SIGTERM);
+    sigaddset (&set, SIGALRM);
+    pthread_sigmask (SIG_BLOCK, &set, before);
+}
+
+//  The program has closed its sockets by now
+static void s_on_exit (void)
+{
+    sigset_t before;
+    s_block_signals (&before);
+    if (doorbell && zstr_send (doorbell, "$TERM") == 0)
+        pthread_join (doorman, NULL);
+    zsock_destroy (&doorbell);
+    pthread_sigmask (SIG_SETMASK, &before, NULL);
+    zcert_destroy (&server_cert);
+    zcert_destroy (&client_cert);
+}
+
+//  -- What programs call
+
+bool curve_load (curve_role_t role)
+{
+    if (!curve_dir)
+        return true;
+    static bool first = true;
+    if (first)
+        atexit (s_on_exit);
+    first = false;
+    char *why = NULL;
+    struct stat status;
+    if (!zsys_has_curve ())
+        why = strdup ("--curve-dir: this libzmq was built without CURVE");
+    else if (stat (curve_dir, &status) == -1)
+        why = zsys_sprintf ("cannot read %s: %s", curve_dir, strerror (errno));
+    else
+        why = s_check_mode (curve_dir, status.st_mode, S_IWGRP | S_IWOTH);
+    if (!why && role == CURVE_SERVER && !server_cert)
+        why = s_load_server ();
+    if (!why && role == CURVE_CLIENT && !client_cert)
+        why = s_load_client ();
+    if (why)
+        complain ("%s", why);
+    bool ok = !why;
+    zstr_free (&why);
+    return ok;
+}
+
+static const char *s_role (zsock_t *socket)
+{
+    return zsock_curve_server (socket) ? "server" : "client";
+}
+
+static void s_start_doorman (void)
+{
+    zsock_t *pipe;
+    doorbell = zsys_create_pipe (&pipe);
+    int error = pthread_create (&doorman, NULL, s_door, pipe);
+    if (error == 0) {
+        zsock_wait (doorbell);
+        return;
+    }
+    complain ("cannot start the thread that asks for keys: %s", strerror (error));
+    zsock_destroy (&pipe);
+    zsock_destroy (&doorbell);
+}
+
+//  Lets the doorman know where to hear of the connections
+void curve_watch (zsock_t *socket)
+{
+    if (!curve_dir)
+        return;
+    static int number = 0;  //  A name is free again only some time after its socket was closed
+    sigset_t before;
+    s_block_signals (&before);
+    if (!doorbell)
+        s_start_doorman ();
+    if (doorbell) {
+        char *where = zsys_sprintf ("inproc://curve-%d", number++);
+        int events = CURVE_EVENTS | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
+                     ZMQ_EVENT_MONITOR_STOPPED;
+        if (zmq_socket_monitor (zsock_resolve (socket), where, events) == -1 ||
+            zstr_sendx (doorbell, s_role (socket), where, NULL) == -1)
+            complain ("who is refused will not be told: %s", zmq_strerror (zmq_errno ()));
+        zstr_free (&where);
+    }
+    pthread_sigmask (SIG_SETMASK, &before, NULL);
+}
+
+void curve_server (zsock_t *socket)
+{
+    if (!curve_dir)
+        return;
+    zcert_apply (server_cert, socket);
+    zsock_set_curve_server (socket, 1);
+    //  In its domain nobody gets in unless the doorman says so. Without the second option libzmq
+    //  would let in who knows the server's key, were there no doorman.
+    zsock_set_zap_domain (socket, "curve");
+    int enforce = 1;
+    if (zmq_setsockopt (zsock_resolve (socket), ZMQ_ZAP_ENFORCE_DOMAIN, &enforce, sizeof enforce) ==
+        -1)
+        complain ("the doorman cannot be made a must: %s", zmq_strerror (zmq_errno ()));
+    curve_watch (socket);
+}
+
+void curve_client (zsock_t *socket)
+{
+    if (!curve_dir)
+        return;
+    zcert_apply (client_cert, socket);
+    zsock_set_curve_serverkey_bin (socket, server_key);
+    curve_watch (socket);
+}
+
+void curve_event (zsock_t *socket, zmsg_t *event)
+{
+    if (!doorbell)
+        return;
+    zmsg_t *copy = zmsg_dup (event);
+    zmsg_pushstr (copy, s_role (socket));
+    zmsg_send (&copy, doorbell);
+    zmsg_destroy (&copy);  //  NULL by now, unless a signal came
+}
