@@ -20,11 +20,11 @@ import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import parse_monitor_message
 
-from harness import MAKE_KEYS, PROGRAMS, WAIT_S
+from harness import MAKE_KEYS, PROGRAMS, TRAPS, WAIT_S
 from programs import OPTIONS, Bind, Connect, of_kind
 
 pack = msgspec.msgpack.encode
-NAMES = sorted(PROGRAMS)
+NAMES = sorted(set(PROGRAMS) - set(TRAPS))
 
 
 @pytest.fixture
