@@ -38,6 +38,7 @@ typedef struct {
     subscriber_t *all;
     const char *endpoint, *replay_endpoint;
     zsock_t *sub, *events;  //  `events`: what the monitor tells of the SUB's connections
+    zlist_t *late;          //  Messages of a connection that is gone, received but not used yet
     zsock_t *dealer;        //  NULL: no replay is under way
     int64_t deadline;       //  When the replay counts as stuck, by zclock_mono; INT64_MAX: none
     char *topic;            //  Of the newest live message; NULL: none has come
@@ -186,6 +187,11 @@ static void s_serve_live (stream_t *self, zmsg_t *message)
     s_follow (self);
 }
 
+static bool s_has_input (const stream_t *self, zsock_t *socket)
+{
+    return !s_is_done (self->all) && (zsock_events (socket) & ZMQ_POLLIN);
+}
+
 //  The SUB has been cut off, or is connected again
 static void s_serve_event (stream_t *self)
 {
@@ -200,6 +206,14 @@ static void s_serve_event (stream_t *self)
         kv_sequence_connected (self->sequence);
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
         kv_sequence_disconnected (self->sequence);
+        //  Takes out all that it has brought, before there is a new connection, in 100 ms or later
+        while (s_has_input (self, self->sub) && !s_has_input (self, self->events)) {
+            message = zmsg_recv (self->sub);
+            if (message)
+                zlist_append (self->late, message);
+        }
+        if (!s_has_input (self, self->events))
+            kv_sequence_drained (self->sequence);
     }
     s_follow (self);
 }
@@ -226,11 +240,6 @@ static void s_serve_replay (stream_t *self)
     s_follow (self);
 }
 
-static bool s_has_input (const stream_t *self, zsock_t *socket)
-{
-    return !s_is_done (self->all) && (zsock_events (socket) & ZMQ_POLLIN);
-}
-
 //  All that has come by now, up to SERVE_MAX of each kind. What a connection brings comes after the
 //  news of it. So the news is looked at between receiving a batch and using it.
 static void s_serve (stream_t *self)
@@ -238,10 +247,13 @@ static void s_serve (stream_t *self)
     int left = SERVE_MAX;
     bool drained = false;
     for (; !drained && left > 0; left--) {
-        zmsg_t *message = s_has_input (self, self->sub) ? zmsg_recv (self->sub) : NULL;
-        drained = !message;
-        for (; s_has_input (self, self->events); drained = false)
-            s_serve_event (self);
+        zmsg_t *message = zlist_pop (self->late);
+        if (!message) {
+            message = s_has_input (self, self->sub) ? zmsg_recv (self->sub) : NULL;
+            drained = !message;
+            for (; s_has_input (self, self->events); drained = false)
+                s_serve_event (self);
+        }
         if (message)
             s_serve_live (self, message);
     }
@@ -264,6 +276,7 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     own.can_replay = self->replay_endpoint != NULL;
     kv_sequence_handler_t handler = {.deliver = s_deliver, .notice = s_notice, .owner = self};
     self->sequence = kv_sequence_new (&own, &handler);
+    self->late = zlist_new ();
     self->sub = zsock_new (ZMQ_SUB);
     if (bind)
         curve_server (self->sub);
@@ -275,7 +288,7 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     zsock_set_heartbeat_timeout (self->sub, 10000);
     zsock_set_subscribe (self->sub, self->all->topic);
 
-    char where[32];
+    char where[64];
     snprintf (where, sizeof where, "inproc://sub-events-%zu", number);
     zmq_socket_monitor (zsock_resolve (self->sub), where,
                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | CURVE_EVENTS);
@@ -298,17 +311,22 @@ static void s_close (stream_t *self)
     s_close_replay (self);
     kv_sequence_destroy (&self->sequence);
     zstr_free (&self->topic);
+    for (zmsg_t *message; (message = zlist_pop (self->late));)
+        zmsg_destroy (&message);
+    zlist_destroy (&self->late);
     //  No more events, or libzmq's I/O thread might wait for ever for somebody to take one
     zmq_socket_monitor (zsock_resolve (self->sub), NULL, 0);
     zsock_destroy (&self->events);
     zsock_destroy (&self->sub);
 }
 
-//  -1, or how many ms it is to the first replay that counts as stuck
+//  -1, or how many ms it is to the first replay that counts as stuck; 0 when there is work left
 static int s_patience (const stream_t *streams, size_t count)
 {
     int64_t least = -1;
     for (size_t i = 0; i < count; i++) {
+        if (zlist_size (streams[i].late) > 0)
+            return 0;
         int64_t left = streams[i].deadline - zclock_mono ();
         if (streams[i].deadline != INT64_MAX && (least == -1 || left < least))
             least = left > 0 ? left : 0;
