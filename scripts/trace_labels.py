@@ -167,11 +167,15 @@ def frame_names(socket, frames):
     elif len(inner) >= 2 and hexes[0] in REQUEST_TYPES:
         names += [f"type: {REQUEST_TYPES[hexes[0]]}", "payload"]
     elif len(inner) >= 2 and inner[-2]["size"] == 8:
-        names += [*(["topic"] if len(inner) > 2 else []), "seq", "batch"]
+        names += [*(["topic"] if len(inner) > 2 else []), of_seq(hexes[-2]), "batch"]
     elif pub_sub and len(inner) == 2:
         names += ["topic", "payload"]
     elif len(inner) == 1 and inner[0]["size"] == 8:
-        names += ["seq"]
+        names += [of_seq(hexes[0])]
     elif len(inner) == 1:
         names += ["payload"]
     return names + [None] * (len(frames) - len(names))
+
+
+def of_seq(digits):
+    return "seq: END" if digits == SEQ_END else f"seq: {int(digits, 16)}"

@@ -56,16 +56,40 @@ def of_message(run, message):
     }
     if message.send and message.recv:
         told["took"] = round(message.recv.t - message.send.t, 6)
+    why = of_difference(message)
+    if why:
+        told["why"] = why
     for name, event in (("send", message.send), ("recv", message.recv)):
         if event:
             told[name] = of_event(event)
     return told
 
 
+def of_difference(message):
+    """Why the frames are not the same at the two ends; None when they are, or one is not known."""
+    if not message.send or not message.recv:
+        return None
+    if len(message.send.frames) == len(message.recv.frames):
+        return None
+    told = {
+        "ROUTER": "The first frame told the ROUTER which peer to send to. It does not travel.",
+        "REQ": "A REQ puts an empty frame in front, which is not in its program's message.",
+    }
+    took = {
+        "ROUTER": "The ROUTER has put the name of the sender in front.",
+        "REQ": "A REQ takes the empty frame off that it had put in front of its request.",
+    }
+    words = [told.get(message.send.socket), took.get(message.recv.socket)]
+    return " ".join(word for word in words if word) or None
+
+
 def of_event(event):
     names = frame_names(event.socket, event.frames)
     frames = [
-        {**({"name": name} if name else {}), **frame} for name, frame in zip(names, event.frames)
+        {**frame, **({"name": name} if name else {})} for name, frame in zip(names, event.frames)
     ]
+    for frame in frames:
+        if frame.get("name", "").startswith("type"):
+            frame.pop("text", None)  # That byte is no msgpack, even if it could be
     told = {"socket": event.socket, "endpoint": event.endpoint, "frames": frames}
     return {**told, "left_out": event.left_out} if event.left_out else told
