@@ -41,7 +41,7 @@ ALL_C    := $(SOURCES) $(wildcard common/*.c tests/unit/*.c)
 ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h)
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps demo test unit lint check-vllm format valgrind clean
+.PHONY: all help deps demo trace diagrams test test-page unit lint check-vllm format valgrind clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -50,6 +50,7 @@ all: $(PROGRAMS) ## build every program into build/<room>/
 help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
 	@echo '  make demo DEMO=2.2        play one demo'
+	@echo '  make trace DEMO=2.2       draw one demo; OPEN=1 opens it in a browser'
 	@echo '  make SAN=address,undefined, make CC=clang, make V=1: another build, with another compiler,'
 	@echo '                            with its commands shown'
 
@@ -61,11 +62,26 @@ demo: ## install what is missing, build, and play every demo (or DEMO=2.2)
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) scripts/tour.py --build $(BUILD) $(DEMO)
 
+trace: ## play every demo (or DEMO=2.2) and draw what it sends, into build/trace/
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory all .venv/ready
+	@.venv/bin/python scripts/trace_demo.py --build $(BUILD) $(if $(OPEN),--open) $(DEMO)
+
+diagrams: ## bring the diagrams of the READMEs up to date (or DEMO=2.2)
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory all .venv/ready
+	@.venv/bin/python scripts/trace_demo.py --build $(BUILD) --diagrams $(DEMO)
+
 test: ## set up what the tests need, build, and run them all
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all $(BUILD)/units .venv/ready
 	@$(MAKE) --no-print-directory unit
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q $(PYTEST) tests
+
+test-page: ## test the page that `make trace` writes, in a headless Chromium
+	@scripts/install-deps page
+	@$(MAKE) --no-print-directory all .venv/ready
+	@BUILD=$(BUILD) .venv/bin/python -m pytest -q $(PYTEST) tests/page
 
 unit: $(UNITS) ## unit tests of common/ and the wire modules
 	@for unit in $(UNITS); do $$unit || exit 1; done

@@ -63,7 +63,7 @@ static void s_notice (void *owner, kv_notice_t notice, uint64_t first, uint64_t 
         complain ("lost %" PRIu64 "-%" PRIu64 ": %s", first, last, kv_notice_meaning (notice));
     else if (notice == KV_RESTART)
         note ("%s", kv_notice_meaning (notice));
-    else
+    else if (notice == KV_REPLAY_TIMEOUT)
         trace_note ("%s", kv_notice_meaning (notice));
 }
 

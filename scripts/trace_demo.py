@@ -1,9 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Plays a demo of the READMEs with --trace, and draws what was sent: as Mermaid, SVG and a page."""
+"""Plays a demo of the READMEs with --trace, and draws what was sent: as Mermaid, SVG and a page.
+
+With --diagrams it looks after docs/diagrams instead: each demo is played, its recording there is
+replaced if the run was another one (trace_read.structure), and drawn again.
+"""
 
 import argparse
+import re
 import sys
+import tempfile
 import webbrowser
 from pathlib import Path
 
@@ -11,6 +17,9 @@ import readme
 import trace_draw
 import trace_page
 import trace_read
+
+
+DIAGRAMS = readme.ROOT / "docs" / "diagrams"
 
 
 def record(scene, build, path):
@@ -30,10 +39,44 @@ def draw(scene, path, page=False):
     return run
 
 
+def normal(trace):
+    """A recording to be kept: it begins at 0 s, and its processes are 1, 2, 3."""
+    lines = sorted(trace.splitlines(), key=lambda line: float(line[len('{"t":') :].split(",")[0]))
+    start = float(lines[0][len('{"t":') :].split(",")[0])
+    pids = {}
+
+    def renamed(found):
+        return f'"pid":{pids.setdefault(found.group(1), len(pids) + 1)}'
+
+    kept = []
+    for line in lines:
+        t, rest = line[len('{"t":') :].split(",", 1)
+        kept.append(f'{{"t":{float(t) - start:.6f},' + re.sub(r'"pid":(\d+)', renamed, rest, count=1))
+    return "\n".join(kept) + "\n"
+
+
+def update_diagram(name, scene, build):
+    """Returns what went wrong, and what was done: "drawn again" or "recorded"."""
+    kept = DIAGRAMS / f"{name}.jsonl"
+    DIAGRAMS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="zmq-") as folder:
+        fresh = Path(folder) / "trace.jsonl"
+        wrong = record(scene, build, fresh)
+        if wrong:
+            return wrong, "left alone"
+        new = trace_read.structure(trace_read.read(fresh))
+        same = kept.exists() and trace_read.structure(trace_read.read(kept)) == new
+        if not same:
+            kept.write_text(normal(fresh.read_text("utf-8")), "utf-8")
+    draw(scene, kept)
+    return [], "drawn again" if same else "recorded"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="build", help="folder with the programs")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_argument("--diagrams", action="store_true", help="bring docs/diagrams up to date")
     parser.add_argument("demo", nargs="*", help="names of demos, such as 2.2; none: all")
     options = parser.parse_args()
 
@@ -44,6 +87,13 @@ def main():
         return 2
     failed = False
     for name in options.demo or demos:
+        if options.diagrams:
+            wrong, done = update_diagram(name, demos[name], options.build)
+            for text in wrong:
+                print(f"trace: {demos[name]}: {text}", file=sys.stderr)
+            failed = failed or bool(wrong)
+            print(f"docs/diagrams/{name}: {done}", flush=True)
+            continue
         path = readme.ROOT / options.build / "trace" / f"{name}.jsonl"
         wrong = record(demos[name], options.build, path)
         for text in wrong:

@@ -38,8 +38,9 @@ def rows(run, whole=False):
             found.append(Row("arrival", message.recv.t, message=message))
     found += [Row("note", note.t, lane=note.lane, text=note.note) for note in run.notes]
     first = run.messages[0].t if run.messages else run.start
-    for lane in run.lanes:
-        if lane.start and lane.start - first > LONG:
+    for lane in [lane for lane in run.lanes if lane.start]:
+        missed = any(m.fate == "lost" and m.target is lane for m in run.messages if m.t < lane.start)
+        if missed or lane.start - first > LONG:
             found.append(Row("joins", lane.start, lane=lane, text="starts"))
     found.sort(key=lambda row: row.t)
     return waits(found if whole else folded(found))
@@ -114,7 +115,7 @@ ARROWS = {"taken": "->>", "lost": "-x", "hidden": "-->>", "untold": "--)"}
 
 def mermaid_text(text):
     """Text without what Mermaid would take for its own: it has entities for that."""
-    return "".join(f"#{ord(c)};" if c in '#;<>&"' else c for c in text)
+    return "".join(f"#{ord(c)};" if c in "#;<>&" else c for c in text)
 
 
 def mermaid(run):
@@ -228,7 +229,9 @@ class Picture:
         y = HEAD + 6
         for row in self.rows:
             if row.kind == "note":
-                row.lines = textwrap.wrap(row.text, NOTE_CHARS) or [""]
+                count = -(-len(row.text) // NOTE_CHARS) or 1
+                evenly = min(NOTE_CHARS, len(row.text) // count + 6)
+                row.lines = textwrap.wrap(row.text, evenly) or [""]
                 height = len(row.lines) * 15 + 24
             else:
                 height = HEIGHT[row.kind]
