@@ -115,7 +115,7 @@ ARROWS = {"taken": "->>", "lost": "-x", "hidden": "-->>", "untold": "--)"}
 
 def mermaid_text(text):
     """Text without what Mermaid would take for its own: it has entities for that."""
-    return "".join(f"#{ord(c)};" if c in "#;<>&" else c for c in text)
+    return "".join(f"#{ord(c)};" if c in "#;%<>&" else c for c in text)
 
 
 def mermaid(run):

@@ -27,7 +27,7 @@ def body(socket, frames):
 def label(send, recv):
     """The words for a message; `send` or `recv`, its two sides, may be None."""
     side = send or recv
-    words = meaning(side.socket, body(side.socket, side.frames))
+    words = meaning(side.socket, body(side.socket, side.frames)).strip() or '""'
     names = [end.name() or end.identity for end in (send, recv) if end]
     engine = next((name for name in names if name and len(name) == 4), None)
     if engine and "ROUTER" in {end.socket for end in (send, recv) if end}:

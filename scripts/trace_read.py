@@ -36,8 +36,10 @@ LONG = 0.1
 
 
 def read(path):
-    """The run that a file of traces tells of."""
-    return Run([json.loads(line) for line in path.read_text("utf-8").splitlines()])
+    """The run that a file of traces tells of. A last line without its end is left out: the disk
+    was full, or somebody is still writing."""
+    lines = path.read_text("utf-8").split("\n")[:-1]
+    return Run([json.loads(line) for line in lines])
 
 
 class Lane:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The options of every program beside --help, --quiet and --verbose: the table of the contract.
+"""The options of every program beside --help, --quiet, --verbose and --trace: the table of the contract.
 
 An option is (kind, default, *more); the kind knows values that it has to refuse.
 """

@@ -32,7 +32,7 @@ def test_help(start, name):
     assert re.match(rf"{name} - \w", text)
     assert f"build/{PROGRAMS[name].parent.name}/" in text.split("\nExample:\n")[1]
     told = re.findall(r"^  --([a-z-]+)", text, re.M)
-    assert sorted(told) == sorted([*OPTIONS[name], "quiet", "verbose", "help"])
+    assert sorted(told) == sorted([*OPTIONS[name], "quiet", "verbose", "trace", "help"])
     for option, kind in OPTIONS[name].items():
         if kind is None:
             continue
