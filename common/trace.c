@@ -11,7 +11,7 @@
 
 const char *trace_path = NULL;
 
-static const char *own_instance;
+static char *own_instance;  //  A copy
 static int file = -1;
 
 //  Any bytes as a JSON string
@@ -88,6 +88,7 @@ static void s_write_life (const char *what)
 static void s_on_exit (void)
 {
     s_write_life ("end");
+    zstr_free (&own_instance);
 }
 
 int trace_open (const char *path, const char *instance)
@@ -100,7 +101,8 @@ int trace_open (const char *path, const char *instance)
         close (file);
     file = opened;
     trace_path = path;
-    own_instance = instance;
+    zstr_free (&own_instance);
+    own_instance = instance ? strdup (instance) : NULL;
     s_write_life ("start");
     if (!ending_is_told)
         atexit (s_on_exit);

@@ -20,7 +20,7 @@ extern const char *trace_path;
 
 //  Opens (or creates) the file to append to it, and writes that this program has started; when it
 //  ends, that is written too. `instance` tells several of one program apart; NULL: nothing does.
-//  Both strings must live as long as the program. Returns 0, or -1 with errno set.
+//  The path must live as long as the program. Returns 0, or -1 with errno set.
 //  A write that fails later is complained of once, and ends the trace, not the program.
 int trace_open (const char *path, const char *instance);
 

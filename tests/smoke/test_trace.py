@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: MIT
+"""--trace: what every program writes down, and that this is what was on the wire."""
+
+import json
+import re
+import signal
+import time
+
+import msgspec
+import pytest
+import zmq
+
+from harness import PROGRAMS, WAIT_S
+from programs import OPTIONS, Bind, Connect, of_kind
+
+NAMES = sorted(PROGRAMS)
+
+#: The keys of an object that is a message; those behind the bar may be left out
+MESSAGE = ["t", "program", "pid", "socket", "peer", "dir", "frames"]
+OPTIONAL = {"instance", "endpoint", "identity", "left_out"}
+
+
+def objects(path):
+    """The objects of a trace, each checked to be strict JSON and one line."""
+
+    def no_constant(name):
+        raise ValueError(name)
+
+    lines = path.read_bytes().split(b"\n")
+    assert lines.pop() == b""
+    return [json.loads(line.decode("utf-8"), parse_constant=no_constant) for line in lines]
+
+
+def messages(path, **wanted):
+    """The messages of a trace that have these values."""
+    found = [each for each in objects(path) if "dir" in each]
+    return [m for m in found if all(m.get(key) == value for key, value in wanted.items())]
+
+
+def frames(message):
+    return [bytes.fromhex(frame["hex"]) for frame in message["frames"]]
+
+
+def nowhere(name, ipc):
+    """Endpoints of its own for a program, so that it never touches the default ones."""
+    return {option: ipc() for option in of_kind(name, Bind, Connect)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_program_tells_its_life(start, ipc, tmp_path, name):
+    path = tmp_path / "trace"
+    before = time.monotonic()
+    program = start(name, trace=path, **nowhere(name, ipc))
+    deadline = time.monotonic() + WAIT_S
+    while not (path.exists() and b"\n" in path.read_bytes()):
+        assert time.monotonic() < deadline, f"no trace\n{program}"
+        time.sleep(0.01)
+    # It may be told to stop before it listens to signals: the contract is about the trace here
+    program.send_signal(signal.SIGTERM)
+    program.wait()
+    first, *_ = told = objects(path)
+    assert first["life"] == "start"
+    assert before < first["t"] < time.monotonic()
+    assert {each["program"] for each in told} == {name}
+    assert {each["pid"] for each in told} == {program.pid}
+    instance = {"engine": "0", "vllm_engine": "0", "worker": f"worker-{program.pid}"}.get(name)
+    assert {each.get("instance") for each in told} == {instance}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trace_that_cannot_be_opened(start, ipc, tmp_path, name):
+    path = tmp_path / "no folder" / "trace"
+    program = start(name, trace=path, **nowhere(name, ipc))
+    assert program.wait() == 1
+    told = f"{name}: cannot open the trace {path}: No such file or directory"
+    assert (program.out, program.err) == ([], [told])
+    missing = start(name, "--trace")
+    assert missing.wait() == 2
+    assert missing.err == [f"{name}: --trace: a value is missing"]
+
+
+def test_without_it_there_is_no_file(start, ipc, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    endpoint = ipc()
+    server = start("basic_server", endpoint=endpoint, count=1)
+    assert start("basic_client", endpoint=endpoint).wait() == server.wait() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_changes_nothing_of_what_is_printed(start, ipc, tmp_path):
+    printed = []
+    for options in ({}, {"trace": tmp_path / "trace"}):
+        endpoint = ipc()
+        server = start("basic_server", "--verbose", endpoint=endpoint, count=1, **options)
+        client = start("basic_client", "--verbose", endpoint=endpoint, **options)
+        assert client.wait() == server.wait() == 0
+        printed.append((client.out, server.out[1:], client.err, server.err))
+    assert printed[0] == printed[1]
+
+
+@pytest.mark.valgrind
+def test_what_is_traced_is_what_is_sent(start, ipc, peer, tmp_path):
+    """A raw ROUTER and PULL are the front-end: they know which bytes there were."""
+    path, wire = tmp_path / "trace", {"input": ipc(), "output": ipc()}
+    router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
+    engine = start("engine", trace=path, index=256, count=1, **wire)
+    identity, ready = router.recv_multipart()
+    request = msgspec.msgpack.encode(["r0", [1], None, {"max_tokens": 1}, None, 1.5] + [None] * 3)
+    router.send_multipart([identity, b"\x00", request])
+    outputs = pull.recv()
+    assert engine.wait() == 0
+
+    registered, added, answered = messages(path)
+    for message in (registered, added, answered):
+        assert set(MESSAGE) <= set(message) <= set(MESSAGE) | OPTIONAL
+        assert (message["instance"], message["peer"]) == ("256", "front-end")
+    assert (registered["dir"], added["dir"], answered["dir"]) == ("send", "recv", "send")
+    assert [m["socket"] for m in (registered, added, answered)] == ["DEALER", "DEALER", "PUSH"]
+    assert registered["identity"] == added["identity"] == identity.hex() == "0001"
+    assert registered["endpoint"] == wire["input"] and answered["endpoint"] == wire["output"]
+    assert frames(registered) == [ready]
+    assert frames(added) == [b"\x00", request]
+    assert frames(answered) == [outputs]
+    assert added["frames"][1]["text"] == '["r0",[1],null,{"max_tokens":1},null,1.5,null,null,null]'
+    assert [each["size"] for each in added["frames"]] == [1, len(request)]
+    times = [each["t"] for each in objects(path)]
+    assert times == sorted(times)
+    assert re.match(r'{"t":\d+\.\d{6},"program":"engine",', path.read_text())
+
+
+HOSTILE = [
+    [b""],
+    [b"\xa4\"\\\n\x1b"],
+    [b"\xa4\xff\xfe\xc3\x28"],
+    [b"\xa3\xe2\x80\xa8"],
+    [b'"}\n{"t":0'],
+    [b"\xdd\xff\xff\xff\xff"],
+    [b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", b"\xcb\x7f\xf0\x00\x00\x00\x00\x00\x00"],  # NaN, inf
+    [b"\x81\x01\x02"],
+    [b"\xc7\x03\x05\x00\xff\x0a"],
+    [bytes(range(256))],
+    [bytes([byte]) for byte in range(64)],
+    [b"x" * 1024, b"x" * 1025, b"\xda\xff\xff" + b"\xe4\xbd\xa0" * 21845],
+]
+
+
+def test_hostile_bytes_are_valid_json(start, ipc, peer, tmp_path):
+    path, endpoint = tmp_path / "trace", ipc()
+    server = start("basic_server", endpoint=endpoint, trace=path)
+    client = peer(zmq.REQ, connect=endpoint)
+    for message in HOSTILE:
+        client.send_multipart(message)
+        client.recv_multipart()
+    assert server.stop() == 0
+    received = messages(path, dir="recv")
+    assert len(received) == len(HOSTILE)
+    for message, told in zip(HOSTILE, received):
+        assert [frame["size"] for frame in told["frames"]] == [len(each) for each in message]
+        assert frames(told) == [each[:1024] for each in message]
+        assert [frame.get("cut", False) for frame in told["frames"]] == [
+            len(each) > 1024 for each in message
+        ]
+        assert all(len(frame.get("text", "")) <= 2051 for frame in told["frames"])
+    # What was complained of is in it, too
+    assert sum("note" in each for each in objects(path)) == len(server.err) > 0
+
+
+def test_many_frames_are_bounded(start, ipc, peer, tmp_path):
+    path, endpoint = tmp_path / "trace", ipc()
+    server = start("basic_server", endpoint=endpoint, trace=path, count=1)
+    client = peer(zmq.REQ, connect=endpoint)
+    client.send_multipart([b"x"] * 100)
+    client.recv()
+    assert server.wait() == 0
+    (told,) = messages(path, dir="recv")
+    assert (len(told["frames"]), told["left_out"]) == (64, 36)
+
+
+def test_programs_share_a_file(start, ipc, tmp_path):
+    """All at once, and each line is whole."""
+    path, tasks, results = tmp_path / "trace", ipc(), ipc()
+    sink = start("sink", "--quiet", endpoint=results, count=300, trace=path)
+    sink.endpoint()
+    workers = [
+        start("worker", "--quiet", source=tasks, sink=results, name=name, trace=path)
+        for name in ("w1", "w2", "w3")
+    ]
+    ventilator = start(
+        "ventilator", "--quiet", endpoint=tasks, sink=results, workers=3, count=300, trace=path
+    )
+    assert ventilator.wait() == sink.wait() == 0
+    assert [worker.stop() for worker in workers] == [0, 0, 0]
+    assert len(messages(path)) == 300 * 4 + 2
+    assert len(messages(path, program="worker", instance="w2")) == 200
+    assert sum(each.get("life") == "end" for each in objects(path)) == 5
+
+
+def test_killed_program_leaves_whole_lines(start, ipc, tmp_path):
+    path, endpoint = tmp_path / "trace", ipc()
+    publisher = start(
+        "topic_publisher", "--quiet", endpoint=endpoint, interval_ms=0, count=0, trace=path
+    )
+    publisher.endpoint()
+    subscriber = start("topic_subscriber", "--quiet", endpoint=endpoint, count=100)
+    assert subscriber.wait() == 0
+    publisher.kill()
+    told = objects(path)
+    assert told[0]["life"] == "start" and "life" not in told[-1]
+
+
+@pytest.mark.parametrize("name", ["timeout_retry_client", "poller_client"])
+def test_timeouts_are_noted(start, ipc, tmp_path, name):
+    path = tmp_path / "trace"
+    client = start(name, "--quiet", endpoint=ipc(), timeout_ms=20, retries=2, trace=path)
+    assert client.wait() == 1
+    notes = [each["note"] for each in objects(path) if "note" in each]
+    assert len(notes) == 3
+    assert all("timeout after 20 ms" in each for each in notes[:2])
+    assert notes[2] == client.err[0].removeprefix(f"{name}: ")
+    assert len(messages(path, dir="send")) == 3
+
+
+def test_subscriptions_are_traced(start, ipc, tmp_path):
+    path, endpoint = tmp_path / "trace", ipc()
+    publisher = start(
+        "topic_publisher", endpoint=endpoint, wait_subscribers=2, count=1, trace=path
+    )
+    subscriber = start("topic_subscriber", endpoint=endpoint, topic=["a", ""], count=1, trace=path)
+    assert subscriber.wait() == publisher.wait() == 0
+    sent = messages(path, socket="SUB", dir="send")
+    assert [frames(each) for each in sent] == [[b"\x01a"], [b"\x01"]]
+    assert {each["endpoint"] for each in sent} == {endpoint}
+    got = messages(path, socket="XPUB", dir="recv")
+    assert sorted(frames(each) for each in got) == sorted(frames(each) for each in sent)
+
+
+def test_spawned_engines_are_traced_too(start, ipc, tmp_path):
+    path = tmp_path / "trace"
+    frontend = start(
+        "handshake_frontend",
+        "--spawn",
+        requests=1,
+        max_tokens=1,
+        trace=path,
+        **nowhere("handshake_frontend", ipc),
+    )
+    assert frontend.wait() == 0
+    assert {each["program"] for each in messages(path)} == {"handshake_frontend", "vllm_engine"}
+
+
+def test_json_of_kv_subscriber_stays_what_it_is(start, ipc, tmp_path):
+    path, live, replay = tmp_path / "trace", ipc(), ipc()
+    subscriber = start(
+        "kv_subscriber",
+        "--json",
+        endpoint=live,
+        replay_endpoint=replay,
+        from_seq=0,
+        count=4,
+        trace=path,
+    )
+    subscriber.wait_err("subscribed")
+    publisher = start(
+        "replay_publisher", endpoint=live, replay_endpoint=replay, interval_ms=300, drop="1-2"
+    )
+    assert subscriber.wait() == 0
+    assert publisher.stop() == 0
+    told = [json.loads(line) for line in subscriber.out]
+    notices = [each["notice"] for each in told if "notice" in each]
+    notes = [each["note"] for each in objects(path) if "note" in each]
+    assert notices == ["gap"]
+    assert notes == ["gap 1-2: the live stream has skipped these"]
+
+
+def test_no_program_calls_an_option_trace():
+    """It is every program's, and would hide another one."""
+    assert not [name for name in NAMES if "trace" in OPTIONS[name]]
