@@ -53,4 +53,6 @@ void stop_catch_signals (void)
     struct sigaction action = {.sa_handler = s_on_timer};  //  No SA_RESTART: calls get EINTR
     sigaction (SIGALRM, &action, NULL);
     atexit (s_on_exit);
+    if (zsys_interrupted)  //  A signal that CZMQ's own handler has caught, a moment ago
+        s_set_timer (STOP_AGAIN_MS);
 }
