@@ -195,6 +195,7 @@ class Picture:
         self.lanes = lanes_in_order(run)
         self.rows = rows(run, whole=interactive)
         self.colour = {lane: index % 6 for index, lane in enumerate(run.lanes)}
+        self.number = {message: number for number, message in enumerate(run.messages)}
         self.parts = []
         self._place_lanes()
         self._place_rows()
@@ -219,11 +220,12 @@ class Picture:
         gutter = 68 if any(row.kind == "wait" for row in self.rows) else 18
         notes = [row.lane for row in self.rows if row.kind == "note"]
         note = NOTE_CHARS * SANS / 2 + 14  # A note may be wider than the box of its lane
-        left = max(self.box[0] / 2, note if self.lanes[0] in notes else 0)
-        right = max(self.box[-1] / 2, note if self.lanes[-1] in notes else 0)
-        xs = list(itertools.accumulate(room, initial=gutter + left))
+        outer = [
+            max(box / 2, note if lane in notes else 0) for lane, box in zip(self.lanes, self.box)
+        ] or [0]
+        xs = list(itertools.accumulate(room, initial=gutter + outer[0]))
         self.x = dict(zip(self.lanes, (round(x, 1) for x in xs)))
-        self.width = round(xs[-1] + right + 18)
+        self.width = round(xs[-1] + outer[-1] + 18)
 
     def _place_rows(self):
         y = HEAD + 6
@@ -289,8 +291,8 @@ class Picture:
         colour = self.colour[message.source]
         x1, x2, y = self.x[message.source], self.x[message.target], row.y
         right = x2 >= x1
-        number = self.run.messages.index(message)
         if self.interactive:
+            number = self.number[message]
             about = f"{message.source.title} to {message.target.title}: {message.label}"
             self.put(
                 f'<g class="arrow" data-n="{number}" tabindex="0" role="button"'

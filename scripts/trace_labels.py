@@ -51,8 +51,8 @@ def meaning(socket, frames):
     if not frames:
         return "nothing"
     if socket in ("SUB", "XSUB", "PUB", "XPUB") and len(frames) == 1 and hexes[0][:2] in ("00", "01"):
-        topic = bytes.fromhex(hexes[0][2:]).decode("utf-8", "replace")
-        return cut(f'{"subscribe" if hexes[0][:2] == "01" else "unsubscribe"} "{topic}"')
+        what = "subscribe" if hexes[0][:2] == "01" else "unsubscribe"
+        return cut(f'{what} "{plain(hexes[0][2:])}"')
     if hexes[0] == b"ENGINE_CORE_DEAD".hex():
         return "ENGINE_CORE_DEAD"
     if len(frames) >= 2 and hexes[0] in REQUEST_TYPES:
@@ -67,7 +67,7 @@ def meaning(socket, frames):
     if len(frames) == 1:
         return cut(of_value(value, frames[0]))
     if len(frames) == 2 and isinstance(value, dict) and set(value) == {"seq"}:
-        return cut(f"{frames[0].get('text', '')} {value['seq']}".strip())
+        return cut(f"{plain(hexes[0])} {value['seq']}".strip())
     return cut(", ".join(of_value(unpack(frame), frame) for frame in frames))
 
 
@@ -99,10 +99,12 @@ def of_batch(value):
     """The events of a KV event batch, `[ts, events, rank]`: maps, or arrays with the tag first."""
     if not isinstance(value, list) or len(value) < 2 or not isinstance(value[1], list):
         return "unreadable"
-    tags = [
-        event.get("type") if isinstance(event, dict) else event[0] if event else None
-        for event in value[1]
-    ]
+    tags = []
+    for event in value[1]:
+        if isinstance(event, dict):
+            tags.append(event.get("type"))
+        else:
+            tags.append(event[0] if isinstance(event, list) and event else "unreadable")
     return ", ".join(map(str, tags)) or "no event"
 
 
@@ -141,6 +143,11 @@ def of_map(value):
     if keys == {"error"}:
         return f"error: {value['error']}"
     return ", ".join(f"{key}: {value[key]}" for key in value)
+
+
+def plain(digits):
+    """Bytes in hex as the text that they ought to be."""
+    return bytes.fromhex(digits).decode("utf-8", "replace")
 
 
 def plural(number, what):

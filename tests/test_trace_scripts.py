@@ -1,0 +1,612 @@
+# SPDX-License-Identifier: MIT
+"""From traces to diagrams: which send belongs to which receive, what an arrow says, what is drawn."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree
+from pathlib import Path
+
+import msgspec
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import trace_demo  # noqa: E402
+import trace_draw  # noqa: E402
+import trace_labels  # noqa: E402
+import trace_page  # noqa: E402
+import trace_read  # noqa: E402
+
+pack = msgspec.msgpack.encode
+
+ENDPOINT = "tcp://127.0.0.1:5555"
+ENGINE_0, ENGINE_1 = b"\x00\x00", b"\x01\x00"
+
+
+def frame(data):
+    told = {"size": len(data), "hex": data[:1024].hex()}
+    return {**told, "cut": True} if len(data) > 1024 else told
+
+
+class Trace:
+    """Makes up a trace; time goes on by a millisecond with each object, or by `wait`."""
+
+    def __init__(self):
+        self.entries = []
+        self.t = 0.0
+
+    def wait(self, seconds):
+        self.t += seconds
+
+    def add(self, program, **more):
+        name, _, instance = program.partition(" ")
+        self.t = round(self.t + 0.001, 6)
+        pid = 1 + sum(map(ord, program))  # The same for the same name
+        entry = {"t": self.t, "program": name, "pid": pid, **more}
+        self.entries.append({**entry, "instance": instance} if instance else entry)
+
+    def life(self, program, what="start"):
+        self.add(program, life=what)
+
+    def note(self, program, text):
+        self.add(program, note=text)
+
+    def send(self, program, socket, *frames, endpoint=ENDPOINT, dir="send", identity=None):
+        more = {"identity": identity.hex()} if identity else {}
+        self.add(
+            program,
+            socket=socket,
+            endpoint=endpoint,
+            peer="peer",
+            dir=dir,
+            frames=[frame(each) for each in frames],
+            **more,
+        )
+
+    def recv(self, program, socket, *frames, **more):
+        self.send(program, socket, *frames, dir="recv", **more)
+
+    def run(self):
+        return trace_read.Run(self.entries)
+
+    def told(self):
+        """Each message in words."""
+        return [
+            f"{m.source.title} > {m.target.title}: {m.label}"
+            + ("" if m.fate == "taken" else f" {m.fate}")
+            for m in self.run().messages
+        ]
+
+
+@pytest.fixture
+def trace():
+    return Trace()
+
+
+# --- Which send belongs to which receive
+
+PING, PONG = pack("ping"), pack("pong")
+
+
+def test_one_asks_one_answers(trace):
+    trace.send("client", "REQ", PING)
+    trace.recv("server", "REP", PING)
+    trace.send("server", "REP", PONG)
+    trace.recv("client", "REQ", PONG)
+    assert trace.told() == ["client > server: ping", "server > client: pong"]
+
+
+def test_late_answers_are_not_taken_for_the_last_one(trace):
+    """Three equal requests over three sockets, three equal answers: only the third is received."""
+    for _ in range(2):
+        trace.send("client", "REQ", PING)
+        trace.recv("server", "REP", PING)
+    # The server is late: it answers the second when the client has asked for the third time
+    trace.entries.clear()
+    trace.send("client", "REQ", PING)
+    trace.recv("server", "REP", PING)
+    trace.note("client", "timeout")
+    trace.send("client", "REQ", PING)
+    trace.send("server", "REP", PONG)
+    trace.recv("server", "REP", PING)
+    trace.send("server", "REP", PONG)
+    trace.recv("client", "REQ", PONG)
+    assert trace.told() == [
+        "client > server: ping",
+        "client > server: ping",
+        "server > client: pong lost",
+        "server > client: pong",
+    ]
+    assert [m.send.t for m in trace.run().messages if m.label == "pong" and m.recv] == [0.011]
+
+
+def test_request_of_a_socket_that_was_thrown_away_before_the_server_came(trace):
+    trace.send("client", "REQ", PING)
+    trace.send("client", "REQ", PING)  # A new socket: CZMQ's linger of 0 forgets the first
+    trace.life("server")
+    trace.recv("server", "REP", PING)
+    assert trace.told() == ["client > server: ping lost", "client > server: ping"]
+
+
+def test_request_that_waits_in_the_queue_is_not_thrown_away(trace):
+    trace.life("server")
+    trace.send("client", "REQ", PING)
+    trace.send("client", "REQ", PING)
+    trace.recv("server", "REP", PING)
+    assert trace.told() == ["client > server: ping", "client > server: ping lost"]
+
+
+def test_equal_messages_are_received_in_their_order(trace):
+    for _ in range(3):
+        trace.send("ventilator", "PUSH", PING)
+    trace.recv("worker 1", "PULL", PING)
+    trace.recv("worker 2", "PULL", PING)
+    run = trace.run()
+    assert [(m.send.t, m.recv and m.recv.t) for m in run.messages] == [
+        (0.001, 0.004),
+        (0.002, 0.005),
+        (0.003, None),
+    ]
+    assert run.messages[2].fate == "lost"
+
+
+def test_one_published_many_received(trace):
+    for name in ("1", "2", "3"):
+        trace.send(f"sub {name}", "SUB", b"\x01a")
+    trace.send("pub", "PUB", b"a", pack({"seq": 0}))
+    trace.recv("sub 1", "SUB", b"a", pack({"seq": 0}))
+    trace.recv("sub 2", "SUB", b"a", pack({"seq": 0}))
+    trace.send("pub", "PUB", b"a", pack({"seq": 1}))
+    assert trace.told() == [
+        'sub 1 > pub: subscribe "a" hidden',
+        'sub 2 > pub: subscribe "a" hidden',
+        'sub 3 > pub: subscribe "a" hidden',
+        "pub > sub 1: a 0",
+        "pub > sub 2: a 0",
+        "pub > sub 1: a 1 lost",
+    ]
+
+
+def test_subscription_that_an_xpub_has_received(trace):
+    trace.send("sub", "SUB", b"\x01a")
+    trace.recv("pub", "XPUB", b"\x01a")
+    trace.recv("pub", "XPUB", b"\x00a")
+    assert trace.told()[0] == 'sub > pub: subscribe "a"'
+    assert trace.told()[1] == '(peer) > pub: unsubscribe "a"'
+
+
+def test_router_sends_to_the_one_with_the_name(trace):
+    abort = pack(["r0"])
+    for index, identity in enumerate((ENGINE_0, ENGINE_1)):
+        trace.send(f"engine {index}", "DEALER", b"", identity=identity)
+    trace.recv("frontend", "ROUTER", ENGINE_1, b"")
+    trace.recv("frontend", "ROUTER", ENGINE_0, b"")
+    trace.send("frontend", "ROUTER", ENGINE_1, b"\x01", abort)
+    trace.send("frontend", "ROUTER", ENGINE_0, b"\x01", abort)
+    # The bytes are the same: only the names tell them apart
+    trace.recv("engine 0", "DEALER", b"\x01", abort, identity=ENGINE_0)
+    trace.recv("engine 1", "DEALER", b"\x01", abort, identity=ENGINE_1)
+    assert trace.told()[2:] == [
+        "frontend > engine 1: [01 00] ABORT r0",
+        "frontend > engine 0: [00 00] ABORT r0",
+    ]
+    assert [m.recv.t for m in trace.run().messages] == [0.004, 0.003, 0.008, 0.007]
+
+
+def test_several_engines_in_one_process(trace):
+    for identity in (ENGINE_0, ENGINE_1):
+        trace.send("engines", "DEALER", PING, identity=identity)
+    trace.recv("frontend", "ROUTER", ENGINE_1, PING)
+    trace.recv("frontend", "ROUTER", ENGINE_0, PING)
+    assert trace.told() == [
+        "engines > frontend: [00 00] ping",
+        "engines > frontend: [01 00] ping",
+    ]
+    assert [m.recv.t for m in trace.run().messages] == [0.004, 0.003]
+
+
+def batch(*tags):
+    return pack([1.5, [{"type": tag} for tag in tags], 0])
+
+
+def seq(number):
+    return number.to_bytes(8, "big")
+
+
+def test_replies_to_a_req_that_is_gone(trace):
+    """A REQ takes one reply of many; its successor must not be given what was left."""
+    reply = [b"kv", seq(4), batch("BlockStored")]
+    for name in (b"\x00abcd", b"\x00efgh"):
+        trace.send("sub", "REQ", seq(4))
+        trace.recv("pub", "ROUTER", name, b"", seq(4))
+        trace.send("pub", "ROUTER", name, b"", *reply)
+        if name == b"\x00efgh":
+            trace.recv("sub", "REQ", *reply)
+    assert trace.told() == [
+        "sub > pub: replay from 4",
+        "pub > sub: seq 4: BlockStored lost",
+        "sub > pub: replay from 4",
+        "pub > sub: seq 4: BlockStored",
+    ]
+
+
+def test_dealer_with_the_empty_frame(trace):
+    trace.send("sub", "DEALER", b"", seq(3))
+    trace.recv("pub", "ROUTER", b"\x00abcd", b"", seq(3))
+    trace.send("pub", "ROUTER", b"\x00abcd", b"", b"", b"\xff" * 8, b"")
+    trace.recv("sub", "DEALER", b"", b"", b"\xff" * 8, b"")
+    assert trace.told() == ["sub > pub: replay from 3", "pub > sub: END"]
+
+
+def test_other_endpoints_are_other_connections(trace):
+    trace.send("a", "PUSH", PING, endpoint="tcp://127.0.0.1:1")
+    trace.recv("b", "PULL", PING, endpoint="tcp://127.0.0.1:2")
+    assert trace.told() == ["a > (peer): ping untold", "(peer) > b: ping"]
+
+
+@pytest.mark.parametrize("bound", ["tcp://0.0.0.0:5555", "tcp://[::]:5555"])
+def test_who_listens_everywhere_is_found_by_its_port(trace, bound):
+    trace.send("a", "PUSH", PING)
+    trace.recv("b", "PULL", PING, endpoint=bound)
+    assert trace.told() == ["a > b: ping"]
+
+
+def test_sockets_that_do_not_fit(trace):
+    trace.send("a", "PUSH", PING)
+    trace.recv("b", "SUB", PING)
+    assert trace.told() == ["a > (peer): ping untold", "(peer) > b: ping"]
+
+
+def test_nothing_is_received_before_it_is_sent(trace):
+    trace.recv("b", "PULL", PING)
+    trace.send("a", "PUSH", PING)
+    assert trace.told() == ["(peer) > b: ping", "a > b: ping lost"]
+
+
+def test_names_of_lanes(trace):
+    for program in ("engine 0", "engine 1", "frontend 7", "sub", "worker x", "worker x"):
+        trace.life(program)
+    trace.entries[-1]["pid"] = 1
+    trace.add("sub", life="start")
+    trace.entries[-1]["pid"] = 2
+    assert [lane.title for lane in trace.run().lanes] == [
+        "engine 0",
+        "engine 1",
+        "frontend",  # There is but one
+        "sub 1",
+        "worker 1",  # Their names do not tell them apart
+        "worker 2",
+        "sub 2",
+    ]
+
+
+def test_cut_line_at_the_end_is_left_out(tmp_path, trace):
+    trace.life("a")
+    path = tmp_path / "trace"
+    path.write_text(json.dumps(trace.entries[0]) + '\n{"t":0.5,"prog')
+    assert len(trace_read.read(path).lanes) == 1
+
+
+def test_long_trace_takes_no_long_time(trace):
+    for number in range(20000):
+        trace.send("a", "PUSH", pack(number))
+        if number % 2:
+            trace.recv("b", "PULL", pack(number))
+    run = trace.run()
+    assert sum(message.fate == "lost" for message in run.messages) == 10000
+    assert len(trace_draw.mermaid(run).splitlines()) < 20
+
+
+# --- What an arrow says
+
+REQUEST = ["r3", [1, 2, 3, 4, 5], None, {"max_tokens": 4}]
+
+
+def output(name, tokens=(7,), reason=None):
+    return [name, list(tokens), None, None, None, reason]
+
+
+@pytest.mark.parametrize(
+    "socket, frames, words",
+    [
+        ("REQ", [PING], "ping"),
+        ("REP", [pack({"error": "no"})], "error: no"),
+        ("SUB", [b"\x01kv"], 'subscribe "kv"'),
+        ("XPUB", [b"\x00"], 'unsubscribe ""'),
+        ("PUB", [b"a", pack({"seq": 4})], "a 4"),
+        ("PUSH", [pack({"task": 4, "value": 4})], "task 4"),
+        ("PUSH", [pack({"task": 4, "worker": "w1", "value": 16})], "result 16 by w1"),
+        ("PUSH", [pack({"tasks": 100})], "100 tasks to come"),
+        ("DEALER", [pack({"status": "HELLO", "local": False})], "HELLO"),
+        ("DEALER", [pack({"addresses": {"inputs": ["a"], "outputs": ["b"]}})], "INIT 1 front-end"),
+        ("DEALER", [pack({"max_model_len": 8192})], "registration"),
+        ("DEALER", [b"\x00", pack(REQUEST)], "ADD r3, 5 tokens"),
+        ("DEALER", [b"\x01", pack(["r0", "r2"])], "ABORT r0 r2"),
+        ("DEALER", [b"\x02", pack([0, 1])], "START_DP_WAVE"),
+        ("DEALER", [b"\x03", pack([0, 7, "is_sleeping", []])], "UTILITY is_sleeping"),
+        ("ROUTER", [ENGINE_1, b"\x00", pack(REQUEST)], "[01 00] ADD r3, 5 tokens"),
+        ("ROUTER", [ENGINE_0, pack({"status": "READY"})], "[00 00] READY"),
+        ("PUSH", [b"ENGINE_CORE_DEAD"], "ENGINE_CORE_DEAD"),
+        ("PUSH", [pack([1, [output("r3")]])], "r3: +1 token"),
+        ("PUSH", [pack([1, [output("r3", [], 1)]])], "r3: length"),
+        ("PUSH", [pack([1, [output("r3", [1, 2], 0)]])], "r3: +2 tokens, stop"),
+        ("PUSH", [pack([0, [output("r0"), output("r2"), output("r4", (7,), 1)]])], None),
+        ("PUSH", [pack([0, []])], "no output"),
+        ("PUB", [b"kv", seq(7), batch("BlockStored")], "seq 7: BlockStored"),
+        ("PUB", [b"kv", seq(7), pack([1.5, [["BlockRemoved", [1]]]])], "seq 7: BlockRemoved"),
+        ("PUB", [b"kv", seq(7), b"\xc1"], "seq 7: unreadable"),
+        ("REQ", [seq(3)], "replay from 3"),
+        ("REQ", [seq(0)], "replay from 0"),
+        ("DEALER", [b"", b"kv", seq(3), batch("AllBlocksCleared")], "seq 3: AllBlocksCleared"),
+        ("DEALER", [b"", seq(3), batch()], "seq 3: no event"),
+        ("REQ", [b"", b"\xff" * 8, b""], "END"),
+        ("PAIR", [], "nothing"),
+        ("PAIR", [b""], "0 bytes"),
+        ("PAIR", [b"\xc1\xc1"], "2 bytes"),
+        ("REQ", [pack("")], '""'),
+        ("REQ", [pack("a\nb\u2028c")], "a?b?c"),
+        ("REQ", [pack("x" * 100)], "x" * 43 + "…"),
+        ("PUSH", [pack("x" * 2000)], "2003 bytes"),
+        ("PUSH", [pack({1: 2})], "1: 2"),
+        ("PUSH", [pack([])], "1 byte"),
+    ],
+)
+def test_label(trace, socket, frames, words):
+    trace.send("a", socket, *frames)
+    (message,) = trace.run().messages
+    assert message.label == (words or "r0 r2: +1 token; r4: +1 token, length")
+
+
+def test_hostile_frames_have_a_label():
+    """Whatever is in a frame, of whatever type: words, in one line."""
+    values = [None, True, -1, 2**64 - 1, 1.5, "x", b"x", [], {}, [[]], [None] * 3, {"a": None}]
+    keys = ["status", "addresses", "tasks", "task", "worker", "value", "max_model_len", "error"]
+    payloads = [pack(value) for value in values]
+    payloads += [pack({key: value}) for key in keys for value in values]
+    payloads += [pack(dict.fromkeys(keys[3:6], value)) for value in values]
+    payloads += [pack([0, [value]]) for value in values] + [pack([0, value]) for value in values]
+    payloads += [pack([0, [["r", [], 0, 0, 0, value]]]) for value in values]
+    payloads += [b"", b"\xc1", b"\xff" * 8, b"\x80" * 8, b"\xdd\xff\xff\xff\xff", b"\xa2\xff\xff"]
+    payloads += [pack({0: 1, None: 2}), pack({b"k": 1})]
+    prefixes = [[], [b""], [b"\x00"], [b"\x01"], [b"\x03"], [b"kv", seq(1)], [seq(1)], [ENGINE_0]]
+    for socket, prefix, payload in itertools.product(
+        ("REQ", "ROUTER", "DEALER", "PUB", "PUSH"), prefixes, payloads
+    ):
+        told = Trace()
+        told.send("a", socket, *prefix, payload)
+        (message,) = told.run().messages
+        assert message.label and message.label.isprintable(), (socket, prefix, payload)
+        names = trace_labels.frame_names(socket, message.send.frames)
+        assert len(names) == len(prefix) + 1
+
+
+@pytest.mark.parametrize(
+    "socket, frames, names",
+    [
+        ("ROUTER", [ENGINE_1, b"\x00", pack(REQUEST)], ["identity", "type: ADD", "payload"]),
+        ("ROUTER", [b"\x00abcd", b"", seq(3)], ["identity", "empty frame", "seq: 3"]),
+        ("DEALER", [b"", b"kv", seq(3), b"x"], ["empty frame", "topic", "seq: 3", "batch"]),
+        ("REQ", [b"", b"\xff" * 8, b""], ["topic", "seq: END", "batch"]),
+        ("SUB", [b"\x01a"], ["subscription"]),
+        ("PUB", [b"a", pack({"seq": 1})], ["topic", "payload"]),
+        ("PAIR", [b"a", b"b", b"c"], [None, None, None]),
+    ],
+)
+def test_frame_names(socket, frames, names):
+    assert trace_labels.frame_names(socket, [frame(each) for each in frames]) == names
+
+
+# --- What is drawn
+
+MERMAID = re.compile(
+    r"sequenceDiagram\n"
+    r"(    participant p\d+ as [^\n#;%<>&]+\n"
+    r"|    p\d+(->>|-->>|-x|--\))p\d+: ([^\n#;%<>&]|#\d+;)+\n"
+    r"|    Note over p\d+(,p\d+)?: ([^\n#;%<>&]|#\d+;)+\n)*"
+)
+
+
+def drawn(run):
+    """Its Mermaid and its SVG, checked for what both must be."""
+    text = trace_draw.mermaid(run)
+    assert MERMAID.fullmatch(text), text
+    picture = trace_draw.svg(run, "Demo <1>")
+    root = xml.etree.ElementTree.fromstring(picture)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    # Nothing runs in it, and nothing is fetched
+    assert not re.search(r"<script|<foreignObject|<image|href=|url\(|@import|\son\w+=", picture)
+    told = [each.text for each in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert told == ["Demo <1>"]
+    return text, picture
+
+
+def words(picture):
+    root = xml.etree.ElementTree.fromstring(picture)
+    return [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_picture_of_everything(trace):
+    trace.life("client")
+    trace.send("client", "REQ", PING)
+    trace.wait(1.5)
+    trace.note("client", "timeout")
+    trace.send("client", "REQ", PING)
+    trace.life("server")
+    trace.wait(0.25)
+    trace.recv("server", "REP", PING)
+    trace.send("server", "REP", PONG)
+    trace.life("client", "end")
+    trace.send("other", "PUSH", PING, endpoint="tcp://127.0.0.1:9")
+    text, picture = drawn(trace.run())
+    assert text.splitlines() == [
+        "sequenceDiagram",
+        "    participant p0 as client",
+        "    participant p1 as server",
+        "    participant p2 as other",
+        "    participant p3 as (peer)",
+        "    p0-xp1: ping",
+        "    Note over p0,p3: 1.5 s",
+        "    Note over p0: timeout",
+        "    p0->>p1: ping",
+        "    Note over p1: starts",
+        "    Note over p0,p3: 251 ms",
+        "    p1-xp0: pong",
+        "    p2--)p3: ping",
+    ]
+    assert {"client", "server", "other", "(peer)", "REQ", "REP", "PUSH"} <= set(words(picture))
+    assert {"timeout", "1.5 s", "251 ms", "starts"} <= set(words(picture))
+    assert words(picture).count("ping") == 3 and words(picture).count("pong") == 1
+    assert picture.count('class="cross"') == 2
+
+
+def test_hostile_text_is_drawn_as_text(trace):
+    text = '</text><script>alert(1)</script>&amp;" end; %%{init} #1;'
+    trace.send("client", "REQ", pack(text))
+    trace.recv("server", "REP", pack(text))
+    trace.note("client", text)
+    mermaid, picture = drawn(trace.run())
+    assert "<script" not in picture
+    assert text[:43] + "…" in words(picture)
+    assert "%%" not in mermaid
+
+
+def test_repeats_are_taken_together(trace):
+    for number in range(20):
+        trace.send("a", "PUSH", pack({"task": number, "value": number}))
+        trace.recv(f"b {number % 2}", "PULL", pack({"task": number, "value": number}))
+    mermaid, _ = drawn(trace.run())
+    told = re.findall(r"(?:task \d+|… .*)$", mermaid, re.M)
+    assert told == ["task 0", "task 1", "task 2", "task 3", "… 14 more like these", "task 18", "task 19"]
+    # The page has them all
+    assert len(trace_draw.rows(trace.run(), whole=True)) == 20
+
+
+def test_few_repeats_are_drawn(trace):
+    for number in range(5):
+        trace.send("a", "PUSH", pack(str(number)))
+        trace.recv("b", "PULL", pack(str(number)))
+    assert len(trace_draw.rows(trace.run())) == 5
+
+
+def test_lanes_are_ordered_for_short_arrows(trace):
+    """The sink was started first, but stands at the end."""
+    trace.life("sink")
+    trace.life("ventilator")
+    for name in ("w1", "w2"):
+        trace.send("ventilator", "PUSH", pack(name))
+        trace.recv(f"worker {name}", "PULL", pack(name))
+        trace.send(f"worker {name}", "PUSH", pack(f"of {name}"), endpoint="tcp://127.0.0.1:6")
+        trace.recv("sink", "PULL", pack(f"of {name}"), endpoint="tcp://127.0.0.1:6")
+    titles = [lane.title for lane in trace_draw.lanes_in_order(trace.run())]
+    assert titles == ["ventilator", "worker w1", "worker w2", "sink"]
+
+
+def test_empty_trace_is_drawn():
+    drawn(Trace().run())
+
+
+def test_message_to_oneself(trace):
+    trace.send("trap", "PUSH", PING)
+    trace.recv("trap", "PULL", PING)
+    mermaid, _ = drawn(trace.run())
+    assert "p0->>p0: ping" in mermaid
+
+
+# --- The page. How it behaves in a browser is in tests/page.
+
+
+def page_data(page):
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    return json.loads(text), text
+
+
+def test_page_has_all_frames(trace):
+    text = "</script><!-- \u2028\u2029 @SVG@ @DATA@ & <b>"
+    trace.send("frontend", "ROUTER", ENGINE_1, pack(text))
+    trace.recv("engine", "DEALER", pack(text), identity=ENGINE_1)
+    page = trace_page.html(trace.run(), "Demo @DATA@")
+    data, raw = page_data(page)
+    assert not re.search("[<>&\u2028\u2029]", raw)
+    (message,) = data["messages"]
+    assert message["send"]["frames"][1]["hex"] == pack(text).hex()
+    assert [each["name"] for each in message["send"]["frames"]] == ["identity", "payload"]
+    assert message["why"].startswith("The first frame told the ROUTER")
+    assert page.count("<script") == 2 and page.count("<title>") == 1
+    assert "<h1>Demo @DATA@</h1>" in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+
+
+def test_long_page_is_cut(trace):
+    for number in range(trace_page.MESSAGES_MAX + 10):
+        trace.send("a", "PUSH", pack(number))
+    data, _ = page_data(trace_page.html(trace.run(), "long"))
+    assert len(data["messages"]) == trace_page.MESSAGES_MAX
+    assert data["summary"].endswith(f"the first {trace_page.MESSAGES_MAX} are shown")
+
+
+# --- What two runs have in common
+
+
+def two_engines(swapped=False, slow=0.0):
+    trace = Trace()
+    names = ["engine 1", "engine 0"] if swapped else ["engine 0", "engine 1"]
+    for name in ("frontend", "engine 0", "engine 1"):
+        trace.life(name)
+    for name in names:
+        trace.wait(slow)
+        trace.send(name, "PUSH", pack(f"from {name}"))
+    for name in reversed(names):
+        trace.recv("frontend", "PULL", pack(f"from {name}"))
+    trace.note("frontend", "done")
+    return trace
+
+
+def test_structure_is_without_times_and_order_of_connections():
+    first = trace_read.structure(two_engines().run())
+    assert trace_read.structure(two_engines(swapped=True, slow=0.5).run()) == first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda trace: trace.send("engine 0", "PUSH", PING),  # One more, which is lost
+        lambda trace: trace.note("engine 0", "the front-end is gone"),
+        lambda trace: trace.life("engine 2"),
+        lambda trace: trace.entries.pop(-2),  # One that is not received
+        lambda trace: trace.entries.pop(),
+        lambda trace: trace.entries[3].update(frames=[frame(PING)]),
+        lambda trace: trace.entries[3].update(endpoint="tcp://127.0.0.1:9"),
+        lambda trace: trace.entries[-1].update(t=0.0001),  # The note comes first
+    ],
+)
+def test_structure_sees_a_difference(change):
+    trace = two_engines()
+    change(trace)
+    assert trace_read.structure(trace.run()) != trace_read.structure(two_engines().run())
+
+
+def test_structure_sees_the_order_of_one_connection(trace):
+    trace.send("a", "PUSH", pack("x"))
+    trace.send("a", "PUSH", pack("y"))
+    first = trace_read.structure(trace.run())
+    trace.entries[0]["t"] = 1
+    assert trace_read.structure(trace.run()) != first
+
+
+def test_recording_is_kept_without_what_is_only_true_once():
+    text = '{"t":12.5,"program":"a","pid":77,"note":"pid\\":5"}\n{"t":12.25,"program":"b","pid":3}\n'
+    assert trace_demo.normal(text) == (
+        '{"t":0.000000,"program":"b","pid":1}\n'
+        '{"t":0.250000,"program":"a","pid":2,"note":"pid\\":5"}\n'
+    )
+
+
+def test_unknown_demo_is_named():
+    script = ROOT / "scripts" / "trace_demo.py"
+    done = subprocess.run([sys.executable, script, "9.9"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("trace: 9.9: no such demo; there are 1 1.1 1.2 ")
