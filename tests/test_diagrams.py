@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""The diagrams of the READMEs are of real runs: each demo is played again, and must do the same."""
+
+import difflib
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import readme  # noqa: E402
+import trace_demo  # noqa: E402
+import trace_draw  # noqa: E402
+import trace_read  # noqa: E402
+
+BUILD = os.environ.get("BUILD", "build")
+DEMOS = readme.demos()
+KEPT = {name: trace_demo.DIAGRAMS / f"{name}.jsonl" for name in DEMOS}
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_demo_still_does_what_is_drawn(name, tmp_path):
+    fresh = tmp_path / "trace.jsonl"
+    assert trace_demo.record(DEMOS[name], BUILD, fresh) == []
+    now = trace_read.structure(trace_read.read(fresh))
+    then = trace_read.structure(trace_read.read(KEPT[name]))
+    lines = difflib.unified_diff(then, now, f"docs/diagrams/{name}", "this run", lineterm="", n=1)
+    assert now == then, "\n".join(["make diagrams, if that is meant:", *lines])
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_diagram_is_what_is_drawn_of_its_recording(name):
+    run = trace_read.read(KEPT[name])
+    for suffix, text in (
+        (".mmd", trace_draw.mermaid(run)),
+        (".svg", trace_draw.svg(run, DEMOS[name].title)),
+    ):
+        kept = KEPT[name].with_suffix(suffix)
+        assert kept.read_text("utf-8") == text, f"{kept.name}: make diagrams"
+
+
+def test_there_is_no_diagram_of_another_demo():
+    files = {path.name for path in trace_demo.DIAGRAMS.iterdir()}
+    assert files == {f"{name}{end}" for name in DEMOS for end in (".jsonl", ".mmd", ".svg")}
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_diagram_is_in_the_readme(name):
+    text = DEMOS[name].readme.read_text("utf-8")
+    (part,) = re.findall(rf"^## Demo {re.escape(name)}: .*?(?=^##? |\Z)", text, re.M | re.S)
+    (alt,) = re.findall(rf"!\[([^\]]*)\]\(\.\./docs/diagrams/{re.escape(name)}\.svg\)", part)
+    assert len(alt) > 40, "the picture has no words for those who do not see it"
+    assert f"](../docs/diagrams/{name}.mmd)" in part
+    assert f"make trace DEMO={name}" in part
+
+
+def test_diagrams_are_narrow_enough_for_a_code_host():
+    for path in trace_demo.DIAGRAMS.glob("*.svg"):
+        width = int(re.search(r' width="(\d+)"', path.read_text("utf-8")).group(1))
+        assert width <= 1010, path.name
+
+
+def test_recordings_say_nothing_of_who_made_them():
+    for path in KEPT.values():
+        entries = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        assert entries[0]["t"] == 0
+        assert {entry["pid"] for entry in entries} <= set(range(1, 10)), path.name
+        endpoints = {entry["endpoint"] for entry in entries if "endpoint" in entry}
+        assert all(endpoint.startswith("tcp://127.0.0.1:") for endpoint in endpoints), path.name
+
+
+# docs/trace.md
+
+
+def test_fields_are_documented():
+    text = (ROOT / "docs" / "trace.md").read_text("utf-8")
+    documented = set(re.findall(r"^\| `(\w+)` \|", text, re.M)) | {"note", "life"}
+    written = {"cut", "left_out"}  # No demo has such a message; the tests of --trace do
+    for path in KEPT.values():
+        for line in path.read_text("utf-8").splitlines():
+            entry = json.loads(line)
+            written |= set(entry)
+            for frame in entry.get("frames", []):
+                written |= set(frame)
+    assert documented == written
+
+
+def test_example_is_a_recording():
+    text = (ROOT / "docs" / "trace.md").read_text("utf-8")
+    (example,) = re.findall(r"^```\n(\{.*?)^```$", text, re.M | re.S)
+    assert example == KEPT["1"].read_text("utf-8")
