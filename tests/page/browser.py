@@ -107,6 +107,13 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def wait(self, expression):
+        """Until a JavaScript expression is true."""
+        deadline = time.monotonic() + WAIT_S
+        while not self.eval(expression):
+            assert time.monotonic() < deadline, f"never true: {expression}"
+            time.sleep(0.02)
+
     def theme(self, name):
         """Prefers "light" or "dark"."""
         feature = {"name": "prefers-color-scheme", "value": name}
@@ -132,13 +139,25 @@ class Browser:
         key.pop("text", None)
         self.call("Input.dispatchKeyEvent", type="keyUp", **key)
 
-    def mouse(self, kind, x, y):
-        button = "none" if kind == "mouseMoved" else "left"
-        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=1)
+    def _mouse(self, kind, x, y, held):
+        self.call(
+            "Input.dispatchMouseEvent",
+            type=kind,
+            x=x,
+            y=y,
+            button="left",
+            buttons=held,
+            clickCount=1,
+        )
 
     def click(self, x, y):
-        self.mouse("mousePressed", x, y)
-        self.mouse("mouseReleased", x, y)
+        self._mouse("mousePressed", x, y, 1)
+        self._mouse("mouseReleased", x, y, 0)
+
+    def drag(self, x, y, to_x, to_y):
+        self._mouse("mousePressed", x, y, 1)
+        self._mouse("mouseMoved", to_x, to_y, 1)
+        self._mouse("mouseReleased", to_x, to_y, 0)
 
     def screenshot(self, path):
         data = self.call("Page.captureScreenshot", captureBeyondViewport=False)["data"]
