@@ -298,9 +298,9 @@ class Picture:
                 f'<g class="arrow" data-n="{number}" tabindex="0" role="button"'
                 f' aria-label="{escape(about)}">'
             )
-            left = min(x1, x2)
-            area = f'x="{left:g}" y="{row.top:g}" width="{abs(x2 - x1):g}" height="{HEIGHT["message"]}"'
-            self.put(f'<rect class="area" {area} rx="6"/>')
+            left, width = min(x1, x2), abs(x2 - x1) or 60
+            area = f'x="{left:g}" y="{row.top:g}" width="{width:g}"'
+            self.put(f'<rect class="area" {area} height="{row.bottom - row.top:g}" rx="6"/>')
         else:
             self.put("<g>")
         label = "mono ink halo"

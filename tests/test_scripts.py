@@ -72,6 +72,16 @@ def test_install_takes_the_new_name_of_msgpack_where_there_is_one(bare):
     assert " libmsgpack-c-dev" in done.stdout and " libmsgpack-dev" not in done.stdout
 
 
+def test_page_wants_a_browser(bare):
+    bare("apt-get", "exit 0")
+    bare("apt-cache", "exit 1")
+    printed = install(bare, "--print", "page").stdout
+    assert " chromium" in printed and "cppcheck" not in printed
+    assert " chromium" not in install(bare, "--print", "lint").stdout
+    bare("google-chrome", "exit 0")  # Another name of one
+    assert " chromium" not in install(bare, "--print", "page").stdout
+
+
 def test_print_runs_nothing(bare):
     bare("dnf", f"touch {bare.path}/ran")
     assert install(bare, "--print", "test").returncode == 0

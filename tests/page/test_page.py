@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The page that `make trace` writes, in a headless Chromium: `make test-page`."""
+"""The page that `make trace` writes of a demo, in a headless Chromium: `make test-page`."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -17,19 +16,16 @@ import trace_demo  # noqa: E402
 import trace_page  # noqa: E402
 import trace_read  # noqa: E402
 
-BUILD = os.environ.get("BUILD", "build")
-
-#: Of Demo 2.2's small run: registrations, requests, outputs
+#: Of that run: registrations, requests, outputs
 MESSAGES = 10
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    """The page of a real run of Demo 2.2."""
-    scene = readme.demos()["2.2"]
+    """The page of the run of Demo 2.2 that its README shows."""
     path = tmp_path_factory.mktemp("page") / "2.2.jsonl"
-    assert trace_demo.record(scene, BUILD, path) == []
-    trace_demo.draw(scene, path, page=True)
+    path.write_bytes((trace_demo.DIAGRAMS / "2.2.jsonl").read_bytes())
+    trace_demo.draw(readme.demos()["2.2"], path, page=True)
     return path.with_suffix(".html").as_uri()
 
 
@@ -123,7 +119,7 @@ def test_click_shows_the_frames_of_an_arrow(page):
 def test_frames_that_are_equal_are_shown_once(page):
     number = arrow(page, "r1 r3: +1 token, length")
     page.click(*middle(page, f".arrow[data-n='{number}'] .area"))
-    assert "Sent and received 1 frame, PUSH" in side(page)
+    assert "Sent and received 1 frame, PUSH → PULL at tcp://127.0.0.1:5571" in side(page)
     assert page.eval("document.querySelectorAll('#side .frame').length") == 1
 
 
