@@ -138,8 +138,8 @@ typedef struct {
 
 //  Reads argv into the variables that `options` (ended by OPTION_END) names; --help goes to `out`.
 //  Also sets show_program and show_level (show.h), opens the trace (trace.h), and turns IPv6 on in
-//  CZMQ when an endpoint has an IPv6 literal in brackets, as vLLM's make_zmq_socket does. Returns one
-//  of the four above.
+//  CZMQ when an endpoint has an IPv6 literal in brackets, as vLLM's make_zmq_socket does. Returns
+//  one of the four above.
 int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,
                    FILE *err);
 

@@ -141,7 +141,7 @@ static bool s_is_text (const byte *data, size_t size)
     return size > 0;
 }
 
-//  A text of its own memory: the whole characters of text[0..size), `max` bytes of them at the most,
+//  A text of its own memory: the whole characters of text[0..size), at most `max` bytes of them,
 //  and "..." for what is left out
 static char *s_cut (const char *text, size_t size, size_t max)
 {
@@ -154,7 +154,7 @@ static char *s_cut (const char *text, size_t size, size_t max)
     char *copy = zmalloc (shown + sizeof "...");
     memcpy (copy, text, shown);
     if (shown < size)
-        memcpy (copy + shown, "...", 3);
+        memcpy (copy + shown, "...", sizeof "...");
     return copy;
 }
 

@@ -164,10 +164,11 @@ def test_tab_and_enter_open_an_arrow(page):
     assert page.eval("+document.activeElement.dataset.n") == 0
     assert page.eval("document.activeElement.getAttribute('role')") == "button"
     told = page.eval("document.activeElement.getAttribute('aria-label')")
-    assert told == "engine 0 to round_robin_frontend: [00 00] registration"
+    first, second = trace_read.read(trace_demo.DIAGRAMS / "2.2.jsonl").messages[:2]
+    assert told == f"{first.source.title} to round_robin_frontend: {first.label}"
     page.key("Tab")
     page.key("Enter")
-    assert side(page).startswith("[01 00] registration\n")
+    assert side(page).startswith(f"{second.label}\n{second.source.title} → ")
 
 
 def test_play_button_steps_and_stops(page):
