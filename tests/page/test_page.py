@@ -168,7 +168,7 @@ def test_tab_and_enter_open_an_arrow(page):
     assert told == f"{first.source.title} to round_robin_frontend: {first.label}"
     page.key("Tab")
     page.key("Enter")
-    assert side(page).startswith(f"{second.label}\n{second.source.title} → ")
+    assert side(page).startswith(f"{second.label}\n\n{second.source.title} → ")
 
 
 def test_play_button_steps_and_stops(page):
