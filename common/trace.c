@@ -62,11 +62,12 @@ static bool s_begin (object_t *self)
 static void s_end (object_t *self)
 {
     fputs ("}\n", self->out);
-    fclose (self->out);
-    ssize_t written;
-    do
-        written = write (file, self->text, self->size);
-    while (written == -1 && errno == EINTR && !zsys_interrupted);
+    bool whole = fclose (self->out) == 0;
+    ssize_t written = (ssize_t) self->size;  //  Memory that is out costs an object, no more
+    if (whole)
+        do
+            written = write (file, self->text, self->size);
+        while (written == -1 && errno == EINTR && !zsys_interrupted);
     if (written != (ssize_t) self->size && !zsys_interrupted) {
         const char *path = trace_path;
         trace_path = NULL;  //  First: complaints are traced as well

@@ -259,6 +259,8 @@ def play(scene, build="build", on_line=lambda player, line: None, seconds=60, tr
     """Plays a scene. Returns what went otherwise than shown, one text a terminal. All programs trace
     to the file `trace`, if there is one; in it the endpoints are those of the README."""
     deadline = time.monotonic() + seconds
+    if trace:
+        trace.touch()  # There is one, even if no program comes so far
     with tempfile.TemporaryDirectory(prefix="zmq-") as folder:
         stage = Stage(build, folder, trace)
         players = [Player(terminal, stage, on_line) for terminal in scene.terminals]
@@ -287,9 +289,9 @@ def play(scene, build="build", on_line=lambda player, line: None, seconds=60, tr
             player.join()
         if trace:
             # In the frames the endpoints stay what they were: there they are bytes, too
-            parts = [line.partition(',"frames":') for line in trace.read_text("utf-8").splitlines()]
-            lines = [stage.public(head) + mark + rest + "\n" for head, mark, rest in parts]
-            trace.write_text("".join(lines), "utf-8")
+            parts = [line.partition(',"frames":') for line in trace.read_text("utf-8").split("\n")]
+            lines = [stage.public(head) + mark + rest for head, mark, rest in parts]
+            trace.write_text("\n".join(lines), "utf-8")
         if trace and any(terminal.trace_options for terminal in scene.terminals):
             wrong = [
                 f"line {player.terminal.line}: $ {command}: ended with status {status}"

@@ -41,8 +41,11 @@ def draw(scene, path, page=False):
 
 def normal(trace):
     """A recording to be kept: it begins at 0 s, and its processes are 1, 2, 3."""
-    lines = sorted(trace.splitlines(), key=lambda line: float(line[len('{"t":') :].split(",")[0]))
-    start = float(lines[0][len('{"t":') :].split(",")[0])
+    def time(line):
+        return float(line[len('{"t":') :].split(",")[0])
+
+    lines = sorted(trace.split("\n")[:-1], key=time)
+    start = time(lines[0])
     pids = {}
 
     def renamed(found):
@@ -50,8 +53,8 @@ def normal(trace):
 
     kept = []
     for line in lines:
-        t, rest = line[len('{"t":') :].split(",", 1)
-        kept.append(f'{{"t":{float(t) - start:.6f},' + re.sub(r'"pid":(\d+)', renamed, rest, count=1))
+        rest = line.split(",", 1)[1]
+        kept.append(f'{{"t":{time(line) - start:.6f},' + re.sub(r'"pid":(\d+)', renamed, rest, count=1))
     return "\n".join(kept) + "\n"
 
 

@@ -144,8 +144,60 @@ def test_scene_that_does_not_end_is_ended_with_its_children(tmp_path):
     assert played(tmp_path, text, seconds=1) == ["line 1: not ended in time"]
 
 
+def test_terminal_starts_after_the_line_that_it_waits_for(tmp_path):
+    made = tmp_path / "made"
+    first = f"```console\n$ echo one; sleep 0.3; touch {made}; echo two\none\ntwo\n```\n"
+    second = f"<!-- after: two -->\n```console\n$ ls {made}\n{made}\n```\n"
+    assert played(tmp_path, first + second) == []
+    # It never comes: then it is a failure, not a wait without an end
+    (wrong,) = played(tmp_path, second, seconds=0.2)
+    assert "not printed" in wrong or "shown" in wrong or "not ended" in wrong
+
+
+# Traced runs, for the diagrams
+
+SERVER = "```console\n$ build/req_rep/basic_server --count 1\nlistening\n```\n"
+CLIENT = "```console\n$ build/req_rep/basic_client --count 2\n^C\n```\n"
+
+
+def test_traced_run_is_smaller_and_shares_a_file(tmp_path):
+    trace = tmp_path / "trace"
+    text = f"{SERVER}<!-- trace: --count 1 -->\n{CLIENT}"
+    assert played(tmp_path, text, trace=trace) == []
+    lines = trace.read_text().splitlines()
+    assert len(lines) == 2 * (2 + 2)  # Start and end, request and reply
+    # The endpoint is that of the README, though the programs had a private one
+    assert sum('"endpoint":"tcp://127.0.0.1:5555"' in line for line in lines) == 4
+
+
+def test_traced_run_has_to_end_well(tmp_path):
+    text = "<!-- trace: --nonsense -->\n" + SERVER
+    assert played(tmp_path, text, trace=tmp_path / "trace") == [
+        "line 2: $ build/req_rep/basic_server --count 1: ended with status 2"
+    ]
+
+
+def test_options_of_a_traced_run_are_for_that_only(tmp_path):
+    text = "<!-- trace: --count 5 -->\n```console\n$ build/req_rep/basic_server --count 1\n```\n"
+    (tmp_path / "README.md").write_text(text)
+    (scene,) = readme.scenes(tmp_path / "README.md")
+    (terminal,) = scene.terminals
+    ((command, _),) = terminal.commands
+    plain = readme.Stage(BUILD, tmp_path).argv(command, terminal.trace_options)
+    traced = readme.Stage(BUILD, tmp_path, "file").argv(command, terminal.trace_options)
+    assert traced == [*plain, "--count", "5", "--trace", "file"]
+
+
 def test_two_terminals_may_not_listen_on_one_endpoint(tmp_path):
     line = "listening on tcp://127.0.0.1:5555"
     block = f"```console\n$ echo {line}\n{line}\n```\n"
     assert played(tmp_path, block + block) == ["tcp://127.0.0.1:5555: two terminals listen there"]
     assert played(tmp_path, block) == []
+
+
+def test_traced_run_keeps_lines_whole(tmp_path):
+    """U+2028 ends a line for some, but not in a trace."""
+    trace = tmp_path / "trace"
+    trace.write_text('{"note":"a\u2028b"}\n', "utf-8")
+    assert played(tmp_path, "```console\n$ true\n```\n", trace=trace) == []
+    assert trace.read_text("utf-8") == '{"note":"a\u2028b"}\n'

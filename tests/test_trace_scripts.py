@@ -598,10 +598,10 @@ def test_structure_sees_the_order_of_one_connection(trace):
 
 
 def test_recording_is_kept_without_what_is_only_true_once():
-    text = '{"t":12.5,"program":"a","pid":77,"note":"pid\\":5"}\n{"t":12.25,"program":"b","pid":3}\n'
+    text = '{"t":12.5,"program":"a","pid":77,"note":"pid\\":5\u2028"}\n{"t":12.25,"program":"b","pid":3}\n'
     assert trace_demo.normal(text) == (
         '{"t":0.000000,"program":"b","pid":1}\n'
-        '{"t":0.250000,"program":"a","pid":2,"note":"pid\\":5"}\n'
+        '{"t":0.250000,"program":"a","pid":2,"note":"pid\\":5\u2028"}\n'
     )
 
 

@@ -43,6 +43,30 @@ static void test_missed_signals (void **state)
     assert_int_equal (unit_in_child (s_sigterm), 0);
 }
 
+//  The signal comes when CZMQ's handler is in place and ours is not yet
+static void s_early_signal (void)
+{
+    zsys_init ();
+    raise (SIGTERM);
+    if (!zsys_interrupted)
+        exit (1);
+    stop_catch_signals ();
+    zsock_t *socket = zsock_new_pull ("inproc://nobody");
+    zsock_set_rcvtimeo (socket, 10000);
+    int64_t before = zclock_mono ();
+    char *text = zstr_recv (socket);
+    if (text || zclock_mono () - before > 1000)
+        exit (2);
+    zsock_destroy (&socket);
+    exit (0);
+}
+
+static void test_early_signal (void **state)
+{
+    (void) state;
+    assert_int_equal (unit_in_child (s_early_signal), 0);
+}
+
 //  -- A last message for a peer that is not there yet: how long the exit waits for it
 
 static bool interrupted;
@@ -90,6 +114,7 @@ int main (void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test (test_missed_signals),
+        cmocka_unit_test (test_early_signal),
         cmocka_unit_test (test_exit),
     };
     return cmocka_run_group_tests_name ("stop", tests, NULL, NULL);
