@@ -203,7 +203,7 @@ class Picture:
     def _place_lanes(self):
         at = {lane: index for index, lane in enumerate(self.lanes)}
         self.box = [
-            max(len(lane.title) * 7.6, len(" · ".join(lane.sockets)) * SANS, 76) + 24
+            max(len(lane.title) * 8.1, len(" · ".join(lane.sockets)) * SANS, 76) + 24
             for lane in self.lanes
         ]
         room = [max((a + b) / 2 + 20, 200) for a, b in zip(self.box, self.box[1:])]
@@ -233,7 +233,7 @@ class Picture:
             if row.kind == "note":
                 count = -(-len(row.text) // NOTE_CHARS) or 1
                 evenly = min(NOTE_CHARS, len(row.text) // count + 6)
-                row.lines = textwrap.wrap(row.text, evenly) or [""]
+                row.lines = textwrap.wrap(row.text, evenly, break_on_hyphens=False) or [""]
                 height = len(row.lines) * 15 + 24
             else:
                 height = HEIGHT[row.kind]
