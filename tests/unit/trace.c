@@ -334,10 +334,11 @@ int main (void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown (name, s_setup, s_teardown)
-        TEST (test_off),    TEST (test_messages),      TEST (test_names),
-        TEST (test_notes),  TEST (test_subscription),  TEST (test_hostile),
-        TEST (test_bounds), TEST (test_two_processes), TEST (test_cannot_open),
-        TEST (test_full),
+        //  First, since a child should not come after the first socket
+        TEST (test_two_processes), TEST (test_full),    TEST (test_off),
+        TEST (test_messages),      TEST (test_names),   TEST (test_notes),
+        TEST (test_subscription),  TEST (test_hostile), TEST (test_bounds),
+        TEST (test_cannot_open),
 #undef TEST
     };
     return cmocka_run_group_tests_name ("trace", tests, NULL, NULL);
