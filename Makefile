@@ -5,6 +5,8 @@ CC         ?= cc
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= python3
 SAN        ?=
+# Tests side by side: they wait more than they compute
+JOBS       ?= 4
 ROOMS      := req_rep pub_sub push_pull router_dealer traps
 
 # A sanitizer build lives in a folder of its own: build-address-undefined
@@ -81,7 +83,7 @@ test: ## set up what the tests need, build, and run them all
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all $(BUILD)/units .venv/ready
 	@$(MAKE) --no-print-directory unit
-	@BUILD=$(BUILD) .venv/bin/python -m pytest -q $(PYTEST) tests
+	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -n $(JOBS) $(PYTEST) tests
 
 test-page: ## test the page that `make trace` writes, in a headless Chromium
 	@scripts/install-deps page
@@ -95,7 +97,7 @@ valgrind: ## one pass of the process tests under valgrind
 	@scripts/install-deps lint
 	@$(MAKE) --no-print-directory all $(BUILD)/units .venv/ready
 	@for unit in $(UNITS); do valgrind -q --leak-check=full --errors-for-leak-kinds=definite,indirect --error-exitcode=99 $$unit || exit 1; done
-	@BUILD=$(BUILD) UNDER_VALGRIND=1 .venv/bin/python -m pytest -q -m valgrind $(PYTEST) tests
+	@BUILD=$(BUILD) UNDER_VALGRIND=1 .venv/bin/python -m pytest -q -n 2 -m valgrind $(PYTEST) tests
 
 lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house
 	@scripts/lint $(ALL_CH)

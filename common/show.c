@@ -7,10 +7,15 @@
 #include <ctype.h>
 #include <arpa/inet.h>
 #include <stdarg.h>
+#include <unistd.h>
 
 //  Of a frame, so many bytes are printed as hex, and so many characters as text
 #define HEX_MAX 24
 #define TEXT_MAX 400
+
+//  A person begins to wonder after so long, and wants to see it move so often
+#define BUSY_AFTER_MS 2000
+#define BUSY_EACH_MS 500
 
 const char *show_program = "program";
 const char *show_exposes = NULL;
@@ -25,6 +30,39 @@ static bool s_is_harmless (const char *text, size_t size)
     return size > 0 && !iscntrl (c[0]) && !(c[0] == 0xc2 && c[1] < 0xa0);
 }
 
+//  When what takes so long has begun, and when its line was last written; 0: not
+static int64_t busy_since, busy_told;
+
+//  Takes the line of show_busy away, so that another can be written
+static void s_clear_busy (void)
+{
+    if (busy_told)
+        fputs ("\r\033[K", stderr);
+    busy_told = 0;
+}
+
+void show_busy (const char *format, ...)
+{
+    static int at_a_terminal = -1;
+    if (at_a_terminal == -1)
+        at_a_terminal = isatty (STDERR_FILENO);
+    if (!at_a_terminal || show_level != SHOW_QUIET)
+        return;
+    int64_t now = zclock_mono ();
+    if (!format)
+        s_clear_busy ();
+    if (!format || !busy_since)
+        busy_since = format ? now : 0;
+    if (!format || now - busy_since < BUSY_AFTER_MS || now - busy_told < BUSY_EACH_MS)
+        return;
+    s_clear_busy ();
+    va_list args;
+    va_start (args, format);
+    vfprintf (stderr, format, args);
+    va_end (args);
+    busy_told = now;
+}
+
 //  What else there is comes out as '?', so that what a peer has sent, or an argument, can neither
 //  forge a line nor command the terminal
 void show_line (FILE *out, bool named, const char *format, va_list args)
@@ -32,6 +70,7 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
     char *line = zsys_vprintf (format, args);
     if (!line)
         return;
+    s_clear_busy ();
     flockfile (out);  //  The doorman (curve.h) may have something to say as well
     if (named)
         fprintf (out, "%s: ", show_program);

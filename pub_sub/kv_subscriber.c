@@ -138,6 +138,7 @@ static void s_close_replay (stream_t *self)
     if (self->dealer)
         zpoller_remove (self->all->poller, self->dealer);
     zsock_destroy (&self->dealer);
+    show_busy (NULL);
 }
 
 //  Does about replays what the sequence wants done
@@ -234,6 +235,7 @@ static void s_serve_replay (stream_t *self)
     } else if (!s_is_our_topic (self->all, kv_message_topic (message, true))) {
         //  Not for us: another publisher's, with numbers of its own
     } else if (kv_sequence_reply (self->sequence, seq, &message)) {
+        show_busy ("replay: at seq %" PRIu64, seq);
         self->deadline = zclock_mono () + self->all->replay_timeout_ms;
     }
     zmsg_destroy (&message);

@@ -120,6 +120,7 @@ static void s_recover (subscriber_t *self)
         } else if (seq == KV_SEQ_END) {
             end = true;
         } else {
+            show_busy ("replay: at seq %" PRIu64, seq);
             kv_sequence_reply (self->sequence, seq, &reply);
         }
         if (end)
@@ -127,6 +128,7 @@ static void s_recover (subscriber_t *self)
         zmsg_destroy (&reply);
     }
     zsock_destroy (&socket);
+    show_busy (NULL);
 }
 
 int main (int argc, char **argv)
