@@ -37,11 +37,12 @@ MODULES  := $(filter $(patsubst %.h,%.c,$(wildcard $(ROOMS:%=%/*.h))),$(SOURCES)
 PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(filter-out $(MODULES),$(SOURCES)))
 COMMON   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
 UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
-ALL_C    := $(SOURCES) $(wildcard common/*.c tests/unit/*.c)
+BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
+ALL_C    := $(SOURCES) $(wildcard common/*.c tests/unit/*.c bench/*.c)
 ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h)
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps demo test unit lint check-vllm format valgrind clean
+.PHONY: all help deps demo test unit bench lint check-vllm format valgrind clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -75,6 +76,11 @@ valgrind: ## one pass of the process tests under valgrind
 	@$(MAKE) --no-print-directory all $(BUILD)/units .venv/ready
 	@for unit in $(UNITS); do valgrind -q --leak-check=full --errors-for-leak-kinds=definite,indirect --error-exitcode=99 $$unit || exit 1; done
 	@BUILD=$(BUILD) UNDER_VALGRIND=1 .venv/bin/python -m pytest -q -m valgrind $(PYTEST) tests
+
+bench: ## measure against pyzmq + msgspec and against bare libzmq (BENCH=quick: under a minute)
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory all $(BUILD)/benches .venv/ready
+	@.venv/bin/python bench/bench.py --build $(BUILD) $(if $(BENCH),--mode $(BENCH)) $(BENCHFLAGS)
 
 lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house
 	@scripts/lint $(ALL_CH)
@@ -112,6 +118,16 @@ $(BUILD)/tests/unit/%.o: CPPFLAGS += -I. -Itests/vectors
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(COMMON) $(MODULES:%.c=$(BUILD)/%.o)
 	@echo '  LINK  $@'
 	$(Q)$(LINK) $^ $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs cmocka) $(LDLIBS) -lm -o $@
+
+# The codec is linked with all rooms; what is bare, with libzmq alone
+$(BUILD)/bench/%.o: CPPFLAGS += -I.
+$(BUILD)/bench/codec: $(COMMON) $(MODULES:%.c=$(BUILD)/%.o)
+$(BUILD)/bench/%: $(BUILD)/bench/%.o
+	@echo '  LINK  $@'
+	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
+
+.PHONY: $(BUILD)/benches
+$(BUILD)/benches: $(BENCHES)
 
 .PHONY: $(BUILD)/units
 $(BUILD)/units: $(UNITS)

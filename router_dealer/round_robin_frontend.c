@@ -48,12 +48,14 @@ static bool s_collect (zsock_t *router, int *engines, int count)
 int main (int argc, char **argv)
 {
     const char *input = "tcp://127.0.0.1:5570", *output = "tcp://127.0.0.1:5571";
-    int engine_count = 2, requests = 10, max_tokens = 4;
+    int engine_count = 2, requests = 10, in_flight = 0, max_tokens = 4;
     const option_t options[] = {
         OPTION_BIND ("input", &input, "where the engines' DEALERs connect"),
         OPTION_BIND ("output", &output, "where the engines' PUSHes connect"),
         OPTION_INT ("engines", &engine_count, 1, UINT16_MAX, "engines to wait for"),
         OPTION_INT ("requests", &requests, 1, 1000000, "requests to send"),
+        OPTION_INT ("in-flight", &in_flight, 0, 1000000,
+                    "requests open at a time, the next when one has finished; 0: all"),
         OPTION_INT ("max-tokens", &max_tokens, 1, INT_MAX, "tokens to ask for, each"),
         OPTION_END,
     };
@@ -79,17 +81,20 @@ int main (int argc, char **argv)
     bool ready = alive && s_collect (router, engines, engine_count);
 
     progress_t *progress = progress_new (requests, max_tokens, false);
-    for (int i = 0; ready && alive && i < requests; i++) {
-        int engine = engines[i % engine_count];
-        zmsg_t *message = progress_request (progress, i, engine);
-        show_send ("engine", router, message);
-        alive = zmsg_send (&message, router) == 0;
-        if (!alive)
-            complain ("engine %d: %s", engine, zmq_strerror (zmq_errno ()));
-        zmsg_destroy (&message);  //  NULL by now, unless it could not be sent
-    }
-
+    int sent = 0;
     while (ready && alive && progress_open (progress) > 0) {
+        //  Open are those that were sent and those that still have to be
+        int flying = progress_open (progress) - (requests - sent);
+        if (sent < requests && (in_flight == 0 || flying < in_flight)) {
+            int engine = engines[sent % engine_count];
+            zmsg_t *message = progress_request (progress, sent++, engine);
+            show_send ("engine", router, message);
+            alive = zmsg_send (&message, router) == 0;
+            if (!alive)
+                complain ("engine %d: %s", engine, zmq_strerror (zmq_errno ()));
+            zmsg_destroy (&message);  //  NULL by now, unless it could not be sent
+            continue;
+        }
         zmsg_t *message = zmsg_recv (pull);
         if (!message)
             break;  //  A signal came
