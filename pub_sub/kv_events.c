@@ -320,10 +320,17 @@ static bool s_find_in_map (mp_reader_t *reader, uint32_t count, s_places_t *plac
 {
     field_t next = BLOCK_HASHES;
     for (uint32_t i = 0; i < count; i++) {
-        msgpack_object key = {.type = MSGPACK_OBJECT_NIL};
-        mp_reader_t at = *reader;
+        msgpack_object key;
         mp_slice_t value;
-        if (!mp_skip (reader) || !mp_read (&at, &key) || !s_pass (reader, &value))
+        mp_reader_t start = *reader;
+        if (!mp_read (reader, &key))
+            return false;
+        if (key.type == MSGPACK_OBJECT_ARRAY || key.type == MSGPACK_OBJECT_MAP) {
+            *reader = start;
+            if (!mp_skip (reader))
+                return false;
+        }
+        if (!s_pass (reader, &value))
             return false;
         if (key.type != MSGPACK_OBJECT_STR)
             continue;

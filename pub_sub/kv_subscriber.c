@@ -19,6 +19,9 @@
 //  In one go a stream is served so many messages, then it is the others' turn
 #define SERVE_MAX 1000
 
+//  How long the news of a connection holds; well below the 100 ms that a new one takes, at least
+#define NEWS_MS 25
+
 typedef struct {
     bool json;
     const char *topic;
@@ -160,11 +163,12 @@ static void s_follow (stream_t *self)
     zmsg_destroy (&request);  //  NULL by now, unless a signal came
 }
 
-static void s_serve_live (stream_t *self)
+//  False when there is none
+static bool s_serve_live (stream_t *self)
 {
-    zmsg_t *message = zmsg_recv (self->sub);
+    zmsg_t *message = zmsg_recv (self->sub);  //  Does not wait
     if (!message)
-        return;  //  A signal came
+        return false;
     show_recv ("publisher", self->sub, message);
     uint64_t seq;
     zframe_t *payload;
@@ -174,12 +178,15 @@ static void s_serve_live (stream_t *self)
     } else if (!s_is_our_topic (self->all, kv_message_topic (message, false))) {
         //  Not for us: another publisher's, with numbers of its own
     } else {
-        zstr_free (&self->topic);
-        self->topic = zframe_strdup (zmsg_first (message));
+        if (!self->topic || !zframe_streq (zmsg_first (message), self->topic)) {
+            zstr_free (&self->topic);
+            self->topic = zframe_strdup (zmsg_first (message));
+        }
         kv_sequence_live (self->sequence, seq, &message);
     }
     zmsg_destroy (&message);
     s_follow (self);
+    return true;
 }
 
 //  The SUB has been cut off, or is connected again
@@ -227,19 +234,20 @@ static bool s_has_input (const stream_t *self, zsock_t *socket)
     return !s_is_done (self->all) && (zsock_events (socket) & ZMQ_POLLIN);
 }
 
-//  All that has come by now, up to SERVE_MAX of each kind. Before each batch the news of the SUB's
-//  connection, as the batch may be the first of a new one: that takes 100 ms to come about, so
-//  there is none between the two calls.
+//  All that has come by now, up to SERVE_MAX of each kind. Before the batches the news of the SUB's
+//  connection, as a batch may be the first of a new one: that takes 100 ms to come about, so there
+//  is none within NEWS_MS of the last look. A look is a system call, taking a batch is none.
 static void s_serve (stream_t *self)
 {
     int left = SERVE_MAX;
     bool more = true;
-    for (; more && left > 0; left--) {
+    while (more && left > 0) {
+        int64_t look_again = zclock_mono () + NEWS_MS;
         while (s_has_input (self, self->events))
             s_serve_event (self);
-        more = s_has_input (self, self->sub);
-        if (more)
-            s_serve_live (self);
+        do
+            more = !s_is_done (self->all) && s_serve_live (self);
+        while (more && --left > 0 && zclock_mono () < look_again);
     }
     if (!more)
         kv_sequence_backlog (self->sequence, false);
@@ -259,6 +267,7 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     kv_sequence_handler_t handler = {.deliver = s_deliver, .notice = s_notice, .owner = self};
     self->sequence = kv_sequence_new (&own, &handler);
     self->sub = zsock_new (ZMQ_SUB);
+    zsock_set_rcvtimeo (self->sub, 0);
     zsock_set_rcvhwm (self->sub, 100000);  //  As many as vLLM's PUB keeps for us
     //  A publisher whose machine has vanished says nothing: after 10 s it counts as gone
     zsock_set_heartbeat_ivl (self->sub, 2000);
