@@ -171,12 +171,12 @@ static inline bool mp_read (mp_reader_t *self, msgpack_object *object)
         object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
         object->via.u64 = (uint64_t) at[1] << 8 | at[2];
         self->at = at + 3;
-    } else if (head == 0xcf && left >= 9) {
+    } else if ((head == 0xcf || head == 0xcb) && left >= 9) {
         uint64_t number = 0;
         for (size_t i = 1; i < 9; i++)
             number = number << 8 | at[i];
-        object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
-        object->via.u64 = number;
+        object->type = head == 0xcf ? MSGPACK_OBJECT_POSITIVE_INTEGER : MSGPACK_OBJECT_FLOAT64;
+        memcpy (&object->via, &number, sizeof number);  //  u64, or the bits of f64
         self->at = at + 9;
     } else if ((head & 0xf0) == 0x90 && self->room >= (head & 0x0fu)) {
         object->type = MSGPACK_OBJECT_ARRAY;

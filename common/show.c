@@ -145,9 +145,14 @@ static void s_print_meaning (const byte *data, size_t size)
     msgpack_unpacked_destroy (&doc);
 }
 
+bool show_frames (void)
+{
+    return show_level == SHOW_FRAMES;
+}
+
 static void s_show (const char *arrow, const char *peer, zsock_t *socket, zmsg_t *message)
 {
-    if (show_level != SHOW_FRAMES)
+    if (!show_frames ())
         return;
     fprintf (s_out (), "  %s %s (%s here), %zu frame%s\n", arrow, peer, zsock_type_str (socket),
              zmsg_size (message), zmsg_size (message) == 1 ? "" : "s");

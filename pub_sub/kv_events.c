@@ -270,7 +270,7 @@ zframe_t *kv_batch_encode (const kv_batch_t *batch, kv_wire_t wire)
 //  A batch and what it owns
 typedef struct {
     kv_batch_t batch;  //  First: the one is the other's address
-    kv_event_t *events;
+    kv_event_t events[];
 } s_owner_t;
 
 void kv_batch_destroy (kv_batch_t **self_p)
@@ -282,7 +282,6 @@ void kv_batch_destroy (kv_batch_t **self_p)
         free ((kv_hash_t *) owner->events[i].block_hashes);
         free ((uint32_t *) owner->events[i].token_ids);
     }
-    free (owner->events);
     free (owner);
     *self_p = NULL;
 }
@@ -523,53 +522,60 @@ static bool s_get_event (mp_reader_t *reader, kv_event_t *event, mp_error_t *err
     return true;
 }
 
-static bool s_get_batch (mp_reader_t *reader, s_owner_t *owner, mp_error_t *error)
+//  Returns the batch, or NULL. Memory by malloc: calloc is slower by more than clearing takes.
+static s_owner_t *s_get_batch (mp_reader_t *reader, mp_error_t *error)
 {
     msgpack_object object;
     const msgpack_object_array *batch, *events;
+    double ts;
     if (!mp_read (reader, &object) || !mp_get_array (&object, "batch", 2, &batch, error))
-        return false;
+        return NULL;
     uint32_t fields = batch->size;
-    if (!mp_read (reader, &object) ||
-        !mp_get_double (&object, "batch.ts", &owner->batch.ts, error) ||
+    if (!mp_read (reader, &object) || !mp_get_double (&object, "batch.ts", &ts, error) ||
         !mp_read (reader, &object) || !mp_get_array (&object, "batch.events", 0, &events, error))
-        return false;
+        return NULL;
     uint32_t count = events->size;
-    if (count > KV_MAX_EVENTS)
-        return mp_wrong (error, "batch.events", "%u are more than %u", count, KV_MAX_EVENTS);
-    owner->events = zmalloc ((count + 1) * sizeof *owner->events);
-    owner->batch.events = owner->events;
-    while (owner->batch.event_count < count) {
-        owner->batch.event_count++;
-        if (!s_get_event (reader, &owner->events[owner->batch.event_count - 1], error))
-            return false;
+    if (count > KV_MAX_EVENTS) {
+        mp_error_set (error, "batch.events", "%u are more than %u", count, KV_MAX_EVENTS);
+        return NULL;
     }
-    owner->batch.data_parallel_rank = KV_NONE;
-    if (fields > 2) {
+    s_owner_t *owner = malloc (sizeof *owner + count * sizeof owner->events[0]);
+    if (!owner) {
+        mp_error_set (error, "batch", "out of memory");
+        return NULL;
+    }
+    owner->batch = (kv_batch_t){
+        .ts = ts, .events = owner->events, .event_count = 0, .data_parallel_rank = KV_NONE};
+    bool ok = true;
+    while (ok && owner->batch.event_count < count) {
+        kv_event_t *event = &owner->events[owner->batch.event_count++];
+        *event = (kv_event_t){.kind = KV_UNKNOWN};
+        ok = s_get_event (reader, event, error);
+    }
+    if (ok && fields > 2) {
         mp_slice_t rank;
         mp_reader_t at;
-        if (!s_pass (reader, &rank) || !s_open (rank, &object, &at) ||
-            !s_get_number (&object, "batch.data_parallel_rank", &owner->batch.data_parallel_rank,
-                           error))
-            return false;
+        ok = s_pass (reader, &rank) && s_open (rank, &object, &at) &&
+             s_get_number (&object, "batch.data_parallel_rank", &owner->batch.data_parallel_rank,
+                           error);
     }
-    for (uint32_t i = 3; i < fields; i++)
-        if (!mp_skip (reader))
-            return false;
-    return reader->at == reader->end;
+    for (uint32_t i = 3; ok && i < fields; i++)
+        ok = mp_skip (reader);
+    kv_batch_t *self = &owner->batch;
+    if (!ok || reader->at != reader->end)
+        kv_batch_destroy (&self);
+    return (s_owner_t *) self;
 }
 
 kv_batch_t *kv_batch_decode (zframe_t *frame, mp_error_t *error)
 {
     mp_reader_t reader = mp_reader (zframe_data (frame), zframe_size (frame));
-    s_owner_t *owner = zmalloc (sizeof *owner);
-    kv_batch_t *self = &owner->batch;
-    if (!s_get_batch (&reader, owner, error)) {
-        kv_batch_destroy (&self);
-        //  When the whole of it is no good, that is what is wrong, and not some field
-        mp_check (zframe_data (frame), zframe_size (frame), "batch", error);
-    }
-    return self;
+    s_owner_t *owner = s_get_batch (&reader, error);
+    if (owner)
+        return &owner->batch;
+    //  When the whole of it is no good, that is what is wrong, and not some field
+    mp_check (zframe_data (frame), zframe_size (frame), "batch", error);
+    return NULL;
 }
 
 static void s_print_count (FILE *out, size_t count, const char *what)
@@ -598,11 +604,16 @@ char *kv_batch_describe (const kv_batch_t *batch)
 
 //  -- Messages
 
+static void s_put_seq (uint64_t seq, byte bytes[KV_SEQ_SIZE])
+{
+    for (int i = KV_SEQ_SIZE - 1; i >= 0; i--, seq >>= 8)
+        bytes[i] = (byte) (seq & 0xff);
+}
+
 static void s_add_seq (zmsg_t *message, uint64_t seq)
 {
     byte bytes[KV_SEQ_SIZE];
-    for (int i = KV_SEQ_SIZE - 1; i >= 0; i--, seq >>= 8)
-        bytes[i] = (byte) (seq & 0xff);
+    s_put_seq (seq, bytes);
     zmsg_addmem (message, bytes, sizeof bytes);
 }
 
@@ -630,6 +641,17 @@ zmsg_t *kv_message (const char *topic, uint64_t seq, zframe_t *payload)
     s_add_seq (message, seq);
     s_add_copy (message, payload);
     return message;
+}
+
+int kv_publish (zsock_t *pub, const char *topic, uint64_t seq, zframe_t *payload)
+{
+    void *socket = zsock_resolve (pub);
+    byte bytes[KV_SEQ_SIZE];
+    s_put_seq (seq, bytes);
+    if (zmq_send (socket, topic, strlen (topic), ZMQ_SNDMORE) == -1 ||
+        zmq_send (socket, bytes, sizeof bytes, ZMQ_SNDMORE) == -1)
+        return -1;
+    return zframe_send (&payload, pub, ZFRAME_REUSE);  //  Shares the bytes
 }
 
 bool kv_message_read (zmsg_t *message, uint64_t *seq, zframe_t **payload, mp_error_t *error)
