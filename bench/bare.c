@@ -4,7 +4,7 @@
 //  Each role moves frames of the sizes that the demos move, in a loop of plain libzmq calls: nothing
 //  is packed, unpacked, put in order or printed. So no program over libzmq can be much cheaper. Some
 //  roles are also the other end of a demo that is measured alone: `pub` feeds any subscriber with
-//  real batches, as fast as it can take them, and `sub` drains any publisher.
+//  real batches, and `sub` drains any publisher.
 //  Run:   build/bench/bare ROLE ARGUMENT...         (no arguments: lists the roles)
 //  libzmq: its own perf/local_lat.cpp and perf/remote_lat.cpp are `rep` and `req`
 
@@ -155,15 +155,15 @@ static s_payloads_t s_load (const char *path)
     return self;
 }
 
-//  [topic][seq][payload], to `subscribers` that are there before the first one. It is an XPUB that
-//  waits instead of dropping, so each of them gets all.
+//  [topic][seq][payload], to `subscribers` that are there before the first one. It drops what is
+//  above its high-water mark, as the demo does; with a mark of 0 it waits instead, so each gets all.
 static void s_pub (char **argv)
 {
     s_payloads_t payloads = s_load (argv[1]);
     uint64_t count = s_number (argv[2]), subscribers = s_number (argv[3]);
-    void *socket = s_socket (ZMQ_XPUB, 1000);
-    int yes = 1;
-    if (zmq_setsockopt (socket, ZMQ_XPUB_NODROP, &yes, sizeof yes) == -1 ||
+    int hwm = (int) s_number (argv[4]), waits = hwm == 0, yes = 1;
+    void *socket = s_socket (ZMQ_XPUB, waits ? 1000 : hwm);
+    if (zmq_setsockopt (socket, ZMQ_XPUB_NODROP, &waits, sizeof waits) == -1 ||
         zmq_setsockopt (socket, ZMQ_XPUB_VERBOSE, &yes, sizeof yes) == -1)
         s_fail ("socket");
     s_bind (socket, argv[0]);
@@ -371,7 +371,7 @@ static const struct {
     int count;
     void (*run) (char **argv);
 } roles[] = {
-    {"pub", "ENDPOINT PAYLOADS COUNT SUBSCRIBERS", 4, s_pub},
+    {"pub", "ENDPOINT PAYLOADS COUNT SUBSCRIBERS HWM", 5, s_pub},
     {"sub", "ENDPOINT COUNT", 2, s_sub},
     {"req", "ENDPOINT COUNT SIZE", 3, s_req},
     {"rep", "ENDPOINT COUNT SIZE", 3, s_rep},

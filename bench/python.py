@@ -73,13 +73,13 @@ def make_batches(wire, blocks, count=16):
     return batches
 
 
-def pub(endpoint, replay_endpoint, wire, blocks, count, subscribers):
+def pub(endpoint, replay_endpoint, wire, blocks, kept, hwm, count, subscribers):
     """As replay_publisher: encodes, sends and keeps each batch, and looks once a millisecond whether
     a replay is wanted. The lists of tokens and hashes are not made anew."""
     blocks, count, subscribers = int(blocks), int(count), int(subscribers)
     batches = make_batches(wire, blocks)
-    encode, kept = msgspec.msgpack.Encoder().encode, deque(maxlen=10000)
-    publisher, router = open_socket(zmq.XPUB, 100000), open_socket(zmq.ROUTER)
+    encode, kept = msgspec.msgpack.Encoder().encode, deque(maxlen=int(kept))
+    publisher, router = open_socket(zmq.XPUB, int(hwm)), open_socket(zmq.ROUTER)
     publisher.xpub_verbose = 1
     bind(publisher, endpoint)
     bind(router, replay_endpoint)

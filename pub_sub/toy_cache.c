@@ -23,9 +23,13 @@ void toy_cache_fill (toy_cache_t *self, uint64_t n, uint32_t blocks, double ts)
     self->removed = s_hash (n / 5);
     uint32_t tokens = blocks * TOY_CACHE_BLOCK_SIZE;
     uint32_t token = (uint32_t) (n * tokens % VOCABULARY);
-    for (uint32_t i = 0; i < tokens; i++) {
-        self->token_ids[i] = token;
-        token = token + 1 < VOCABULARY ? token + 1 : 0;
+    for (uint32_t filled = 0; filled < tokens; token = 0) {
+        //  They count up to the end of the vocabulary, and then from 0
+        uint32_t left = tokens - filled,
+                 run = VOCABULARY - token < left ? VOCABULARY - token : left;
+        for (uint32_t i = 0; i < run; i++)
+            self->token_ids[filled + i] = token + i;
+        filled += run;
     }
     self->events[0] = (kv_event_t){
         .kind = KV_BLOCK_STORED,
