@@ -370,6 +370,52 @@ bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, s
     return true;
 }
 
+//  Of a map of so many pairs. False when it is cut off, or no msgpack.
+static bool s_read_pairs (mp_reader_t *reader, uint32_t pairs, mp_entry_t *entries, size_t count)
+{
+    size_t next = 0;  //  Nearly always the keys come in the order in which they are asked for
+    for (uint32_t i = 0; i < pairs; i++) {
+        mp_reader_t start = *reader;
+        msgpack_object key;
+        if (!mp_read (reader, &key))
+            return false;
+        if (key.type == MSGPACK_OBJECT_ARRAY || key.type == MSGPACK_OBJECT_MAP) {
+            *reader = start;
+            if (!mp_skip (reader))
+                return false;
+        }
+        mp_reader_t value = *reader;
+        if (!mp_skip (reader))
+            return false;
+        if (key.type != MSGPACK_OBJECT_STR)
+            continue;
+        for (size_t tried = 0; tried < count; tried++) {
+            mp_entry_t *entry = &entries[next];
+            next = next + 1 < count ? next + 1 : 0;
+            if (entry->size != key.via.str.size ||
+                memcmp (entry->key, key.via.str.ptr, entry->size) != 0)
+                continue;
+            entry->value = &entry->object;
+            if (!mp_read (&value, &entry->object))
+                return false;
+            break;
+        }
+    }
+    return reader->at == reader->end;
+}
+
+bool mp_read_map (const void *data, size_t size, const char *what, mp_entry_t *entries,
+                  size_t count, mp_error_t *error)
+{
+    mp_reader_t reader = mp_reader (data, size);
+    msgpack_object head;
+    const msgpack_object_map *map;
+    if (mp_read (&reader, &head) && head.type == MSGPACK_OBJECT_MAP &&
+        s_read_pairs (&reader, head.via.map.size, entries, count))
+        return true;
+    return mp_check (data, size, what, error) == 0 && mp_get_map (&head, what, &map, error);
+}
+
 int mp_decode (msgpack_unpacked *doc, const void *data, size_t size, const char *what,
                mp_error_t *error)
 {

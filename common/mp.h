@@ -86,6 +86,27 @@ bool mp_skip (mp_reader_t *self);
 bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, size_t *count,
                       mp_error_t *error);
 
+//  A key of a map, and what was found there
+typedef struct {
+    const char *key;
+    size_t size;
+    const msgpack_object *value;  //  NULL: the map does not have it. Else it points to
+    msgpack_object object;        //  this; of an array or map, the head
+} mp_entry_t;
+
+#define MP_ENTRY(key)                                                                              \
+    {                                                                                              \
+        key, sizeof (key) - 1, NULL,                                                               \
+        {                                                                                          \
+            .type = MSGPACK_OBJECT_NIL                                                             \
+        }                                                                                          \
+    }
+
+//  Reads the map that data[0..size) must be and finds the values of `count` keys; of equal keys the
+//  last counts. Other keys are passed over. False with the errors of mp_decode and mp_get_map.
+bool mp_read_map (const void *data, size_t size, const char *what, mp_entry_t *entries,
+                  size_t count, mp_error_t *error);
+
 //  Writes "<what>: <formatted text>" into `error`, unless that is NULL
 void mp_error_set (mp_error_t *error, const char *what, const char *format, ...) CHECK_PRINTF (3);
 
