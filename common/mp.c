@@ -343,8 +343,20 @@ static size_t s_read_run (mp_reader_t *self, uint32_t *values, size_t count)
     return i;
 }
 
-bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, size_t *count,
-                      mp_error_t *error)
+static bool s_read_items (mp_reader_t *self, const char *field, uint32_t *values, uint32_t count,
+                          mp_error_t *error)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        i += (uint32_t) s_read_run (self, values + i, count - i);
+        mp_error_t why = {.text = ": cannot be read"};
+        msgpack_object item;
+        if (i < count && (!mp_read (self, &item) || !mp_get_uint32 (&item, "", &values[i], &why)))
+            return mp_wrong (error, field, "[%" PRIu32 "]%s", i, why.text);
+    }
+    return true;
+}
+
+static bool s_read_head (mp_reader_t *self, const char *field, uint32_t *count, mp_error_t *error)
 {
     msgpack_object object;
     const msgpack_object_array *array;
@@ -352,21 +364,36 @@ bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, s
         return mp_wrong (error, field, "cannot be read");
     if (!mp_get_array (&object, field, 0, &array, error))
         return false;
-    uint32_t *copy = NULL;
-    if (array->size > 0 && !(copy = malloc (array->size * sizeof *copy)))
+    *count = array->size;
+    return true;
+}
+
+bool mp_read_uint32s_into (mp_reader_t *self, const char *field, uint32_t *values, size_t *count,
+                           mp_error_t *error)
+{
+    uint32_t size;
+    if (!s_read_head (self, field, &size, error))
+        return false;
+    if (size > (size_t) (self->end - self->at))
+        return mp_wrong (error, field, "claims more elements than it has bytes for");
+    *count = size;
+    return s_read_items (self, field, values, size, error);
+}
+
+bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, size_t *count,
+                      mp_error_t *error)
+{
+    uint32_t size, *copy = NULL;
+    if (!s_read_head (self, field, &size, error))
+        return false;
+    if (size > 0 && !(copy = malloc (size * sizeof *copy)))
         return mp_wrong (error, field, "out of memory");
-    for (uint32_t i = 0; i < array->size; i++) {
-        i += (uint32_t) s_read_run (self, copy + i, array->size - i);
-        mp_error_t why = {.text = ": cannot be read"};
-        msgpack_object item;
-        if (i < array->size &&
-            (!mp_read (self, &item) || !mp_get_uint32 (&item, "", &copy[i], &why))) {
-            free (copy);
-            return mp_wrong (error, field, "[%" PRIu32 "]%s", i, why.text);
-        }
+    if (!s_read_items (self, field, copy, size, error)) {
+        free (copy);
+        return false;
     }
     *values = copy;
-    *count = array->size;
+    *count = size;
     return true;
 }
 
@@ -396,6 +423,7 @@ static bool s_read_pairs (mp_reader_t *reader, uint32_t pairs, mp_entry_t *entri
                 memcmp (entry->key, key.via.str.ptr, entry->size) != 0)
                 continue;
             entry->value = &entry->object;
+            entry->bytes = (mp_slice_t){(const char *) value.at, (size_t) (reader->at - value.at)};
             if (!mp_read (&value, &entry->object))
                 return false;
             break;

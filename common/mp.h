@@ -82,7 +82,12 @@ static inline bool mp_read (mp_reader_t *self, msgpack_object *object);
 //  Passes over the next value, whatever it is. False as above.
 bool mp_skip (mp_reader_t *self);
 
-//  The next value must be an array as for mp_get_uint32s
+//  The same for what must be an array as for mp_get_uint32s, into `values`, which has room for as
+//  many as the message has bytes left
+bool mp_read_uint32s_into (mp_reader_t *self, const char *field, uint32_t *values, size_t *count,
+                           mp_error_t *error);
+
+//  The same into memory of its own, as from mp_get_uint32s
 bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, size_t *count,
                       mp_error_t *error);
 
@@ -92,13 +97,14 @@ typedef struct {
     size_t size;
     const msgpack_object *value;  //  NULL: the map does not have it. Else it points to
     msgpack_object object;        //  this; of an array or map, the head
+    mp_slice_t bytes;             //  All of the value
 } mp_entry_t;
 
 #define MP_ENTRY(key)                                                                              \
     {                                                                                              \
-        key, sizeof (key) - 1, NULL,                                                               \
+        key, sizeof (key) - 1, NULL, {.type = MSGPACK_OBJECT_NIL},                                 \
         {                                                                                          \
-            .type = MSGPACK_OBJECT_NIL                                                             \
+            NULL, 0                                                                                \
         }                                                                                          \
     }
 
@@ -188,10 +194,19 @@ static inline bool mp_read (mp_reader_t *self, msgpack_object *object)
         object->via.str.size = head & 0x1f;
         object->via.str.ptr = (const char *) at + 1;
         self->at = at + 1 + (head & 0x1f);
+    } else if (head == 0xcc && left >= 2) {
+        object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
+        object->via.u64 = at[1];
+        self->at = at + 2;
     } else if (head == 0xcd && left >= 3) {
         object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
         object->via.u64 = (uint64_t) at[1] << 8 | at[2];
         self->at = at + 3;
+    } else if (head == 0xce && left >= 5) {
+        object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
+        object->via.u64 =
+            (uint64_t) at[1] << 24 | (uint64_t) at[2] << 16 | (uint64_t) at[3] << 8 | at[4];
+        self->at = at + 5;
     } else if ((head == 0xcf || head == 0xcb) && left >= 9) {
         uint64_t number = 0;
         for (size_t i = 1; i < 9; i++)

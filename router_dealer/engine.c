@@ -14,6 +14,9 @@
 #include "show.h"
 #include "toy_engine.h"
 
+//  After so many messages a step is due, whatever else there is
+#define DRAIN_MAX 1000
+
 //  Sends one frame, which it takes over; nothing for NULL
 static void s_send (zsock_t *socket, zframe_t *payload)
 {
@@ -74,6 +77,7 @@ int main (int argc, char **argv)
     zmq_setsockopt (zsock_resolve (dealer), ZMQ_ROUTING_ID, identity, sizeof identity);
     zsock_set_rcvhwm (dealer, 0);
     zsock_set_sndhwm (dealer, 0);
+    zsock_set_rcvtimeo (dealer, 0);  //  A receive does not wait: the poller does
 
     //  The DEALER's connections show up on a PAIR socket as events
     zmq_socket_monitor (zsock_resolve (dealer), "inproc://dealer-events",
@@ -100,6 +104,7 @@ int main (int argc, char **argv)
         if (message && ready == events) {
             uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)
             memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
+            zmsg_destroy (&message);
             registered = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
             if (registered) {
                 say ("registering as engine %d", index);
@@ -112,13 +117,16 @@ int main (int argc, char **argv)
                 zsock_destroy (&push);
                 push = s_new_push (output);
             }
-        } else if (message) {
-            if (!toy_engine_busy (engine))
-                next_step = zclock_mono () + step_ms;
+        }
+        if (message && !toy_engine_busy (engine))
+            next_step = zclock_mono () + step_ms;
+        //  All that has come, then a step for all: that is what makes it a batch
+        for (int left = DRAIN_MAX; message && left > 0; left--) {
             show_recv ("front-end", dealer, message);
             toy_engine_handle (engine, message);
+            zmsg_destroy (&message);
+            message = left > 1 ? zmsg_recv (dealer) : NULL;
         }
-        zmsg_destroy (&message);
 
         if (toy_engine_busy (engine) && zclock_mono () >= next_step) {
             toy_engine_step (engine);

@@ -15,7 +15,9 @@ typedef struct {
 struct toy_scheduler {
     toy_scheduler_config_t config;
     s_running_t **requests;  //  In order of arrival
+    uint64_t *names;         //  Hashes of their ids, to look through quickly
     size_t count;
+    size_t finished;  //  Of these, how many have finished
     size_t room;
     engine_core_output_t *outputs;  //  Of the last step; the i-th belongs to requests[i]
 };
@@ -43,6 +45,7 @@ void toy_scheduler_destroy (toy_scheduler_t **self_p)
     for (size_t i = 0; i < self->count; i++)
         s_running_destroy (&self->requests[i]);
     free (self->requests);
+    free (self->names);
     free (self->outputs);
     free (self);
     *self_p = NULL;
@@ -51,22 +54,38 @@ void toy_scheduler_destroy (toy_scheduler_t **self_p)
 //  Drops what has finished. The outputs of the last step may point into it, so not before now.
 static void s_retire (toy_scheduler_t *self)
 {
+    if (self->finished == 0)
+        return;
     size_t kept = 0;
     for (size_t i = 0; i < self->count; i++) {
-        if (self->requests[i]->finished)
+        if (self->requests[i]->finished) {
             s_running_destroy (&self->requests[i]);
-        else
-            self->requests[kept++] = self->requests[i];
+            continue;
+        }
+        self->names[kept] = self->names[i];
+        self->requests[kept++] = self->requests[i];
     }
     self->count = kept;
+    self->finished = 0;
 }
 
-static s_running_t *s_find (toy_scheduler_t *self, const char *request_id)
+//  FNV-1a over a request's id
+static uint64_t s_name (const char *request_id)
 {
+    uint64_t hash = 14695981039346656037u;
+    for (const char *c = request_id; *c; c++)
+        hash = (hash ^ (byte) *c) * 1099511628211u;
+    return hash;
+}
+
+//  The place of the request of this id, or `count`
+static size_t s_find (const toy_scheduler_t *self, const char *request_id)
+{
+    uint64_t name = s_name (request_id);
     for (size_t i = 0; i < self->count; i++)
-        if (streq (self->requests[i]->request->request_id, request_id))
-            return self->requests[i];
-    return NULL;
+        if (self->names[i] == name && streq (self->requests[i]->request->request_id, request_id))
+            return i;
+    return self->count;
 }
 
 //  FNV-1a over the prompt's tokens
@@ -81,13 +100,14 @@ static uint64_t s_hash (const engine_core_request_t *request)
 int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p, double now)
 {
     s_retire (self);
-    if (s_find (self, (*request_p)->request_id))
+    if (s_find (self, (*request_p)->request_id) < self->count)
         return -1;
     if (self->count == self->room) {
         self->room = self->room ? 2 * self->room : 16;
         self->requests = realloc (self->requests, self->room * sizeof *self->requests);
+        self->names = realloc (self->names, self->room * sizeof *self->names);
         self->outputs = realloc (self->outputs, self->room * sizeof *self->outputs);
-        if (!self->requests || !self->outputs)
+        if (!self->requests || !self->names || !self->outputs)
             abort ();  //  As zmalloc does when memory is out
     }
     s_running_t *running = zmalloc (sizeof *running);
@@ -95,6 +115,7 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
     running->state = s_hash (*request_p) ^ self->config.seed ^ (*request_p)->seed << 32;
     running->tokens = zmalloc (self->config.chunk_size * sizeof *running->tokens);
     running->queued = now;
+    self->names[self->count] = s_name (running->request->request_id);
     self->requests[self->count++] = running;
     *request_p = NULL;
     return 0;
@@ -102,10 +123,7 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
 
 size_t toy_scheduler_running (toy_scheduler_t *self)
 {
-    size_t running = 0;
-    for (size_t i = 0; i < self->count; i++)
-        running += !self->requests[i]->finished;
-    return running;
+    return self->count - self->finished;
 }
 
 uint64_t toy_scheduler_tokens (toy_scheduler_t *self)
@@ -121,6 +139,7 @@ uint64_t toy_scheduler_tokens (toy_scheduler_t *self)
 static void s_abort (toy_scheduler_t *self, size_t i)
 {
     self->requests[i]->finished = true;
+    self->finished++;
     self->outputs[i] = (engine_core_output_t){
         .request_id = self->requests[i]->request->request_id,
         .finish_reason = ENGINE_CORE_ABORTED,
@@ -131,14 +150,12 @@ bool toy_scheduler_abort (toy_scheduler_t *self, const char *request_id,
                           const engine_core_output_t **output)
 {
     s_retire (self);
-    for (size_t i = 0; i < self->count; i++) {
-        if (!streq (self->requests[i]->request->request_id, request_id))
-            continue;
-        s_abort (self, i);
-        *output = &self->outputs[i];
-        return true;
-    }
-    return false;
+    size_t i = s_find (self, request_id);
+    if (i == self->count)
+        return false;
+    s_abort (self, i);
+    *output = &self->outputs[i];
+    return true;
 }
 
 static const uint32_t *s_find_stop (const engine_core_request_t *request, uint32_t token)
@@ -211,6 +228,7 @@ static void s_step (toy_scheduler_t *self, size_t i, double now)
         s_check_stop (self, running, output);
     }
     running->finished = output->finish_reason != ENGINE_CORE_RUNNING;
+    self->finished += running->finished;
 }
 
 size_t toy_scheduler_step (toy_scheduler_t *self, double now, const engine_core_output_t **outputs)
