@@ -229,7 +229,8 @@ mp_reader_t mp_reader (const void *data, size_t size)
     return (mp_reader_t){.at = data, .end = (const byte *) data + size, .room = s_limit (size)};
 }
 
-bool mp_read_any (mp_reader_t *self, msgpack_object *object)
+//  By msgpack-c: any value, up to the end of it or to the end of its head
+static bool s_read_any (mp_reader_t *self, msgpack_object *object)
 {
     struct s_scan_context context = {.user = {.limit = self->room, .opened = object}};
     object->type = MSGPACK_OBJECT_NIL;
@@ -245,6 +246,81 @@ bool mp_read_any (mp_reader_t *self, msgpack_object *object)
     self->at += end;
     self->room -= context.user.elements;
     return true;
+}
+
+//  A big-endian number of so many bytes
+static uint64_t s_number (const byte *at, size_t size)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < size; i++)
+        number = number << 8 | at[i];
+    return number;
+}
+
+static bool s_take_number (mp_reader_t *self, msgpack_object *object, uint64_t number, size_t size)
+{
+    object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
+    object->via.u64 = number;
+    self->at += size;
+    return true;
+}
+
+static bool s_take_map (mp_reader_t *self, msgpack_object *object, size_t count, size_t size)
+{
+    object->type = MSGPACK_OBJECT_MAP;
+    object->via.map.size = (uint32_t) count;
+    object->via.map.ptr = NULL;
+    self->room -= 2 * count;
+    self->at += size;
+    return true;
+}
+
+static bool s_take_array (mp_reader_t *self, msgpack_object *object, size_t count, size_t size)
+{
+    object->type = MSGPACK_OBJECT_ARRAY;
+    object->via.array.size = (uint32_t) count;
+    object->via.array.ptr = NULL;
+    self->room -= count;
+    self->at += size;
+    return true;
+}
+
+//  The commoner of the other heads at once, and the rest of msgpack by msgpack-c
+bool mp_read_more (mp_reader_t *self, msgpack_object *object)
+{
+    const byte *at = self->at;
+    size_t left = (size_t) (self->end - at);
+    byte head = left > 0 ? *at : 0xc1;
+    if (head == 0xcd && left >= 3)
+        return s_take_number (self, object, s_number (at + 1, 2), 3);
+    if (head == 0xcf && left >= 9)
+        return s_take_number (self, object, s_number (at + 1, 8), 9);
+    if ((head & 0xf0) == 0x90 && self->room >= (head & 0x0fu))
+        return s_take_array (self, object, head & 0x0f, 1);
+    if ((head & 0xf0) == 0x80 && self->room >= 2 * (head & 0x0fu))
+        return s_take_map (self, object, head & 0x0f, 1);
+    if (head == 0xce && left >= 5)
+        return s_take_number (self, object, s_number (at + 1, 4), 5);
+    if (head == 0xcc && left >= 2)
+        return s_take_number (self, object, at[1], 2);
+    if (head == 0xcb && left >= 9) {
+        uint64_t bits = s_number (at + 1, 8);
+        object->type = MSGPACK_OBJECT_FLOAT64;
+        memcpy (&object->via.f64, &bits, sizeof bits);
+        self->at = at + 9;
+        return true;
+    }
+    if (head == 0xc2 || head == 0xc3) {
+        object->type = MSGPACK_OBJECT_BOOLEAN;
+        object->via.boolean = head == 0xc3;
+        self->at = at + 1;
+        return true;
+    }
+    if (head == 0xdc && left >= 3 && self->room >= s_number (at + 1, 2))
+        return s_take_array (self, object, s_number (at + 1, 2), 3);
+    if (head == 0xde && left >= 3 && self->room >= 2 * s_number (at + 1, 2))
+        return s_take_map (self, object, s_number (at + 1, 2), 3);
+    return s_read_any (self, object);
 }
 
 //  The size of a value that is in its first byte: of nil, false, true and numbers. 0 for others.
@@ -284,10 +360,15 @@ static bool s_skip_fixed (mp_reader_t *self, size_t count)
     return count == 0;
 }
 
-bool mp_skip (mp_reader_t *self)
+bool mp_skip_more (mp_reader_t *self)
 {
     mp_reader_t reader = *self;
     msgpack_object object;
+    size_t left = (size_t) (self->end - self->at), fixed = left > 0 ? s_fixed_size (*self->at) : 0;
+    if (fixed > 0 && fixed <= left) {
+        self->at += fixed;
+        return true;
+    }
     if (!mp_read (&reader, &object))
         return false;
     bool open =

@@ -80,7 +80,7 @@ mp_reader_t mp_reader (const void *data, size_t size);
 static inline bool mp_read (mp_reader_t *self, msgpack_object *object);
 
 //  Passes over the next value, whatever it is. False as above.
-bool mp_skip (mp_reader_t *self);
+static inline bool mp_skip (mp_reader_t *self);
 
 //  The same for what must be an array as for mp_get_uint32s, into `values`, which has room for as
 //  many as the message has bytes left
@@ -171,12 +171,13 @@ void mp_print_json (FILE *out, const msgpack_object *object);
 //  One key and its value in strict JSON, without braces
 void mp_print_json_pair (FILE *out, const msgpack_object_kv *pair);
 
-//  -- mp_read is here to be compiled into its callers
+//  -- mp_read and mp_skip are here to be compiled into their callers
 
-//  By msgpack-c, and so any value; slower
-bool mp_read_any (mp_reader_t *self, msgpack_object *object);
+//  Any value
+bool mp_read_more (mp_reader_t *self, msgpack_object *object);
+bool mp_skip_more (mp_reader_t *self);
 
-//  The few heads that nearly all of vLLM's messages consist of
+//  The heads that there are most of, in vLLM's messages
 static inline bool mp_read (mp_reader_t *self, msgpack_object *object)
 {
     const byte *at = self->at;
@@ -194,40 +195,16 @@ static inline bool mp_read (mp_reader_t *self, msgpack_object *object)
         object->via.str.size = head & 0x1f;
         object->via.str.ptr = (const char *) at + 1;
         self->at = at + 1 + (head & 0x1f);
-    } else if (head == 0xcc && left >= 2) {
-        object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
-        object->via.u64 = at[1];
-        self->at = at + 2;
-    } else if (head == 0xcd && left >= 3) {
-        object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
-        object->via.u64 = (uint64_t) at[1] << 8 | at[2];
-        self->at = at + 3;
-    } else if (head == 0xce && left >= 5) {
-        object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
-        object->via.u64 =
-            (uint64_t) at[1] << 24 | (uint64_t) at[2] << 16 | (uint64_t) at[3] << 8 | at[4];
-        self->at = at + 5;
-    } else if ((head == 0xcf || head == 0xcb) && left >= 9) {
-        uint64_t number = 0;
-        for (size_t i = 1; i < 9; i++)
-            number = number << 8 | at[i];
-        object->type = head == 0xcf ? MSGPACK_OBJECT_POSITIVE_INTEGER : MSGPACK_OBJECT_FLOAT64;
-        memcpy (&object->via, &number, sizeof number);  //  u64, or the bits of f64
-        self->at = at + 9;
-    } else if ((head & 0xf0) == 0x90 && self->room >= (head & 0x0fu)) {
-        object->type = MSGPACK_OBJECT_ARRAY;
-        object->via.array.size = head & 0x0f;
-        object->via.array.ptr = NULL;
-        self->room -= head & 0x0f;
-        self->at = at + 1;
-    } else if ((head & 0xf0) == 0x80 && self->room >= 2 * (head & 0x0fu)) {
-        object->type = MSGPACK_OBJECT_MAP;
-        object->via.map.size = head & 0x0f;
-        object->via.map.ptr = NULL;
-        self->room -= 2 * (head & 0x0fu);
-        self->at = at + 1;
     } else {
-        return mp_read_any (self, object);
+        return mp_read_more (self, object);
     }
+    return true;
+}
+
+static inline bool mp_skip (mp_reader_t *self)
+{
+    if (self->at == self->end || (*self->at >= 0x80 && *self->at != 0xc0))
+        return mp_skip_more (self);
+    self->at++;
     return true;
 }

@@ -665,10 +665,14 @@ static bool s_read_output (mp_reader_t *reader, s_owner_t *owner, engine_core_ou
     output->new_token_ids = output->new_token_count > 0 ? owner->token : NULL;
     owner->token += output->new_token_count;
     for (uint32_t i = 2; i < fields; i++) {
-        mp_reader_t start = *reader;
-        if (!mp_skip (reader))
+        if (i != 5) {
+            if (!mp_skip (reader))
+                return false;
+            continue;
+        }
+        if (!mp_read (reader, &object))
             return false;
-        if (i != 5 || !mp_read (&start, &object) || mp_is_nil (&object))
+        if (mp_is_nil (&object))
             continue;
         if (!mp_get_uint (&object, "EngineCoreOutput.finish_reason", ENGINE_CORE_REPETITION,
                           &reason, error))
