@@ -301,6 +301,227 @@ def kv_publish(run, side, count, blocks, wire):
     run.bare("subscriber", "sub", publisher.endpoint(), count)
 
 
+# --- Rows that have tables of their own ----------------------------------------------------------
+
+
+def replay_slow_reader(bench):
+    """Row 5: a reader that asks for all and then does not read for half a second. Batches lost, and
+    what it took."""
+    batches, blocks = bench.args.replay, 32  # About 2 KB each
+    with Run(bench) as run:
+        publisher = run.demo(
+            "publisher",
+            "pub_sub/replay_publisher",
+            endpoint=TCP,
+            replay_endpoint=TCP,
+            blocks=blocks,
+            buffer_steps=batches,
+            prefill=batches,
+            interval_ms=3600000,
+            endless=True,
+            verbose=True,
+        )
+        reader = run.demo(
+            "reader",
+            "pub_sub/kv_subscriber",
+            endpoint=publisher.endpoint(),
+            replay_endpoint=publisher.endpoint(2),
+            from_seq=0,
+            endless=True,
+            verbose=True,
+        )
+        reader.wait_line(r"^seq \d+ replayed")  # The replay has begun
+        os.killpg(reader.process.pid, signal.SIGSTOP)
+        time.sleep(0.5)  # It is what is measured: nobody is waited for
+        os.killpg(reader.process.pid, signal.SIGCONT)
+        reader.wait_line(rf"^seq {batches - 1} replayed")
+        # The last batch has come; the end follows, or else a notice that it has not
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline and reader.reader.is_alive():
+            time.sleep(0.05)
+        usage = run.finish()
+        summary = reader.wait_line(r"(\d+) received, (\d+) delivered, .* (\d+) lost")
+        asked = sum(line.startswith("replay from") for line in publisher.lines)
+        stuck = any("replay_timeout" in line for line in reader.lines[-20:])
+        return [
+            f"{batches:,} batches of 2 KB, paused for 0.5 s",
+            summary[2],
+            summary[3],
+            "no" if stuck else "yes",
+            asked,
+            f"{usage['publisher'].peak_kb / 1024:.0f}",
+            f"{usage['reader'].peak_kb / 1024:.0f}",
+        ]
+
+
+def replay_cost(bench, kind, batches):
+    """Row 5: seconds of CPU of publisher and reader for a replay of so many batches."""
+    with Run(bench) as run:
+        publisher = run.demo(
+            "publisher",
+            "pub_sub/replay_publisher",
+            endpoint=TCP,
+            replay_endpoint=TCP,
+            blocks=32,
+            buffer_steps=batches + 1000,
+            prefill=batches,
+            interval_ms=100,
+            wait_subscribers=1,
+            endless=True,
+        )
+        # The first live batch tells it what it has missed
+        run.demo(
+            "reader",
+            "pub_sub/replay_subscriber",
+            endpoint=publisher.endpoint(),
+            replay_endpoint=publisher.endpoint(2),
+            replay_socket=kind,
+            from_seq=0,
+            count=batches + 1,
+        )
+        usage = run.finish()
+        return usage["publisher"].cpu, usage["reader"].cpu
+
+
+def replay_costs(bench):
+    sizes = [size for size in (100, 1000, 10000, 100000) if size <= 10 * bench.args.replay]
+    sockets = [("dealer", size) for size in sizes]
+    # One request a batch, each answered by all from there on: more would take minutes
+    sockets += [("req", size) for size in sizes if size <= min(1000, bench.args.replay / 10)]
+    rows = [("socket", "batches", "CPU of publisher, s", "of reader, s", "of both, us a batch")]
+    for kind, size in sockets:
+        bench.progress(f"replay of {size} batches, {kind}")
+        server, reader = replay_cost(bench, kind, size)
+        # Making the batches is no part of it
+        base = replay_prefill(bench, size)
+        server = max(server - base, 0)
+        rows.append(
+            (
+                kind.upper(),
+                f"{size:,}",
+                f"{server:.3f}",
+                f"{reader:.3f}",
+                microseconds((server + reader) / size),
+            )
+        )
+    return table(rows)
+
+
+def replay_prefill(bench, batches):
+    """Seconds of CPU of a publisher that makes so many batches, and stops."""
+    with Run(bench) as run:
+        run.demo(
+            "publisher",
+            "pub_sub/replay_publisher",
+            endpoint=TCP,
+            replay_endpoint=TCP,
+            blocks=32,
+            buffer_steps=batches + 1000,
+            prefill=batches,
+            interval_ms=0,
+            count=1,
+        )
+        return run.finish()["publisher"].cpu
+
+
+SCHEMAS = {  # of build/bench/codec: name -> sizes
+    "kv-v0.26": None,  # --blocks
+    "kv-v0.9": None,
+    "request": (5, 1024),
+    "outputs": (1, 64),
+    "task": (1,),
+    "result": (1,),
+    "pingpong": (1,),
+}
+
+
+def instructions(bench, *words):
+    """Of one run of bench/codec under callgrind."""
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+    command += [str(bench.build / "bench" / "codec"), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode != 0 or not found:
+        raise BenchError(f"{' '.join(command)}: {done.stderr[-300:]}")
+    return int(found[1])
+
+
+def codec_seconds(bench, side, what, schema, size, count):
+    with Run(bench) as run:
+        if side == "c":
+            run.start("codec", bench.build / "bench" / "codec", what, schema, size, count)
+        else:
+            run.python("codec", "codec", what, schema[3:], size, count)
+        return run.finish()["codec"].cpu
+
+
+def codecs(bench):
+    """Row 6: instructions and nanoseconds a message; and for KV batches msgspec beside it."""
+    args = bench.args
+    counted = bool(shutil.which("valgrind"))
+    rows = [
+        ("schema", "size", "what", "instructions", "C, ns", "msgspec, ns", "msgspec / C", "wanted", "reached")
+    ]
+    for schema, sizes in SCHEMAS.items():
+        for size in sizes or args.blocks:
+            for what, wanted in (("encode", 2), ("decode", 4)):
+                bench.progress(f"{what} {schema} {size}")
+                count = max((200000 if size < 32 else 50000) // args.divide, 100)
+                each = "no valgrind"
+                if counted:
+                    few, more = (instructions(bench, what, schema, size, n) for n in (10, 110))
+                    each = f"{(more - few) / 100:,.0f}"
+                sides = ["c", "python"] if schema.startswith("kv-") else ["c"]
+                took = {side: [] for side in sides}
+                for _ in range(args.repeat):
+                    for side in sides:
+                        little, much = (
+                            codec_seconds(bench, side, what, schema, size, n)
+                            for n in (count // 20, count)
+                        )
+                        took[side].append(max(much - little, 0) / (count - count // 20) * 1e9)
+                own = statistics.median(took["c"])
+                row = [schema, size, what, each, f"{own:.0f}", "", "", "", ""]
+                if "python" in took:
+                    python = statistics.median(took["python"])
+                    times = python / own if own > 0 else float("nan")
+                    row[5:7] = f"{python:.0f}", f"{times:.1f}"
+                    if size >= 64:
+                        row[7:] = f"&ge; {wanted}", verdict(times, wanted, True)
+                rows.append(row)
+    return table(rows)
+
+
+def trace_cost(bench):
+    """Row 7: a subscriber's CPU a batch without --trace and with it; or that there is no --trace."""
+    program = bench.build / "pub_sub" / "kv_subscriber"
+    text = subprocess.run([program, "--help"], capture_output=True, text=True).stdout
+    if "--trace" not in text:
+        return "kv_subscriber has no `--trace`: not measured."
+    count, few = max(200000 // bench.args.divide, 100), 20
+    found = {}
+    for repetition in range(bench.args.repeat):
+        for traced in (False, True):
+            bench.progress(f"--trace {'on' if traced else 'off'}")
+            spent = []
+            for n in (count, few):
+                with Run(bench) as run:
+                    feeder = run.bare("publisher", "pub", TCP, bench.payloads(1, "v0.26"), n, 1, 0)
+                    more = {"trace": run.folder / "trace"} if traced else {}
+                    run.demo(
+                        "subscriber",
+                        "pub_sub/kv_subscriber",
+                        endpoint=feeder.endpoint(),
+                        count=n,
+                        **more,
+                    )
+                    spent.append(run.finish()["subscriber"].cpu)
+            found.setdefault(traced, []).append((spent[0] - spent[1]) / (count - few))
+    rows = [("--trace", "CPU, us a batch of 1 block")]
+    rows += [("on" if traced else "off", spread(values)) for traced, values in found.items()]
+    return table(rows)
+
+
 # --- Cases -------------------------------------------------------------------------------------
 
 
@@ -553,7 +774,11 @@ def main():
     parser.add_argument("--repeat", type=int, help="repetitions")
     parser.add_argument("--out", type=Path, default=BENCH, help="folder for the results")
     args = parser.parse_args()
-    repeat, args.divide = {"full": (5, 1), "quick": (1, 4), "test": (1, 1000)}[args.mode]
+    repeat, args.divide, args.replay = {
+        "full": (5, 1, 10000),
+        "quick": (1, 10, 10000),
+        "test": (1, 1000, 1000),
+    }[args.mode]
     args.repeat = args.repeat or repeat
 
     results = []
@@ -563,17 +788,36 @@ def main():
             for case in cases(args):
                 if bench.wanted.search(case.name):
                     results.append((case, bench.measure(case)))
+            sections = extra_rows(bench)
         except BenchError as why:
             print(f"\nbench: {why}", file=sys.stderr)
             return 1
         bench.progress("")
-    write(args, results, bench)
+    write(args, results, sections, bench)
     print(ratios_table(results))
     print(f"\nbench: {time.monotonic() - bench.started:.0f} s, see {args.out}/RESULTS.md")
     return 0
 
 
-def write(args, results, bench):
+def extra_rows(bench):
+    """title -> Markdown, of the rows that --only selects."""
+    found = {}
+    if bench.wanted.search("replay, slow reader"):
+        title = "Row 5: a replay for a reader that pauses (wanted: 0 lost, the end seen, memory bounded)"
+        head = ("what", "delivered", "lost", "end seen", "requests")
+        rows = [(*head, "publisher's peak, MB", "reader's peak, MB")]
+        bench.progress("replay for a slow reader")
+        found[title] = table([*rows, replay_slow_reader(bench)])
+    if bench.wanted.search("replay, cost"):
+        found["Row 5: what a replay costs"] = replay_costs(bench)
+    if bench.wanted.search("codec"):
+        found["Row 6: encode and decode alone"] = codecs(bench)
+    if bench.wanted.search("trace"):
+        found["Row 7: --trace"] = trace_cost(bench)
+    return found
+
+
+def write(args, results, sections, bench):
     text = [
         "# Results of `make bench`",
         "",
@@ -585,9 +829,12 @@ def write(args, results, bench):
         *[f"- {line}" for line in versions(args.build)],
         f"- Took {time.monotonic() - bench.started:.0f} s",
         "",
+        *[line for title, body in sections.items() for line in (f"## {title}", "", body, "")],
         "## Figures, a message",
         "",
         figures_table(results),
+        "",
+        "![microseconds a message, by case](results.svg)",
         "",
     ]
     args.out.mkdir(parents=True, exist_ok=True)
