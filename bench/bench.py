@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -355,7 +356,8 @@ def replay_slow_reader(bench):
 
 
 def replay_cost(bench, kind, batches):
-    """Row 5: seconds of CPU of publisher and reader for a replay of so many batches."""
+    """Row 5: seconds of CPU of publisher and reader for a replay of so many batches, and how many
+    requests it took."""
     with Run(bench) as run:
         publisher = run.demo(
             "publisher",
@@ -368,6 +370,7 @@ def replay_cost(bench, kind, batches):
             interval_ms=100,
             wait_subscribers=1,
             endless=True,
+            verbose=True,
         )
         # The first live batch tells it what it has missed
         run.demo(
@@ -380,18 +383,22 @@ def replay_cost(bench, kind, batches):
             count=batches + 1,
         )
         usage = run.finish()
-        return usage["publisher"].cpu, usage["reader"].cpu
+        asked = sum(line.startswith("replay from") for line in publisher.lines)
+        return usage["publisher"].cpu, usage["reader"].cpu, asked
 
 
 def replay_costs(bench):
-    sizes = [size for size in (100, 1000, 10000, 100000) if size <= 10 * bench.args.replay]
+    most = bench.args.replay * (10 if bench.args.mode == "full" else 1)
+    sizes = [size for size in (100, 1000, 10000, 100000) if size <= most]
     sockets = [("dealer", size) for size in sizes]
     # One request a batch, each answered by all from there on: more would take minutes
     sockets += [("req", size) for size in sizes if size <= min(1000, bench.args.replay / 10)]
-    rows = [("socket", "batches", "CPU of publisher, s", "of reader, s", "of both, us a batch")]
+    rows = [
+        ("socket", "batches", "requests", "CPU of publisher, s", "of reader, s", "of both, us a batch")
+    ]
     for kind, size in sockets:
         bench.progress(f"replay of {size} batches, {kind}")
-        server, reader = replay_cost(bench, kind, size)
+        server, reader, asked = replay_cost(bench, kind, size)
         # Making the batches is no part of it
         base = replay_prefill(bench, size)
         server = max(server - base, 0)
@@ -399,6 +406,7 @@ def replay_costs(bench):
             (
                 kind.upper(),
                 f"{size:,}",
+                asked,
                 f"{server:.3f}",
                 f"{reader:.3f}",
                 microseconds((server + reader) / size),
@@ -458,37 +466,45 @@ def codec_seconds(bench, side, what, schema, size, count):
 def codecs(bench):
     """Row 6: instructions and nanoseconds a message; and for KV batches msgspec beside it."""
     args = bench.args
-    counted = bool(shutil.which("valgrind"))
+    todo = [
+        (what, schema, size)
+        for schema, sizes in SCHEMAS.items()
+        for size in sizes or args.blocks
+        for what in ("encode", "decode")
+    ]
+    counts = dict.fromkeys(todo, "no valgrind")
+    if shutil.which("valgrind"):
+        bench.progress("counting instructions")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # A count does not mind company
+            few = pool.map(lambda words: instructions(bench, *words, 10), todo)
+            more = pool.map(lambda words: instructions(bench, *words, 110), todo)
+            for words, low, high in zip(todo, few, more):
+                counts[words] = f"{(high - low) / 100:,.0f}"
     rows = [
         ("schema", "size", "what", "instructions", "C, ns", "msgspec, ns", "msgspec / C", "wanted", "reached")
     ]
-    for schema, sizes in SCHEMAS.items():
-        for size in sizes or args.blocks:
-            for what, wanted in (("encode", 2), ("decode", 4)):
-                bench.progress(f"{what} {schema} {size}")
-                count = max((200000 if size < 32 else 50000) // args.divide, 100)
-                each = "no valgrind"
-                if counted:
-                    few, more = (instructions(bench, what, schema, size, n) for n in (10, 110))
-                    each = f"{(more - few) / 100:,.0f}"
-                sides = ["c", "python"] if schema.startswith("kv-") else ["c"]
-                took = {side: [] for side in sides}
-                for _ in range(args.repeat):
-                    for side in sides:
-                        little, much = (
-                            codec_seconds(bench, side, what, schema, size, n)
-                            for n in (count // 20, count)
-                        )
-                        took[side].append(max(much - little, 0) / (count - count // 20) * 1e9)
-                own = statistics.median(took["c"])
-                row = [schema, size, what, each, f"{own:.0f}", "", "", "", ""]
-                if "python" in took:
-                    python = statistics.median(took["python"])
-                    times = python / own if own > 0 else float("nan")
-                    row[5:7] = f"{python:.0f}", f"{times:.1f}"
-                    if size >= 64:
-                        row[7:] = f"&ge; {wanted}", verdict(times, wanted, True)
-                rows.append(row)
+    for what, schema, size in todo:
+        bench.progress(f"{what} {schema} {size}")
+        wanted = 2 if what == "encode" else 4
+        count = max((200000 if size < 32 else 50000) // args.divide, 100)
+        sides = ["c", "python"] if schema.startswith("kv-") else ["c"]
+        took = {side: [] for side in sides}
+        for _ in range(args.repeat):
+            for side in sides:
+                little, much = (
+                    codec_seconds(bench, side, what, schema, size, n)
+                    for n in (count // 20, count)
+                )
+                took[side].append(max(much - little, 0) / (count - count // 20) * 1e9)
+        own = statistics.median(took["c"])
+        row = [schema, size, what, counts[what, schema, size], f"{own:.0f}", "", "", "", ""]
+        if "python" in took:
+            python = statistics.median(took["python"])
+            times = python / own if own > 0 else float("nan")
+            row[5:7] = f"{python:.0f}", f"{times:.1f}"
+            if size >= 64:
+                row[7:] = f"&ge; {wanted}", verdict(times, wanted, True)
+        rows.append(row)
     return table(rows)
 
 

@@ -629,13 +629,28 @@ bool mp_get_double (const msgpack_object *object, const char *field, double *val
     return true;
 }
 
+//  How many bytes at the beginning are surely ASCII, found eight at a time
+static size_t s_ascii_size (const char *text, size_t size)
+{
+    size_t at = 0;
+    uint64_t word = 0;
+    for (; size - at >= sizeof word; at += sizeof word) {
+        memcpy (&word, text + at, sizeof word);
+        if (word & 0x8080808080808080u)
+            break;
+    }
+    return at;
+}
+
 bool mp_get_str (const msgpack_object *object, const char *field, mp_slice_t *value,
                  mp_error_t *error)
 {
     if (!object || object->type != MSGPACK_OBJECT_STR)
         return mp_wrong (error, field, "want a str, got %s", s_type_name (object));
-    for (size_t at = 0, step; at < object->via.str.size; at += step)
-        if (!(step = mp_utf8_size (object->via.str.ptr + at, object->via.str.size - at)))
+    const char *text = object->via.str.ptr;
+    for (size_t at = s_ascii_size (text, object->via.str.size), step; at < object->via.str.size;
+         at += step)
+        if (!(step = mp_utf8_size (text + at, object->via.str.size - at)))
             return mp_wrong (error, field, "is not UTF-8");
     *value = (mp_slice_t){object->via.str.ptr, object->via.str.size};
     return true;

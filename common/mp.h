@@ -203,8 +203,13 @@ static inline bool mp_read (mp_reader_t *self, msgpack_object *object)
 
 static inline bool mp_skip (mp_reader_t *self)
 {
-    if (self->at == self->end || (*self->at >= 0x80 && *self->at != 0xc0))
+    size_t left = (size_t) (self->end - self->at);
+    byte head = left > 0 ? *self->at : 0xc1;
+    if (head < 0x80 || head == 0xc0)
+        self->at++;
+    else if ((head & 0xe0) == 0xa0 && left > (head & 0x1fu))
+        self->at += 1 + (head & 0x1f);
+    else
         return mp_skip_more (self);
-    self->at++;
     return true;
 }

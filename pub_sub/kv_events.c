@@ -305,8 +305,10 @@ static bool s_pass (mp_reader_t *reader, mp_slice_t *place)
 //  The field of this name, or FIELD_COUNT. Nearly always it is `next`.
 static field_t s_find_field (const msgpack_object *key, field_t next)
 {
-    for (size_t i = 0; i < FIELD_COUNT; i++) {
-        field_t field = (field_t) ((next + i) % FIELD_COUNT);
+    field_t field = next;
+    for (size_t i = 0; i < FIELD_COUNT; i++, field++) {
+        if (field >= FIELD_COUNT)
+            field = BLOCK_HASHES;
         if (key->via.str.size == field_sizes[field] &&
             memcmp (key->via.str.ptr, stored_fields[field], field_sizes[field]) == 0)
             return field;
@@ -333,12 +335,14 @@ static bool s_find_in_map (mp_reader_t *reader, uint32_t count, s_places_t *plac
             return false;
         if (key.type != MSGPACK_OBJECT_STR)
             continue;
+        if (key.via.str.size == 4 && memcmp (key.via.str.ptr, "type", 4) == 0) {
+            places->tag = value;
+            continue;
+        }
         field_t field = s_find_field (&key, next);
         if (field != FIELD_COUNT) {
             places->fields[field] = value;
             next = field + 1;
-        } else if (key.via.str.size == 4 && memcmp (key.via.str.ptr, "type", 4) == 0) {
-            places->tag = value;
         }
     }
     return true;
