@@ -64,7 +64,7 @@ demo: ## install what is missing, build, and play every demo (or DEMO=2.2)
 
 test: ## set up what the tests need, build, and run them all
 	@scripts/install-deps test
-	@$(MAKE) --no-print-directory all $(BUILD)/units .venv/ready
+	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches .venv/ready
 	@$(MAKE) --no-print-directory unit
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q $(PYTEST) tests
 
