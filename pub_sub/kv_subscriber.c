@@ -274,7 +274,7 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     zsock_set_heartbeat_timeout (self->sub, 10000);
     zsock_set_subscribe (self->sub, self->all->topic);
 
-    char where[32];
+    char where[48];
     snprintf (where, sizeof where, "inproc://sub-events-%zu", number);
     zmq_socket_monitor (zsock_resolve (self->sub), where,
                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
