@@ -99,6 +99,17 @@ static uint64_t s_number (const char *text)
     return number;
 }
 
+//  Not 0
+static uint64_t s_positive (const char *text)
+{
+    uint64_t number = s_number (text);
+    if (number == 0) {
+        fprintf (stderr, "bare: '%s': want a number above 0\n", text);
+        exit (2);
+    }
+    return number;
+}
+
 //  Waits until `count` peers have connected to a socket that `events` is the monitor of
 static void s_wait_peers (void *events, uint64_t count)
 {
@@ -296,7 +307,7 @@ static void s_sink (char **argv)
 
 static void s_frontend (char **argv)
 {
-    uint64_t engines = s_number (argv[2]), requests = s_number (argv[3]);
+    uint64_t engines = s_positive (argv[2]), requests = s_number (argv[3]);
     uint64_t in_flight = s_number (argv[4]), sent = 0, ended = 0;
     char request[REQUEST_SIZE] = {0};
     void *router = s_socket (ZMQ_ROUTER, 0), *pull = s_socket (ZMQ_PULL, 0);
@@ -328,7 +339,7 @@ static void s_frontend (char **argv)
 static void s_engine (char **argv)
 {
     unsigned char identity[] = {(unsigned char) s_number (argv[0]), 0};
-    uint64_t tokens = s_number (argv[3]), step = 0;
+    uint64_t tokens = s_positive (argv[3]), step = 0;
     uint32_t *started = calloc (tokens, sizeof *started), running = 0;
     void *dealer = s_socket (ZMQ_DEALER, 0), *push = s_socket (ZMQ_PUSH, 0);
     zmq_setsockopt (dealer, ZMQ_ROUTING_ID, identity, sizeof identity);

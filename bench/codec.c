@@ -41,9 +41,9 @@ static void s_encode (const codec_t *self, uint32_t i, zmsg_t **message, zframe_
                                          .max_tokens = 4};
         *payload = engine_core_request_encode (&request);
     } else if (streq (self->schema, "outputs")) {
-        engine_core_outputs_t outputs = {
+        engine_core_outputs_t step = {
             .outputs = self->outputs, .output_count = self->size, .timestamp = 1.5};
-        *payload = engine_core_outputs_encode (&outputs);
+        *payload = engine_core_outputs_encode (&step);
     } else if (streq (self->schema, "task")) {
         task_t task = {.id = 3000 + i, .value = 3000 + i};
         *message = task_new (&task);

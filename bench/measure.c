@@ -7,8 +7,6 @@
 //  and a Python would hide a small one.
 //  Run:   build/bench/measure FILE PROGRAM [ARGUMENT...]
 
-#define _DEFAULT_SOURCE  //  wait4
-
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

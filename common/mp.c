@@ -14,7 +14,8 @@ static int s_write (void *data, const char *bytes, size_t size)
     mp_writer_t *writer = data;
     if (writer->bytes.alloc - writer->bytes.size < size)
         mp_grow (writer, size < 256 ? 256 : size);
-    memcpy (writer->bytes.data + writer->bytes.size, bytes, size);
+    if (size > 0)
+        memcpy (writer->bytes.data + writer->bytes.size, bytes, size);
     writer->bytes.size += size;
     return 0;
 }
@@ -141,7 +142,7 @@ S_VALUE (uint8, uint8_t, MSGPACK_OBJECT_POSITIVE_INTEGER, u64)
 S_VALUE (uint16, uint16_t, MSGPACK_OBJECT_POSITIVE_INTEGER, u64)
 S_VALUE (uint32, uint32_t, MSGPACK_OBJECT_POSITIVE_INTEGER, u64)
 S_VALUE (uint64, uint64_t, MSGPACK_OBJECT_POSITIVE_INTEGER, u64)
-S_SIGNED (int8, int8_t)
+S_SIGNED (int8, int)
 S_SIGNED (int16, int16_t)
 S_SIGNED (int32, int32_t)
 S_SIGNED (int64, int64_t)
@@ -155,12 +156,14 @@ S_BYTES (bin, MSGPACK_OBJECT_BIN)
 S_CONTAINER (array, MSGPACK_OBJECT_ARRAY, 1)
 S_CONTAINER (map, MSGPACK_OBJECT_MAP, 2)
 
-//  Its first byte is the type
+//  Its first byte is the type. It has none when a size of 2^32-1 and one for that byte became 0.
 static inline int s_on_ext (s_claims_t *claims, const char *base, const char *data,
                             unsigned int size, msgpack_object *object)
 {
     (void) claims;
     (void) base;
+    if (size == 0)
+        return -1;
     object->type = MSGPACK_OBJECT_EXT;
     object->via.ext.type = (int8_t) *data;
     object->via.ext.ptr = data + 1;
@@ -297,7 +300,7 @@ bool mp_read_more (mp_reader_t *self, msgpack_object *object)
         return s_take_number (self, object, s_number (at + 1, 8), 9);
     if ((head & 0xf0) == 0x90 && self->room >= (head & 0x0fu))
         return s_take_array (self, object, head & 0x0f, 1);
-    if ((head & 0xf0) == 0x80 && self->room >= 2 * (head & 0x0fu))
+    if ((head & 0xf0) == 0x80 && self->room >= (size_t) 2 * (head & 0x0f))
         return s_take_map (self, object, head & 0x0f, 1);
     if (head == 0xce && left >= 5)
         return s_take_number (self, object, s_number (at + 1, 4), 5);

@@ -31,7 +31,8 @@ static inline void mp_commit (mp_writer_t *writer, const char *at)
 
 static inline int mp_put_bytes (char **at, const void *bytes, size_t size)
 {
-    memcpy (*at, bytes, size);
+    if (size > 0)  //  NULL is no address for memcpy, not even for nothing
+        memcpy (*at, bytes, size);
     *at += size;
     return 0;
 }

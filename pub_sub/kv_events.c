@@ -28,7 +28,7 @@ typedef enum {
         NAME ("group_idx"), NAME ("kv_cache_spec_kind"), NAME ("kv_cache_spec_sliding_window"),    \
         NAME ("locality")
 #define TEXT_OF(name) name
-#define SIZE_OF(name) sizeof (name) - 1
+#define SIZE_OF(name) (sizeof (name) - 1)
 static const char *const stored_fields[] = {NAMES (TEXT_OF), NULL};
 static const size_t field_sizes[] = {NAMES (SIZE_OF)};
 static const char *const removed_fields[] = {"block_hashes", "medium", "group_idx", "locality",
@@ -74,6 +74,9 @@ kv_wire_t kv_wire_from_name (const char *name)
 
 //  What an event takes up without its hashes, tokens and slices: the names of its fields above all
 #define EVENT_BOUND 400
+
+//  And a batch without its events
+#define BATCH_BOUND 40
 
 static void s_put_slice (char **at, mp_slice_t slice)
 {
@@ -222,9 +225,9 @@ static void s_put_event_array (char **at, const kv_event_t *event)
 //  Room for one event
 static size_t s_bound (const kv_event_t *event)
 {
-    size_t bound = EVENT_BOUND + MP_PUT_MAX * event->block_hash_count + 5 * event->token_id_count +
-                   event->medium.size + event->lora_name.size + event->extra_keys.size +
-                   event->kv_cache_spec_kind.size + event->locality.size;
+    size_t bound = EVENT_BOUND + (size_t) MP_PUT_MAX * event->block_hash_count +
+                   5 * event->token_id_count + event->medium.size + event->lora_name.size +
+                   event->extra_keys.size + event->kv_cache_spec_kind.size + event->locality.size;
     for (size_t i = 0; i < event->block_hash_count; i++)
         if (event->block_hashes[i].kind == KV_HASH_BYTES)
             bound += event->block_hashes[i].value.bytes.size;
@@ -235,7 +238,7 @@ static size_t s_bound (const kv_event_t *event)
 
 zframe_t *kv_batch_encode (const kv_batch_t *batch, kv_wire_t wire)
 {
-    size_t known = 0, bound = 4 * MP_PUT_MAX;
+    size_t known = 0, bound = BATCH_BOUND;
     for (size_t i = 0; i < batch->event_count; i++) {
         if (batch->events[i].kind == KV_UNKNOWN)
             continue;
