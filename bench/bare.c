@@ -1,10 +1,10 @@
 //  SPDX-License-Identifier: MIT
 //  bare.c - what libzmq itself costs: the demos' sockets and frames, and nothing else
 //
-//  Each role moves frames of the sizes that the demos move, in a loop of plain libzmq calls: nothing
-//  is packed, unpacked, put in order or printed. So no program over libzmq can be much cheaper. Some
-//  roles are also the other end of a demo that is measured alone: `pub` feeds any subscriber with
-//  real batches, and `sub` drains any publisher.
+//  Each role moves frames of the sizes that the demos move, in a loop of plain libzmq calls:
+//  nothing is packed, unpacked, put in order or printed. So no program over libzmq can be much
+//  cheaper. Some roles are also the other end of a demo that is measured alone: `pub` feeds any
+//  subscriber with real batches, and `sub` drains any publisher.
 //  Run:   build/bench/bare ROLE ARGUMENT...         (no arguments: lists the roles)
 //  libzmq: its own perf/local_lat.cpp and perf/remote_lat.cpp are `rep` and `req`
 
@@ -167,7 +167,8 @@ static s_payloads_t s_load (const char *path)
 }
 
 //  [topic][seq][payload], to `subscribers` that are there before the first one. It drops what is
-//  above its high-water mark, as the demo does; with a mark of 0 it waits instead, so each gets all.
+//  above its high-water mark, as the demo does; with a mark of 0 it waits instead, and each gets
+//  all.
 static void s_pub (char **argv)
 {
     s_payloads_t payloads = s_load (argv[1]);

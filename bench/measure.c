@@ -1,10 +1,10 @@
 //  SPDX-License-Identifier: MIT
 //  measure.c - runs a program and writes down what it has cost
 //
-//  Writes one line to FILE when the program has ended: seconds from its start to its end, seconds of
-//  user and of system time, kilobytes of memory at its peak, exit status. They come from wait4. It
-//  is in C so that the peak is the program's: a process begins with the peak of who has started it,
-//  and a Python would hide a small one.
+//  Writes one line to FILE when the program has ended: seconds from its start to its end, seconds
+//  of user and of system time, kilobytes of memory at its peak, exit status. They come from wait4.
+//  It is in C so that the peak is the program's: a process begins with the peak of who has started
+//  it, and a Python would hide a small one.
 //  Run:   build/bench/measure FILE PROGRAM [ARGUMENT...]
 
 #include <errno.h>

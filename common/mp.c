@@ -58,9 +58,9 @@ zframe_t *mp_end (mp_writer_t *writer)
 //  -- Reading in place, and the check before unpacking
 //
 //  Both go by msgpack-c's own unpack template, whose callbacks here build nothing. Reading stops at
-//  the first head. The check goes on to the end: msgpack-c's unpacker takes the count of an array at
-//  its word and reserves memory for it, five bytes can claim 100 GB; so a first pass compares each
-//  claim with the bytes that are there.
+//  the first head. The check goes on to the end: msgpack-c's unpacker takes the count of an array
+//  at its word and reserves memory for it, five bytes can claim 100 GB; so a first pass compares
+//  each claim with the bytes that are there.
 
 typedef struct {
     size_t elements;         //  Claimed so far by arrays and maps

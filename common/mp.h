@@ -62,9 +62,9 @@ int mp_decode (msgpack_unpacked *doc, const void *data, size_t size, const char 
 //  Only the check: 0 when mp_decode would take it, or -1 and `error` says why
 int mp_check (const void *data, size_t size, const char *what, mp_error_t *error);
 
-//  -- Read in place: for the messages that come in thousands. Nothing is unpacked into a tree, which
-//  would take 24 bytes and a visit for each element. The getters below are for what is read here,
-//  too.
+//  -- Read in place: for the messages that come in thousands. Nothing is unpacked into a tree,
+//  which would take 24 bytes and a visit for each element. The getters below are for what is read
+//  here, too.
 
 typedef struct {
     const byte *at;  //  The value that is next
@@ -74,9 +74,9 @@ typedef struct {
 
 mp_reader_t mp_reader (const void *data, size_t size);
 
-//  Reads the next value, or, of an array or map, only its head: `ptr` is NULL then, and the elements
-//  are what is next. A str, bin or ext points into the message. False when this is no msgpack, or
-//  cut off, or claims more elements than there are bytes: mp_check says which.
+//  Reads the next value, or, of an array or map, only its head: `ptr` is NULL then, and the
+//  elements are what is next. A str, bin or ext points into the message. False when this is no
+//  msgpack, or cut off, or claims more elements than there are bytes: mp_check says which.
 static inline bool mp_read (mp_reader_t *self, msgpack_object *object);
 
 //  Passes over the next value, whatever it is. False as above.

@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  mp_put.h - msgpack-c's packer without a call for each piece, for messages that go out in thousands
+//  mp_put.h - msgpack-c's packer without a call for each piece, for what goes out in thousands
 //
 //  msgpack-c's msgpack_pack_...() hand each piece to a callback, through a pointer. Its template is
 //  compiled here once more, with a callback that is a plain copy to where there is room already:
