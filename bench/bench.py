@@ -318,7 +318,7 @@ def replay_slow_reader(bench):
             blocks=blocks,
             buffer_steps=batches,
             prefill=batches,
-            interval_ms=3600000,
+            interval_ms=500,  # Only the next live batch tells of a tail that was dropped
             endless=True,
             verbose=True,
         )
@@ -490,7 +490,7 @@ def codecs(bench):
         count = max((200000 if size < 32 else 50000) // args.divide, 100)
         sides = ["c", "python"] if schema.startswith("kv-") else ["c"]
         took = {side: [] for side in sides}
-        for _ in range(args.repeat):
+        for _ in range(min(args.repeat, 3)):
             for side in sides:
                 little, much = (
                     codec_seconds(bench, side, what, schema, size, n)
@@ -663,22 +663,32 @@ class Bench:
             except BenchError as why:
                 raise BenchError(f"{case.name}, {side}: {why}") from None
 
-    def measure(self, case):
-        """side -> Figures."""
+    def measure(self, case, figures, turn):
+        """Runs each side once, and adds what it took to its Figures."""
         count = max(case.count // self.args.divide, 40)
         few = max(count // 20, 20)
-        figures = {side: Figures() for side in SIDES}
-        for repetition in range(self.args.repeat):
-            for side in SIDES:
-                self.progress(f"{case.name}: {side}, {repetition + 1} of {self.args.repeat}")
-                much, little = self.run(case, side, count), self.run(case, side, few)
-                into, last = figures[side], case.roles[0]
-                for roles, list in ((case.roles, into.cpu), (much, into.all_cpu)):
-                    spent = sum(much[role].cpu - little[role].cpu for role in roles)
-                    list.append(max(spent, 0) / (count - few))
-                into.wall.append(max(much[last].wall - little[last].wall, 0) / (count - few))
-                into.peak_kb.append(max(much[role].peak_kb for role in case.roles))
-        return figures
+        for side in SIDES:
+            self.progress(f"{turn}  {case.name}: {side}")
+            much, little = self.run(case, side, count), self.run(case, side, few)
+            into, last = figures[side], case.roles[0]
+            for roles, list in ((case.roles, into.cpu), (much, into.all_cpu)):
+                spent = sum(much[role].cpu - little[role].cpu for role in roles)
+                list.append(max(spent, 0) / (count - few))
+            into.wall.append(max(much[last].wall - little[last].wall, 0) / (count - few))
+            into.peak_kb.append(max(much[role].peak_kb for role in case.roles))
+
+    def measure_all(self, cases):
+        """[case, side -> Figures]. Goes round them all again and again, as long as there is time for
+        one more round."""
+        results = [(case, {side: Figures() for side in SIDES}) for case in cases]
+        for turn in range(1, self.args.repeat + 1):
+            began = time.monotonic()
+            for case, figures in results:
+                self.measure(case, figures, f"{turn}/{self.args.repeat}")
+            now = time.monotonic()
+            if now + (now - began) > self.started + self.args.seconds:
+                break
+        return results
 
 
 # --- Results -----------------------------------------------------------------------------------
@@ -815,21 +825,20 @@ def main():
     )
     parser.add_argument("--out", type=Path, default=BENCH, help="folder for the results")
     args = parser.parse_args()
-    repeat, args.divide, args.replay = {
-        "full": (5, 1, 10000),
-        "quick": (1, 10, 10000),
-        "test": (1, 2000, 1000),
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Ends what is running on the way
+    repeat, args.divide, args.replay, args.seconds = {
+        "full": (5, 2, 10000, 500),
+        "quick": (1, 10, 10000, 50),
+        "test": (1, 2000, 1000, 50),
     }[args.mode]
     args.repeat = args.repeat or repeat
 
-    results = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         bench = Bench(args, Path(folder))
         try:
-            for case in cases(args):
-                if bench.wanted.search(case.name):
-                    results.append((case, bench.measure(case)))
             sections = extra_rows(bench)
+            wanted = [case for case in cases(args) if bench.wanted.search(case.name)]
+            results = bench.measure_all(wanted)
         except BenchError as why:
             print(f"\nbench: {why}", file=sys.stderr)
             return 1
@@ -858,11 +867,15 @@ def extra_rows(bench):
     return found
 
 
+def turns(results):
+    return max((len(figures["c"].cpu) for _, figures in results), default=0)
+
+
 def write(args, results, sections, bench):
     text = [
         "# Results of `make bench`",
         "",
-        f"Mode {args.mode}: each case {args.repeat} times, in turn C, Python, bare libzmq. Medians; in "
+        f"Mode {args.mode}: each case {turns(results)} times, in turn C, Python, bare libzmq. Medians; in "
         "brackets the lowest and the highest. [README.md](README.md) says what is compared, and how.",
         "",
         ratios_table(results),

@@ -30,6 +30,13 @@ typedef struct {
     int delay_ms;
 } end_t;
 
+//  Makes batch `seq` up; returns its payload
+static zframe_t *s_make (toy_cache_t *cache, uint64_t seq, uint32_t blocks, kv_wire_t wire)
+{
+    toy_cache_fill (cache, seq, blocks, (double) zclock_time () / 1000);
+    return kv_batch_encode (&cache->batch, wire);
+}
+
 //  Takes the payload over as that of the next batch. The oldest makes room.
 static void s_keep (history_t *self, zframe_t *payload)
 {
@@ -159,11 +166,9 @@ int main (int argc, char **argv)
 
     history_t history = {.steps = (uint64_t) buffer_steps};
     history.payloads = zmalloc (history.steps * sizeof *history.payloads);
-    while (history.next < (uint64_t) prefill) {
-        toy_cache_t cache;
-        toy_cache_fill (&cache, history.next, (uint32_t) blocks, (double) zclock_time () / 1000);
-        s_keep (&history, kv_batch_encode (&cache.batch, wire));
-    }
+    toy_cache_t cache;
+    while (history.next < (uint64_t) prefill && !zsys_interrupted)
+        s_keep (&history, s_make (&cache, history.next, (uint32_t) blocks, wire));
     bool ready = s_wait_subscribers (pub, wait_subscribers);
     zpoller_t *poller = zpoller_new (router, NULL);
     int64_t due = zclock_mono () + interval_ms, looked = 0;
@@ -181,9 +186,7 @@ int main (int argc, char **argv)
             note ("starting anew");
         }
 
-        toy_cache_t cache;
-        toy_cache_fill (&cache, history.next, (uint32_t) blocks, (double) zclock_time () / 1000);
-        zframe_t *payload = kv_batch_encode (&cache.batch, wire);
+        zframe_t *payload = s_make (&cache, history.next, (uint32_t) blocks, wire);
         bool dropped = drop.set && history.next >= drop.first && history.next <= drop.last;
         if (!dropped && show_frames ()) {
             zmsg_t *message = kv_message (topic, history.next, payload);
