@@ -13,7 +13,8 @@ import pytest
 from test_readme import heading_anchor
 
 ROOT = Path(__file__).resolve().parent.parent
-ENGLISH = sorted([ROOT / "README.md", *ROOT.glob("*/README.md")])
+ROOMS = re.search(r"^ROOMS\s*:=\s*(.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)[1].split()
+ENGLISH = [ROOT / "README.md", *(ROOT / room / "README.md" for room in ROOMS)]
 ENDING = ".zh-CN.md"
 
 # What stands in a drawing or a tree of folders and is not prose: names, paths, options, endpoints
