@@ -40,9 +40,9 @@ void say_summary (const char *format, ...) CHECK_PRINTF (1);
 //  A line of the summary that does not begin with the program's name: printed even with --quiet
 void say_result (const char *format, ...) CHECK_PRINTF (1);
 
-//  For what may take longer than two seconds while --quiet keeps a program silent: tells a person at
-//  a terminal how far it has come, on stderr, twice a second in the same place. Nothing in a pipe.
-//  NULL: it is over, and the line is taken away.
+//  For what may take over two seconds while --quiet keeps a program silent: tells somebody at
+//  a terminal how far it is, on stderr, twice a second in the same place. Nothing in a pipe. NULL:
+//  it is over, and the line is taken away.
 void show_busy (const char *format, ...) CHECK_PRINTF (1);
 
 //  Tells how a zsock_bind of `endpoint` went, from what it returned. Well: prints
