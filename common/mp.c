@@ -306,6 +306,14 @@ bool mp_read_more (mp_reader_t *self, msgpack_object *object)
         return s_take_number (self, object, s_number (at + 1, 4), 5);
     if (head == 0xcc && left >= 2)
         return s_take_number (self, object, at[1], 2);
+    if (head == 0xd3 && left >= 9) {
+        uint64_t bits = s_number (at + 1, 8);
+        object->type =
+            bits >> 63 ? MSGPACK_OBJECT_NEGATIVE_INTEGER : MSGPACK_OBJECT_POSITIVE_INTEGER;
+        object->via.u64 = bits;  //  Those of i64
+        self->at = at + 9;
+        return true;
+    }
     if (head == 0xcb && left >= 9) {
         uint64_t bits = s_number (at + 1, 8);
         object->type = MSGPACK_OBJECT_FLOAT64;
