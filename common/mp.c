@@ -306,6 +306,14 @@ bool mp_read_more (mp_reader_t *self, msgpack_object *object)
         return s_take_number (self, object, s_number (at + 1, 4), 5);
     if (head == 0xcc && left >= 2)
         return s_take_number (self, object, at[1], 2);
+    if (head == 0xd3 && left >= 9) {
+        uint64_t bits = s_number (at + 1, 8);
+        object->type =
+            bits >> 63 ? MSGPACK_OBJECT_NEGATIVE_INTEGER : MSGPACK_OBJECT_POSITIVE_INTEGER;
+        object->via.u64 = bits;  //  Those of i64
+        self->at = at + 9;
+        return true;
+    }
     if (head == 0xcb && left >= 9) {
         uint64_t bits = s_number (at + 1, 8);
         object->type = MSGPACK_OBJECT_FLOAT64;
@@ -430,12 +438,16 @@ static size_t s_read_run (mp_reader_t *self, uint32_t *values, size_t count)
 static bool s_read_items (mp_reader_t *self, const char *field, uint32_t *values, uint32_t count,
                           mp_error_t *error)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        i += (uint32_t) s_read_run (self, values + i, count - i);
-        mp_error_t why = {.text = ": cannot be read"};
+    uint32_t i = (uint32_t) s_read_run (self, values, count);
+    while (i < count) {
+        //  Another way of writing it, or no token id at all
+        mp_error_t why;
+        mp_error_set (&why, "", "cannot be read");
         msgpack_object item;
-        if (i < count && (!mp_read (self, &item) || !mp_get_uint32 (&item, "", &values[i], &why)))
+        if (!mp_read (self, &item) || !mp_get_uint32 (&item, "", &values[i], &why))
             return mp_wrong (error, field, "[%" PRIu32 "]%s", i, why.text);
+        i++;
+        i += (uint32_t) s_read_run (self, values + i, count - i);
     }
     return true;
 }
@@ -640,8 +652,10 @@ static size_t s_ascii_size (const char *text, size_t size)
     for (; size - at >= sizeof word; at += sizeof word) {
         memcpy (&word, text + at, sizeof word);
         if (word & 0x8080808080808080u)
-            break;
+            return at;
     }
+    while (at < size && !(text[at] & 0x80))
+        at++;
     return at;
 }
 

@@ -40,7 +40,8 @@ def test_all_rows(tmp_path):
     assert [row[1] for row in figures] == ["c", "python", "bare"] * len(ratios)
 
     replay = rows(text, "## Row 5: a replay for")[0]
-    assert replay[1:4] == ["1000", "0", "yes"]
+    assert int(replay[1]) >= 1000  # And live ones
+    assert replay[2:4] == ["0", "yes"]
     costs = rows(text, "## Row 5: what")
     assert [row[:3] for row in costs] == [
         ["DEALER", "100", "1"],
