@@ -38,12 +38,13 @@ PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(filter-out $(MODULES),$(SOURCES)))
 COMMON   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
 UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
 TOOLS    := $(patsubst %.c,$(BUILD)/%,$(wildcard scripts/*.c))
-ALL_C    := $(SOURCES) $(wildcard common/*.c scripts/*.c tests/unit/*.c)
+BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
+ALL_C    := $(SOURCES) $(wildcard common/*.c scripts/*.c tests/unit/*.c bench/*.c)
 ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h)
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps demo trace diagrams keys test test-page unit lint check-challenge check-vllm \
-        format valgrind clean
+.PHONY: all help deps demo trace diagrams keys test test-page unit bench lint check-challenge \
+        check-vllm format valgrind clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -79,7 +80,7 @@ keys: $(BUILD)/scripts/make_keys ## make keys for --curve-dir (KEYS=<folder>, ke
 
 test: ## set up what the tests need, build, and run them all
 	@scripts/install-deps test
-	@$(MAKE) --no-print-directory all $(BUILD)/units .venv/ready
+	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches .venv/ready
 	@$(MAKE) --no-print-directory unit
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q $(PYTEST) tests
 
@@ -96,6 +97,11 @@ valgrind: ## one pass of the process tests under valgrind
 	@$(MAKE) --no-print-directory all $(BUILD)/units .venv/ready
 	@for unit in $(UNITS); do valgrind -q --leak-check=full --errors-for-leak-kinds=definite,indirect --error-exitcode=99 $$unit || exit 1; done
 	@BUILD=$(BUILD) UNDER_VALGRIND=1 .venv/bin/python -m pytest -q -m valgrind $(PYTEST) tests
+
+bench: ## measure against pyzmq + msgspec and against bare libzmq (BENCH=quick: under a minute)
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory all $(BUILD)/benches .venv/ready
+	@.venv/bin/python bench/bench.py --build $(BUILD) $(if $(BENCH),--mode $(BENCH)) $(BENCHFLAGS)
 
 lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house
 	@scripts/lint $(ALL_CH)
@@ -142,6 +148,16 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(COMMON) $(MODULES:%.c=$(BUILD)/
 	@echo '  LINK  $@'
 	$(Q)$(LINK) $^ $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs cmocka) $(LDLIBS) -lm -o $@
 
+# The codec is linked with all rooms, the others with none. wait4 is not of POSIX.
+$(BUILD)/bench/%.o: CPPFLAGS += -I. -D_DEFAULT_SOURCE
+$(BUILD)/bench/codec: $(COMMON) $(MODULES:%.c=$(BUILD)/%.o)
+$(BUILD)/bench/%: $(BUILD)/bench/%.o
+	@echo '  LINK  $@'
+	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
+
+.PHONY: $(BUILD)/benches
+$(BUILD)/benches: $(BENCHES)
+
 .PHONY: $(BUILD)/units
 $(BUILD)/units: $(UNITS)
 
@@ -154,6 +170,6 @@ $(BUILD)/units: $(UNITS)
 compile_commands.json: Makefile $(ALL_C)
 	@{ echo '['; sep=; for file in $(ALL_C); do \
 	    printf '%s{"directory":"%s","file":"%s","command":"%s"}' "$$sep" "$(CURDIR)" "$$file" \
-	        '$(COMPILE) -I. -Itests/vectors -c '"$$file"; sep=','; echo; done; echo ']'; } > $@
+	        '$(COMPILE) -I. -Itests/vectors -D_DEFAULT_SOURCE -c '"$$file"; sep=','; echo; done; echo ']'; } > $@
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(ALL_C))

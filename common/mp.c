@@ -12,10 +12,11 @@
 static int s_write (void *data, const char *bytes, size_t size)
 {
     mp_writer_t *writer = data;
-    if (msgpack_sbuffer_write (&writer->bytes, bytes, size) != 0) {
-        fprintf (stderr, "FATAL ERROR: out of memory\n");
-        abort ();
-    }
+    if (writer->bytes.alloc - writer->bytes.size < size)
+        mp_grow (writer, size < 256 ? 256 : size);
+    if (size > 0)
+        memcpy (writer->bytes.data + writer->bytes.size, bytes, size);
+    writer->bytes.size += size;
     return 0;
 }
 
@@ -34,6 +35,19 @@ void mp_pack_str (msgpack_packer *packer, const char *text)
         msgpack_pack_nil (packer);
 }
 
+void mp_grow (mp_writer_t *writer, size_t more)
+{
+    msgpack_sbuffer *bytes = &writer->bytes;
+    size_t room = bytes->size + more > 2 * bytes->alloc ? bytes->size + more : 2 * bytes->alloc;
+    char *data = realloc (bytes->data, room);
+    if (!data) {
+        fprintf (stderr, "FATAL ERROR: out of memory\n");
+        abort ();
+    }
+    bytes->data = data;
+    bytes->alloc = room;
+}
+
 zframe_t *mp_end (mp_writer_t *writer)
 {
     zframe_t *frame = zframe_new (writer->bytes.data, writer->bytes.size);
@@ -41,20 +55,20 @@ zframe_t *mp_end (mp_writer_t *writer)
     return frame;
 }
 
-//  -- Check before unpacking
+//  -- Reading in place, and the check before unpacking
 //
-//  msgpack-c's unpacker takes the count of an array at its word and reserves memory for it: five
-//  bytes can claim 100 GB. So a first pass reads the message with msgpack-c's own unpack template,
-//  whose callbacks here build nothing and only compare each claim with the bytes that are there.
+//  Both go by msgpack-c's own unpack template, whose callbacks here build nothing. Reading stops at
+//  the first head. The check goes on to the end: msgpack-c's unpacker takes the count of an array
+//  at its word and reserves memory for it, five bytes can claim 100 GB; so a first pass compares
+//  each claim with the bytes that are there.
 
 typedef struct {
-    size_t elements;  //  Claimed so far by arrays and maps
-    size_t limit;     //  Each element has one byte at least, and there is MP_MAX_ELEMENTS
-    bool refused;     //  A claim went over the limit
+    size_t elements;         //  Claimed so far by arrays and maps
+    size_t limit;            //  Each element has one byte at least, and there is MP_MAX_ELEMENTS
+    bool refused;            //  A claim went over the limit
+    msgpack_object *opened;  //  Reading: where the head of an array or map goes. NULL: checking
+    bool stopped;            //  Reading: it has gone there
 } s_claims_t;
-
-//  Nothing is built: the template wants a type for the values, and one byte is the smallest
-typedef char s_nothing_t;
 
 static bool s_claim (s_claims_t *claims, size_t elements)
 {
@@ -67,74 +81,104 @@ static bool s_claim (s_claims_t *claims, size_t elements)
 #define msgpack_unpack_struct(name) struct s_scan##name
 #define msgpack_unpack_func(ret, name) static inline ret s_scan##name
 #define msgpack_unpack_callback(name) s_on##name
-#define msgpack_unpack_object s_nothing_t
+#define msgpack_unpack_object msgpack_object
 #define msgpack_unpack_user s_claims_t
 
 //  clang-format off
-#define S_SCALAR(name, type)                                                                       \
-    static inline int s_on_##name (s_claims_t *claims, type value, s_nothing_t *object)            \
+#define S_VALUE(name, arg, object_type, field)                                                     \
+    static inline int s_on_##name (s_claims_t *claims, arg value, msgpack_object *object)          \
     {                                                                                              \
         (void) claims;                                                                             \
-        (void) value;                                                                              \
-        *object = 0;                                                                               \
+        object->type = object_type;                                                                \
+        object->via.field = value;                                                                 \
         return 0;                                                                                  \
     }
-#define S_SIMPLE(name)                                                                             \
-    static inline int s_on_##name (s_claims_t *claims, s_nothing_t *object)                        \
+#define S_SIGNED(name, arg)                                                                        \
+    static inline int s_on_##name (s_claims_t *claims, arg value, msgpack_object *object)          \
     {                                                                                              \
         (void) claims;                                                                             \
-        *object = 0;                                                                               \
+        object->type =                                                                             \
+            value < 0 ? MSGPACK_OBJECT_NEGATIVE_INTEGER : MSGPACK_OBJECT_POSITIVE_INTEGER;         \
+        object->via.i64 = value;                                                                   \
         return 0;                                                                                  \
     }
-#define S_BYTES(name)                                                                              \
+#define S_SIMPLE(name, object_type, truth)                                                         \
+    static inline int s_on_##name (s_claims_t *claims, msgpack_object *object)                     \
+    {                                                                                              \
+        (void) claims;                                                                             \
+        object->type = object_type;                                                                \
+        object->via.boolean = truth;                                                               \
+        return 0;                                                                                  \
+    }
+#define S_BYTES(name, object_type)                                                                 \
     static inline int s_on_##name (s_claims_t *claims, const char *base, const char *data,         \
-                                   unsigned int size, s_nothing_t *object)                         \
+                                   unsigned int size, msgpack_object *object)                      \
     {                                                                                              \
         (void) claims;                                                                             \
         (void) base;                                                                               \
-        (void) data;                                                                               \
-        (void) size;                                                                               \
-        *object = 0;                                                                               \
+        object->type = object_type;                                                                \
+        object->via.name.ptr = data;                                                               \
+        object->via.name.size = size;                                                              \
         return 0;                                                                                  \
+    }
+//  An array or a map of so many elements
+#define S_CONTAINER(name, object_type, elements)                                                   \
+    static inline int s_on_##name (s_claims_t *claims, unsigned int count, msgpack_object *object) \
+    {                                                                                              \
+        object->type = object_type;                                                                \
+        object->via.name.size = count;                                                             \
+        object->via.name.ptr = NULL;                                                               \
+        if (!s_claim (claims, (elements) * (size_t) count))                                        \
+            return -1;                                                                             \
+        if (!claims->opened)                                                                       \
+            return 0;                                                                              \
+        *claims->opened = *object;                                                                 \
+        claims->stopped = true;                                                                    \
+        return -1; /* Far enough */                                                                \
     }
 //  clang-format on
 
-S_SCALAR (uint8, uint8_t)
-S_SCALAR (uint16, uint16_t)
-S_SCALAR (uint32, uint32_t)
-S_SCALAR (uint64, uint64_t)
-S_SCALAR (int8, int8_t)
-S_SCALAR (int16, int16_t)
-S_SCALAR (int32, int32_t)
-S_SCALAR (int64, int64_t)
-S_SCALAR (float, float)
-S_SCALAR (double, double)
-S_SIMPLE (nil)
-S_SIMPLE (true)
-S_SIMPLE (false)
-S_BYTES (str)
-S_BYTES (bin)
-S_BYTES (ext)
+S_VALUE (uint8, uint8_t, MSGPACK_OBJECT_POSITIVE_INTEGER, u64)
+S_VALUE (uint16, uint16_t, MSGPACK_OBJECT_POSITIVE_INTEGER, u64)
+S_VALUE (uint32, uint32_t, MSGPACK_OBJECT_POSITIVE_INTEGER, u64)
+S_VALUE (uint64, uint64_t, MSGPACK_OBJECT_POSITIVE_INTEGER, u64)
+S_SIGNED (int8, int)
+S_SIGNED (int16, int16_t)
+S_SIGNED (int32, int32_t)
+S_SIGNED (int64, int64_t)
+S_VALUE (float, float, MSGPACK_OBJECT_FLOAT32, f64)
+S_VALUE (double, double, MSGPACK_OBJECT_FLOAT64, f64)
+S_SIMPLE (nil, MSGPACK_OBJECT_NIL, false)
+S_SIMPLE (true, MSGPACK_OBJECT_BOOLEAN, true)
+S_SIMPLE (false, MSGPACK_OBJECT_BOOLEAN, false)
+S_BYTES (str, MSGPACK_OBJECT_STR)
+S_BYTES (bin, MSGPACK_OBJECT_BIN)
+S_CONTAINER (array, MSGPACK_OBJECT_ARRAY, 1)
+S_CONTAINER (map, MSGPACK_OBJECT_MAP, 2)
 
-static inline s_nothing_t s_on_root (s_claims_t *claims)
+//  Its first byte is the type. It has none when a size of 2^32-1 and one for that byte became 0.
+static inline int s_on_ext (s_claims_t *claims, const char *base, const char *data,
+                            unsigned int size, msgpack_object *object)
 {
     (void) claims;
+    (void) base;
+    if (size == 0)
+        return -1;
+    object->type = MSGPACK_OBJECT_EXT;
+    object->via.ext.type = (int8_t) *data;
+    object->via.ext.ptr = data + 1;
+    object->via.ext.size = size - 1;
     return 0;
 }
 
-static inline int s_on_array (s_claims_t *claims, unsigned int count, s_nothing_t *object)
+static inline msgpack_object s_on_root (s_claims_t *claims)
 {
-    *object = 0;
-    return s_claim (claims, count) ? 0 : -1;
+    (void) claims;
+    return (msgpack_object){.type = MSGPACK_OBJECT_NIL};
 }
 
-static inline int s_on_map (s_claims_t *claims, unsigned int count, s_nothing_t *object)
-{
-    *object = 0;
-    return s_claim (claims, 2 * (size_t) count) ? 0 : -1;
-}
-
-static inline int s_on_array_item (s_claims_t *claims, const s_nothing_t *array, s_nothing_t item)
+static inline int s_on_array_item (s_claims_t *claims, const msgpack_object *array,
+                                   msgpack_object item)
 {
     (void) claims;
     (void) array;
@@ -142,8 +186,8 @@ static inline int s_on_array_item (s_claims_t *claims, const s_nothing_t *array,
     return 0;
 }
 
-static inline int s_on_map_item (s_claims_t *claims, const s_nothing_t *map, s_nothing_t key,
-                                 s_nothing_t value)
+static inline int s_on_map_item (s_claims_t *claims, const msgpack_object *map, msgpack_object key,
+                                 msgpack_object value)
 {
     (void) claims;
     (void) map;
@@ -155,36 +199,340 @@ static inline int s_on_map_item (s_claims_t *claims, const s_nothing_t *map, s_n
 #include <msgpack/unpack_define.h>
 #include <msgpack/unpack_template.h>
 
-//  NULL when data[0..size) is exactly one object within the bounds, else what is wrong
-static const char *s_check (const void *data, size_t size)
+//  How many elements data[0..size) may claim
+static size_t s_limit (size_t size)
 {
-    if (size == 0)
-        return "empty";
-    struct s_scan_context context = {.user = {.limit = size}};
-    if (context.user.limit > MP_MAX_ELEMENTS)
-        context.user.limit = MP_MAX_ELEMENTS;
+    return size < MP_MAX_ELEMENTS ? size : MP_MAX_ELEMENTS;
+}
+
+int mp_check (const void *data, size_t size, const char *what, mp_error_t *error)
+{
+    struct s_scan_context context = {.user = {.limit = s_limit (size)}};
     s_scan_init (&context);
     size_t end = 0;
-    int rc = s_scan_execute (&context, data, size, &end);
-    if (rc == 0)
-        return "truncated";
-    if (rc < 0)
-        return !context.user.refused       ? "not msgpack, or nested more than 32 deep"
-               : context.user.limit < size ? "has more than 4194304 elements, or claims to"
-                                           : "claims more elements than it has bytes for";
-    if (end != size)
-        return "has bytes after its end";
-    return NULL;
+    int rc = size > 0 ? s_scan_execute (&context, data, size, &end) : 0;
+    const char *why = NULL;
+    if (size == 0)
+        why = "empty";
+    else if (rc == 0)
+        why = "truncated";
+    else if (rc < 0)
+        why = !context.user.refused       ? "not msgpack, or nested more than 32 deep"
+              : context.user.limit < size ? "has more than 4194304 elements, or claims to"
+                                          : "claims more elements than it has bytes for";
+    else if (end != size)
+        why = "has bytes after its end";
+    if (why)
+        mp_error_set (error, what, "%s", why);
+    return why ? -1 : 0;
+}
+
+mp_reader_t mp_reader (const void *data, size_t size)
+{
+    return (mp_reader_t){.at = data, .end = (const byte *) data + size, .room = s_limit (size)};
+}
+
+//  By msgpack-c: any value, up to the end of it or to the end of its head
+static bool s_read_any (mp_reader_t *self, msgpack_object *object)
+{
+    struct s_scan_context context = {.user = {.limit = self->room, .opened = object}};
+    object->type = MSGPACK_OBJECT_NIL;
+    s_scan_init (&context);
+    size_t size = (size_t) (self->end - self->at), end = 0;
+    int rc = size > 0 ? s_scan_execute (&context, (const char *) self->at, size, &end) : 0;
+    if (rc > 0)
+        *object = s_scan_data (&context);
+    else if (context.user.stopped)
+        end++;  //  At the last byte of the head
+    else
+        return false;
+    self->at += end;
+    self->room -= context.user.elements;
+    return true;
+}
+
+//  A big-endian number of so many bytes
+static uint64_t s_number (const byte *at, size_t size)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < size; i++)
+        number = number << 8 | at[i];
+    return number;
+}
+
+static bool s_take_number (mp_reader_t *self, msgpack_object *object, uint64_t number, size_t size)
+{
+    object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
+    object->via.u64 = number;
+    self->at += size;
+    return true;
+}
+
+static bool s_take_map (mp_reader_t *self, msgpack_object *object, size_t count, size_t size)
+{
+    object->type = MSGPACK_OBJECT_MAP;
+    object->via.map.size = (uint32_t) count;
+    object->via.map.ptr = NULL;
+    self->room -= 2 * count;
+    self->at += size;
+    return true;
+}
+
+static bool s_take_array (mp_reader_t *self, msgpack_object *object, size_t count, size_t size)
+{
+    object->type = MSGPACK_OBJECT_ARRAY;
+    object->via.array.size = (uint32_t) count;
+    object->via.array.ptr = NULL;
+    self->room -= count;
+    self->at += size;
+    return true;
+}
+
+//  The commoner of the other heads at once, and the rest of msgpack by msgpack-c
+bool mp_read_more (mp_reader_t *self, msgpack_object *object)
+{
+    const byte *at = self->at;
+    size_t left = (size_t) (self->end - at);
+    byte head = left > 0 ? *at : 0xc1;
+    if (head == 0xcd && left >= 3)
+        return s_take_number (self, object, s_number (at + 1, 2), 3);
+    if (head == 0xcf && left >= 9)
+        return s_take_number (self, object, s_number (at + 1, 8), 9);
+    if ((head & 0xf0) == 0x90 && self->room >= (head & 0x0fu))
+        return s_take_array (self, object, head & 0x0f, 1);
+    if ((head & 0xf0) == 0x80 && self->room >= (size_t) 2 * (head & 0x0f))
+        return s_take_map (self, object, head & 0x0f, 1);
+    if (head == 0xce && left >= 5)
+        return s_take_number (self, object, s_number (at + 1, 4), 5);
+    if (head == 0xcc && left >= 2)
+        return s_take_number (self, object, at[1], 2);
+    if (head == 0xcb && left >= 9) {
+        uint64_t bits = s_number (at + 1, 8);
+        object->type = MSGPACK_OBJECT_FLOAT64;
+        memcpy (&object->via.f64, &bits, sizeof bits);
+        self->at = at + 9;
+        return true;
+    }
+    if (head == 0xc2 || head == 0xc3) {
+        object->type = MSGPACK_OBJECT_BOOLEAN;
+        object->via.boolean = head == 0xc3;
+        self->at = at + 1;
+        return true;
+    }
+    if (head == 0xdc && left >= 3 && self->room >= s_number (at + 1, 2))
+        return s_take_array (self, object, s_number (at + 1, 2), 3);
+    if (head == 0xde && left >= 3 && self->room >= 2 * s_number (at + 1, 2))
+        return s_take_map (self, object, s_number (at + 1, 2), 3);
+    return s_read_any (self, object);
+}
+
+//  The size of a value that is in its first byte: of nil, false, true and numbers. 0 for others.
+static size_t s_fixed_size (byte head)
+{
+    static const uint8_t sizes[] = {1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 5, 9, 2, 3, 5, 9, 2, 3, 5, 9};
+    if (head < 0x80 || head >= 0xe0)
+        return 1;
+    return head >= 0xc0 && head < 0xc0 + sizeof sizes ? sizes[head - 0xc0] : 0;
+}
+
+//  Passes over `count` values of fixed size, which come in runs of one kind. False when there is
+//  another among them.
+static bool s_skip_fixed (mp_reader_t *self, size_t count)
+{
+    const byte *at = self->at, *end = self->end;
+    while (count > 0 && at < end) {
+        byte head = *at;
+        size_t size = s_fixed_size (head);
+        if (size == 0)
+            return false;
+        while (count > 4 && (size_t) (end - at) > 4 * size && at[size] == head &&
+               at[2 * size] == head && at[3 * size] == head) {
+            at += 4 * size;
+            count -= 4;
+            if (*at != head)
+                break;
+        }
+        if (*at != head)
+            continue;
+        if ((size_t) (end - at) < size)
+            return false;
+        at += size;
+        count--;
+    }
+    self->at = at;
+    return count == 0;
+}
+
+bool mp_skip_more (mp_reader_t *self)
+{
+    mp_reader_t reader = *self;
+    msgpack_object object;
+    size_t left = (size_t) (self->end - self->at), fixed = left > 0 ? s_fixed_size (*self->at) : 0;
+    if (fixed > 0 && fixed <= left) {
+        self->at += fixed;
+        return true;
+    }
+    if (!mp_read (&reader, &object))
+        return false;
+    bool open =
+        object.type == MSGPACK_OBJECT_MAP ||
+        (object.type == MSGPACK_OBJECT_ARRAY && !s_skip_fixed (&reader, object.via.array.size));
+    if (!open) {
+        *self = reader;
+        return true;
+    }
+    struct s_scan_context context = {.user = {.limit = self->room}};
+    s_scan_init (&context);
+    size_t size = 0;
+    if (s_scan_execute (&context, (const char *) self->at, (size_t) (self->end - self->at),
+                        &size) <= 0)
+        return false;
+    self->at += size;
+    self->room -= context.user.elements;
+    return true;
+}
+
+//  Of the next `count` values, reads those at the beginning that are unsigned, of 32 bits and
+//  written as such. Returns how many.
+static size_t s_read_run (mp_reader_t *self, uint32_t *values, size_t count)
+{
+    const byte *at = self->at, *end = self->end;
+    size_t i = 0;
+    while (i < count) {
+        size_t left = (size_t) (end - at);
+        //  Most token ids have two bytes
+        if (left >= 12 && count - i >= 4 && at[0] == 0xcd && at[3] == 0xcd && at[6] == 0xcd &&
+            at[9] == 0xcd) {
+            for (size_t k = 0; k < 4; k++)
+                values[i + k] = (uint32_t) at[3 * k + 1] << 8 | at[3 * k + 2];
+            i += 4;
+            at += 12;
+        } else if (left >= 5 && (at[0] == 0xcd || at[0] == 0xce)) {
+            //  Two bytes or four, as it comes, without a branch that would be hard to foretell
+            uint32_t wide = at[0] - 0xcdu;
+            uint32_t bits = (uint32_t) at[1] << 24 | (uint32_t) at[2] << 16 |
+                            (uint32_t) at[3] << 8 | (uint32_t) at[4];
+            values[i++] = bits >> (16 - 16 * wide);
+            at += 3 + 2 * wide;
+        } else if (left >= 1 && at[0] < 0x80) {
+            values[i++] = *at++;
+        } else if (left >= 2 && at[0] == 0xcc) {
+            values[i++] = at[1];
+            at += 2;
+        } else {
+            break;
+        }
+    }
+    self->at = at;
+    return i;
+}
+
+static bool s_read_items (mp_reader_t *self, const char *field, uint32_t *values, uint32_t count,
+                          mp_error_t *error)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        i += (uint32_t) s_read_run (self, values + i, count - i);
+        mp_error_t why = {.text = ": cannot be read"};
+        msgpack_object item;
+        if (i < count && (!mp_read (self, &item) || !mp_get_uint32 (&item, "", &values[i], &why)))
+            return mp_wrong (error, field, "[%" PRIu32 "]%s", i, why.text);
+    }
+    return true;
+}
+
+static bool s_read_head (mp_reader_t *self, const char *field, uint32_t *count, mp_error_t *error)
+{
+    msgpack_object object;
+    const msgpack_object_array *array;
+    if (!mp_read (self, &object))
+        return mp_wrong (error, field, "cannot be read");
+    if (!mp_get_array (&object, field, 0, &array, error))
+        return false;
+    *count = array->size;
+    return true;
+}
+
+bool mp_read_uint32s_into (mp_reader_t *self, const char *field, uint32_t *values, size_t *count,
+                           mp_error_t *error)
+{
+    uint32_t size;
+    if (!s_read_head (self, field, &size, error))
+        return false;
+    if (size > (size_t) (self->end - self->at))
+        return mp_wrong (error, field, "claims more elements than it has bytes for");
+    *count = size;
+    return s_read_items (self, field, values, size, error);
+}
+
+bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, size_t *count,
+                      mp_error_t *error)
+{
+    uint32_t size, *copy = NULL;
+    if (!s_read_head (self, field, &size, error))
+        return false;
+    if (size > 0 && !(copy = malloc (size * sizeof *copy)))
+        return mp_wrong (error, field, "out of memory");
+    if (!s_read_items (self, field, copy, size, error)) {
+        free (copy);
+        return false;
+    }
+    *values = copy;
+    *count = size;
+    return true;
+}
+
+//  Of a map of so many pairs. False when it is cut off, or no msgpack.
+static bool s_read_pairs (mp_reader_t *reader, uint32_t pairs, mp_entry_t *entries, size_t count)
+{
+    size_t next = 0;  //  Nearly always the keys come in the order in which they are asked for
+    for (uint32_t i = 0; i < pairs; i++) {
+        mp_reader_t start = *reader;
+        msgpack_object key;
+        if (!mp_read (reader, &key))
+            return false;
+        if (key.type == MSGPACK_OBJECT_ARRAY || key.type == MSGPACK_OBJECT_MAP) {
+            *reader = start;
+            if (!mp_skip (reader))
+                return false;
+        }
+        mp_reader_t value = *reader;
+        if (!mp_skip (reader))
+            return false;
+        if (key.type != MSGPACK_OBJECT_STR)
+            continue;
+        for (size_t tried = 0; tried < count; tried++) {
+            mp_entry_t *entry = &entries[next];
+            next = next + 1 < count ? next + 1 : 0;
+            if (entry->size != key.via.str.size ||
+                memcmp (entry->key, key.via.str.ptr, entry->size) != 0)
+                continue;
+            entry->value = &entry->object;
+            entry->bytes = (mp_slice_t){(const char *) value.at, (size_t) (reader->at - value.at)};
+            if (!mp_read (&value, &entry->object))
+                return false;
+            break;
+        }
+    }
+    return reader->at == reader->end;
+}
+
+bool mp_read_map (const void *data, size_t size, const char *what, mp_entry_t *entries,
+                  size_t count, mp_error_t *error)
+{
+    mp_reader_t reader = mp_reader (data, size);
+    msgpack_object head;
+    const msgpack_object_map *map;
+    if (mp_read (&reader, &head) && head.type == MSGPACK_OBJECT_MAP &&
+        s_read_pairs (&reader, head.via.map.size, entries, count))
+        return true;
+    return mp_check (data, size, what, error) == 0 && mp_get_map (&head, what, &map, error);
 }
 
 int mp_decode (msgpack_unpacked *doc, const void *data, size_t size, const char *what,
                mp_error_t *error)
 {
-    const char *why = s_check (data, size);
-    if (why) {
-        mp_error_set (error, what, "%s", why);
+    if (mp_check (data, size, what, error) == -1)
         return -1;
-    }
     msgpack_unpacked_init (doc);
     size_t end = 0;
     if (msgpack_unpack_next (doc, data, size, &end) != MSGPACK_UNPACK_SUCCESS) {
@@ -284,13 +632,28 @@ bool mp_get_double (const msgpack_object *object, const char *field, double *val
     return true;
 }
 
+//  How many bytes at the beginning are surely ASCII, found eight at a time
+static size_t s_ascii_size (const char *text, size_t size)
+{
+    size_t at = 0;
+    uint64_t word = 0;
+    for (; size - at >= sizeof word; at += sizeof word) {
+        memcpy (&word, text + at, sizeof word);
+        if (word & 0x8080808080808080u)
+            break;
+    }
+    return at;
+}
+
 bool mp_get_str (const msgpack_object *object, const char *field, mp_slice_t *value,
                  mp_error_t *error)
 {
     if (!object || object->type != MSGPACK_OBJECT_STR)
         return mp_wrong (error, field, "want a str, got %s", s_type_name (object));
-    for (size_t at = 0, step; at < object->via.str.size; at += step)
-        if (!(step = mp_utf8_size (object->via.str.ptr + at, object->via.str.size - at)))
+    const char *text = object->via.str.ptr;
+    for (size_t at = s_ascii_size (text, object->via.str.size), step; at < object->via.str.size;
+         at += step)
+        if (!(step = mp_utf8_size (text + at, object->via.str.size - at)))
             return mp_wrong (error, field, "is not UTF-8");
     *value = (mp_slice_t){object->via.str.ptr, object->via.str.size};
     return true;

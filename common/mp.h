@@ -44,6 +44,9 @@ msgpack_packer *mp_begin (mp_writer_t *writer);
 //  Packs a NUL-terminated UTF-8 string, or nil for NULL
 void mp_pack_str (msgpack_packer *packer, const char *text);
 
+//  Makes room for so many bytes more; see mp_put.h
+void mp_grow (mp_writer_t *writer, size_t more);
+
 //  Ends the message and frees the writer. Returns a frame, which is the caller's.
 zframe_t *mp_end (mp_writer_t *writer);
 
@@ -55,6 +58,60 @@ zframe_t *mp_end (mp_writer_t *writer);
 //  there is nothing to destroy. `what` names the object in the error text.
 int mp_decode (msgpack_unpacked *doc, const void *data, size_t size, const char *what,
                mp_error_t *error);
+
+//  Only the check: 0 when mp_decode would take it, or -1 and `error` says why
+int mp_check (const void *data, size_t size, const char *what, mp_error_t *error);
+
+//  -- Read in place: for the messages that come in thousands. Nothing is unpacked into a tree,
+//  which would take 24 bytes and a visit for each element. The getters below are for what is read
+//  here, too.
+
+typedef struct {
+    const byte *at;  //  The value that is next
+    const byte *end;
+    size_t room;  //  So many elements may still be claimed
+} mp_reader_t;
+
+mp_reader_t mp_reader (const void *data, size_t size);
+
+//  Reads the next value, or, of an array or map, only its head: `ptr` is NULL then, and the
+//  elements are what is next. A str, bin or ext points into the message. False when this is no
+//  msgpack, or cut off, or claims more elements than there are bytes: mp_check says which.
+static inline bool mp_read (mp_reader_t *self, msgpack_object *object);
+
+//  Passes over the next value, whatever it is. False as above.
+static inline bool mp_skip (mp_reader_t *self);
+
+//  The same for what must be an array as for mp_get_uint32s, into `values`, which has room for as
+//  many as the message has bytes left
+bool mp_read_uint32s_into (mp_reader_t *self, const char *field, uint32_t *values, size_t *count,
+                           mp_error_t *error);
+
+//  The same into memory of its own, as from mp_get_uint32s
+bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, size_t *count,
+                      mp_error_t *error);
+
+//  A key of a map, and what was found there
+typedef struct {
+    const char *key;
+    size_t size;
+    const msgpack_object *value;  //  NULL: the map does not have it. Else it points to
+    msgpack_object object;        //  this; of an array or map, the head
+    mp_slice_t bytes;             //  All of the value
+} mp_entry_t;
+
+#define MP_ENTRY(key)                                                                              \
+    {                                                                                              \
+        key, sizeof (key) - 1, NULL, {.type = MSGPACK_OBJECT_NIL},                                 \
+        {                                                                                          \
+            NULL, 0                                                                                \
+        }                                                                                          \
+    }
+
+//  Reads the map that data[0..size) must be and finds the values of `count` keys; of equal keys the
+//  last counts. Other keys are passed over. False with the errors of mp_decode and mp_get_map.
+bool mp_read_map (const void *data, size_t size, const char *what, mp_entry_t *entries,
+                  size_t count, mp_error_t *error);
 
 //  Writes "<what>: <formatted text>" into `error`, unless that is NULL
 void mp_error_set (mp_error_t *error, const char *what, const char *format, ...) CHECK_PRINTF (3);
@@ -113,3 +170,46 @@ void mp_print_json (FILE *out, const msgpack_object *object);
 
 //  One key and its value in strict JSON, without braces
 void mp_print_json_pair (FILE *out, const msgpack_object_kv *pair);
+
+//  -- mp_read and mp_skip are here to be compiled into their callers
+
+//  Any value
+bool mp_read_more (mp_reader_t *self, msgpack_object *object);
+bool mp_skip_more (mp_reader_t *self);
+
+//  The heads that there are most of, in vLLM's messages
+static inline bool mp_read (mp_reader_t *self, msgpack_object *object)
+{
+    const byte *at = self->at;
+    size_t left = (size_t) (self->end - at);
+    byte head = left > 0 ? *at : 0xc1;  //  c1: no msgpack
+    if (head < 0x80) {
+        object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
+        object->via.u64 = head;
+        self->at = at + 1;
+    } else if (head == 0xc0) {
+        object->type = MSGPACK_OBJECT_NIL;
+        self->at = at + 1;
+    } else if ((head & 0xe0) == 0xa0 && left > (head & 0x1fu)) {
+        object->type = MSGPACK_OBJECT_STR;
+        object->via.str.size = head & 0x1f;
+        object->via.str.ptr = (const char *) at + 1;
+        self->at = at + 1 + (head & 0x1f);
+    } else {
+        return mp_read_more (self, object);
+    }
+    return true;
+}
+
+static inline bool mp_skip (mp_reader_t *self)
+{
+    size_t left = (size_t) (self->end - self->at);
+    byte head = left > 0 ? *self->at : 0xc1;
+    if (head < 0x80 || head == 0xc0)
+        self->at++;
+    else if ((head & 0xe0) == 0xa0 && left > (head & 0x1fu))
+        self->at += 1 + (head & 0x1f);
+    else
+        return mp_skip_more (self);
+    return true;
+}

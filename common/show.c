@@ -223,6 +223,11 @@ static void s_show (const char *arrow, const char *peer, zsock_t *socket, zmsg_t
     }
 }
 
+bool show_frames (void)
+{
+    return show_level == SHOW_FRAMES || trace_path;
+}
+
 void show_send (const char *peer, zsock_t *socket, zmsg_t *message)
 {
     if (trace_path)

@@ -65,6 +65,7 @@ void show_line (FILE *out, bool named, const char *format, va_list args);
 //  prints each frame: length, bytes in hex, and the text or the msgpack value that they hold. With
 //  --trace the message is traced (trace.h). `peer` is who is at the other end ("server"). The
 //  message stays the caller's.
+bool show_frames (void);  //  False: these two do nothing, and need no message to be made for them
 void show_send (const char *peer, zsock_t *socket, zmsg_t *message);
 void show_recv (const char *peer, zsock_t *socket, zmsg_t *message);
 

@@ -112,6 +112,10 @@ char *kv_batch_describe (const kv_batch_t *batch);
 //  [topic][seq][batch], for a PUB. The payload stays the caller's.
 zmsg_t *kv_message (const char *topic, uint64_t seq, zframe_t *payload);
 
+//  Sends one such message: the payload as it is, no copy of it. It stays the caller's, but its
+//  bytes are libzmq's as well from here on: do not change them. 0, or -1 when a signal came.
+int kv_publish (zsock_t *pub, const char *topic, uint64_t seq, zframe_t *payload);
+
 //  Reads one such message. True: sets *seq, and *payload, which is the message's. False: `error` is
 //  set.
 bool kv_message_read (zmsg_t *message, uint64_t *seq, zframe_t **payload, mp_error_t *error);

@@ -122,13 +122,26 @@ void kv_sequence_destroy (kv_sequence_t **self_p)
     *self_p = NULL;
 }
 
-//  FNV-1a of the payload. Two batches of one number and different runs differ at least in their ts.
+//  FNV-1a of the payload, in four lanes and 8 bytes at a time, as each step waits for the one before
+//  it. Two batches of one number and different runs differ at least in their ts.
 static uint64_t s_fingerprint (zmsg_t *message)
 {
+    static const uint64_t prime = 0x100000001b3u;
+    uint64_t lanes[4] = {0xcbf29ce484222325u, 1, 2, 3};
     zframe_t *payload = zmsg_last (message);
-    uint64_t print = 0xcbf29ce484222325u;
-    for (size_t i = 0; payload && i < zframe_size (payload); i++)
-        print = (print ^ zframe_data (payload)[i]) * 0x100000001b3u;
+    const byte *at = payload ? zframe_data (payload) : NULL;
+    const byte *end = payload ? at + zframe_size (payload) : NULL;
+    for (; end - at >= (ptrdiff_t) sizeof lanes; at += sizeof lanes) {
+        uint64_t words[4];
+        memcpy (words, at, sizeof words);
+        for (size_t i = 0; i < 4; i++)
+            lanes[i] = (lanes[i] ^ words[i]) * prime;
+    }
+    uint64_t print = lanes[0];
+    for (size_t i = 1; i < 4; i++)
+        print = (print ^ lanes[i]) * prime ^ print >> 32;
+    for (; at < end; at++)
+        print = (print ^ *at) * prime;
     return print;
 }
 

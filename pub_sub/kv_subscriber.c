@@ -21,6 +21,10 @@
 //  In one go a stream is served so many messages, then it is the others' turn
 #define SERVE_MAX 1000
 
+//  So many batches are received for one look at the news: a look is a system call, taking a batch
+//  is none
+#define RECEIVE_MAX 64
+
 typedef struct {
     bool json;
     const char *topic;
@@ -38,7 +42,7 @@ typedef struct {
     subscriber_t *all;
     const char *endpoint, *replay_endpoint;
     zsock_t *sub, *events;  //  `events`: what the monitor tells of the SUB's connections
-    zlist_t *late;          //  Messages of a connection that is gone, received but not used yet
+    zlist_t *late;          //  Messages that were received, and are not used yet
     zsock_t *dealer;        //  NULL: no replay is under way
     int64_t deadline;       //  When the replay counts as stuck, by zclock_mono; INT64_MAX: none
     char *topic;            //  Of the newest live message; NULL: none has come
@@ -179,8 +183,10 @@ static void s_serve_live (stream_t *self, zmsg_t *message)
     } else if (!s_is_our_topic (self->all, kv_message_topic (message, false))) {
         //  Not for us: another publisher's, with numbers of its own
     } else {
-        zstr_free (&self->topic);
-        self->topic = zframe_strdup (zmsg_first (message));
+        if (!self->topic || !zframe_streq (zmsg_first (message), self->topic)) {
+            zstr_free (&self->topic);
+            self->topic = zframe_strdup (zmsg_first (message));
+        }
         kv_sequence_live (self->sequence, seq, &message);
     }
     zmsg_destroy (&message);
@@ -240,22 +246,34 @@ static void s_serve_replay (stream_t *self)
     s_follow (self);
 }
 
+//  Receives up to RECEIVE_MAX batches to be used later. False when there are no more.
+static bool s_receive (stream_t *self)
+{
+    for (int i = 0; i < RECEIVE_MAX; i++) {
+        zmsg_t *message = zmsg_recv (self->sub);  //  Does not wait
+        if (!message)
+            return false;
+        zlist_append (self->late, message);
+    }
+    return true;
+}
+
 //  All that has come by now, up to SERVE_MAX of each kind. What a connection brings comes after the
-//  news of it. So the news is looked at between receiving a batch and using it.
+//  news of it. So the news is looked at between receiving batches and using them.
 static void s_serve (stream_t *self)
 {
     int left = SERVE_MAX;
     bool drained = false;
-    for (; !drained && left > 0; left--) {
-        zmsg_t *message = zlist_pop (self->late);
-        if (!message) {
-            message = s_has_input (self, self->sub) ? zmsg_recv (self->sub) : NULL;
-            drained = !message;
+    while (!drained && left > 0 && !s_is_done (self->all)) {
+        if (zlist_size (self->late) == 0) {
+            drained = !s_receive (self);
             for (; s_has_input (self, self->events); drained = false)
                 s_serve_event (self);
         }
-        if (message)
+        zmsg_t *message;
+        for (; left > 0 && !s_is_done (self->all) && (message = zlist_pop (self->late)); left--)
             s_serve_live (self, message);
+        drained = drained && zlist_size (self->late) == 0;
     }
     if (drained) {
         kv_sequence_drained (self->sequence);
@@ -282,6 +300,7 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
         curve_server (self->sub);
     else
         curve_client (self->sub);
+    zsock_set_rcvtimeo (self->sub, 0);  //  A receive does not wait: the poller does
     zsock_set_rcvhwm (self->sub, 100000);  //  As many as vLLM's PUB keeps for us
     //  A publisher whose machine has vanished says nothing: after 10 s it counts as gone
     zsock_set_heartbeat_ivl (self->sub, 2000);

@@ -30,6 +30,15 @@ typedef struct {
     int delay_ms;
 } end_t;
 
+//  Takes the payload over as that of the next batch. The oldest makes room.
+static void s_keep (history_t *self, zframe_t *payload)
+{
+    zframe_t **slot = &self->payloads[self->next % self->steps];
+    zframe_destroy (slot);
+    *slot = payload;
+    self->next++;
+}
+
 static void s_forget (history_t *self)
 {
     for (uint64_t i = 0; i < self->steps && i < self->next; i++)
@@ -74,11 +83,26 @@ static void s_serve_replay (zsock_t *router, const history_t *history, const cha
     zmsg_destroy (&request);
 }
 
+//  Receives subscriptions until there are `count`. False when a signal came first.
+static bool s_wait_subscribers (zsock_t *xpub, int count)
+{
+    while (count > 0) {
+        zframe_t *frame = zframe_recv (xpub);  //  01 and the topic; 00 from one who leaves
+        if (!frame)
+            return false;
+        if (zframe_size (frame) > 0 && zframe_data (frame)[0] <= 1)
+            count += zframe_data (frame)[0] ? -1 : 1;
+        zframe_destroy (&frame);
+    }
+    return true;
+}
+
 int main (int argc, char **argv)
 {
     const char *endpoint = "tcp://127.0.0.1:5557", *replay_endpoint = "tcp://127.0.0.1:5657";
     const char *topic = "kv-events", *wire_name = "v0.26";
     int interval_ms = 200, buffer_steps = 10000, hwm = 100000, count = 0, restart_after = 0;
+    int blocks = 1, prefill = 0, wait_subscribers = 0;
     option_range_t drop = {.set = false};
     end_t end = {.withheld = false};
     const option_t options[] = {
@@ -94,6 +118,12 @@ int main (int argc, char **argv)
                     "batches, then it starts anew from 0, once; 0: never"),
         OPTION_FLAG ("withhold-end", &end.withheld, "never send the end of a replay"),
         OPTION_INT ("end-delay-ms", &end.delay_ms, 0, 600000, "be busy before that end, ms"),
+        OPTION_INT ("blocks", &blocks, 1, TOY_CACHE_MAX_BLOCKS,
+                    "blocks of 16 tokens that a batch stores"),
+        OPTION_INT ("prefill", &prefill, 0, 10000000,
+                    "batches made before it starts: kept for a replay, not published"),
+        OPTION_INT ("wait-subscribers", &wait_subscribers, 0, INT_MAX,
+                    "subscriptions to wait for before the first batch"),
         OPTION_INT ("count", &count, 0, INT_MAX, "batches to publish; 0: until stopped"),
         OPTION_END,
     };
@@ -107,7 +137,11 @@ int main (int argc, char **argv)
     options_read (argc, argv, &about, options);
     kv_wire_t wire = kv_wire_from_name (wire_name);
 
-    zsock_t *pub = zsock_new (ZMQ_PUB), *router = zsock_new (ZMQ_ROUTER);
+    //  A PUB does not tell who subscribes, an XPUB does
+    zsock_t *pub = zsock_new (wait_subscribers > 0 ? ZMQ_XPUB : ZMQ_PUB);
+    if (wait_subscribers > 0)
+        zsock_set_xpub_verbose (pub, 1);  //  Each subscription, not only the first of its kind
+    zsock_t *router = zsock_new (ZMQ_ROUTER);
     curve_server (pub);
     curve_server (router);
     zsock_set_sndhwm (pub, hwm);
@@ -123,13 +157,21 @@ int main (int argc, char **argv)
 
     history_t history = {.steps = (uint64_t) buffer_steps};
     history.payloads = zmalloc (history.steps * sizeof *history.payloads);
+    while (history.next < (uint64_t) prefill) {
+        toy_cache_t cache;
+        toy_cache_fill (&cache, history.next, (uint32_t) blocks, (double) zclock_time () / 1000);
+        s_keep (&history, kv_batch_encode (&cache.batch, wire));
+    }
+    bool ready = s_wait_subscribers (pub, wait_subscribers);
     zpoller_t *poller = zpoller_new (router, NULL);
-    int64_t due = zclock_mono () + interval_ms;
+    int64_t due = zclock_mono () + interval_ms, looked = 0;
     int published = 0;
-    while (!zsys_interrupted && (count == 0 || published < count)) {
-        int64_t left = due - zclock_mono ();
-        if (zpoller_wait (poller, left > 0 ? (int) left : 0))
+    while (ready && !zsys_interrupted && (count == 0 || published < count)) {
+        int64_t now = zclock_mono (), left = due - now;
+        //  With no time left it looks once a millisecond: a look takes longer than a small batch
+        if ((left > 0 || now > looked) && zpoller_wait (poller, left > 0 ? (int) left : 0))
             s_serve_replay (router, &history, topic, wire, &end);
+        looked = now;
         if (zsys_interrupted || zclock_mono () < due)
             continue;
         if (restart_after > 0 && published == restart_after) {
@@ -138,25 +180,24 @@ int main (int argc, char **argv)
         }
 
         toy_cache_t cache;
-        toy_cache_fill (&cache, history.next, (double) zclock_time () / 1000);
+        toy_cache_fill (&cache, history.next, (uint32_t) blocks, (double) zclock_time () / 1000);
         zframe_t *payload = kv_batch_encode (&cache.batch, wire);
-        zmsg_t *message = kv_message (topic, history.next, payload);
         bool dropped = drop.set && history.next >= drop.first && history.next <= drop.last;
-        if (!dropped) {
+        if (!dropped && show_frames ()) {
+            zmsg_t *message = kv_message (topic, history.next, payload);
             show_send ("subscriber", pub, message);
-            zmsg_send (&message, pub);  //  Never blocks: a PUB drops instead
-        } else {
-            trace_note ("seq %" PRIu64 " is not published", history.next);
+            zmsg_destroy (&message);
         }
-        zmsg_destroy (&message);  //  NULL by now, if it was sent
-        char *text = kv_batch_describe (&cache.batch);
-        say ("seq %" PRIu64 "%s: %s", history.next, dropped ? " dropped" : "", text);
-        zstr_free (&text);
-
-        zframe_t **slot = &history.payloads[history.next % history.steps];
-        zframe_destroy (slot);  //  The oldest makes room
-        *slot = payload;
-        history.next++;
+        if (!dropped)
+            kv_publish (pub, topic, history.next, payload);  //  Never blocks: a PUB drops instead
+        else
+            trace_note ("seq %" PRIu64 " is not published", history.next);
+        if (show_level != SHOW_QUIET) {
+            char *text = kv_batch_describe (&cache.batch);
+            say ("seq %" PRIu64 "%s: %s", history.next, dropped ? " dropped" : "", text);
+            zstr_free (&text);
+        }
+        s_keep (&history, payload);
         published++;
         due += interval_ms;
     }

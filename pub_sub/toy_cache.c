@@ -2,6 +2,9 @@
 
 #include "toy_cache.h"
 
+//  Token ids are below this
+#define VOCABULARY 32000
+
 //  The hash of block n: 64 bits that look random, so half of them are above INT64_MAX, as real ones
 static kv_hash_t s_hash (uint64_t n)
 {
@@ -12,19 +15,30 @@ static kv_hash_t s_hash (uint64_t n)
     return (kv_hash_t){.kind = KV_HASH_UINT, .value.u = z ^ z >> 31};
 }
 
-void toy_cache_fill (toy_cache_t *self, uint64_t n, double ts)
+void toy_cache_fill (toy_cache_t *self, uint64_t n, uint32_t blocks, double ts)
 {
-    *self = (toy_cache_t){.stored = s_hash (n), .removed = s_hash (n / 5)};
-    for (uint32_t i = 0; i < TOY_CACHE_BLOCK_SIZE; i++)
-        self->token_ids[i] = (uint32_t) ((n * TOY_CACHE_BLOCK_SIZE + i) % 32000);
+    uint64_t first = n * blocks;
+    for (uint32_t i = 0; i < blocks; i++)
+        self->stored[i] = s_hash (first + i);
+    self->removed = s_hash (n / 5);
+    uint32_t tokens = blocks * TOY_CACHE_BLOCK_SIZE;
+    uint32_t token = (uint32_t) (n * tokens % VOCABULARY);
+    for (uint32_t filled = 0; filled < tokens; token = 0) {
+        //  They count up to the end of the vocabulary, and then from 0
+        uint32_t left = tokens - filled,
+                 run = VOCABULARY - token < left ? VOCABULARY - token : left;
+        for (uint32_t i = 0; i < run; i++)
+            self->token_ids[filled + i] = token + i;
+        filled += run;
+    }
     self->events[0] = (kv_event_t){
         .kind = KV_BLOCK_STORED,
         .tag = {"BlockStored", 11},
-        .block_hashes = &self->stored,
-        .block_hash_count = 1,
-        .parent_block_hash = n > 0 ? s_hash (n - 1) : (kv_hash_t){.kind = KV_HASH_NONE},
+        .block_hashes = self->stored,
+        .block_hash_count = blocks,
+        .parent_block_hash = n > 0 ? s_hash (first - 1) : (kv_hash_t){.kind = KV_HASH_NONE},
         .token_ids = self->token_ids,
-        .token_id_count = TOY_CACHE_BLOCK_SIZE,
+        .token_id_count = tokens,
         .block_size = TOY_CACHE_BLOCK_SIZE,
         .lora_id = KV_NONE,
         .medium = {"GPU", 3},

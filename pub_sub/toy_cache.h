@@ -1,8 +1,9 @@
 //  SPDX-License-Identifier: MIT
 //  toy_cache.h - makes up the KV events of a cache that nobody has
 //
-//  Batch n stores one block of 16 tokens, whose parent is the block of batch n-1. Every fifth batch
-//  also removes the oldest block. The same n always gives the same events.
+//  Batch n stores one block of 16 tokens, or as many as are asked for, whose parent is the last
+//  block of batch n-1. Every fifth batch also removes the oldest block. The same n always gives the
+//  same events.
 //  vLLM:  vllm/v1/core/block_pool.py BlockPool.cache_full_blocks, which records the real ones
 
 #pragma once
@@ -11,13 +12,17 @@
 
 #define TOY_CACHE_BLOCK_SIZE 16
 
+//  Of one batch. Large prompts make large batches, but those of a toy are on the stack.
+#define TOY_CACHE_MAX_BLOCKS 256
+
 //  Batch n and its memory
 typedef struct {
     kv_batch_t batch;
     kv_event_t events[2];
-    kv_hash_t stored, removed;
-    uint32_t token_ids[TOY_CACHE_BLOCK_SIZE];
+    kv_hash_t stored[TOY_CACHE_MAX_BLOCKS], removed;
+    uint32_t token_ids[TOY_CACHE_MAX_BLOCKS * TOY_CACHE_BLOCK_SIZE];
 } toy_cache_t;
 
-//  Fills *self with batch n, as of `ts` seconds since 1970. The batch points into *self.
-void toy_cache_fill (toy_cache_t *self, uint64_t n, double ts);
+//  Fills *self with batch n of `blocks` blocks, 1 to TOY_CACHE_MAX_BLOCKS, as of `ts` seconds since
+//  1970. The batch points into *self.
+void toy_cache_fill (toy_cache_t *self, uint64_t n, uint32_t blocks, double ts);

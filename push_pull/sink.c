@@ -96,19 +96,19 @@ int main (int argc, char **argv)
         uint32_t tasks;
         task_result_t result;
         mp_error_t error;
-        if (task_batch_read (message, &tasks)) {
-            say ("the ventilator announces %u tasks", tasks);
-            ledger_destroy (&ledger);
-            ledger = ledger_new (tasks);
-            if (timeout_s > 0)
-                zsock_set_rcvtimeo (pull, timeout_s * 1000);
-        } else if (task_result_read (message, &result, &error)) {
+        if (task_result_read (message, &result, &error)) {
             say ("task %u <- %s: %" PRIu64, result.id, result.worker, result.value);
             s_count (workers, result.worker);
             if (ledger)
                 ledger_mark (ledger, result.id);
             zstr_free (&result.worker);
             gathered++;
+        } else if (task_batch_read (message, &tasks)) {
+            say ("the ventilator announces %u tasks", tasks);
+            ledger_destroy (&ledger);
+            ledger = ledger_new (tasks);
+            if (timeout_s > 0)
+                zsock_set_rcvtimeo (pull, timeout_s * 1000);
         } else {
             complain ("bad result: %s", error.text);
             bad++;

@@ -1,99 +1,89 @@
 //  SPDX-License-Identifier: MIT
 
 #include "tasks.h"
+#include "mp_put.h"
 
-static zmsg_t *s_message (mp_writer_t *writer)
+//  What a message takes up at the most, without the name of a worker
+#define BOUND 64
+
+static zmsg_t *s_message (const char *bytes, size_t size)
 {
     zmsg_t *message = zmsg_new ();
-    zframe_t *frame = mp_end (writer);
-    zmsg_append (message, &frame);
+    zmsg_addmem (message, bytes, size);
     return message;
 }
 
-//  Decodes the map that the only frame must hold. True: `doc` is to be destroyed by the caller.
-static bool s_open (zmsg_t *message, msgpack_unpacked *doc, const msgpack_object_map **map,
-                    mp_error_t *error)
+//  Reads the map that the only frame must hold
+static bool s_read (zmsg_t *message, mp_entry_t *entries, size_t count, mp_error_t *error)
 {
     if (zmsg_size (message) != 1)
         return mp_wrong (error, "message", "want 1 frame, got %zu", zmsg_size (message));
     zframe_t *frame = zmsg_first (message);
-    if (mp_decode (doc, zframe_data (frame), zframe_size (frame), "message", error) == -1)
-        return false;
-    if (mp_get_map (&doc->data, "message", map, error))
-        return true;
-    msgpack_unpacked_destroy (doc);
-    return false;
+    return mp_read_map (zframe_data (frame), zframe_size (frame), "message", entries, count, error);
 }
 
 zmsg_t *task_new (const task_t *task)
 {
-    mp_writer_t writer;
-    msgpack_packer *packer = mp_begin (&writer);
-    msgpack_pack_map (packer, 2);
-    mp_pack_str (packer, "task");
-    msgpack_pack_uint32 (packer, task->id);
-    mp_pack_str (packer, "value");
-    msgpack_pack_uint32 (packer, task->value);
-    return s_message (&writer);
+    char bytes[BOUND], *at = bytes;
+    mp_put_map (&at, 2);
+    mp_put_text (&at, "task");
+    mp_put_uint32 (&at, task->id);
+    mp_put_text (&at, "value");
+    mp_put_uint32 (&at, task->value);
+    return s_message (bytes, (size_t) (at - bytes));
 }
 
 bool task_read (zmsg_t *message, task_t *task, mp_error_t *error)
 {
-    msgpack_unpacked doc;
-    const msgpack_object_map *map;
-    if (!s_open (message, &doc, &map, error))
-        return false;
-    bool ok = mp_get_uint32 (mp_find (map, "task"), "task", &task->id, error) &&
-              mp_get_uint32 (mp_find (map, "value"), "value", &task->value, error);
-    msgpack_unpacked_destroy (&doc);
-    return ok;
+    mp_entry_t entries[] = {MP_ENTRY ("task"), MP_ENTRY ("value")};
+    return s_read (message, entries, 2, error) &&
+           mp_get_uint32 (entries[0].value, "task", &task->id, error) &&
+           mp_get_uint32 (entries[1].value, "value", &task->value, error);
 }
 
 zmsg_t *task_result_new (const task_result_t *result)
 {
+    size_t size = strlen (result->worker);
     mp_writer_t writer;
-    msgpack_packer *packer = mp_begin (&writer);
-    msgpack_pack_map (packer, 3);
-    mp_pack_str (packer, "task");
-    msgpack_pack_uint32 (packer, result->id);
-    mp_pack_str (packer, "worker");
-    mp_pack_str (packer, result->worker);
-    mp_pack_str (packer, "value");
-    msgpack_pack_uint64 (packer, result->value);
-    return s_message (&writer);
+    mp_begin (&writer);
+    char *at = mp_reserve (&writer, BOUND + size);
+    mp_put_map (&at, 3);
+    mp_put_text (&at, "task");
+    mp_put_uint32 (&at, result->id);
+    mp_put_text (&at, "worker");
+    mp_put_str (&at, size);
+    mp_put_str_body (&at, result->worker, size);
+    mp_put_text (&at, "value");
+    mp_put_uint64 (&at, result->value);
+    mp_commit (&writer, at);
+    zframe_t *frame = mp_end (&writer);
+    zmsg_t *message = zmsg_new ();
+    zmsg_append (message, &frame);
+    return message;
 }
 
 bool task_result_read (zmsg_t *message, task_result_t *result, mp_error_t *error)
 {
-    msgpack_unpacked doc;
-    const msgpack_object_map *map;
-    if (!s_open (message, &doc, &map, error))
-        return false;
+    mp_entry_t entries[] = {MP_ENTRY ("task"), MP_ENTRY ("worker"), MP_ENTRY ("value")};
     //  The name last: it is the one that claims memory
-    bool ok = mp_get_uint32 (mp_find (map, "task"), "task", &result->id, error) &&
-              mp_get_uint (mp_find (map, "value"), "value", UINT64_MAX, &result->value, error) &&
-              mp_get_cstr (mp_find (map, "worker"), "worker", &result->worker, error);
-    msgpack_unpacked_destroy (&doc);
-    return ok;
+    return s_read (message, entries, 3, error) &&
+           mp_get_uint32 (entries[0].value, "task", &result->id, error) &&
+           mp_get_uint (entries[2].value, "value", UINT64_MAX, &result->value, error) &&
+           mp_get_cstr (entries[1].value, "worker", &result->worker, error);
 }
 
 zmsg_t *task_batch_new (uint32_t tasks)
 {
-    mp_writer_t writer;
-    msgpack_packer *packer = mp_begin (&writer);
-    msgpack_pack_map (packer, 1);
-    mp_pack_str (packer, "tasks");
-    msgpack_pack_uint32 (packer, tasks);
-    return s_message (&writer);
+    char bytes[BOUND], *at = bytes;
+    mp_put_map (&at, 1);
+    mp_put_text (&at, "tasks");
+    mp_put_uint32 (&at, tasks);
+    return s_message (bytes, (size_t) (at - bytes));
 }
 
 bool task_batch_read (zmsg_t *message, uint32_t *tasks)
 {
-    msgpack_unpacked doc;
-    const msgpack_object_map *map;
-    if (!s_open (message, &doc, &map, NULL))
-        return false;
-    bool ok = mp_get_uint32 (mp_find (map, "tasks"), "tasks", tasks, NULL);
-    msgpack_unpacked_destroy (&doc);
-    return ok;
+    mp_entry_t entries[] = {MP_ENTRY ("tasks")};
+    return s_read (message, entries, 1, NULL) &&
+           mp_get_uint32 (entries[0].value, "tasks", tasks, NULL);
 }

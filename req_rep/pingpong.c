@@ -25,19 +25,24 @@ char *pingpong_text (zmsg_t *message, mp_error_t *error)
         return NULL;
     }
     zframe_t *frame = zmsg_first (message);
-    msgpack_unpacked doc;
-    if (mp_decode (&doc, zframe_data (frame), zframe_size (frame), "message", error) == -1)
-        return NULL;
-
+    const byte *data = zframe_data (frame);
+    size_t size = zframe_size (frame);
+    mp_reader_t reader = mp_reader (data, size);
+    msgpack_object object;
     char *text = NULL;
-    mp_slice_t why;
-    const msgpack_object *told =
-        doc.data.type == MSGPACK_OBJECT_MAP ? mp_find (&doc.data.via.map, "error") : NULL;
-    if (told && mp_get_str (told, "error", &why, error))
-        mp_error_set (error, "the peer says", "%.*s", (int) why.size, why.data);
-    else if (!told)
-        mp_get_cstr (&doc.data, "message", &text, error);
-    msgpack_unpacked_destroy (&doc);
+    bool whole = mp_read (&reader, &object) && reader.at == reader.end;
+    if (!whole && mp_check (data, size, "message", error) == -1)
+        return NULL;
+    if (object.type == MSGPACK_OBJECT_MAP) {
+        mp_entry_t told = MP_ENTRY ("error");
+        mp_slice_t why;
+        if (mp_read_map (data, size, "message", &told, 1, error) && told.value) {
+            if (mp_get_str (told.value, "error", &why, error))
+                mp_error_set (error, "the peer says", "%.*s", (int) why.size, why.data);
+            return NULL;
+        }
+    }
+    mp_get_cstr (&object, "message", &text, error);
     return text;
 }
 

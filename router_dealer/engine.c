@@ -15,6 +15,9 @@
 #include "show.h"
 #include "toy_engine.h"
 
+//  After so many messages a step is due, whatever else there is
+#define DRAIN_MAX 1000
+
 //  Sends one frame, which it takes over; nothing for NULL
 static void s_send (zsock_t *socket, zframe_t *payload)
 {
@@ -81,6 +84,7 @@ int main (int argc, char **argv)
     //  What a front-end has not got when it goes is not for the next one: it would see us twice
     zsock_set_immediate (dealer, 1);
     zsock_set_sndtimeo (dealer, 0);
+    zsock_set_rcvtimeo (dealer, 0);  //  A receive does not wait: the poller does
 
     //  The DEALER's connections show up on a PAIR socket as events
     zmq_socket_monitor (zsock_resolve (dealer), "inproc://dealer-events",
@@ -108,6 +112,7 @@ int main (int argc, char **argv)
             uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)
             memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
             curve_event (dealer, message);
+            zmsg_destroy (&message);
             if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
                 registered = true;
                 say ("registering as engine %d", index);
@@ -121,13 +126,16 @@ int main (int argc, char **argv)
                 zsock_destroy (&push);
                 push = s_new_push (output);
             }
-        } else if (message) {
-            if (!toy_engine_busy (engine))
-                next_step = zclock_mono () + step_ms;
+        }
+        if (message && !toy_engine_busy (engine))
+            next_step = zclock_mono () + step_ms;
+        //  All that has come, then a step for all: that is what makes it a batch
+        for (int left = DRAIN_MAX; message && left > 0; left--) {
             show_recv ("front-end", dealer, message);
             toy_engine_handle (engine, message);
+            zmsg_destroy (&message);
+            message = left > 1 ? zmsg_recv (dealer) : NULL;
         }
-        zmsg_destroy (&message);
 
         if (toy_engine_busy (engine) && zclock_mono () >= next_step) {
             toy_engine_step (engine);

@@ -1,6 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "engine_core.h"
+#include "mp_put.h"
 
 //  SamplingParams.max_tokens when the map does not have it: omit_defaults leaves it out
 #define DEFAULT_MAX_TOKENS 16
@@ -41,13 +42,6 @@ static void s_pack_nils (msgpack_packer *packer, size_t count)
 {
     while (count-- > 0)
         msgpack_pack_nil (packer);
-}
-
-static void s_pack_tokens (msgpack_packer *packer, const uint32_t *tokens, size_t count)
-{
-    msgpack_pack_array (packer, count);
-    for (size_t i = 0; i < count; i++)
-        msgpack_pack_uint32 (packer, tokens[i]);
 }
 
 //  Decodes a frame that must hold an array of at least `min` fields. Returns 0 with `doc` to be
@@ -149,48 +143,77 @@ int engine_core_registration (zmsg_t *message, engine_core_ready_t *ready, mp_er
 
 //  -- EngineCoreRequest
 
+//  What a request takes up without its id and prompt
+#define REQUEST_BOUND 128
+
 //  The head of a map of `count` pairs, as msgspec writes it for SamplingParams: in the 16-bit form
 //  even when there are few. It is chosen by how many fields the struct has, more than 15, before it
 //  is known how many are left out.
-static void s_pack_map16 (msgpack_packer *packer, uint16_t count)
+static void s_put_map16 (char **at, uint16_t count)
 {
     const char head[] = {(char) 0xde, (char) (count >> 8), (char) (count & 0xff)};
-    packer->callback (packer->data, head, sizeof head);
+    mp_put_bytes (at, head, sizeof head);
+}
+
+static void s_put_nils (char **at, size_t count)
+{
+    while (count-- > 0)
+        mp_put_nil (at);
+}
+
+//  A string, or nil for NULL; 5 bytes more than its length are enough room
+static void s_put_str (char **at, const char *text)
+{
+    size_t size = text ? strlen (text) : 0;
+    if (text) {
+        mp_put_str (at, size);
+        mp_put_str_body (at, text, size);
+    } else {
+        mp_put_nil (at);
+    }
+}
+
+static size_t s_size (const char *text)
+{
+    return text ? strlen (text) : 0;
 }
 
 zframe_t *engine_core_request_encode (const engine_core_request_t *request)
 {
     mp_writer_t writer;
-    msgpack_packer *packer = mp_begin (&writer);
-    msgpack_pack_array (packer, 20);
-    mp_pack_str (packer, request->request_id);
+    mp_begin (&writer);
+    char *at = mp_reserve (&writer, REQUEST_BOUND + s_size (request->request_id) +
+                                        5 * request->prompt_token_count);
+    mp_put_array (&at, 20);
+    s_put_str (&at, request->request_id);
     if (request->prompt_token_ids)
-        s_pack_tokens (packer, request->prompt_token_ids, request->prompt_token_count);
+        mp_put_uint32s (&at, request->prompt_token_ids, request->prompt_token_count);
     else
-        msgpack_pack_nil (packer);
-    msgpack_pack_nil (packer);  //  mm_features
+        mp_put_nil (&at);
+    mp_put_nil (&at);  //  mm_features
     //  sampling_params: a map of what differs from the defaults
     if (request->max_tokens == DEFAULT_MAX_TOKENS) {
-        s_pack_map16 (packer, 0);
+        s_put_map16 (&at, 0);
     } else {
-        s_pack_map16 (packer, 1);
-        mp_pack_str (packer, "max_tokens");
+        s_put_map16 (&at, 1);
+        mp_put_text (&at, "max_tokens");
         if (request->max_tokens == ENGINE_CORE_NO_LIMIT)
-            msgpack_pack_nil (packer);
+            mp_put_nil (&at);
         else
-            msgpack_pack_uint32 (packer, request->max_tokens);
+            mp_put_uint32 (&at, request->max_tokens);
     }
-    msgpack_pack_nil (packer);  //  pooling_params
-    msgpack_pack_double (packer, request->arrival_time);
-    s_pack_nils (packer, 5);  //  lora_request, cache_salt, data_parallel_rank, prompt_embeds,
-                              //  prompt_is_token_ids
-    msgpack_pack_uint32 (packer, request->client_index);
-    msgpack_pack_int (packer, 0);  //  current_wave
-    msgpack_pack_int (packer, 0);  //  priority
-    msgpack_pack_nil (packer);     //  trace_headers
-    msgpack_pack_false (packer);   //  resumable
-    s_pack_nils (packer, 3);       //  external_req_id, reasoning_ended, reasoning_parser_kwargs
-    msgpack_pack_false (packer);   //  abort_immediately
+    mp_put_nil (&at);  //  pooling_params
+    mp_put_double (&at, request->arrival_time);
+    s_put_nils (&at, 5);  //  lora_request, cache_salt, data_parallel_rank, prompt_embeds,
+                          //  prompt_is_token_ids
+    mp_put_uint32 (&at, request->client_index);
+    mp_put_int (&at, 0);  //  current_wave
+    mp_put_int (&at, 0);  //  priority
+    mp_put_nil (&at);     //  trace_headers
+    mp_put_false (&at);   //  resumable
+    s_put_nils (&at, 3);  //  external_req_id, reasoning_ended, reasoning_parser_kwargs
+    mp_put_false (&at);   //  abort_immediately
+    mp_commit (&writer, at);
     return mp_end (&writer);
 }
 
@@ -209,74 +232,134 @@ static bool s_get_logprobs (const msgpack_object *object, const char *field, uin
     return true;
 }
 
-//  Of a pooling request there are no sampling_params: it makes no tokens
-static bool s_get_sampling_params (const msgpack_object *params, engine_core_request_t *self,
-                                   mp_error_t *error)
+//  Of a pooling request there are no sampling_params: it makes no tokens. `object` is the value, or
+//  its head, and `bytes` all of it.
+static bool s_read_sampling_params (const msgpack_object *object, mp_slice_t bytes,
+                                    engine_core_request_t *self, mp_error_t *error)
 {
-#define FIELD(name) mp_find (map, name), "EngineCoreRequest.sampling_params." name
+    static const char what[] = "EngineCoreRequest.sampling_params";
+    enum {
+        SEED,
+        MAX_TOKENS,
+        MIN_TOKENS,
+        STOP_TOKEN_IDS,
+        EOS_TOKEN_ID,
+        IGNORE_EOS,
+        LOGPROBS,
+        PROMPT_LOGPROBS,
+        COUNT
+    };
+    mp_entry_t entries[] = {MP_ENTRY ("seed"),          MP_ENTRY ("max_tokens"),
+                            MP_ENTRY ("min_tokens"),    MP_ENTRY ("stop_token_ids"),
+                            MP_ENTRY ("_eos_token_id"), MP_ENTRY ("ignore_eos"),
+                            MP_ENTRY ("logprobs"),      MP_ENTRY ("prompt_logprobs")};
     const msgpack_object_map *map;
-    const msgpack_object *seed;
     self->eos_token_id = -1;
-    self->pooling = mp_is_nil (params);
+    self->pooling = mp_is_nil (object);
     if (self->pooling)
         return true;
-    if (!mp_get_map (params, "EngineCoreRequest.sampling_params", &map, error))
+    if (!mp_get_map (object, what, &map, error) ||
+        !mp_read_map (bytes.data, bytes.size, what, entries, COUNT, error))
         return false;
-    if ((seed = mp_find (map, "seed")) && (seed->type == MSGPACK_OBJECT_POSITIVE_INTEGER ||
-                                           seed->type == MSGPACK_OBJECT_NEGATIVE_INTEGER))
+    const msgpack_object *seed = entries[SEED].value, *max_tokens = entries[MAX_TOKENS].value;
+    if (seed && (seed->type == MSGPACK_OBJECT_POSITIVE_INTEGER ||
+                 seed->type == MSGPACK_OBJECT_NEGATIVE_INTEGER))
         self->seed = seed->via.u64;
-    if (!s_get_logprobs (FIELD ("logprobs"), &self->logprobs, error) ||
-        !s_get_logprobs (FIELD ("prompt_logprobs"), &self->prompt_logprobs, error))
+    if (!s_get_logprobs (entries[LOGPROBS].value, "EngineCoreRequest.sampling_params.logprobs",
+                         &self->logprobs, error) ||
+        !s_get_logprobs (entries[PROMPT_LOGPROBS].value,
+                         "EngineCoreRequest.sampling_params.prompt_logprobs",
+                         &self->prompt_logprobs, error))
         return false;
     self->max_tokens = DEFAULT_MAX_TOKENS;
-    const msgpack_object *value = mp_find (map, "max_tokens");
-    if (value && value->type == MSGPACK_OBJECT_NIL)
+    if (max_tokens && max_tokens->type == MSGPACK_OBJECT_NIL)
         self->max_tokens = ENGINE_CORE_NO_LIMIT;
-    else if (value && !mp_get_uint32 (FIELD ("max_tokens"), &self->max_tokens, error))
+    else if (max_tokens &&
+             !mp_get_uint32 (max_tokens, "EngineCoreRequest.sampling_params.max_tokens",
+                             &self->max_tokens, error))
         return false;
-    uint32_t *stop_token_ids = NULL, eos_token_id = 0;
-    bool ok = (!mp_find (map, "min_tokens") ||
-               mp_get_uint32 (FIELD ("min_tokens"), &self->min_tokens, error)) &&
-              (mp_is_nil (mp_find (map, "stop_token_ids")) ||
-               mp_get_uint32s (FIELD ("stop_token_ids"), &stop_token_ids, &self->stop_token_count,
-                               error));
-    self->stop_token_ids = stop_token_ids;
-    if (!ok || mp_is_nil (mp_find (map, "_eos_token_id")))
-        return ok;
-    if (!mp_get_uint32 (FIELD ("_eos_token_id"), &eos_token_id, error))
+    if (entries[MIN_TOKENS].value &&
+        !mp_get_uint32 (entries[MIN_TOKENS].value, "EngineCoreRequest.sampling_params.min_tokens",
+                        &self->min_tokens, error))
         return false;
-    const msgpack_object *ignore_eos = mp_find (map, "ignore_eos");
+    if (!mp_is_nil (entries[STOP_TOKEN_IDS].value)) {
+        uint32_t *stop_token_ids = NULL;
+        mp_reader_t reader =
+            mp_reader (entries[STOP_TOKEN_IDS].bytes.data, entries[STOP_TOKEN_IDS].bytes.size);
+        if (!mp_read_uint32s (&reader, "EngineCoreRequest.sampling_params.stop_token_ids",
+                              &stop_token_ids, &self->stop_token_count, error))
+            return false;
+        self->stop_token_ids = stop_token_ids;
+    }
+    uint32_t eos_token_id = 0;
+    if (mp_is_nil (entries[EOS_TOKEN_ID].value))
+        return true;
+    if (!mp_get_uint32 (entries[EOS_TOKEN_ID].value,
+                        "EngineCoreRequest.sampling_params._eos_token_id", &eos_token_id, error))
+        return false;
+    const msgpack_object *ignore_eos = entries[IGNORE_EOS].value;
     if (!ignore_eos || ignore_eos->type != MSGPACK_OBJECT_BOOLEAN || !ignore_eos->via.boolean)
         self->eos_token_id = eos_token_id;
     return true;
-#undef FIELD
+}
+
+//  Reads what all of the message must be
+static bool s_read_request (mp_reader_t *reader, engine_core_request_t *self, mp_error_t *error)
+{
+    msgpack_object object;
+    const msgpack_object_array *array;
+    if (!mp_read (reader, &object) ||
+        !mp_get_array (&object, "EngineCoreRequest", REQUEST_FIELDS_MIN, &array, error))
+        return false;
+    uint32_t fields = array->size;
+    for (uint32_t i = 0; i < fields; i++) {
+        mp_reader_t start = *reader, at = start;
+        if (!mp_skip (reader) || !mp_read (&at, &object))
+            return false;
+        mp_slice_t bytes = {(const char *) start.at, (size_t) (reader->at - start.at)};
+        char *request_id = NULL;
+        uint32_t *tokens = NULL;
+        bool ok = true;
+        switch (i) {
+        case 0:
+            ok = mp_get_cstr (&object, "EngineCoreRequest.request_id", &request_id, error);
+            self->request_id = request_id;
+            break;
+        case 1:
+            ok = mp_is_nil (&object) ||
+                 mp_read_uint32s (&start, "EngineCoreRequest.prompt_token_ids", &tokens,
+                                  &self->prompt_token_count, error);
+            self->prompt_token_ids = tokens;
+            break;
+        case 3:
+            ok = s_read_sampling_params (&object, bytes, self, error);
+            break;
+        case 5:
+            ok = mp_get_double (&object, "EngineCoreRequest.arrival_time", &self->arrival_time,
+                                error);
+            break;
+        case 11:
+            ok = mp_get_uint32 (&object, "EngineCoreRequest.client_index", &self->client_index,
+                                error);
+            break;
+        default:
+            break;
+        }
+        if (!ok)
+            return false;
+    }
+    return reader->at == reader->end;
 }
 
 engine_core_request_t *engine_core_request_decode (zframe_t *frame, mp_error_t *error)
 {
-    msgpack_unpacked doc;
-    const msgpack_object_array *array;
-    if (s_decode_array (&doc, frame, "EngineCoreRequest", REQUEST_FIELDS_MIN, &array, error) == -1)
-        return NULL;
-
+    mp_reader_t reader = mp_reader (zframe_data (frame), zframe_size (frame));
     engine_core_request_t *self = zmalloc (sizeof *self);
-    char *request_id = NULL;
-    uint32_t *tokens = NULL;
-    bool ok = mp_get_cstr (&array->ptr[0], "EngineCoreRequest.request_id", &request_id, error) &&
-              (mp_is_nil (&array->ptr[1]) ||
-               mp_get_uint32s (&array->ptr[1], "EngineCoreRequest.prompt_token_ids", &tokens,
-                               &self->prompt_token_count, error)) &&
-              s_get_sampling_params (&array->ptr[3], self, error) &&
-              mp_get_double (&array->ptr[5], "EngineCoreRequest.arrival_time", &self->arrival_time,
-                             error);
-    if (ok && s_field (array, 11))
-        ok = mp_get_uint32 (s_field (array, 11), "EngineCoreRequest.client_index",
-                            &self->client_index, error);
-    msgpack_unpacked_destroy (&doc);
-    self->request_id = request_id;
-    self->prompt_token_ids = tokens;
-    if (!ok)
+    if (!s_read_request (&reader, self, error)) {
         engine_core_request_destroy (&self);
+        //  When the whole of it is no good, that is what is wrong, and not some field
+        mp_check (zframe_data (frame), zframe_size (frame), "EngineCoreRequest", error);
+    }
     return self;
 }
 
@@ -417,101 +500,127 @@ const char *engine_core_finish_name (engine_core_finish_t reason)
     return reason == ENGINE_CORE_RUNNING ? "running" : names[reason];
 }
 
-//  EngineCoreEvent: QUEUED (1) or SCHEDULED (2)
-static void s_pack_event (msgpack_packer *packer, int type, double timestamp)
-{
-    msgpack_pack_map (packer, 2);
-    mp_pack_str (packer, "type");
-    msgpack_pack_int (packer, type);
-    mp_pack_str (packer, "timestamp");
-    msgpack_pack_double (packer, timestamp);
-}
-
 static void s_pack_counter (msgpack_packer *packer, const char *name, uint64_t value)
 {
     mp_pack_str (packer, name);
     msgpack_pack_uint64 (packer, value);
 }
 
-//  Of a prompt that was computed in full, nothing of it cached
-static void s_pack_prefill_stats (msgpack_packer *packer, uint32_t tokens)
+//  EngineCoreEvent: QUEUED (1) or SCHEDULED (2)
+static void s_put_event (char **at, int type, double timestamp)
 {
-    msgpack_pack_map (packer, 6);
-    s_pack_counter (packer, "num_prompt_tokens", tokens);
-    s_pack_counter (packer, "num_computed_tokens", tokens);
-    s_pack_counter (packer, "num_cached_tokens", 0);
-    s_pack_counter (packer, "num_local_cached_tokens", 0);
-    s_pack_counter (packer, "num_external_cached_tokens", 0);
-    s_pack_counter (packer, "num_cache_creation_tokens", 0);
+    mp_put_map (at, 2);
+    mp_put_text (at, "type");
+    mp_put_int (at, type);
+    mp_put_text (at, "timestamp");
+    mp_put_double (at, timestamp);
+}
+
+//  Of a prompt that was computed in full, nothing of it cached
+static void s_put_prefill_stats (char **at, uint32_t tokens)
+{
+    mp_put_map (at, 6);
+    mp_put_text (at, "num_prompt_tokens");
+    mp_put_uint32 (at, tokens);
+    mp_put_text (at, "num_computed_tokens");
+    mp_put_uint32 (at, tokens);
+    mp_put_text (at, "num_cached_tokens");
+    mp_put_int (at, 0);
+    mp_put_text (at, "num_local_cached_tokens");
+    mp_put_int (at, 0);
+    mp_put_text (at, "num_external_cached_tokens");
+    mp_put_int (at, 0);
+    mp_put_text (at, "num_cache_creation_tokens");
+    mp_put_int (at, 0);
 }
 
 //  A numpy array or a tensor as vLLM's MsgpackEncoder writes it: its type, its shape, and its bytes
 //  as an extension. Numbers have 4 bytes, little-endian. Columns 0: it has but one dimension.
-static void s_pack_numbers (msgpack_packer *packer, const char *type, size_t rows, size_t columns,
-                            const void *numbers)
+static void s_put_numbers (char **at, const char *type, size_t rows, size_t columns,
+                           const void *numbers)
 {
     size_t count = rows * (columns ? columns : 1);
-    msgpack_pack_array (packer, 3);
-    mp_pack_str (packer, type);
-    msgpack_pack_array (packer, columns ? 2 : 1);
-    msgpack_pack_uint64 (packer, rows);
+    mp_put_array (at, 3);
+    s_put_str (at, type);
+    mp_put_array (at, columns ? 2 : 1);
+    mp_put_uint64 (at, rows);
     if (columns)
-        msgpack_pack_uint64 (packer, columns);
-    msgpack_pack_ext (packer, count * 4, EXT_RAW_VIEW);
+        mp_put_uint64 (at, columns);
+    mp_put_ext (at, count * 4, EXT_RAW_VIEW);
     for (size_t i = 0; i < count; i++) {
         uint32_t bits;
         memcpy (&bits, (const char *) numbers + i * 4, 4);
         const byte bytes[] = {(byte) bits, (byte) (bits >> 8), (byte) (bits >> 16),
                               (byte) (bits >> 24)};
-        msgpack_pack_ext_body (packer, bytes, sizeof bytes);
+        mp_put_ext_body (at, bytes, sizeof bytes);
     }
 }
 
-static void s_pack_logprobs (msgpack_packer *packer, const engine_core_logprobs_t *logprobs,
-                             const char *int_type, const char *float_type)
+static void s_put_logprobs (char **at, const engine_core_logprobs_t *logprobs, const char *int_type,
+                            const char *float_type)
 {
     if (!logprobs) {
-        msgpack_pack_nil (packer);
+        mp_put_nil (at);
         return;
     }
-    msgpack_pack_array (packer, 4);
-    s_pack_numbers (packer, int_type, logprobs->rows, logprobs->columns, logprobs->token_ids);
-    s_pack_numbers (packer, float_type, logprobs->rows, logprobs->columns, logprobs->logprobs);
-    s_pack_numbers (packer, int_type, logprobs->rows, 0, logprobs->ranks);
-    msgpack_pack_nil (packer);  //  cu_num_generated_tokens: for several requests in one
+    mp_put_array (at, 4);
+    s_put_numbers (at, int_type, logprobs->rows, logprobs->columns, logprobs->token_ids);
+    s_put_numbers (at, float_type, logprobs->rows, logprobs->columns, logprobs->logprobs);
+    s_put_numbers (at, int_type, logprobs->rows, 0, logprobs->ranks);
+    mp_put_nil (at);  //  cu_num_generated_tokens: for several requests in one
 }
 
-static void s_pack_output (msgpack_packer *packer, const engine_core_output_t *output)
+//  What an output takes up without its id, tokens and logprobs; when it is the first of its request;
+//  what logprobs do without their numbers; and what a message does without its outputs, stats and
+//  utility output
+#define OUTPUT_BOUND 48
+#define FIRST_OUTPUT_BOUND 320
+#define LOGPROBS_BOUND 128
+#define OUTPUTS_BOUND 64
+
+static size_t s_logprobs_bound (const engine_core_logprobs_t *logprobs)
 {
-    msgpack_pack_array (packer, 14);
-    mp_pack_str (packer, output->request_id);
-    s_pack_tokens (packer, output->new_token_ids, output->new_token_count);
-    s_pack_logprobs (packer, output->logprobs, "<i4", "<f4");               //  numpy's names
-    s_pack_logprobs (packer, output->prompt_logprobs, "int32", "float32");  //  torch's
-    msgpack_pack_nil (packer);                                              //  pooling_output
+    return logprobs ? LOGPROBS_BOUND + 4 * logprobs->rows * (2 * logprobs->columns + 1) : 0;
+}
+
+static size_t s_output_bound (const engine_core_output_t *output)
+{
+    return (output->scheduled > 0 ? FIRST_OUTPUT_BOUND : OUTPUT_BOUND) +
+           s_size (output->request_id) + 5 * output->new_token_count +
+           s_logprobs_bound (output->logprobs) + s_logprobs_bound (output->prompt_logprobs);
+}
+
+static void s_put_output (char **at, const engine_core_output_t *output)
+{
+    mp_put_array (at, 14);
+    s_put_str (at, output->request_id);
+    mp_put_uint32s (at, output->new_token_ids, output->new_token_count);
+    s_put_logprobs (at, output->logprobs, "<i4", "<f4");               //  numpy's names
+    s_put_logprobs (at, output->prompt_logprobs, "int32", "float32");  //  torch's
+    mp_put_nil (at);                                                   //  pooling_output
     if (output->finish_reason == ENGINE_CORE_RUNNING)
-        msgpack_pack_nil (packer);
+        mp_put_nil (at);
     else
-        msgpack_pack_int (packer, output->finish_reason);
+        mp_put_int (at, output->finish_reason);
     if (output->stop_reason)
-        msgpack_pack_uint32 (packer, *output->stop_reason);
+        mp_put_uint32 (at, *output->stop_reason);
     else
-        msgpack_pack_nil (packer);
+        mp_put_nil (at);
     bool first = output->scheduled > 0;
     if (first) {
-        msgpack_pack_array (packer, 2);
-        s_pack_event (packer, 1, output->queued);
-        s_pack_event (packer, 2, output->scheduled);
+        mp_put_array (at, 2);
+        s_put_event (at, 1, output->queued);
+        s_put_event (at, 2, output->scheduled);
     } else {
-        msgpack_pack_nil (packer);
+        mp_put_nil (at);
     }
-    s_pack_nils (packer, 3);  //  kv_transfer_params, ec_transfer_params, trace_headers
+    s_put_nils (at, 3);  //  kv_transfer_params, ec_transfer_params, trace_headers
     if (first)
-        s_pack_prefill_stats (packer, output->prefilled);
+        s_put_prefill_stats (at, output->prefilled);
     else
-        msgpack_pack_nil (packer);
-    msgpack_pack_nil (packer);     //  routed_experts
-    msgpack_pack_int (packer, 0);  //  num_nans_in_logits
+        mp_put_nil (at);
+    mp_put_nil (at);     //  routed_experts
+    mp_put_int (at, 0);  //  num_nans_in_logits
 }
 
 static void s_pack_scheduler_stats (msgpack_packer *packer,
@@ -573,17 +682,22 @@ static void s_pack_utility_output (msgpack_packer *packer,
 
 zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs)
 {
-    size_t finished = 0;
-    for (size_t i = 0; i < outputs->output_count; i++)
-        finished += outputs->outputs[i].finish_reason != ENGINE_CORE_RUNNING;
+    size_t finished = 0, bound = OUTPUTS_BOUND;
+    for (size_t i = 0; i < outputs->output_count; i++) {
+        const engine_core_output_t *output = &outputs->outputs[i];
+        finished += output->finish_reason != ENGINE_CORE_RUNNING;
+        bound += s_output_bound (output);
+    }
 
     mp_writer_t writer;
     msgpack_packer *packer = mp_begin (&writer);
-    msgpack_pack_array (packer, 8);
-    msgpack_pack_uint32 (packer, outputs->engine_index);
-    msgpack_pack_array (packer, outputs->output_count);
+    char *at = mp_reserve (&writer, bound);
+    mp_put_array (&at, 8);
+    mp_put_uint32 (&at, outputs->engine_index);
+    mp_put_array (&at, outputs->output_count);
     for (size_t i = 0; i < outputs->output_count; i++)
-        s_pack_output (packer, &outputs->outputs[i]);
+        s_put_output (&at, &outputs->outputs[i]);
+    mp_commit (&writer, at);
     if (outputs->scheduler_stats)
         s_pack_scheduler_stats (packer, outputs->scheduler_stats);
     else
@@ -605,80 +719,153 @@ zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs)
     return mp_end (&writer);
 }
 
-//  Fills *output; what it holds by then is freed by engine_core_outputs_destroy, whatever happens
-static bool s_get_output (const msgpack_object *object, engine_core_output_t *output,
-                          mp_error_t *error)
+//  Outputs, and the memory of all of their ids and tokens: these are shorter than the message, so
+//  there is room for them from the beginning
+typedef struct {
+    engine_core_outputs_t outputs;  //  First: the one is the other's address
+    char *texts;                    //  As many bytes as the message
+    uint32_t *tokens;               //  As many tokens as the message has bytes
+    char *text;                     //  Up to here they are used
+    uint32_t *token;
+} s_owner_t;
+
+//  A copy of a str as a C string
+static bool s_copy_id (s_owner_t *owner, const msgpack_object *object, const char **id,
+                       mp_error_t *error)
 {
-    const msgpack_object_array *array;
-    char *request_id = NULL;
-    uint32_t *tokens = NULL;
-    uint64_t reason;
-    output->finish_reason = ENGINE_CORE_RUNNING;
-    bool ok = mp_get_array (object, "EngineCoreOutput", OUTPUT_FIELDS_MIN, &array, error) &&
-              mp_get_cstr (&array->ptr[0], "EngineCoreOutput.request_id", &request_id, error) &&
-              mp_get_uint32s (&array->ptr[1], "EngineCoreOutput.new_token_ids", &tokens,
-                              &output->new_token_count, error);
-    if (ok && !mp_is_nil (s_field (array, 5))) {
-        ok = mp_get_uint (s_field (array, 5), "EngineCoreOutput.finish_reason",
-                          ENGINE_CORE_REPETITION, &reason, error);
-        if (ok)
-            output->finish_reason = (engine_core_finish_t) reason;
-    }
-    output->request_id = request_id;
-    output->new_token_ids = tokens;
-    return ok;
+    mp_slice_t slice;
+    if (!mp_get_str (object, "EngineCoreOutput.request_id", &slice, error))
+        return false;
+    if (memchr (slice.data, 0, slice.size))
+        return mp_wrong (error, "EngineCoreOutput.request_id", "has a NUL byte in it");
+    memcpy (owner->text, slice.data, slice.size);
+    owner->text[slice.size] = 0;  //  In the place of the head that it had
+    *id = owner->text;
+    owner->text += slice.size + 1;
+    return true;
 }
 
-static bool s_get_utility_output (const msgpack_object *object, engine_core_outputs_t *self,
-                                  mp_error_t *error)
+static bool s_read_output (mp_reader_t *reader, s_owner_t *owner, engine_core_output_t *output,
+                           mp_error_t *error)
+{
+    msgpack_object object;
+    const msgpack_object_array *array;
+    uint64_t reason;
+    *output = (engine_core_output_t){.finish_reason = ENGINE_CORE_RUNNING};
+    if (!mp_read (reader, &object) ||
+        !mp_get_array (&object, "EngineCoreOutput", OUTPUT_FIELDS_MIN, &array, error))
+        return false;
+    uint32_t fields = array->size;
+    if (!mp_read (reader, &object) || !s_copy_id (owner, &object, &output->request_id, error) ||
+        !mp_read_uint32s_into (reader, "EngineCoreOutput.new_token_ids", owner->token,
+                               &output->new_token_count, error))
+        return false;
+    output->new_token_ids = output->new_token_count > 0 ? owner->token : NULL;
+    owner->token += output->new_token_count;
+    for (uint32_t i = 2; i < fields; i++) {
+        if (i != 5) {
+            if (!mp_skip (reader))
+                return false;
+            continue;
+        }
+        if (!mp_read (reader, &object))
+            return false;
+        if (mp_is_nil (&object))
+            continue;
+        if (!mp_get_uint (&object, "EngineCoreOutput.finish_reason", ENGINE_CORE_REPETITION,
+                          &reason, error))
+            return false;
+        output->finish_reason = (engine_core_finish_t) reason;
+    }
+    return true;
+}
+
+static bool s_read_output_list (mp_reader_t *reader, s_owner_t *owner, mp_error_t *error)
+{
+    msgpack_object object;
+    const msgpack_object_array *array;
+    if (!mp_read (reader, &object) ||
+        !mp_get_array (&object, "EngineCoreOutputs.outputs", 0, &array, error))
+        return false;
+    uint32_t count = array->size;
+    engine_core_output_t *list = malloc ((count + 1) * sizeof *list);
+    if (!list)
+        return mp_wrong (error, "EngineCoreOutputs.outputs", "out of memory");
+    owner->outputs.outputs = list;
+    for (; owner->outputs.output_count < count; owner->outputs.output_count++)
+        if (!s_read_output (reader, owner, &list[owner->outputs.output_count], error))
+            return false;
+    return true;
+}
+
+//  `object` is what has been read of it, and the reader is behind that
+static bool s_read_utility_output (mp_reader_t *reader, const msgpack_object *object,
+                                   engine_core_outputs_t *self, mp_error_t *error)
 {
     const msgpack_object_array *array;
     if (!mp_get_array (object, "UtilityOutput", 1, &array, error))
         return false;
+    msgpack_object id, why = {.type = MSGPACK_OBJECT_NIL};
+    mp_reader_t start = *reader;
+    if (!mp_skip (reader) || !mp_read (&start, &id) || (array->size > 1 && !mp_read (reader, &why)))
+        return false;
     engine_core_utility_output_t *utility = zmalloc (sizeof *utility);
     self->utility_output = utility;
     char *message = NULL;
-    utility->notification = array->ptr[0].type == MSGPACK_OBJECT_NEGATIVE_INTEGER;
-    bool ok = (utility->notification || mp_get_uint (&array->ptr[0], "UtilityOutput.call_id",
-                                                     UINT64_MAX, &utility->call_id, error)) &&
-              (mp_is_nil (s_field (array, 1)) ||
-               mp_get_cstr (s_field (array, 1), "UtilityOutput.failure_message", &message, error));
+    utility->notification = id.type == MSGPACK_OBJECT_NEGATIVE_INTEGER;
+    bool ok =
+        (utility->notification ||
+         mp_get_uint (&id, "UtilityOutput.call_id", UINT64_MAX, &utility->call_id, error)) &&
+        (mp_is_nil (&why) || mp_get_cstr (&why, "UtilityOutput.failure_message", &message, error));
     utility->failure_message = message;
     return ok;
 }
 
+//  Reads what all of the message must be
+static bool s_read_outputs (mp_reader_t *reader, s_owner_t *owner, mp_error_t *error)
+{
+    msgpack_object object;
+    const msgpack_object_array *array;
+    engine_core_outputs_t *self = &owner->outputs;
+    if (!mp_read (reader, &object) ||
+        !mp_get_array (&object, "EngineCoreOutputs", 0, &array, error))
+        return false;
+    uint32_t fields = array->size;
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < fields; i++) {
+        if (i == 1) {
+            ok = s_read_output_list (reader, owner, error);
+            continue;
+        }
+        mp_reader_t start = *reader;
+        ok = mp_skip (reader) && mp_read (&start, &object);
+        if (ok && i == 0)
+            ok = mp_get_uint32 (&object, "EngineCoreOutputs.engine_index", &self->engine_index,
+                                error);
+        else if (ok && i == 3)
+            ok = mp_get_double (&object, "EngineCoreOutputs.timestamp", &self->timestamp, error);
+        else if (ok && i == 4 && !mp_is_nil (&object))
+            ok = s_read_utility_output (&start, &object, self, error);
+    }
+    return ok && reader->at == reader->end;
+}
+
 engine_core_outputs_t *engine_core_outputs_decode (zframe_t *frame, mp_error_t *error)
 {
-    msgpack_unpacked doc;
-    const msgpack_object_array *array, *outputs;
-    if (s_decode_array (&doc, frame, "EngineCoreOutputs", 0, &array, error) == -1)
-        return NULL;
-
-    engine_core_outputs_t *self = zmalloc (sizeof *self);
-    bool ok = true;
-    if (s_field (array, 0))
-        ok = mp_get_uint32 (s_field (array, 0), "EngineCoreOutputs.engine_index",
-                            &self->engine_index, error);
-    if (ok && s_field (array, 1)) {
-        ok = mp_get_array (s_field (array, 1), "EngineCoreOutputs.outputs", 0, &outputs, error);
-        if (ok) {
-            engine_core_output_t *list = zmalloc ((outputs->size + 1) * sizeof *list);
-            self->outputs = list;
-            while (ok && self->output_count < outputs->size) {
-                ok = s_get_output (&outputs->ptr[self->output_count], &list[self->output_count],
-                                   error);
-                self->output_count++;
-            }
-        }
-    }
-    if (ok && s_field (array, 3))
-        ok = mp_get_double (s_field (array, 3), "EngineCoreOutputs.timestamp", &self->timestamp,
-                            error);
-    if (ok && !mp_is_nil (s_field (array, 4)))
-        ok = s_get_utility_output (s_field (array, 4), self, error);
-    msgpack_unpacked_destroy (&doc);
-    if (!ok)
+    size_t size = zframe_size (frame);
+    mp_reader_t reader = mp_reader (zframe_data (frame), size);
+    s_owner_t *owner = zmalloc (sizeof *owner);
+    engine_core_outputs_t *self = &owner->outputs;
+    owner->text = owner->texts = malloc (size + 1);
+    owner->token = owner->tokens = malloc ((size + 1) * sizeof *owner->tokens);
+    bool room = owner->texts && owner->tokens;
+    if (!room)
+        mp_error_set (error, "EngineCoreOutputs", "out of memory");
+    if (!room || !s_read_outputs (&reader, owner, error)) {
         engine_core_outputs_destroy (&self);
+        //  When the whole of it is no good, that is what is wrong, and not some field
+        mp_check (zframe_data (frame), size, "EngineCoreOutputs", error);
+    }
     return self;
 }
 
@@ -687,14 +874,13 @@ void engine_core_outputs_destroy (engine_core_outputs_t **self_p)
     engine_core_outputs_t *self = *self_p;
     if (!self)
         return;
-    for (size_t i = 0; i < self->output_count; i++) {
-        free ((char *) self->outputs[i].request_id);
-        free ((uint32_t *) self->outputs[i].new_token_ids);
-    }
+    s_owner_t *owner = (s_owner_t *) self;
+    free (owner->texts);
+    free (owner->tokens);
     free ((engine_core_output_t *) self->outputs);
     if (self->utility_output)
         free ((char *) self->utility_output->failure_message);
     free ((engine_core_utility_output_t *) self->utility_output);
-    free (self);
+    free (owner);
     *self_p = NULL;
 }

@@ -18,6 +18,7 @@ struct progress {
     bool stream;
     int count;
     int open;
+    int in_flight;  //  Of these, sent
     int complete;
     int lost;    //  With a dead engine; that has been told
     int unsent;  //  No request before this one is to be sent
@@ -60,6 +61,7 @@ zmsg_t *progress_request (progress_t *self, int number, int engine)
                                      .max_tokens = self->max_tokens,
                                      .arrival_time = (double) zclock_time () / 1000};
     open->engine = engine;
+    self->in_flight++;
     say ("%s -> engine %d", open->id, engine);
     zframe_t *payload = engine_core_request_encode (&request);
     return engine_core_message ((uint16_t) engine, ENGINE_CORE_ADD, &payload);
@@ -93,6 +95,7 @@ static void s_take_output (progress_t *self, const engine_core_output_t *output,
          engine_core_finish_name (output->finish_reason));
     request->finished = true;
     self->open--;
+    self->in_flight--;
     if (output->finish_reason == ENGINE_CORE_LENGTH || output->finish_reason == ENGINE_CORE_STOP)
         self->complete++;
 }
@@ -113,6 +116,11 @@ void progress_take (progress_t *self, zmsg_t *message)
 int progress_open (progress_t *self)
 {
     return self->open;
+}
+
+int progress_in_flight (progress_t *self)
+{
+    return self->in_flight;
 }
 
 bool progress_complete (progress_t *self)
@@ -150,6 +158,7 @@ int progress_lose (progress_t *self, int engine, bool reroute)
             say ("%s %s: engine %d is dead", request->id, reroute ? "to be sent again" : "failed",
                  engine);
         lost++;
+        self->in_flight -= engine != -1;
         if (reroute) {
             request->engine = -1;
             request->tokens = 0;

@@ -30,6 +30,9 @@ void progress_take (progress_t *self, zmsg_t *message);
 //  Requests that have not come to their end, sent or not
 int progress_open (progress_t *self);
 
+//  Of these, the ones that were sent
+int progress_in_flight (progress_t *self);
+
 //  True when all requests have got their tokens: none is open, aborted or in error
 bool progress_complete (progress_t *self);
 

@@ -71,12 +71,14 @@ int main (int argc, char **argv)
 {
     const char *input = "tcp://127.0.0.1:5570", *output = "tcp://127.0.0.1:5571";
     const char *on_dead = "fail";
-    int engine_count = 2, requests = 10, max_tokens = 4;
+    int engine_count = 2, requests = 10, in_flight = 0, max_tokens = 4;
     const option_t options[] = {
         OPTION_BIND ("input", &input, "where the engines' DEALERs connect"),
         OPTION_BIND ("output", &output, "where the engines' PUSHes connect"),
         OPTION_INT ("engines", &engine_count, 1, UINT16_MAX, "engines to wait for"),
         OPTION_INT ("requests", &requests, 1, 1000000, "requests to send"),
+        OPTION_INT ("in-flight", &in_flight, 0, 1000000,
+                    "requests open at a time, the next when one has finished; 0: all"),
         OPTION_INT ("max-tokens", &max_tokens, 1, INT_MAX, "tokens to ask for, each"),
         OPTION_CHOICE ("on-dead", &on_dead, "fail|reroute",
                        "what becomes of a dead engine's requests"),
@@ -118,7 +120,8 @@ int main (int argc, char **argv)
     while (ready && !zsys_interrupted && fleet_living (fleet) > 0 && progress_open (progress) > 0) {
         //  What is to be sent, for the first time or again, goes to the living in turn
         int number, engine;
-        while ((number = progress_unsent (progress)) != -1 && (engine = fleet_next (fleet)) != -1)
+        while ((in_flight == 0 || progress_in_flight (progress) < in_flight) &&
+               (number = progress_unsent (progress)) != -1 && (engine = fleet_next (fleet)) != -1)
             if (!s_send (router, progress_request (progress, number, engine)))
                 s_bury (fleet, progress, engine, reroute);
 

@@ -133,6 +133,9 @@ OPTIONS = {
         "restart-after": Number(0),
         "withhold-end": None,  # A flag
         "end-delay-ms": Number(0, 0, 600000),
+        "blocks": Number(1, 1, 256),
+        "prefill": Number(0, 0, 10000000),
+        "wait-subscribers": Number(0),
         "count": Number(0),
     },
     "replay_subscriber": {
@@ -188,6 +191,7 @@ OPTIONS = {
         **_FRONTEND,
         "engines": Number(2, 1, 65535),
         "requests": Number(10, 1, 1000000),
+        "in-flight": Number(0, 0, 1000000),
         "on-dead": Choice("fail", "fail", "reroute"),
     },
     "handshake_frontend": {

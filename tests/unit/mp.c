@@ -1,6 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
+#include "mp_put.h"
 #include "vectors.h"
 
 #include <float.h>
@@ -751,6 +752,321 @@ static void test_print_doubles_read_back (void **state)
     }
 }
 
+//  -- Read in place. msgpack-c's tree says what is right.
+
+//  Reads a whole value with mp_read alone and packs it again
+static bool s_read_again (mp_reader_t *reader, msgpack_packer *packer, int depth)
+{
+    msgpack_object object;
+    if (depth > MP_MAX_DEPTH || !mp_read (reader, &object))
+        return false;
+    if (object.type == MSGPACK_OBJECT_ARRAY) {
+        assert_null (object.via.array.ptr);
+        msgpack_pack_array (packer, object.via.array.size);
+        for (uint32_t i = 0; i < object.via.array.size; i++)
+            if (!s_read_again (reader, packer, depth + 1))
+                return false;
+    } else if (object.type == MSGPACK_OBJECT_MAP) {
+        assert_null (object.via.map.ptr);
+        msgpack_pack_map (packer, object.via.map.size);
+        for (uint32_t i = 0; i < 2 * object.via.map.size; i++)
+            if (!s_read_again (reader, packer, depth + 1))
+                return false;
+    } else {
+        msgpack_pack_object (packer, object);
+    }
+    return true;
+}
+
+//  What mp_decode takes, mp_skip and mp_read take, and see the same in it; what it refuses they
+//  refuse, or pass over a part of it. The bytes are in memory of just their size.
+static void s_compare (const byte *bytes, size_t size)
+{
+    byte *data = malloc (size ? size : 1);
+    assert_non_null (data);
+    if (size > 0)
+        memcpy (data, bytes, size);
+    msgpack_unpacked doc;
+    bool good = mp_decode (&doc, data, size, "x", NULL) == 0;
+    assert_int_equal (mp_check (data, size, "x", NULL), good ? 0 : -1);
+    mp_reader_t skipped = mp_reader (data, size), read = mp_reader (data, size);
+    bool whole = mp_skip (&skipped) && skipped.at == skipped.end;
+    assert_int_equal (whole, good);
+    mp_writer_t writer;
+    msgpack_packer *packer = mp_begin (&writer);
+    whole = s_read_again (&read, packer, 1) && read.at == read.end;
+    zframe_t *again = mp_end (&writer);
+    if (good) {
+        assert_true (whole);
+        mp_begin (&writer);
+        msgpack_pack_object (&writer.packer, doc.data);
+        zframe_t *want = mp_end (&writer);
+        assert_true (zframe_eq (again, want));
+        zframe_destroy (&want);
+        msgpack_unpacked_destroy (&doc);
+    }
+    zframe_destroy (&again);
+    free (data);
+}
+
+static void test_read (void **state)
+{
+    (void) state;
+    static const char *const values[] = {"0",
+                                         "127",
+                                         "128",
+                                         "255",
+                                         "256",
+                                         "65535",
+                                         "65536",
+                                         "4294967295",
+                                         "4294967296",
+                                         "18446744073709551615",
+                                         "-1",
+                                         "-32",
+                                         "-33",
+                                         "-128",
+                                         "-129",
+                                         "-32768",
+                                         "-32769",
+                                         "-2147483648",
+                                         "-2147483649",
+                                         "-9223372036854775808",
+                                         "1.5",
+                                         "x'ca3fc00000'",
+                                         "null",
+                                         "true",
+                                         "false",
+                                         "''",
+                                         "'x'",
+                                         "'0123456789012345678901234567890'",
+                                         "'01234567890123456789012345678901'",
+                                         "h''",
+                                         "h'00ff'",
+                                         "[]",
+                                         "{}",
+                                         "x'd0ff'",
+                                         "x'd001'",
+                                         "x'cc01'",
+                                         "x'cd0001'",
+                                         "x'ce00000001'",
+                                         "x'cf0000000000000001'",
+                                         "x'd97878'",
+                                         "x'd40100'",
+                                         "x'd6ff00000000'",
+                                         "x'c700ff'",
+                                         "x'c70101ff'",
+                                         "x'c1'",
+                                         "x'dc0001c0'",
+                                         "x'dd00000001c0'",
+                                         "x'de0001c0c0'",
+                                         "x'df00000001c0c0'",
+                                         "x'dc0000'",
+                                         "x'de0000'",
+                                         "x'da000178'",
+                                         "[1,[2,[3,{'a':[null]}]],{1:2}]",
+                                         "[[],{},'',h'',[[]]]",
+                                         "[300,301,302,303,304,305,306,307,308]",
+                                         "[300,1,70000,200,301,302,303,304,1,305]",
+                                         "[300,301,302,303,null]",
+                                         "[300,301,302,303,'x']",
+                                         "[300,301,302,303,-1,1.5,true]"};
+    for (size_t i = 0; i < COUNT (values); i++) {
+        zframe_t *frame = unit_frame (values[i]);
+        byte bytes[256];
+        size_t size = zframe_size (frame);
+        assert_true (size < sizeof bytes);
+        memcpy (bytes, zframe_data (frame), size);
+        zframe_destroy (&frame);
+        //  Whole, cut, with one byte more, and with each byte another
+        for (size_t cut = 0; cut <= size; cut++)
+            s_compare (bytes, cut);
+        bytes[size] = 0;
+        s_compare (bytes, size + 1);
+        for (size_t at = 0; at < size; at++) {
+            byte keep = bytes[at];
+            for (int value = 0; value < 256; value++) {
+                bytes[at] = (byte) value;
+                s_compare (bytes, size);
+            }
+            bytes[at] = keep;
+        }
+    }
+}
+
+//  Any bytes at all, the same on each run
+static void test_read_anything (void **state)
+{
+    (void) state;
+    uint64_t random = 1;
+    for (int round = 0; round < 20000; round++) {
+        byte bytes[40];
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        size_t size = random >> 60;
+        for (size_t i = 0; i < size; i++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            bytes[i] = (byte) (random >> 56);
+        }
+        s_compare (bytes, size);
+    }
+}
+
+//  A claim is held against all bytes there are, before memory is claimed for it
+static void test_read_claims (void **state)
+{
+    (void) state;
+    static const byte bytes[] = {0xdd, 0x01, 0x00, 0x00, 0x00, 0x01};
+    mp_reader_t reader = mp_reader (bytes, sizeof bytes);
+    msgpack_object object;
+    assert_false (mp_read (&reader, &object));
+    assert_false (mp_skip (&reader));
+    uint32_t *values;
+    size_t count;
+    mp_error_t error;
+    assert_false (mp_read_uint32s (&reader, "ids", &values, &count, &error));
+    assert_string_equal (error.text, "ids: cannot be read");
+}
+
+static void test_read_uint32s (void **state)
+{
+    (void) state;
+    //  All widths in all neighbourhoods
+    static const uint32_t samples[] = {0, 127, 128, 255, 256, 300, 65535, 65536, UINT32_MAX};
+    uint64_t random = 1;
+    for (size_t size = 0; size < 200; size++) {
+        uint32_t want[200];
+        for (size_t i = 0; i < size; i++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            want[i] = size % 3 ? samples[random % COUNT (samples)] : 300 + (uint32_t) i;
+        }
+        mp_writer_t writer;
+        mp_begin (&writer);
+        char *at = mp_reserve (&writer, 5 + 5 * size);
+        mp_put_uint32s (&at, want, size);
+        mp_commit (&writer, at);
+        zframe_t *frame = mp_end (&writer);
+        s_compare (zframe_data (frame), zframe_size (frame));
+        mp_reader_t reader = mp_reader (zframe_data (frame), zframe_size (frame));
+        uint32_t *values, into[600];
+        size_t count;
+        assert_true (mp_read_uint32s (&reader, "ids", &values, &count, NULL));
+        assert_int_equal (count, size);
+        assert_ptr_equal (reader.at, reader.end);
+        if (size > 0)
+            assert_memory_equal (values, want, size * sizeof *want);
+        else
+            assert_null (values);
+        free (values);
+        reader = mp_reader (zframe_data (frame), zframe_size (frame));
+        assert_true (mp_read_uint32s_into (&reader, "ids", into, &count, NULL));
+        assert_int_equal (count, size);
+        if (size > 0)
+            assert_memory_equal (into, want, size * sizeof *want);
+        zframe_destroy (&frame);
+    }
+    static const struct {
+        const char *text, *why;
+    } cases[] = {
+        {"[300,301,302,303,-1]", "ids: [4]: want an unsigned integer, got negative integer"},
+        {"[1,4294967296]", "ids: [1]: 4294967296 is more than 4294967295"},
+        {"[[1]]", "ids: [0]: want an unsigned integer, got array"},
+        {"{}", "ids: want an array, got map"},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        zframe_t *frame = unit_frame (cases[i].text);
+        mp_reader_t reader = mp_reader (zframe_data (frame), zframe_size (frame));
+        uint32_t *values;
+        size_t count;
+        mp_error_t error;
+        assert_false (mp_read_uint32s (&reader, "ids", &values, &count, &error));
+        assert_string_equal (error.text, cases[i].why);
+        zframe_destroy (&frame);
+    }
+}
+
+static void test_read_map (void **state)
+{
+    (void) state;
+    zframe_t *frame = unit_frame ("{'b':[1,2],[1]:2,'a':1,'newer':{'a':7},'a':3}");
+    mp_entry_t entries[] = {MP_ENTRY ("a"), MP_ENTRY ("b"), MP_ENTRY ("c")};
+    mp_error_t error;
+    assert_true (mp_read_map (zframe_data (frame), zframe_size (frame), "x", entries, 3, &error));
+    assert_int_equal (entries[0].value->via.u64, 3);
+    assert_int_equal (entries[1].value->type, MSGPACK_OBJECT_ARRAY);
+    assert_int_equal (entries[1].bytes.size, 3);
+    assert_memory_equal (entries[1].bytes.data, "\x92\x01\x02", 3);
+    assert_null (entries[2].value);
+    zframe_destroy (&frame);
+    static const struct {
+        const char *text, *why;
+    } cases[] = {{"[1]", "x: want a map, got array"},
+                 {"7", "x: want a map, got integer"},
+                 {"x'81a161'", "x: truncated"},
+                 {"x'8000'", "x: has bytes after its end"},
+                 {"x''", "x: empty"}};
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        frame = unit_frame (cases[i].text);
+        assert_false (
+            mp_read_map (zframe_data (frame), zframe_size (frame), "x", entries, 3, &error));
+        assert_string_equal (error.text, cases[i].why);
+        zframe_destroy (&frame);
+    }
+}
+
+//  What is put is what is packed
+static void test_put (void **state)
+{
+    (void) state;
+    static const uint64_t numbers[] = {0,     1,     127,        128,        255,       256,
+                                       65535, 65536, UINT32_MAX, 4294967296, INT64_MAX, UINT64_MAX};
+    static const size_t sizes[] = {0, 15, 16, 31, 32, 255, 256, 65535, 65536};
+    mp_writer_t put, pack;
+    mp_begin (&put);
+    msgpack_packer *packer = mp_begin (&pack);
+    char *at = mp_reserve (&put, 10000);
+    for (size_t i = 0; i < COUNT (numbers); i++) {
+        mp_put_uint64 (&at, numbers[i]);
+        msgpack_pack_uint64 (packer, numbers[i]);
+        mp_put_int64 (&at, -(int64_t) (numbers[i] / 2));
+        msgpack_pack_int64 (packer, -(int64_t) (numbers[i] / 2));
+        mp_put_uint32 (&at, (uint32_t) numbers[i]);
+        msgpack_pack_uint32 (packer, (uint32_t) numbers[i]);
+        mp_put_double (&at, (double) numbers[i]);
+        msgpack_pack_double (packer, (double) numbers[i]);
+    }
+    for (size_t i = 0; i < COUNT (sizes); i++) {
+        mp_put_array (&at, sizes[i]);
+        msgpack_pack_array (packer, sizes[i]);
+        mp_put_map (&at, sizes[i]);
+        msgpack_pack_map (packer, sizes[i]);
+        mp_put_str (&at, sizes[i]);
+        msgpack_pack_str (packer, sizes[i]);
+        mp_put_bin (&at, sizes[i]);
+        msgpack_pack_bin (packer, sizes[i]);
+    }
+    mp_put_nil (&at);
+    msgpack_pack_nil (packer);
+    mp_put_true (&at);
+    msgpack_pack_true (packer);
+    mp_put_false (&at);
+    msgpack_pack_false (packer);
+    mp_put_text (&at, "text");
+    mp_commit (&put, at);
+    mp_pack_str (packer, "text");
+    //  Both ways into one buffer, and room that is made while there is something in it
+    mp_pack_str (&put.packer, "more");
+    at = mp_reserve (&put, 100000);
+    mp_put_text (&at, "end");
+    mp_commit (&put, at);
+    mp_pack_str (packer, "more");
+    mp_pack_str (packer, "end");
+    zframe_t *got = mp_end (&put), *want = mp_end (&pack);
+    assert_int_equal (zframe_size (got), zframe_size (want));
+    assert_true (zframe_eq (got, want));
+    zframe_destroy (&got);
+    zframe_destroy (&want);
+}
+
 int main (void)
 {
     const struct CMUnitTest tests[] = {
@@ -773,6 +1089,12 @@ int main (void)
         cmocka_unit_test (test_print_json),
         cmocka_unit_test (test_print_json_pair),
         cmocka_unit_test (test_print_doubles_read_back),
+        cmocka_unit_test (test_read),
+        cmocka_unit_test (test_read_anything),
+        cmocka_unit_test (test_read_claims),
+        cmocka_unit_test (test_read_uint32s),
+        cmocka_unit_test (test_read_map),
+        cmocka_unit_test (test_put),
     };
     return cmocka_run_group_tests_name ("mp", tests, NULL, NULL);
 }

@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The demos' work in Python, as fast as reasonable Python does it: pyzmq and msgspec.
+
+    python3 bench/python.py ROLE ARGUMENT...        (no arguments: lists the roles)
+
+The peers in tests/peers are written to be read and stop on signals quickly; they poll before each
+receive. Here a receive just blocks, Encoders and Decoders are made once and typed by Structs, their
+methods are looked up once, and what need not be done for each message is not. Frames come as bytes:
+recv_multipart(copy=False) was slower for each size up to 64 KiB (bench/README.md).
+The roles are those of bare.c, with the messages in place of frames of their size.
+"""
+
+import inspect
+import signal
+import sys
+import time
+from collections import Counter, deque
+from pathlib import Path
+
+import msgspec
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "peers"))
+
+import structs
+from structs import END_SEQ, EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest, FinishReason
+from structs import Result, Task, toy_ready, toy_request
+
+PATIENCE_MS = 20000
+BLOCK_SIZE = 16
+WIRES = {
+    "v0.26": (structs.KVEventBatch, structs.BlockStored),
+    "v0.9": (structs.KVEventBatchV9, structs.BlockStoredV9),
+}
+
+context = zmq.Context()
+
+
+def open_socket(kind, hwm=1000):
+    socket = context.socket(kind)
+    socket.rcvtimeo = socket.sndtimeo = PATIENCE_MS
+    socket.linger = 0 if kind in (zmq.SUB, zmq.PULL) else PATIENCE_MS
+    socket.set_hwm(hwm)
+    return socket
+
+
+def bind(socket, endpoint):
+    socket.bind(endpoint)
+    print(f"python: listening on {socket.getsockopt_string(zmq.LAST_ENDPOINT)}", flush=True)
+
+
+def block_hash(n):
+    return (n + 1) * 0x9E3779B97F4A7C15 % 2**64
+
+
+def make_batches(wire, blocks, count=16):
+    """Batches to send again and again, each with `blocks` blocks of 16 tokens."""
+    batch, stored = WIRES[wire]
+    batches = []
+    for n in range(count):
+        hashes = [block_hash(n * blocks + i) for i in range(blocks)]
+        first = n * blocks * BLOCK_SIZE
+        tokens = [(first + i) * 7919 % 32000 for i in range(blocks * BLOCK_SIZE)]
+        if wire == "v0.9":
+            hashes = [each - 2**63 for each in hashes]
+            batches.append(batch(0.0, [stored(hashes, hashes[0], tokens, BLOCK_SIZE, None)]))
+            continue
+        event = stored(hashes, hashes[0], tokens, BLOCK_SIZE, None, "GPU", None)
+        event.group_idx, event.kv_cache_spec_kind = 0, "full_attention"
+        batches.append(batch(0.0, [event], data_parallel_rank=0))
+    return batches
+
+
+def pub(endpoint, replay_endpoint, wire, blocks, kept, hwm, count, subscribers):
+    """As replay_publisher: encodes, sends and keeps each batch, and looks once a millisecond whether
+    a replay is wanted. The lists of tokens and hashes are not made anew."""
+    blocks, count, subscribers = int(blocks), int(count), int(subscribers)
+    batches = make_batches(wire, blocks)
+    encode, kept = msgspec.msgpack.Encoder().encode, deque(maxlen=int(kept))
+    publisher, router = open_socket(zmq.XPUB, int(hwm)), open_socket(zmq.ROUTER)
+    publisher.xpub_verbose = 1
+    bind(publisher, endpoint)
+    bind(router, replay_endpoint)
+    for _ in range(subscribers):
+        publisher.recv()
+    send, topic, now, clock, more = publisher.send, b"kv-events", time.time, time.monotonic, zmq.SNDMORE
+    looked = 0
+    for seq in range(count):
+        batch = batches[seq & 15]
+        batch.ts = now()
+        payload = encode(batch)
+        send(topic, more)
+        send(seq.to_bytes(8, "big"), more)
+        send(payload)
+        kept.append((seq, payload))
+        if clock() > looked + 0.001:
+            looked = clock()
+            if router.poll(0):
+                router.recv_multipart()
+    router.linger = 0
+
+
+def sub(endpoint, wire, count):
+    """As kv_subscriber: every batch read with its type, in order, or counted as a gap."""
+    count, gaps, events, due = int(count), 0, 0, 0
+    decode = msgspec.msgpack.Decoder(WIRES[wire][0]).decode
+    socket = open_socket(zmq.SUB, 100000)
+    socket.subscribe("")
+    socket.connect(endpoint)
+    receive, from_bytes = socket.recv_multipart, int.from_bytes
+    for _ in range(count):
+        _, number, payload = receive()
+        seq = from_bytes(number, "big")
+        if seq != due:
+            gaps += 1
+        due = seq + 1
+        events += len(decode(payload).events)
+    print(f"python: {count} received, {events} events, {gaps} gaps")
+
+
+def replay_server(endpoint, batches, size):
+    """A ROUTER with so many batches. As vLLM it has a high-water mark of 1000, and drops above it."""
+    payload = bytes(int(size))
+    kept = [(seq.to_bytes(8, "big"), payload) for seq in range(int(batches))]
+    router = open_socket(zmq.ROUTER)
+    router.linger = 0
+    bind(router, endpoint)
+    send = router.send_multipart
+    while True:
+        client, _, start = router.recv_multipart()
+        for number, each in kept[int.from_bytes(start, "big") :]:
+            send([client, b"", b"kv-events", number, each])
+        send([client, b"", b"", END_SEQ, b""])
+
+
+def req(endpoint, count, size):
+    socket, text = open_socket(zmq.REQ), "x" * int(size)
+    socket.connect(endpoint)
+    encode = msgspec.msgpack.Encoder().encode
+    decode = msgspec.msgpack.Decoder(str).decode
+    for _ in range(int(count)):
+        socket.send(encode(text))
+        decode(socket.recv())
+
+
+def rep(endpoint, count, _):
+    socket = open_socket(zmq.REP)
+    bind(socket, endpoint)
+    encode = msgspec.msgpack.Encoder().encode
+    decode = msgspec.msgpack.Decoder(str).decode
+    for _ in range(int(count)):
+        socket.send(encode("pong: " + decode(socket.recv())))
+
+
+def ventilator(endpoint, count, workers):
+    socket = open_socket(zmq.PUSH)
+    with socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
+        bind(socket, endpoint)
+        for _ in range(int(workers)):
+            recv_monitor_message(monitor)
+        socket.disable_monitor()
+    encode, send = msgspec.msgpack.Encoder().encode, socket.send
+    for n in range(int(count)):
+        send(encode(Task(n, n)))
+
+
+def worker(source, sink):
+    pull, push = open_socket(zmq.PULL), open_socket(zmq.PUSH)
+    push.connect(sink)
+    pull.connect(source)
+    encode, decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Task).decode
+    receive, send = pull.recv, push.send
+    while True:
+        task = decode(receive())
+        send(encode(Result(task.task, "w1", task.value * task.value)))
+
+
+def sink(endpoint, count):
+    socket, workers = open_socket(zmq.PULL), Counter()
+    bind(socket, endpoint)
+    decode, receive = msgspec.msgpack.Decoder(Result).decode, socket.recv
+    for _ in range(int(count)):
+        workers[decode(receive()).worker] += 1
+
+
+def frontend(input, output, engines, requests, in_flight, tokens):
+    engines, requests, in_flight = int(engines), int(requests), int(in_flight)
+    router, pull = open_socket(zmq.ROUTER, 0), open_socket(zmq.PULL, 0)
+    bind(router, input)
+    bind(pull, output)
+    identities = sorted(router.recv_multipart()[0] for _ in range(engines))
+    encode = msgspec.msgpack.Encoder().encode
+    decode = msgspec.msgpack.Decoder(EngineCoreOutputs).decode
+    made, sent, ended, all_tokens = {}, 0, 0, 0
+    while ended < requests:
+        while sent < requests and sent - ended < in_flight:
+            name = f"r{sent}"
+            made[name] = 0
+            request = encode(toy_request(name, int(tokens)))
+            router.send_multipart([identities[sent % engines], b"\0", request])
+            sent += 1
+        for out in decode(pull.recv()).outputs:
+            made[out.request_id] += len(out.new_token_ids)
+            if out.finish_reason is not None:
+                all_tokens += made.pop(out.request_id)
+                ended += 1
+    print(f"python: {ended} requests, {all_tokens} tokens")
+
+
+def engine(index, input, output, _):
+    """Takes what has come, makes a step, and so on until it is stopped."""
+    index = int(index)
+    dealer, push = open_socket(zmq.DEALER, 0), open_socket(zmq.PUSH, 0)
+    dealer.routing_id = index.to_bytes(2, "little")
+    push.connect(output)
+    dealer.connect(input)
+    encode = msgspec.msgpack.Encoder().encode
+    decode = msgspec.msgpack.Decoder(EngineCoreRequest).decode
+    dealer.send(encode(toy_ready()))
+    running = {}  # request id -> [tokens so far, limit, state of the token maker]
+    receive = dealer.recv_multipart
+    while True:
+        try:
+            while True:
+                frames = receive(zmq.DONTWAIT if running else 0)
+                request = decode(frames[1])
+                running[request.request_id] = [
+                    0,
+                    request.sampling_params.max_tokens,
+                    sum(request.prompt_token_ids),
+                ]
+        except zmq.Again:
+            pass
+        outputs, finished = [], set()
+        for name, state in running.items():
+            state[0] += 1
+            state[2] = (state[2] * 48271 + 11) % 2147483647
+            output = EngineCoreOutput(name, [state[2] % 32000])
+            if state[0] == state[1]:
+                output.finish_reason = FinishReason.LENGTH
+                finished.add(name)
+            outputs.append(output)
+        for name in finished:
+            del running[name]
+        push.send(
+            encode(EngineCoreOutputs(index, outputs, None, time.monotonic(), None, finished or None))
+        )
+
+
+def codec(what, wire, blocks, count):
+    """Only encodes, or decodes, the batches of `pub`."""
+    batches = make_batches(wire, int(blocks))
+    encode = msgspec.msgpack.Encoder().encode
+    decode = msgspec.msgpack.Decoder(WIRES[wire][0]).decode
+    payloads = [encode(batch) for batch in batches]
+    if what == "encode":
+        for n in range(int(count)):
+            encode(batches[n & 15])
+    else:
+        for n in range(int(count)):
+            decode(payloads[n & 15])
+
+
+ROLES = {
+    role.__name__: role
+    for role in (pub, sub, replay_server, req, rep, ventilator, worker, sink, frontend, engine, codec)
+}
+
+
+def main():
+    role = ROLES.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if not role or len(sys.argv) - 2 != len(inspect.signature(role).parameters):
+        for name, each in ROLES.items():
+            print(f"usage: python.py {name} {' '.join(inspect.signature(each).parameters).upper()}")
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        role(*sys.argv[2:])
+    except SystemExit:
+        context.destroy(0)  # What is stopped has nothing left to say
+        raise
+    context.destroy(PATIENCE_MS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

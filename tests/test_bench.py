@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""make bench measures all rows, at sizes so small that the numbers mean nothing."""
+
+import re
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from harness import BUILD, FACTOR, ROOT
+
+BENCH = ROOT / "bench"
+
+
+def bench(*args):
+    missing = [name for name in ("bare", "codec", "measure") if not (BUILD / "bench" / name).exists()]
+    assert not missing, f"not built: {missing} (run make {BUILD.name}/benches first)"
+    command = [sys.executable, BENCH / "bench.py", "--build", BUILD, "--mode", "test", *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120 * FACTOR)
+
+
+def rows(text, title):
+    """The cells of the table below a title."""
+    table = re.search(rf"{title}[^|]*\n((?:\|.*\n)+)", text)[1]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def test_all_rows(tmp_path):
+    # valgrind and the sanitizers do not go together
+    more = [] if FACTOR == 1 else ["--no-callgrind"]
+    done = bench("--blocks", "1", "2", "--out", tmp_path, *more)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # Progress is for a terminal
+    text = (tmp_path / "RESULTS.md").read_text()
+
+    ratios = rows(text, "# Results of")
+    assert [row[0] for row in ratios] == ["1", "2", "2", "3"] + ["4"] * 8
+    figures = rows(text, "## Figures")
+    assert [row[1] for row in figures] == ["c", "python", "bare"] * len(ratios)
+
+    replay = rows(text, "## Row 5: a replay for")[0]
+    assert replay[1:4] == ["1000", "0", "yes"]
+    costs = rows(text, "## Row 5: what")
+    assert [row[:3] for row in costs] == [
+        ["DEALER", "100", "1"],
+        ["DEALER", "1,000", costs[1][2]],
+        ["REQ", "100", "100"],
+    ]
+
+    codecs = rows(text, "## Row 6")
+    assert [row[2] for row in codecs] == ["encode", "decode"] * 3
+    counted = re.compile("[1-9][0-9,]*" if FACTOR == 1 else "not counted")
+    assert all(counted.fullmatch(row[3]) for row in codecs), codecs
+    assert "## Row 7" in text
+
+    chart = ElementTree.parse(tmp_path / "results.svg").getroot()
+    assert chart.tag.endswith("svg")
+    assert len(chart.findall("{*}rect")) == 1 + 3 + 3 * len(ratios)  # Paper, legend, bars
+
+
+def test_what_fails_is_named(tmp_path):
+    done = subprocess.run(
+        [BUILD / "bench" / "measure", tmp_path / "usage", "false"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    usage = (tmp_path / "usage").read_text().split()
+    assert len(usage) == 5
+    assert usage[-1] == "1"
+    done = bench("--blocks", "0", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "--blocks: not from 1 to 256" in done.stderr
+
+
+@pytest.mark.parametrize("program", ["bare", "codec", "measure"])
+def test_usage(program):
+    done = subprocess.run([BUILD / "bench" / program], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "usage" in done.stderr
