@@ -300,7 +300,7 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
         curve_server (self->sub);
     else
         curve_client (self->sub);
-    zsock_set_rcvtimeo (self->sub, 0);  //  A receive does not wait: the poller does
+    zsock_set_rcvtimeo (self->sub, 0);     //  A receive does not wait: the poller does
     zsock_set_rcvhwm (self->sub, 100000);  //  As many as vLLM's PUB keeps for us
     //  A publisher whose machine has vanished says nothing: after 10 s it counts as gone
     zsock_set_heartbeat_ivl (self->sub, 2000);

@@ -87,12 +87,14 @@ static void s_serve_replay (zsock_t *router, const history_t *history, const cha
 static bool s_wait_subscribers (zsock_t *xpub, int count)
 {
     while (count > 0) {
-        zframe_t *frame = zframe_recv (xpub);  //  01 and the topic; 00 from one who leaves
-        if (!frame)
+        zmsg_t *message = zmsg_recv (xpub);
+        if (!message)
             return false;
+        show_recv ("subscriber", xpub, message);
+        zframe_t *frame = zmsg_first (message);  //  01 and the topic; 00 from one who leaves
         if (zframe_size (frame) > 0 && zframe_data (frame)[0] <= 1)
             count += zframe_data (frame)[0] ? -1 : 1;
-        zframe_destroy (&frame);
+        zmsg_destroy (&message);
     }
     return true;
 }

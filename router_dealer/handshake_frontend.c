@@ -64,18 +64,9 @@ static bool s_spawn (watch_t *watch, const char *own_path, int index, const char
     char *path = zsys_sprintf ("%s/vllm_engine", dirname (copy));
     char *number = zsys_sprintf ("%d", index);
     char *pipe = zsys_sprintf ("%d", CHILDREN_DEATH_PIPE);
-    char *argv[] = {path,
-                    "--quiet",
-                    "--handshake",
-                    (char *) handshake,
-                    "--index",
-                    number,
-                    "--death-pipe",
-                    pipe,
-                    NULL,
-                    NULL,
-                    NULL,
-                    NULL,
+    char *argv[] = {path,      "--quiet", "--handshake",  (char *) handshake,
+                    "--index", number,    "--death-pipe", pipe,
+                    NULL,      NULL,      NULL,           NULL,
                     NULL};
     char **more = &argv[8];  //  What it shares with us
     if (trace_path) {

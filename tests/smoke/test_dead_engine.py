@@ -62,6 +62,23 @@ def test_one_of_two_fail(start, wire, lang):
     assert living.stop() == 0
 
 
+@pytest.mark.parametrize("on_dead", ["fail", "reroute"])
+def test_what_died_makes_room_for_the_next(start, wire, on_dead):
+    """--in-flight counts what is open, and no longer what was at a dead engine."""
+    frontend = start(
+        "round_robin_frontend", requests=6, max_tokens=2, in_flight=1, on_dead=on_dead, **wire
+    )
+    living = start("engine", index=0, step_ms=1, **wire)
+    dying = start("engine", index=1, step_ms=60000, **wire)
+    dying.wait_line("^r1: 5 prompt tokens$")
+    kill(dying)
+    assert frontend.wait() == (1 if on_dead == "fail" else 0)
+    assert frontend.err == ["round_robin_frontend: engine 1 is dead, 1 requests were open"]
+    done = [n for n, _, _ in frontend.lines(DONE)]
+    assert done == [n for n in "012345" if n != "1" or on_dead == "reroute"]
+    assert living.stop() == 0
+
+
 @pytest.mark.parametrize("lang", ["c", "py"])
 def test_one_of_three_reroute(start, wire, lang):
     frontend = start(

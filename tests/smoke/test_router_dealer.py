@@ -188,6 +188,21 @@ def test_engines_come_before_and_after(start, wire):
     assert frontend.out[-3:-1] == ["engine 0: r0 r2", "engine 1: r1 r3"]
 
 
+@pytest.mark.parametrize("in_flight", [0, 1, 3])
+def test_in_flight(start, wire, in_flight):
+    """So many are open at a time and no more; as many as that at some time."""
+    engines = [start("engine", index=index, step_ms=1, **wire) for index in (0, 1)]
+    frontend = start("round_robin_frontend", requests=7, in_flight=in_flight, **wire)
+    assert frontend.wait() == 0
+    assert [engine.stop() for engine in engines] == [0, 0]
+    open_now, most = 0, 0
+    for way in frontend.lines(r"^r\d+ (->|<-) "):
+        open_now += 1 if way == "->" else -1
+        most = max(most, open_now)
+    assert (open_now, most) == (0, in_flight or 7)
+    assert frontend.out[-3:-1] == ["engine 0: r0 r2 r4 r6", "engine 1: r1 r3 r5"]
+
+
 def test_many_requests(start, wire):
     engines = [start("engine", index=index, step_ms=0, **wire) for index in (0, 1)]
     frontend = start("round_robin_frontend", "--quiet", requests=2000, max_tokens=3, **wire)

@@ -234,6 +234,33 @@ def test_subscriptions_are_traced(start, ipc, tmp_path):
     assert sorted(frames(each) for each in got) == sorted(frames(each) for each in sent)
 
 
+def test_published_batches_are_traced(start, ipc, peer, tmp_path):
+    """They go out without a message being made of them, unless somebody wants to see it."""
+    path, endpoint = tmp_path / "trace", ipc()
+    publisher = start(
+        "replay_publisher",
+        "--quiet",
+        endpoint=endpoint,
+        replay_endpoint=ipc(),
+        interval_ms=0,
+        wait_subscribers=1,
+        count=4,
+        drop="1-2",
+        trace=path,
+    )
+    sub = peer(zmq.SUB)
+    sub.subscribe(b"kv")
+    sub.connect(endpoint)
+    batches = [sub.recv_multipart() for _ in range(2)]
+    assert publisher.wait() == 0
+    assert [frames(each) for each in messages(path, dir="recv")] == [[b"\x01kv"]]
+    assert [frames(each) for each in messages(path, dir="send")] == batches
+    assert [each["note"] for each in objects(path) if "note" in each] == [
+        "seq 1 is not published",
+        "seq 2 is not published",
+    ]
+
+
 def test_spawned_engines_are_traced_too(start, ipc, tmp_path):
     path = tmp_path / "trace"
     frontend = start(

@@ -409,11 +409,14 @@ static void test_lose (void **state)
         s_send (self, i, i % 2);
     }
     assert_int_equal (progress_unsent (self), 4);
+    assert_int_equal (progress_in_flight (self), 4);
     s_take (self, "r1", 1, ENGINE_CORE_LENGTH);
+    assert_int_equal (progress_in_flight (self), 3);
     s_lose (self, 2, false, 0, "");
     s_lose (self, 1, false, 1, "r3 failed: engine 1 is dead\n");
     s_lose (self, 1, false, 0, "");
     assert_int_equal (progress_open (self), 3);
+    assert_int_equal (progress_in_flight (self), 2);
     s_aborts (self, 1, "nothing");
     //  Its last words come too late
     s_take (self, "r3", 1, ENGINE_CORE_LENGTH);
@@ -423,6 +426,7 @@ static void test_lose (void **state)
     s_lose (self, -1, false, 1, "r4 failed: no engine is left\n");
     assert_int_equal (progress_unsent (self), -1);
     assert_int_equal (progress_open (self), 0);
+    assert_int_equal (progress_in_flight (self), 0);
     assert_false (progress_complete (self));
     s_has_summary (self, "frontend: 1 of 5 requests complete, 1 tokens\n");
     assert_string_equal (complained, "");
@@ -439,6 +443,7 @@ static void test_reroute (void **state)
     s_lose (self, 1, true, 2,
             "r1 to be sent again: engine 1 is dead\nr3 to be sent again: engine 1 is dead\n");
     assert_int_equal (progress_open (self), 4);
+    assert_int_equal (progress_in_flight (self), 2);
     //  At no engine for now, and what engine 1 still had to say is no part of it
     s_aborts (self, 1, "nothing");
     s_take (self, "r1", 1, ENGINE_CORE_LENGTH);
@@ -448,6 +453,7 @@ static void test_reroute (void **state)
     assert_int_equal (progress_unsent (self), 3);
     s_send (self, 3, 2);
     assert_int_equal (progress_unsent (self), -1);
+    assert_int_equal (progress_in_flight (self), 4);
     s_aborts (self, 0, "[\"r0\",\"r1\",\"r2\"]");
     s_aborts (self, 2, "[\"r3\"]");
     //  Tokens of the first try do not count

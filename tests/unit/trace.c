@@ -87,6 +87,7 @@ static void test_off (void **state)
     (void) state;
     zsock_t *socket = zsock_new (ZMQ_DEALER);
     zmsg_t *message = s_message ("hi", 2);
+    assert_false (show_frames ());
     show_send ("server", socket, message);
     show_recv ("server", socket, message);
     trace_message (TRACE_SEND, "server", socket, message);
@@ -104,6 +105,7 @@ static void test_messages (void **state)
     (void) state;
     assert_int_equal (trace_open (path, NULL), 0);
     assert_ptr_equal (trace_path, path);
+    assert_true (show_frames ());
     zsock_t *router = zsock_new (ZMQ_ROUTER);
     int port = zsock_bind (router, "tcp://127.0.0.1:*");
     zmsg_t *message = s_message ("\x01\x00", 2);
