@@ -156,7 +156,7 @@ def a_worker_leaves(stage):
             line(sink, f"<- {name}:", "sink ended too early: a goodbye is no result", nth=nth)
         if name == "w1":
             worker.stop()
-            line(sink, "^w1 has left$", "w1 was stopped, and sink did not say: w1 has left", timeout=1)
+            line(sink, "^w1 has left$", "w1 was stopped, and sink did not say: w1 has left")
     ends(sink, 0, "sink did not end after its three results: a goodbye is no result")
     if any("bad result" in text for text in sink.err) or "0 bad" not in sink.summary():
         raise Missing("sink takes the goodbye for a bad result")
