@@ -13,6 +13,7 @@ struct fleet {
     int max;
     int size;
     int turn;
+    int deaths;
     s_engine_t engines[];  //  By index
 };
 
@@ -60,8 +61,15 @@ bool fleet_knows (const fleet_t *self, int engine)
 void fleet_bury (fleet_t *self, int engine)
 {
     s_engine_t *known = s_find (self, engine);
-    if (known)
-        known->dead = true;
+    if (!known || known->dead)
+        return;
+    known->dead = true;
+    self->deaths++;
+}
+
+int fleet_deaths (const fleet_t *self)
+{
+    return self->deaths;
 }
 
 int fleet_size (const fleet_t *self)

@@ -25,6 +25,9 @@ bool fleet_knows (const fleet_t *self, int engine);
 //  It is dead: it gets no more turns. Nothing for one that is not known.
 void fleet_bury (fleet_t *self, int engine);
 
+//  How often one has died; one that came back and died again counts twice
+int fleet_deaths (const fleet_t *self);
+
 int fleet_size (const fleet_t *self);    //  All that have registered
 int fleet_living (const fleet_t *self);  //  But for the dead ones
 

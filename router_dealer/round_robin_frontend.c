@@ -19,7 +19,8 @@
 #include "fleet.h"
 
 //  So often we look after the engines: who is dead says nothing. After last words, which name
-//  nobody, more often; if so many times nobody is missing, all count as dead.
+//  nobody, more often, unless they can be those of one that is known to be dead; if so many times
+//  nobody is missing, all count as dead.
 #define KNOCK_MS 1000
 #define KNOCK_SOON_MS 50
 #define KNOCK_SOON_TIMES 20
@@ -116,7 +117,7 @@ int main (int argc, char **argv)
     //  Outputs first: what a dead engine had to say still counts
     zpoller_t *poller = zpoller_new (pull, router, NULL);
     int64_t knock_at = zclock_mono () + KNOCK_MS;
-    int soon = 0;  //  So many knocks are left after last words
+    int last_words = 0, soon = 0;  //  So many have come; so many knocks are left after them
     while (ready && !zsys_interrupted && fleet_living (fleet) > 0 && progress_open (progress) > 0) {
         //  What is to be sent, for the first time or again, goes to the living in turn
         int number, engine;
@@ -140,6 +141,7 @@ int main (int argc, char **argv)
             }
         } else if (message && zmsg_size (message) == 1 &&
                    zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
+            last_words++;
             soon = KNOCK_SOON_TIMES;
             knock_at = zclock_mono ();
         } else if (message) {
@@ -149,14 +151,12 @@ int main (int argc, char **argv)
 
         if (zclock_mono () < knock_at)
             continue;
-        bool all = soon == 1, missing = false;
+        bool all = soon == 1 && last_words > fleet_deaths (fleet);
         for (int i = 0; i < fleet_size (fleet); i++)
             if (fleet_lives_at (fleet, i) &&
-                (all || !s_send (router, progress_knock (fleet_at (fleet, i))))) {
+                (all || !s_send (router, progress_knock (fleet_at (fleet, i)))))
                 s_bury (fleet, progress, fleet_at (fleet, i), reroute);
-                missing = true;
-            }
-        soon = missing || soon == 0 ? 0 : soon - 1;
+        soon = last_words > fleet_deaths (fleet) ? soon - 1 : 0;
         knock_at = zclock_mono () + (soon > 0 ? KNOCK_SOON_MS : KNOCK_MS);
     }
     if (fleet_living (fleet) == 0)

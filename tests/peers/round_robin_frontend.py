@@ -41,8 +41,11 @@ def serve(router, pull, engines, progress, max_tokens, on_dead, stop):
     living, turn = list(routed), 0
     waiting = list(progress.open)
     knock_at, soon = time.monotonic() + common.KNOCK_MS / 1000, 0
+    last_words = deaths = 0
 
     def dead(engine):
+        nonlocal deaths
+        deaths += 1
         living.remove(engine)
         waiting.extend(bury(engine, routed, progress, on_dead == "reroute"))
 
@@ -74,6 +77,7 @@ def serve(router, pull, engines, progress, max_tokens, on_dead, stop):
                             living.append(engine)
                             common.say(f"engine {engine} registered")
                     elif frames == [ENGINE_CORE_DEAD]:  # Whose words these are, nobody says
+                        last_words += 1
                         knock_at, soon = time.monotonic(), common.KNOCK_SOON_TIMES
                     else:
                         for line in progress.take(read_outputs(frames)):
@@ -82,10 +86,10 @@ def serve(router, pull, engines, progress, max_tokens, on_dead, stop):
                     common.complain(f"bad message: {why}")
 
         if time.monotonic() >= knock_at:
-            missing = [e for e in living if soon == 1 or not send(e, *ABORT_NOTHING)]
-            for engine in missing:
+            all_of_them = soon == 1 and last_words > deaths
+            for engine in [e for e in living if all_of_them or not send(e, *ABORT_NOTHING)]:
                 dead(engine)
-            soon = 0 if missing or not soon else soon - 1
+            soon = soon - 1 if last_words > deaths else 0
             pause_ms = common.KNOCK_SOON_MS if soon else common.KNOCK_MS
             knock_at = time.monotonic() + pause_ms / 1000
 

@@ -4,6 +4,7 @@
 import signal
 
 import pytest
+import zmq
 
 FAILED = r"^r(\d+) failed: engine (\d) is dead$"
 AGAIN = r"^r(\d+) to be sent again: engine (\d) is dead$"
@@ -132,6 +133,24 @@ def test_one_of_two_starts_anew(start, wire, mode):
     assert frontend.wait() == (1 if mode == "fail" else 0)
     assert frontend.lines(FAILED if mode == "fail" else AGAIN) == [("1", "1"), ("3", "1")]
     assert living.stop() == again.stop() == 0
+
+
+@pytest.mark.parametrize("lang", ["c", "py"])
+def test_last_words_of_one_that_is_buried(start, peer, wire, lang):
+    """They come on another connection, maybe later. Whoever lives is not to be given up for them."""
+    frontend = start("round_robin_frontend", requests=2, max_tokens=120, lang=lang, **wire)
+    frontend.wait_line("listening on .*", nth=2)
+    living = start("engine", index=0, step_ms=20, **wire)
+    dealer = peer(zmq.DEALER, connect=wire["input"], routing_id=b"\1\0")
+    dealer.send(b"")
+    frontend.wait_line("^r1 -> engine 1$")
+    dealer.close()
+    frontend.wait_line("^r1 failed: engine 1 is dead$")
+    peer(zmq.PUSH, connect=wire["output"]).send(b"ENGINE_CORE_DEAD")
+    frontend.wait_line("^r0 <- engine 0: 120 tokens, length$")
+    assert frontend.wait() == 1
+    assert frontend.err == ["round_robin_frontend: engine 1 is dead, 1 requests were open"]
+    assert living.stop() == 0
 
 
 def test_an_engine_behind_a_handshake(start, ipc, wire):

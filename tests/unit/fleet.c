@@ -40,9 +40,11 @@ static void test_turns (void **state)
         assert_int_equal (fleet_next (self), i % 3);
     fleet_bury (self, 7);  //  Nobody
     assert_int_equal (fleet_living (self), 3);
+    assert_int_equal (fleet_deaths (self), 0);
     fleet_bury (self, 1);
     fleet_bury (self, 1);
     assert_int_equal (fleet_living (self), 2);
+    assert_int_equal (fleet_deaths (self), 1);
     assert_int_equal (fleet_size (self), 3);
     assert_false (fleet_lives_at (self, 1));
     assert_true (fleet_knows (self, 1));
@@ -56,6 +58,7 @@ static void test_turns (void **state)
         fleet_bury (self, i);
     assert_int_equal (fleet_next (self), -1);
     assert_int_equal (fleet_living (self), 0);
+    assert_int_equal (fleet_deaths (self), 4);
     fleet_destroy (&self);
 }
 
