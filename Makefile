@@ -84,7 +84,7 @@ test: ## set up what the tests need, build, and run them all
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches .venv/ready
 	@$(MAKE) --no-print-directory unit
-	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -n $(JOBS) $(PYTEST) tests
+	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) $(PYTEST) tests
 
 test-page: ## test the page that `make trace` writes, in a headless Chromium
 	@scripts/install-deps page
