@@ -45,7 +45,7 @@ static void s_report (zhash_t *workers)
 //  `missing: 3 5-7`. A worker that was killed had taken these.
 static void s_report_missing (const ledger_t *ledger)
 {
-    if (!ledger || ledger_missing (ledger) == 0)
+    if (ledger_missing (ledger) == 0)
         return;
     char *tasks = ledger_describe (ledger);
     say_result ("missing: %s", tasks ? tasks : "");
@@ -83,7 +83,7 @@ int main (int argc, char **argv)
 
     zhash_t *workers = zhash_new ();
     uint64_t gathered = 0, bad = 0;
-    ledger_t *ledger = NULL;  //  Of the batch that was announced last; NULL: none was
+    ledger_t *ledger = ledger_new ();
     bool late = false;
     while (!zsys_interrupted && (count == 0 || gathered < (uint64_t) count)) {
         zmsg_t *message = zmsg_recv (pull);
@@ -99,14 +99,12 @@ int main (int argc, char **argv)
         if (task_result_read (message, &result, &error)) {
             say ("task %u <- %s: %" PRIu64, result.id, result.worker, result.value);
             s_count (workers, result.worker);
-            if (ledger)
-                ledger_mark (ledger, result.id);
+            ledger_mark (ledger, result.id);
             zstr_free (&result.worker);
             gathered++;
         } else if (task_batch_read (message, &tasks)) {
             say ("the ventilator announces %u tasks", tasks);
-            ledger_destroy (&ledger);
-            ledger = ledger_new (tasks);
+            ledger_expect (ledger, tasks);
             if (timeout_s > 0)
                 zsock_set_rcvtimeo (pull, timeout_s * 1000);
         } else {

@@ -51,7 +51,7 @@ def _slowness():
 
 FACTOR = _slowness()
 WAIT_S = 10 * FACTOR  # far more than anything takes: it only bounds what has gone wrong
-STOP_S = {"c": 1 * FACTOR, "py": 3}  # from a signal to the end; 1 second is the contract
+STOP_S = {"c": 1 * FACTOR, "py": 3 * FACTOR}  # from a signal to the end; 1 second is the contract
 
 # What no program may print, whatever the test looks at
 FORBIDDEN = re.compile(r"dangling|Sanitizer|runtime error|^==\d+==")

@@ -19,7 +19,7 @@ import structs
 import zmq
 from kv_publisher import GARBAGE, KvPublisher, Plan, make_batch
 
-from harness import STOP_S, WAIT_S
+from harness import FACTOR, STOP_S, WAIT_S
 
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 WIRES = list(kv_publisher.WIRES)
@@ -423,7 +423,7 @@ def gap(publisher, follow):
     def gap(wire="v0.26", **options):
         vllm = publisher(wire)
         vllm.publish(live=False)
-        follower = follow(vllm, settled=True, **{"replay_timeout_ms": 300, **options})
+        follower = follow(vllm, settled=True, **{"replay_timeout_ms": 300 * FACTOR, **options})
         vllm.publish()
         follower.see(lambda: follower.seqs == [0, 1])
         for n in range(2, 7):
@@ -530,7 +530,7 @@ def test_garbage_between_replies(gap):
 @pytest.mark.parametrize("garbage", GARBAGE, ids=repr)
 def test_garbage_is_no_sign_that_a_replay_goes_on(gap, garbage):
     """What says nothing new must not keep a replay that has stalled alive."""
-    vllm, follower = gap(replay_timeout_ms=200)
+    vllm, follower = gap(replay_timeout_ms=200 * FACTOR)
     request = vllm.get_request()
     since = time.monotonic()
     while vllm.get_request(timeout_ms=20) is None:
@@ -541,7 +541,7 @@ def test_garbage_is_no_sign_that_a_replay_goes_on(gap, garbage):
 
 
 def test_old_replies_are_no_sign_that_a_replay_goes_on(gap):
-    vllm, follower = gap(replay_timeout_ms=200)
+    vllm, follower = gap(replay_timeout_ms=200 * FACTOR)
     request = vllm.get_request()
     since = time.monotonic()
     while vllm.get_request(timeout_ms=20) is None:
@@ -819,7 +819,7 @@ def test_a_duplicate_after_a_cut(publisher, follow):
 def test_cut_off_before_anything_is_delivered(publisher, follow):
     """What was held of the old publisher does not get among the batches of the new one."""
     vllm = publisher()
-    follower = follow(vllm, from_seq=0, replay_timeout_ms=300)
+    follower = follow(vllm, from_seq=0, replay_timeout_ms=300 * FACTOR)
     vllm.get_request()
     for n in range(6):
         vllm.publish(n=n, live=n in (4, 5))
