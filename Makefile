@@ -56,6 +56,7 @@ help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
 	@echo '  make demo DEMO=2.2        play one demo'
 	@echo '  make trace DEMO=2.2       draw one demo; OPEN=1 opens it in a browser'
+	@echo '  make trace FILE=my.jsonl  draw what your programs have written with --trace my.jsonl'
 	@echo '  make SAN=address,undefined, make CC=clang, make V=1: another build, with another compiler,'
 	@echo '                            with its commands shown'
 
@@ -69,8 +70,8 @@ demo: ## install what is missing, build, and play every demo (or DEMO=2.2)
 
 trace: ## play every demo (or DEMO=2.2) and draw what it sends, into build/trace/
 	@scripts/install-deps test
-	@$(MAKE) --no-print-directory all .venv/ready
-	@.venv/bin/python scripts/trace_demo.py --build $(BUILD) $(if $(OPEN),--open) $(DEMO)
+	@$(MAKE) --no-print-directory all venv
+	@.venv/bin/python scripts/trace_demo.py --build $(BUILD) $(if $(OPEN),--open) $(if $(FILE),'$(FILE)',$(DEMO))
 
 diagrams: ## bring the diagrams of the READMEs up to date (or DEMO=2.2)
 	@scripts/install-deps test
@@ -168,6 +169,11 @@ $(BUILD)/units: $(UNITS)
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+# The same, without a word when there is nothing to do
+.PHONY: venv
+venv: .venv/ready
+	@:
 
 compile_commands.json: Makefile $(ALL_C)
 	@{ echo '['; sep=; for file in $(ALL_C); do \

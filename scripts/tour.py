@@ -57,11 +57,17 @@ class Patience:
 
 
 def label(scene, player):
-    """The program's name; with a number when the scene has several of them."""
-    names = [terminal.commands[0][0].split()[0].split("/")[-1] for terminal in scene.terminals]
+    """The program's name; of several also its --index or --name, or else a number."""
+    commands = [terminal.commands[0][0].split() for terminal in scene.terminals]
+    names = [words[0].split("/")[-1] for words in commands]
     at = scene.terminals.index(player.terminal)
     same = [i for i, name in enumerate(names) if name == names[at]]
-    return names[at] if len(same) == 1 else f"{names[at]} {same.index(at) + 1}"
+    if len(same) == 1:
+        return names[at]
+    for option, value in zip(commands[at], commands[at][1:]):
+        if option in ("--index", "--name"):
+            return f"{names[at]} {value}"
+    return f"{names[at]} {same.index(at) + 1}"
 
 
 def main():

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Plays a demo of the READMEs with --trace, and draws what was sent: as Mermaid, SVG and a page.
 
+What ends in .jsonl is no demo but the trace of a run of your own: it is drawn, beside itself.
+
 With --diagrams it looks after docs/diagrams instead: each demo is played, its recording there is
 replaced if the run was another one (trace_read.structure), and drawn again.
 """
@@ -29,14 +31,27 @@ def record(scene, build, path):
     return readme.play(scene, build, trace=path)
 
 
-def draw(scene, path, page=False):
+def draw(title, path, page=False):
     """Draws the trace in `path`; the results are its neighbours. Returns the run."""
     run = trace_read.read(path)
     path.with_suffix(".mmd").write_text(trace_draw.mermaid(run), "utf-8")
-    path.with_suffix(".svg").write_text(trace_draw.svg(run, scene.title), "utf-8")
+    path.with_suffix(".svg").write_text(trace_draw.svg(run, title), "utf-8")
     if page:
-        path.with_suffix(".html").write_text(trace_page.html(run, scene.title), "utf-8")
+        path.with_suffix(".html").write_text(trace_page.html(run, title), "utf-8")
     return run
+
+
+def draw_own(path, show):
+    """Draws the trace of somebody's own run. Returns whether it could."""
+    try:
+        run = draw(path.name, path, page=True)
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        print(f"trace: {path}: cannot be drawn: {error}", file=sys.stderr)
+        return False
+    print(f"{path}: {len(run.messages)} messages: {path.with_suffix('')}.html, .svg and .mmd")
+    if show:
+        webbrowser.open(path.resolve().with_suffix(".html").as_uri())
+    return True
 
 
 def normal(trace):
@@ -71,7 +86,7 @@ def update_diagram(name, scene, build):
         same = kept.exists() and trace_read.structure(trace_read.read(kept)) == new
         if not same:
             kept.write_text(normal(fresh.read_text("utf-8")), "utf-8")
-    draw(scene, kept)
+    draw(scene.title, kept)
     return [], "drawn again" if same else "recorded"
 
 
@@ -80,8 +95,14 @@ def main():
     parser.add_argument("--build", default="build", help="folder with the programs")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument("--diagrams", action="store_true", help="bring docs/diagrams up to date")
-    parser.add_argument("demo", nargs="*", help="names of demos, such as 2.2; none: all")
+    parser.add_argument("demo", nargs="*", help="names of demos, such as 2.2; or files .jsonl; none: all demos")
     options = parser.parse_args()
+
+    own = [Path(name) for name in options.demo if name.endswith(".jsonl")]
+    if own and not options.diagrams:
+        if len(own) < len(options.demo):
+            parser.error("files and demos, one after the other")
+        return int(not all([draw_own(path, options.open) for path in own]))
 
     demos = readme.demos()
     unknown = [name for name in options.demo if name not in demos]
@@ -102,7 +123,7 @@ def main():
         for text in wrong:
             print(f"trace: {demos[name]}: {text}", file=sys.stderr)
         failed = failed or bool(wrong)
-        run = draw(demos[name], path, page=True)
+        run = draw(demos[name].title, path, page=True)
         where = path.relative_to(readme.ROOT).with_suffix("")
         print(f"Demo {name}: {len(run.messages)} messages: {where}.html, .svg, .mmd and .jsonl")
         if options.open:

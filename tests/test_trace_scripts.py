@@ -610,3 +610,23 @@ def test_unknown_demo_is_named():
     done = subprocess.run([sys.executable, script, "9.9"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("trace: 9.9: no such demo; there are 1 1.1 1.2 ")
+
+
+def test_trace_of_an_own_run_is_drawn_beside_it(tmp_path):
+    script = ROOT / "scripts" / "trace_demo.py"
+    own = tmp_path / "my.run.jsonl"
+    own.write_bytes((trace_demo.DIAGRAMS / "1.jsonl").read_bytes())
+    done = subprocess.run([sys.executable, script, own], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{own}: 2 messages: ")
+    assert own.with_suffix(".mmd").read_bytes() == (trace_demo.DIAGRAMS / "1.mmd").read_bytes()
+    assert own.with_suffix(".svg").exists() and own.with_suffix(".html").exists()
+
+
+def test_own_run_that_cannot_be_drawn_is_told(tmp_path):
+    script = ROOT / "scripts" / "trace_demo.py"
+    (tmp_path / "junk.jsonl").write_text("junk\n")
+    for name in ("nobody.jsonl", "junk.jsonl"):
+        done = subprocess.run([sys.executable, script, tmp_path / name], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"trace: {tmp_path / name}: cannot be drawn: ")
