@@ -248,16 +248,13 @@ static void s_serve_replay (stream_t *self)
     s_follow (self);
 }
 
-//  Receives up to RECEIVE_MAX batches to be used later. False when there are no more.
+//  Receives up to RECEIVE_MAX batches to be used later. False when there is none.
 static bool s_receive (stream_t *self)
 {
-    for (int i = 0; i < RECEIVE_MAX; i++) {
-        zmsg_t *message = zmsg_recv (self->sub);  //  Does not wait
-        if (!message)
-            return false;
+    zmsg_t *message;
+    for (int i = 0; i < RECEIVE_MAX && (message = zmsg_recv (self->sub)); i++)  //  Does not wait
         zlist_append (self->late, message);
-    }
-    return true;
+    return zlist_size (self->late) > 0;
 }
 
 //  All that has come by now, up to SERVE_MAX of each kind. What a connection brings comes after the
@@ -275,7 +272,6 @@ static void s_serve (stream_t *self)
         zmsg_t *message;
         for (; left > 0 && !s_is_done (self->all) && (message = zlist_pop (self->late)); left--)
             s_serve_live (self, message);
-        drained = drained && zlist_size (self->late) == 0;
     }
     if (drained) {
         kv_sequence_drained (self->sequence);
