@@ -468,8 +468,10 @@ bool curve_load (curve_role_t role)
     if (!curve_dir)
         return true;
     static bool first = true;
-    if (first)
+    if (first) {
+        zsys_init ();  //  Has an exit handler too, which closes all sockets: ours must come before
         atexit (s_on_exit);
+    }
     first = false;
     char *why = NULL;
     struct stat status;
