@@ -90,8 +90,10 @@ def test_solved(copy, number):
         finally:
             run(copy, "git", "apply", "-C1", "-R", patch)
         assert (done.returncode, done.stdout) == (0, f"challenge {number}: it works\n"), done.stderr
-    except AssertionError as why:
-        pytest.fail(f"{why}\n{how_to_renew(number)}", pytrace=False)
+        return
+    except AssertionError as error:
+        why = error
+    pytest.fail(f"{why}\n{how_to_renew(number)}", pytrace=False)
 
 
 def test_each_challenge_is_told():
