@@ -122,8 +122,8 @@ void kv_sequence_destroy (kv_sequence_t **self_p)
     *self_p = NULL;
 }
 
-//  FNV-1a of the payload, in four lanes and 8 bytes at a time, as each step waits for the one before
-//  it. Two batches of one number and different runs differ at least in their ts.
+//  FNV-1a of the payload, in four lanes and 8 bytes at a time, as each step waits for the one
+//  before it. Two batches of one number and different runs differ at least in their ts.
 static uint64_t s_fingerprint (zmsg_t *message)
 {
     static const uint64_t prime = 0x100000001b3u;

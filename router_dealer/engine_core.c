@@ -570,9 +570,9 @@ static void s_put_logprobs (char **at, const engine_core_logprobs_t *logprobs, c
     mp_put_nil (at);  //  cu_num_generated_tokens: for several requests in one
 }
 
-//  What an output takes up without its id, tokens and logprobs; when it is the first of its request;
-//  what logprobs do without their numbers; and what a message does without its outputs, stats and
-//  utility output
+//  What an output takes up without its id, tokens and logprobs; when it is the first of its
+//  request; what logprobs do without their numbers; and what a message does without its outputs,
+//  stats and utility output
 #define OUTPUT_BOUND 48
 #define FIRST_OUTPUT_BOUND 320
 #define LOGPROBS_BOUND 128
