@@ -25,6 +25,9 @@
 #define KNOCK_SOON_MS 50
 #define KNOCK_SOON_TIMES 20
 
+//  After so many outputs in one go it is the others' turn
+#define DRAIN_MAX 1000
+
 //  The index in a registration, or -1
 static int s_read_registration (zmsg_t *message)
 {
@@ -101,6 +104,7 @@ int main (int argc, char **argv)
     zsock_set_rcvhwm (router, 0);
     zsock_set_sndhwm (router, 0);
     zsock_set_rcvhwm (pull, 0);
+    zsock_set_rcvtimeo (pull, 0);  //  A receive does not wait: the poller does
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
     //  An engine whose machine has vanished closes nothing: after 10 s without an answer to ZMTP's
@@ -129,25 +133,27 @@ int main (int argc, char **argv)
         int64_t left = knock_at - zclock_mono ();
         zsock_t *socket = zpoller_wait (poller, left > 0 ? (int) left : 0);
         zmsg_t *message = socket ? zmsg_recv (socket) : NULL;
-        if (message)
+        for (int more = DRAIN_MAX - 1; message; more--) {
             show_recv ("engine", socket, message);
-        if (message && socket == router) {
-            engine = s_read_registration (message);
-            if (fleet_knows (fleet, engine)) {
-                //  It has started anew, and knows nothing of what was open
-                s_bury (fleet, progress, engine, reroute);
-                fleet_join (fleet, engine);
-                say ("engine %d registered", engine);
+            if (socket == router) {
+                engine = s_read_registration (message);
+                if (fleet_knows (fleet, engine)) {
+                    //  It has started anew, and knows nothing of what was open
+                    s_bury (fleet, progress, engine, reroute);
+                    fleet_join (fleet, engine);
+                    say ("engine %d registered", engine);
+                }
+            } else if (zmsg_size (message) == 1 &&
+                       zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
+                last_words++;
+                soon = KNOCK_SOON_TIMES;
+                knock_at = zclock_mono ();
+            } else {
+                progress_take (progress, message);
             }
-        } else if (message && zmsg_size (message) == 1 &&
-                   zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
-            last_words++;
-            soon = KNOCK_SOON_TIMES;
-            knock_at = zclock_mono ();
-        } else if (message) {
-            progress_take (progress, message);
+            zmsg_destroy (&message);
+            message = socket == pull && more > 0 ? zmsg_recv (pull) : NULL;
         }
-        zmsg_destroy (&message);
 
         if (zclock_mono () < knock_at)
             continue;
