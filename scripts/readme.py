@@ -34,7 +34,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ENDPOINT = re.compile(r"tcp://127\.0\.0\.1:(\d+)")
-TIME = re.compile(r"\d+\.\d{3,}|(?<=[\[,])\d+\.\d+")
+TIME = re.compile(r'\d+\.\d{3,}|(?<=[\[,])\d+\.\d+|(?<="ts":)\d+(?:\.\d+)?')
 INTERRUPT = "^C"
 
 

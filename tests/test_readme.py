@@ -131,6 +131,8 @@ def test_comparison_sees_a_difference(shown, printed, any_order):
         (["..."], [], False),
         (["t 12.345678"], ["t 1.000"], False),
         (["[1.5,2]"], ["[77.25,2]"], False),
+        (['{"ts":12.345}'], ['{"ts":67.8}'], False),
+        (['{"ts":12.345}'], ['{"ts":67}'], False),
         (["a", "b"], ["b", "a"], True),
         (["a", "..."], ["x", "a"], True),
     ],
