@@ -109,7 +109,8 @@ typedef struct {
     }
 
 //  Reads the map that data[0..size) must be and finds the values of `count` keys; of equal keys the
-//  last counts. Other keys are passed over. False with the errors of mp_decode and mp_get_map.
+//  last counts. Other keys are passed over. False with the errors of mp_decode and mp_get_map; but
+//  each value may be MP_MAX_DEPTH deep.
 bool mp_read_map (const void *data, size_t size, const char *what, mp_entry_t *entries,
                   size_t count, mp_error_t *error);
 
