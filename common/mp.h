@@ -17,6 +17,15 @@
 //  the tree of such a message takes 24 bytes for each.
 #define MP_MAX_ELEMENTS (4u << 20)
 
+//  The largest frame that a socket of ours takes: zsock_set_maxmsgsize, before it binds or connects.
+//  libzmq has no limit of its own, and reserves memory for whatever size a peer announces; one that
+//  announces more than this is cut off. Three times that prompt of four million tokens.
+#define MP_MAX_FRAME (64 << 20)
+
+//  The same for the engine that serves a real vLLM: the tensors of images or a video come in frames
+//  of their own, behind the request
+#define MP_MAX_TENSOR_FRAME (1 << 30)
+
 //  Why decoding failed, in one line that names the field. Who does not want to know passes NULL.
 typedef struct {
     char text[200];

@@ -180,7 +180,8 @@ static void s_read_map (const char *data, size_t size, const msgpack_object *tre
         const msgpack_object *first = &tree->via.map.ptr[0].key;
         if (first->type == MSGPACK_OBJECT_STR && first->via.str.size > 0 &&
             first->via.str.size < sizeof key &&
-            !memchr (first->via.str.ptr, 0, first->via.str.size)) {
+            !memchr (first->via.str.ptr, 0, first->via.str.size) &&
+            !(first->via.str.size == 4 && memcmp (first->via.str.ptr, "type", 4) == 0)) {
             memcpy (key, first->via.str.ptr, first->via.str.size);
             entries[2].key = key;
             entries[2].size = strlen (key);
