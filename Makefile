@@ -47,7 +47,7 @@ ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h tests
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo trace diagrams keys test test-page unit bench lint check-challenge \
-        check-vllm format valgrind fuzz fuzz-corpus clean
+        check-vllm format valgrind fuzz fuzz-corpus hostile clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -113,22 +113,30 @@ SECONDS    ?= 60
 
 fuzz: ## fuzz each decoder for SECONDS=60, two at a time with -j2
 	@scripts/install-deps lint
-	@$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/fuzz/%)
-	@$(FUZZ_MAKE) -k $(FUZZERS:%=run-fuzz-%)
+	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/fuzz/%)
+	@+$(FUZZ_MAKE) -k $(FUZZERS:%=run-fuzz-%)
 
 run-fuzz-%:
 	@scripts/fuzz $(BUILD) $* $(SECONDS)
 
 fuzz-corpus: ## the fewest inputs of the vectors and of what fuzzing found, into tests/fuzz/corpus
-	@$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/fuzz/%)
+	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/fuzz/%)
 	@$(PYTHON) tests/fuzz/seeds.py $(FUZZ_BUILD)/seeds
 	@for name in $(FUZZERS); do \
 	    rm -rf $(FUZZ_BUILD)/least && mkdir -p $(FUZZ_BUILD)/least $(FUZZ_BUILD)/corpus/$$name && \
 	    nice $(FUZZ_BUILD)/tests/fuzz/$$name -set_cover_merge=1 -use_counters=0 $(FUZZ_BUILD)/least \
-	        $(FUZZ_BUILD)/seeds/$$name $(FUZZ_BUILD)/corpus/$$name 2>$(FUZZ_BUILD)/merge.log || exit 1; \
-	    rm -rf tests/fuzz/corpus/$$name && mkdir -p tests/fuzz/corpus && \
-	    mv $(FUZZ_BUILD)/least tests/fuzz/corpus/$$name || exit 1; \
+	        $(FUZZ_BUILD)/seeds/$$name $(FUZZ_BUILD)/corpus/$$name 2>$(FUZZ_BUILD)/merge.log && \
+	    $(PYTHON) tests/fuzz/corpus.py pack $(FUZZ_BUILD)/least tests/fuzz/corpus/$$name.hex || exit 1; \
 	done
+
+# So many messages at each program that receives, which takes 1 to 2 minutes a program
+HOSTILE ?= 1000000
+
+hostile: ## a million malformed messages at each program that receives (HOSTILE=n), under sanitizers
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory SAN=address,undefined all .venv/ready
+	@BUILD=build-address-undefined HOSTILE=$(HOSTILE) ASAN_OPTIONS=quarantine_size_mb=16 \
+	    .venv/bin/python -m pytest -q -rP --show-capture=stdout $(PYTEST) tests/hostile
 
 lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house
 	@scripts/lint $(ALL_CH)

@@ -17,9 +17,10 @@
 //  the tree of such a message takes 24 bytes for each.
 #define MP_MAX_ELEMENTS (4u << 20)
 
-//  The largest frame that a socket of ours takes: zsock_set_maxmsgsize, before it binds or connects.
-//  libzmq has no limit of its own, and reserves memory for whatever size a peer announces; one that
-//  announces more than this is cut off. Three times that prompt of four million tokens.
+//  The largest frame that a socket takes: zsock_set_maxmsgsize, before it binds or connects. libzmq
+//  has no limit of its own (its context's ZMQ_MAX_MSGSZ is none for what comes in) and reserves
+//  memory for whatever size a peer announces; one that announces more than this is cut off. It is
+//  three times that prompt of four million tokens.
 #define MP_MAX_FRAME (64 << 20)
 
 //  The same for the engine that serves a real vLLM: the tensors of images or a video come in frames

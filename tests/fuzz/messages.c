@@ -15,11 +15,17 @@ int LLVMFuzzerInitialize (int *argc, char ***argv);
 
 static zsock_t *socket_here;
 
+static void s_close (void)
+{
+    zsock_destroy (&socket_here);
+}
+
 int LLVMFuzzerInitialize (int *argc, char ***argv)
 {
     (void) argc;
     (void) argv;
     socket_here = zsock_new (ZMQ_PULL);
+    atexit (s_close);  //  Before CZMQ's own, which misses no socket
     show_program = "messages";
     return 0;
 }

@@ -301,8 +301,8 @@ static inline size_t mutate_behind (size_t prefix, uint8_t *data, size_t size, s
     return prefix + mutate_msgpack (data + prefix, size - prefix, max - prefix, seed);
 }
 
-//  For one whose input is `prefix` bytes, then what fuzz_message reads: changes one frame, or leaves
-//  one out, or has it twice
+//  For one whose input is `prefix` bytes, then what fuzz_message reads: changes one frame, leaves
+//  it out, or has it twice
 static inline size_t mutate_frames (size_t prefix, uint8_t *data, size_t size, size_t max,
                                     unsigned seed)
 {

@@ -204,7 +204,8 @@ def test_many_that_stay(served):
                 # A few of them large: AddressSanitizer touches what is reserved for them
                 size = 60 * 2**20 if number < 50 else 2**16
                 link.sendall(bytes([zmtp.LONG]) + size.to_bytes(8, "big") + b"\x01half")
-            elif how == 4:
+            elif how == 4 and kind != b"PULL":
+                # Not what a PULL sends to a PUSH: of that, libzmq 4.3.4 frees nothing at its end
                 link.sendall(zmtp.frame(b"", zmtp.MORE) + zmtp.frame(b"\x01" * 300, zmtp.MORE))
             links.append(link)
     last_mb = memory_mb(program.pid)
