@@ -41,12 +41,13 @@ COMMON   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
 UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
 TOOLS    := $(patsubst %.c,$(BUILD)/%,$(wildcard scripts/*.c))
 BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
-ALL_C    := $(SOURCES) $(wildcard common/*.c scripts/*.c tests/unit/*.c bench/*.c)
-ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h)
+FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+ALL_C    := $(SOURCES) $(wildcard common/*.c scripts/*.c tests/unit/*.c tests/fuzz/*.c bench/*.c)
+ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h tests/fuzz/*.h)
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo trace diagrams keys test test-page unit bench lint check-challenge \
-        check-vllm format valgrind clean
+        check-vllm format valgrind fuzz fuzz-corpus hostile clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -106,6 +107,38 @@ bench: ## measure against pyzmq + msgspec and against bare libzmq (BENCH=quick: 
 	@$(MAKE) --no-print-directory all $(BUILD)/benches .venv/ready
 	@.venv/bin/python bench/bench.py --build $(BUILD) $(if $(BENCH),--mode $(BENCH)) $(BENCHFLAGS)
 
+# libFuzzer is clang's, and its build one of its own
+FUZZ_BUILD := build-fuzz
+FUZZ_MAKE   = $(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_BUILD) SAN=fuzzer-no-link,address,undefined
+SECONDS    ?= 60
+
+fuzz: ## fuzz each decoder for SECONDS=60, two at a time with -j2
+	@scripts/install-deps lint
+	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/fuzz/%)
+	@+$(FUZZ_MAKE) -k $(FUZZERS:%=run-fuzz-%)
+
+run-fuzz-%:
+	@scripts/fuzz $(BUILD) $* $(SECONDS)
+
+fuzz-corpus: ## the fewest inputs of the vectors and of what fuzzing found, into tests/fuzz/corpus
+	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/fuzz/%)
+	@$(PYTHON) tests/fuzz/seeds.py $(FUZZ_BUILD)/seeds
+	@for name in $(FUZZERS); do \
+	    rm -rf $(FUZZ_BUILD)/least && mkdir -p $(FUZZ_BUILD)/least $(FUZZ_BUILD)/corpus/$$name && \
+	    nice $(FUZZ_BUILD)/tests/fuzz/$$name -set_cover_merge=1 -use_counters=0 $(FUZZ_BUILD)/least \
+	        $(FUZZ_BUILD)/seeds/$$name $(FUZZ_BUILD)/corpus/$$name 2>$(FUZZ_BUILD)/merge.log && \
+	    $(PYTHON) tests/fuzz/corpus.py pack $(FUZZ_BUILD)/least tests/fuzz/corpus/$$name.hex || exit 1; \
+	done
+
+# So many messages at each program that receives, which takes 1 to 2 minutes a program
+HOSTILE ?= 1000000
+
+hostile: ## a million malformed messages at each program that receives (HOSTILE=n), under sanitizers
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory SAN=address,undefined all .venv/ready
+	@BUILD=build-address-undefined HOSTILE=$(HOSTILE) ASAN_OPTIONS=quarantine_size_mb=16 \
+	    .venv/bin/python -m pytest -q -rP --show-capture=stdout $(PYTEST) tests/hostile
+
 lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house
 	@scripts/lint $(ALL_CH)
 
@@ -160,6 +193,11 @@ $(BUILD)/bench/%: $(BUILD)/bench/%.o
 
 .PHONY: $(BUILD)/benches
 $(BUILD)/benches: $(BENCHES)
+
+$(BUILD)/tests/fuzz/%.o: CPPFLAGS += -I.
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(COMMON) $(MODULES:%.c=$(BUILD)/%.o)
+	@echo '  LINK  $@'
+	$(Q)$(LINK) -fsanitize=fuzzer $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
 
 .PHONY: $(BUILD)/units
 $(BUILD)/units: $(UNITS)

@@ -229,7 +229,9 @@ int mp_check (const void *data, size_t size, const char *what, mp_error_t *error
 
 mp_reader_t mp_reader (const void *data, size_t size)
 {
-    return (mp_reader_t){.at = data, .end = (const byte *) data + size, .room = s_limit (size)};
+    //  An empty frame may have no address, of which C lets us take none that is 0 bytes on
+    return (mp_reader_t){
+        .at = data, .end = size ? (const byte *) data + size : data, .room = s_limit (size)};
 }
 
 //  By msgpack-c: any value, up to the end of it or to the end of its head
@@ -845,7 +847,9 @@ static void s_print_pair (FILE *out, const msgpack_object_kv *pair, bool json)
     bool wrap = json && pair->key.type != MSGPACK_OBJECT_STR &&
                 pair->key.type != MSGPACK_OBJECT_BIN && pair->key.type != MSGPACK_OBJECT_EXT;
     FILE *memory = wrap ? open_memstream (&text, &size) : NULL;
-    s_print (memory ? memory : out, &pair->key, json);
+    //  Within it not as JSON: keys in keys would be wrapped again and again, and each time the text
+    //  of the innermost would double
+    s_print (memory ? memory : out, &pair->key, json && !wrap);
     if (memory) {
         fclose (memory);
         s_print_str (out, text, size, json);

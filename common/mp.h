@@ -17,6 +17,16 @@
 //  the tree of such a message takes 24 bytes for each.
 #define MP_MAX_ELEMENTS (4u << 20)
 
+//  The largest frame that a socket takes: zsock_set_maxmsgsize, before it binds or connects. libzmq
+//  has no limit of its own (its context's ZMQ_MAX_MSGSZ is none for what comes in) and reserves
+//  memory for whatever size a peer announces; one that announces more than this is cut off. It is
+//  three times that prompt of four million tokens.
+#define MP_MAX_FRAME (64 << 20)
+
+//  The same for the engine that serves a real vLLM: the tensors of images or a video come in frames
+//  of their own, behind the request
+#define MP_MAX_TENSOR_FRAME (1 << 30)
+
 //  Why decoding failed, in one line that names the field. Who does not want to know passes NULL.
 typedef struct {
     char text[200];
@@ -109,7 +119,8 @@ typedef struct {
     }
 
 //  Reads the map that data[0..size) must be and finds the values of `count` keys; of equal keys the
-//  last counts. Other keys are passed over. False with the errors of mp_decode and mp_get_map.
+//  last counts. Other keys are passed over. False with the errors of mp_decode and mp_get_map; but
+//  each value may be MP_MAX_DEPTH deep.
 bool mp_read_map (const void *data, size_t size, const char *what, mp_entry_t *entries,
                   size_t count, mp_error_t *error);
 

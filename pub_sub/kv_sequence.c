@@ -381,6 +381,11 @@ static void s_restart (kv_sequence_t *self, uint64_t seq, s_run_t old)
     if (old != RUN_THIS && zlistx_size (self->held) > 0)
         s_notice (self, KV_UNCHECKED, self->next, self->next);
     while ((held = s_find_run (self, RUN_THIS, old))) {
+        if (held->seq < self->next) {  //  It has missed its turn, and was lost or had its double
+            s_held_t batch = s_take_held (self);
+            zmsg_destroy (&batch.message);
+            continue;
+        }
         s_lose (self, KV_LOST, held->seq);
         s_deliver (self, s_take_held (self));
     }

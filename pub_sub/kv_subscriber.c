@@ -156,6 +156,7 @@ static void s_follow (stream_t *self)
         return;
     self->dealer = zsock_new (ZMQ_DEALER);
     curve_client (self->dealer);
+    zsock_set_maxmsgsize (self->dealer, MP_MAX_FRAME);
     zsock_set_rcvhwm (self->dealer, 0);  //  Take it all as fast as it comes: of what has to wait in
                                          //  the publisher, its ROUTER drops all beyond 1000
     self->deadline = zclock_mono () + self->all->replay_timeout_ms;
@@ -298,7 +299,8 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
         curve_server (self->sub);
     else
         curve_client (self->sub);
-    zsock_set_rcvtimeo (self->sub, 0);     //  A receive does not wait: the poller does
+    zsock_set_rcvtimeo (self->sub, 0);  //  A receive does not wait: the poller does
+    zsock_set_maxmsgsize (self->sub, MP_MAX_FRAME);
     zsock_set_rcvhwm (self->sub, 100000);  //  As many as vLLM's PUB keeps for us
     //  A publisher whose machine has vanished says nothing: after 10 s it counts as gone
     zsock_set_heartbeat_ivl (self->sub, 2000);

@@ -153,6 +153,8 @@ int main (int argc, char **argv)
     zsock_t *router = zsock_new (ZMQ_ROUTER);
     curve_server (pub);
     curve_server (router);
+    zsock_set_maxmsgsize (pub, MP_MAX_FRAME);
+    zsock_set_maxmsgsize (router, MP_MAX_FRAME);
     zsock_set_sndhwm (pub, hwm);
     zsock_set_linger (pub,
                       10000);  //  Slow subscribers get so many ms to take the rest when we exit

@@ -74,6 +74,7 @@ static zsock_t *s_ask (const subscriber_t *self, uint64_t start)
 {
     zsock_t *socket = zsock_new (self->by_dealer ? ZMQ_DEALER : ZMQ_REQ);
     curve_client (socket);
+    zsock_set_maxmsgsize (socket, MP_MAX_FRAME);
     zsock_set_rcvhwm (socket, 0);  //  Take a long replay as fast as it comes: of what waits in the
                                    //  publisher, its ROUTER drops all beyond 1000 messages
     zsock_set_rcvtimeo (socket, REPLAY_TIMEOUT_MS);
@@ -160,6 +161,7 @@ int main (int argc, char **argv)
 
     zsock_t *sub = zsock_new (ZMQ_SUB);
     curve_client (sub);
+    zsock_set_maxmsgsize (sub, MP_MAX_FRAME);
     zsock_set_rcvhwm (sub, 100000);  //  Live batches wait here while a replay goes on
     zsock_set_subscribe (sub, topic);
     if (!say_connecting (endpoint, zsock_connect (sub, "%s", endpoint))) {

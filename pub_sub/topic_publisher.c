@@ -74,6 +74,7 @@ int main (int argc, char **argv)
 
     zsock_t *pub = zsock_new (wait_subscribers > 0 ? ZMQ_XPUB : ZMQ_PUB);
     curve_server (pub);
+    zsock_set_maxmsgsize (pub, MP_MAX_FRAME);
     if (wait_subscribers > 0)
         zsock_set_xpub_verbose (pub, 1);  //  Show each subscription, not only the first of its kind
     zsock_set_linger (pub,

@@ -51,6 +51,7 @@ int main (int argc, char **argv)
 
     zsock_t *sub = zsock_new (ZMQ_SUB);
     curve_client (sub);
+    zsock_set_maxmsgsize (sub, MP_MAX_FRAME);
     for (size_t i = 0; i < topics.count; i++) {
         zsock_set_subscribe (sub, topics.items[i]);  //  Without one, a SUB gets nothing at all
         say ("topic_subscriber: subscribed to \"%s\" at %s", topics.items[i], endpoint);

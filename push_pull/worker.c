@@ -42,6 +42,8 @@ int main (int argc, char **argv)
     zsock_t *pull = zsock_new (ZMQ_PULL), *push = zsock_new (ZMQ_PUSH);
     curve_client (pull);
     curve_client (push);
+    zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
+    zsock_set_maxmsgsize (push, MP_MAX_FRAME);
     zsock_set_linger (push, -1);  //  The last results wait for the sink when we exit, however long
     if (!say_connecting (source, zsock_connect (pull, "%s", source)) ||
         !say_connecting (sink, zsock_connect (push, "%s", sink))) {

@@ -33,6 +33,7 @@ int main (int argc, char **argv)
     //  Connecting to nobody is no error: libzmq goes on trying, and keeps our request meanwhile
     zsock_t *req = zsock_new (ZMQ_REQ);
     curve_client (req);
+    zsock_set_maxmsgsize (req, MP_MAX_FRAME);
     if (!say_connecting (endpoint, zsock_connect (req, "%s", endpoint))) {
         zsock_destroy (&req);
         return EXIT_FAILURE;

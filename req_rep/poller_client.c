@@ -16,6 +16,7 @@ static zsock_t *s_new_req (const char *endpoint)
 {
     zsock_t *req = zsock_new (ZMQ_REQ);
     curve_client (req);
+    zsock_set_maxmsgsize (req, MP_MAX_FRAME);
     if (!say_connecting (endpoint, zsock_connect (req, "%s", endpoint)))
         zsock_destroy (&req);
     return req;

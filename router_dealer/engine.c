@@ -45,6 +45,7 @@ static zsock_t *s_new_push (const char *output)
 {
     zsock_t *push = zsock_new (ZMQ_PUSH);
     curve_client (push);
+    zsock_set_maxmsgsize (push, MP_MAX_FRAME);
     zsock_set_sndhwm (push, 0);
     zsock_set_linger (push, 4000);
     if (!say_connecting (output, zsock_connect (push, "%s", output)))
@@ -74,6 +75,7 @@ int main (int argc, char **argv)
 
     zsock_t *push = s_new_push (output), *dealer = zsock_new (ZMQ_DEALER);
     curve_client (dealer);
+    zsock_set_maxmsgsize (dealer, MP_MAX_FRAME);
     //  The identity may hold zero bytes, as 00 00 of engine 0 does. zsock_set_identity takes a C
     //  string and would cut it short: so this one call goes to libzmq itself.
     byte identity[ENGINE_CORE_IDENTITY_SIZE];

@@ -205,6 +205,9 @@ int main (int argc, char **argv)
     curve_server (greeter);
     curve_server (router);
     curve_server (pull);
+    zsock_set_maxmsgsize (greeter, MP_MAX_FRAME);
+    zsock_set_maxmsgsize (router, MP_MAX_FRAME);
+    zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
     zsock_set_rcvhwm (router, 0);
     zsock_set_sndhwm (router, 0);
     zsock_set_rcvhwm (pull, 0);

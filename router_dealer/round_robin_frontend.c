@@ -101,6 +101,8 @@ int main (int argc, char **argv)
     zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
     curve_server (router);
     curve_server (pull);
+    zsock_set_maxmsgsize (router, MP_MAX_FRAME);
+    zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
     zsock_set_rcvhwm (router, 0);
     zsock_set_sndhwm (router, 0);
     zsock_set_rcvhwm (pull, 0);

@@ -112,6 +112,7 @@ static zsock_t *s_new_socket (const vllm_engine_t *self, int type, int linger)
     engine_core_identity (self->index, identity);
     zsock_t *socket = zsock_new (type);
     curve_client (socket);
+    zsock_set_maxmsgsize (socket, MP_MAX_TENSOR_FRAME);
     zmq_setsockopt (zsock_resolve (socket), ZMQ_ROUTING_ID, identity, sizeof identity);
     zsock_set_sndhwm (socket, 0);
     zsock_set_rcvhwm (socket, 0);

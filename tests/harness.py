@@ -57,17 +57,31 @@ STOP_S = {"c": 1 * FACTOR, "py": 3 * FACTOR}  # from a signal to the end; 1 seco
 FORBIDDEN = re.compile(r"dangling|Sanitizer|runtime error|^==\d+==")
 
 
+class Tail(list):
+    """Lines, of which only the last `keep` are kept; `total` counts them all."""
+
+    def __init__(self, keep):
+        super().__init__()
+        self.keep, self.total = keep, 0
+
+    def append(self, line):
+        super().append(line)
+        self.total += 1
+        if len(self) > self.keep:
+            del self[0]
+
+
 class Program:
     """A running program, and all lines that it has printed so far: `out` and `err`."""
 
-    def __init__(self, name, args, lang="c"):
+    def __init__(self, name, args, lang="c", keep=None):
         self.name, self.lang = name, lang
         self.args = [str(arg) for arg in args]
         if lang == "c":
             command = (VALGRIND if UNDER_VALGRIND else []) + [str(PROGRAMS[name])]
         else:
             command = [sys.executable, str(PEERS / f"{name}.py")]
-        self.out, self.err = [], []
+        self.out, self.err = ([], []) if keep is None else (Tail(keep), Tail(keep))
         self._news = threading.Condition()
         self._process = subprocess.Popen(
             command + self.args,

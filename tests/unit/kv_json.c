@@ -161,6 +161,38 @@ static void test_unknown_keys (void **state)
                 "{\"type\":\"BlockRemoved\",\"new\":{\"a\":[1]},\"block_hashes\":[1],\"5\":6}");
 }
 
+//  Of equal keys the last counts, and so it does for whoever reads the JSON
+static void test_two_tags (void **state)
+{
+    (void) state;
+    s_event_is ("{'type':'Other','type':'BlockRemoved','block_hashes':[1]}",
+                "{\"type\":\"BlockRemoved\",\"block_hashes\":[1]}");
+    s_event_is ("{'type':'BlockRemoved','block_hashes':[1],'type':'Other'}",
+                "{\"type\":\"Other\",\"block_hashes\":[1]}");
+}
+
+//  Of a map with very many keys each is looked at once: a minute and more otherwise
+static void test_many_keys (void **state)
+{
+    (void) state;
+    mp_writer_t writer;
+    msgpack_packer *packer = mp_begin (&writer);
+    unit_pack (packer, "x'93'");
+    unit_pack (packer, "1.5");
+    msgpack_pack_array (packer, 1);
+    msgpack_pack_map (packer, 500001);
+    unit_pack (packer, "'type'");
+    unit_pack (packer, "'New'");
+    for (size_t i = 0; i < 500000; i++)
+        unit_pack (packer, "x'a16bc0'");
+    unit_pack (packer, "0");
+    mp_error_t error = {""};
+    int64_t begun = zclock_mono ();
+    assert_true (s_print_as (mp_end (&writer), s_slice ("kv"), NULL, false, &error));
+    assert_true (zclock_mono () - begun < 20000);
+    assert_true (strlen (text) > 500000 * strlen (",\"k\":null"));
+}
+
 static void test_unknown_tags (void **state)
 {
     (void) state;
@@ -338,6 +370,8 @@ int main (void)
         TEST (test_integers_are_exact),
         TEST (test_hashes_of_bytes),
         TEST (test_unknown_keys),
+        TEST (test_two_tags),
+        TEST (test_many_keys),
         TEST (test_unknown_tags),
         TEST (test_tails),
         TEST (test_what_json_lacks),

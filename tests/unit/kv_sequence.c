@@ -1087,6 +1087,39 @@ static void test_flush_while_unsure (void **state)
     s_rests (2, 0, 0);
 }
 
+//  Not even a publisher whose numbers make no sense brings batches out of their order
+static void test_disorder_before_a_restart (void **state)
+{
+    (void) state;
+    s_begin (KV_FROM_LIVE, true);
+    s_live (0, 0, 0);
+    s_live (0, 8, 8);
+    s_asks (1);
+    kv_sequence_disconnected (sequence);
+    s_live (1, 20, 20);
+    s_live (1, 5, 5);
+    s_live (1, 0, 0);
+    s_out ("0 gap(1-7) gap(9-19) lost(1-4) 1:5 lost(6-7) 8 lost(9-19) 1:20 restart(0) 1:0");
+    s_rests (5, 0, 4 + 2 + 11);
+}
+
+//  Nor do batches that came by a connection after which the run was never known for sure
+static void test_disorder_of_an_unsure_run (void **state)
+{
+    (void) state;
+    s_begin (1, true);
+    kv_sequence_connected (sequence);
+    s_live (0, 1, 1);
+    s_live (1, 1, 1);
+    s_asks (0);
+    kv_sequence_connected (sequence);
+    s_live (2, 0, 0);
+    kv_sequence_disconnected (sequence);
+    s_live (2, 9, 9);
+    s_live (3, 0, 0);
+    s_out ("1 restart(1) gap(0) lost(0) 1:1 unchecked(2) lost(2-8) 2:9 restart(0) 3:0");
+}
+
 //  The message is taken all the same
 static void test_reply_after_the_replay_is_dropped (void **state)
 {
@@ -1830,6 +1863,8 @@ int main (void)
         TEST (test_start_above_what_there_is),
         TEST (test_flush_gives_up_and_delivers),
         TEST (test_flush_while_unsure),
+        TEST (test_disorder_before_a_restart),
+        TEST (test_disorder_of_an_unsure_run),
         TEST (test_reply_after_the_replay_is_dropped),
         TEST (test_destroy_in_the_middle),
         TEST (test_highest_number),

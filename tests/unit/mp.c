@@ -689,8 +689,8 @@ static void test_print_json (void **state)
          "{\"a\":1,\"2\":3,\"-4\":5,\"null\":6,\"true\":7,\"0.5\":8}"},
         {"{h'01ff':1,x'd40302':2}", "{\"01ff\":1,\"02\":2}"},
         {"{[1,'a']:2}", "{\"[1,\\\"a\\\"]\":2}"},
-        {"{{1:'a'}:2}", "{\"{\\\"1\\\":\\\"a\\\"}\":2}"},
-        {"{x'cb7ff8000000000000':1}", "{\"null\":1}"},
+        {"{{1:'a'}:2}", "{\"{1:\\\"a\\\"}\":2}"},
+        {"{x'cb7ff8000000000000':1}", "{\"NaN\":1}"},
         {"{x'a1ff':h'ff'}", "{\"\\ufffd\":\"ff\"}"},
         {"{'twice':7,'twice':8}", "{\"twice\":7,\"twice\":8}"},
     };
@@ -722,6 +722,35 @@ static void test_print_json_pair (void **state)
     assert_string_equal (printed, "\"a\":\"01\" \"2\":[]");
     free (printed);
     s_close ();
+}
+
+//  A key in a key in a key: JSON makes a string of the outermost, and no more of those within, or a
+//  message of a hundred bytes would be gigabytes of JSON
+static void test_print_json_keys_in_keys (void **state)
+{
+    (void) state;
+    char *printed = NULL;
+    size_t size;
+    FILE *out = open_memstream (&printed, &size);
+    assert_non_null (out);
+    mp_print_json (out, s_open ("{{{'a':1}:h'00'}:2}"));
+    fputc (' ', out);
+    s_close ();
+    open_frame = s_nested (MP_MAX_DEPTH, true, "'x'");
+    byte *data = zframe_data (open_frame);
+    memset (data, 0x81, MP_MAX_DEPTH);  //  Maps all the way down, each the key of the one around it
+    data[MP_MAX_DEPTH] = 0x01;
+    memset (data + MP_MAX_DEPTH + 1, 0x01, MP_MAX_DEPTH);
+    msgpack_unpacked doc;
+    assert_int_equal (mp_decode (&doc, data, 2 * MP_MAX_DEPTH + 1, "keys", NULL), 0);
+    mp_print_json (out, &doc.data);
+    fclose (out);
+    static const char first[] = "{\"{{\\\"a\\\":1}:h'00'}\":2} {\"{{{";
+    assert_memory_equal (printed, first, strlen (first));
+    assert_true (size < 1000);
+    free (printed);
+    msgpack_unpacked_destroy (&doc);
+    zframe_destroy (&open_frame);
 }
 
 //  Digits are never lost, and never more than 17
@@ -927,6 +956,17 @@ static void test_read_claims (void **state)
     assert_string_equal (error.text, "ids: cannot be read");
 }
 
+//  A field that is not there has no address
+static void test_read_nothing (void **state)
+{
+    (void) state;
+    mp_reader_t reader = mp_reader (NULL, 0);
+    msgpack_object object;
+    assert_false (mp_read (&reader, &object));
+    assert_false (mp_skip (&reader));
+    assert_ptr_equal (reader.at, reader.end);
+}
+
 static void test_read_uint32s (void **state)
 {
     (void) state;
@@ -1088,10 +1128,12 @@ int main (void)
         cmocka_unit_test (test_print),
         cmocka_unit_test (test_print_json),
         cmocka_unit_test (test_print_json_pair),
+        cmocka_unit_test (test_print_json_keys_in_keys),
         cmocka_unit_test (test_print_doubles_read_back),
         cmocka_unit_test (test_read),
         cmocka_unit_test (test_read_anything),
         cmocka_unit_test (test_read_claims),
+        cmocka_unit_test (test_read_nothing),
         cmocka_unit_test (test_read_uint32s),
         cmocka_unit_test (test_read_map),
         cmocka_unit_test (test_put),

@@ -1,0 +1,207 @@
+//  SPDX-License-Identifier: MIT
+//  messages.c - fuzzes what is done with whole messages, of any number of frames
+//
+//  The first byte says who receives it, the second is one of its circumstances.
+
+#include "mutate.h"
+#include "show.h"
+#include "pub_sub/kv_events.h"
+#include "push_pull/tasks.h"
+#include "req_rep/pingpong.h"
+#include "router_dealer/handshake.h"
+#include "router_dealer/progress.h"
+
+int LLVMFuzzerInitialize (int *argc, char ***argv);
+
+static zsock_t *socket_here;
+
+static void s_close (void)
+{
+    zsock_destroy (&socket_here);
+}
+
+int LLVMFuzzerInitialize (int *argc, char ***argv)
+{
+    (void) argc;
+    (void) argv;
+    socket_here = zsock_new (ZMQ_PULL);
+    atexit (s_close);  //  Before CZMQ's own, which misses no socket
+    show_program = "messages";
+    return 0;
+}
+
+size_t LLVMFuzzerCustomMutator (uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    return mutate_frames (2, data, size, max, seed);
+}
+
+static void s_live (zmsg_t *message, mp_error_t *error)
+{
+    uint64_t seq;
+    zframe_t *payload;
+    if (!kv_message_read (message, &seq, &payload, error)) {
+        fuzz_is_told (error);
+        return;
+    }
+    DEMAND (seq != KV_SEQ_END && payload == zmsg_last (message));
+    mp_slice_t topic = kv_message_topic (message, false);
+    char *name = topic.size < 64 ? strndup (topic.data, topic.size) : NULL;
+    if (name && strlen (name) == topic.size) {
+        //  Written again it is the same message
+        zmsg_t *again = kv_message (name, seq, payload);
+        DEMAND (zmsg_eq (again, message));
+        zmsg_destroy (&again);
+    }
+    free (name);
+}
+
+static void s_reply (zmsg_t *message, mp_error_t *error)
+{
+    uint64_t seq;
+    zframe_t *payload;
+    if (!kv_replay_reply_read (message, &seq, &payload, error)) {
+        fuzz_is_told (error);
+        return;
+    }
+    DEMAND (payload == zmsg_last (message));
+    DEMAND (zframe_size (payload) > 0 || seq == KV_SEQ_END);
+    (void) kv_message_topic (message, true);
+}
+
+static void s_replay_request (zmsg_t *message)
+{
+    zframe_t *client;
+    uint64_t start;
+    if (kv_replay_request_read (message, &client, &start)) {
+        DEMAND (client == zmsg_first (message));
+        zmsg_t *reply = kv_replay_reply (client, "kv-events", start, NULL, KV_WIRE_V026);
+        DEMAND (zmsg_size (reply) == 5 && zframe_eq (zmsg_first (reply), client));
+        zmsg_destroy (&reply);
+    }
+}
+
+static void s_tasks (zmsg_t *message, mp_error_t *error)
+{
+    task_t task;
+    task_result_t result;
+    uint32_t tasks;
+    if (task_read (message, &task, error)) {
+        zmsg_t *again = task_new (&task);
+        task_t same;
+        DEMAND (task_read (again, &same, error) && same.id == task.id && same.value == task.value);
+        zmsg_destroy (&again);
+    } else {
+        fuzz_is_told (error);
+    }
+    if (task_result_read (message, &result, error))
+        zstr_free (&result.worker);
+    else
+        fuzz_is_told (error);
+    task_batch_read (message, &tasks);
+}
+
+static void s_pingpong (zmsg_t *message, mp_error_t *error)
+{
+    char *text = pingpong_text (message, error);
+    if (!text)
+        fuzz_is_told (error);
+    zmsg_t *reply = pingpong_reply (text, error);
+    mp_error_t why;
+    char *answer = pingpong_text (reply, &why);
+    //  A reply can always be read: it is a pong, or says why not
+    DEMAND (text ? answer && strncmp (answer, "pong: ", 6) == 0
+                 : !answer && strncmp (why.text, "the peer says: ", 15) == 0);
+    zstr_free (&answer);
+    zmsg_destroy (&reply);
+    zstr_free (&text);
+}
+
+static void s_startup (zmsg_t *message, mp_error_t *error)
+{
+    const char *input = "tcp://127.0.0.1:1", *output = "tcp://127.0.0.1:2";
+    handshake_init_t init = {.inputs = &input, .outputs = &output, .count = 1};
+    startup_t *startup = startup_new (2, &init);
+    zmsg_t *reply;
+    int engine = startup_handle (startup, message, &reply, error);
+    DEMAND (engine >= -1 && engine < 2);
+    if (engine == -1)
+        fuzz_is_told (error);
+    //  A first message that is good can only be HELLO
+    DEMAND ((engine != -1) == (reply != NULL));
+    DEMAND (!startup_done (startup));
+    zmsg_destroy (&reply);
+    startup_destroy (&startup);
+}
+
+static void s_progress (zmsg_t *message, mp_error_t *error)
+{
+    engine_core_ready_t ready;
+    if (engine_core_registration (message, &ready, error) == -1)
+        fuzz_is_told (error);
+    progress_t *progress = progress_new (3, 2, true);
+    for (int i = 0; i < 2; i++) {
+        zmsg_t *request = progress_request (progress, i, i);
+        zmsg_destroy (&request);
+    }
+    progress_take (progress, message);
+    int open = progress_open (progress);
+    //  The third was sent to nobody: no output can be of it
+    DEMAND (open >= 1 && open <= 3 && !progress_complete (progress));
+    progress_take (progress, message);  //  What has ended does not end again
+    DEMAND (progress_open (progress) == open);
+    progress_destroy (&progress);
+}
+
+static void s_show (zmsg_t *message)
+{
+    fuzz_print_t shown;
+    show_out = fuzz_print (&shown);
+    show_level = SHOW_FRAMES;
+    show_recv ("peer", socket_here, message);
+    show_level = SHOW_QUIET;
+    show_out = NULL;
+    const char *text = fuzz_printed (&shown);
+    size_t lines = 0;
+    for (const char *at = text, *end; *at; at = end + 1, lines++) {
+        end = strchr (at, '\n');
+        DEMAND (end && fuzz_is_clean (at, (size_t) (end - at)));
+    }
+    DEMAND (lines == zmsg_size (message) + 1);
+    free (shown.text);
+}
+
+int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
+{
+    if (size < 3)
+        return 0;
+    show_level = SHOW_QUIET;
+    zmsg_t *message = fuzz_message (data + 2, size - 2);
+    mp_error_t error = {.text = ""};
+    switch (data[0] % 8) {
+    case 0:
+        s_live (message, &error);
+        break;
+    case 1:
+        s_reply (message, &error);
+        break;
+    case 2:
+        s_replay_request (message);
+        break;
+    case 3:
+        s_tasks (message, &error);
+        break;
+    case 4:
+        s_pingpong (message, &error);
+        break;
+    case 5:
+        s_startup (message, &error);
+        break;
+    case 6:
+        s_progress (message, &error);
+        break;
+    default:
+        s_show (message);
+    }
+    zmsg_destroy (&message);
+    return 0;
+}

@@ -1,0 +1,74 @@
+//  SPDX-License-Identifier: MIT
+//  options.c - fuzzes common/options: a command line, its arguments with a NUL between them
+
+#include "fuzz.h"
+#include "options.h"
+#include "show.h"
+
+#define ARGS_MAX 32
+
+int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
+{
+    const char *bind = "tcp://127.0.0.1:5555", *connect = bind, *text = "ping", *choice = "req";
+    int count = 5;
+    double seconds = 1.5;
+    bool flag = false;
+    option_list_t list = {.fallback = ""}, endpoints = {.count = 0};
+    option_range_t range = {.set = false};
+    uint64_t from = UINT64_MAX;
+    const option_t options[] = {
+        OPTION_BIND ("endpoint", &bind, "where to listen"),
+        OPTION_CONNECT ("connect", &connect, "where to connect"),
+        OPTION_TEXT ("text", &text, "any text"),
+        OPTION_CHOICE ("choice", &choice, "req|dealer", "one of two"),
+        OPTION_INT ("count", &count, 1, 1000, "how many"),
+        OPTION_SECONDS ("delay-s", &seconds, 0, 3600, "how long"),
+        OPTION_FLAG ("flag", &flag, "or not"),
+        OPTION_LIST ("topic", &list, "topics"),
+        OPTION_ENDPOINTS ("peer", &endpoints, "endpoints"),
+        OPTION_RANGE ("skip", &range, "numbers"),
+        OPTION_FROM ("from-seq", &from, "a number"),
+        OPTION_END,
+    };
+    const about_t about = {.name = "fuzz", .purpose = "takes anything", .example = "  fuzz"};
+
+    char *line = malloc (size + 1);
+    DEMAND (line);
+    memcpy (line, data, size);
+    line[size] = 0;
+    char *argv[ARGS_MAX + 1] = {"fuzz"};
+    int argc = 1;
+    for (size_t at = 0; at < size && argc < ARGS_MAX; at += strlen (line + at) + 1)
+        argv[argc++] = line + at;
+    argv[argc] = NULL;
+    for (int i = 1; i < argc; i++)
+        if (strncmp (argv[i], "--trace", 7) == 0)
+            *argv[i] = ' ';  //  It would write a file, of any name
+
+    fuzz_print_t out, err;
+    FILE *out_file = fuzz_print (&out), *err_file = fuzz_print (&err);
+    int status = options_parse (argc, argv, &about, options, out_file, err_file);
+    fuzz_printed (&out);
+    fuzz_printed (&err);
+    DEMAND (status == OPTIONS_RUN || status == OPTIONS_HELP || status == OPTIONS_WRONG);
+    DEMAND ((status == OPTIONS_HELP) == (out.size > 0));
+    DEMAND ((status == OPTIONS_WRONG) == (err.size > 0));
+    if (status == OPTIONS_WRONG) {
+        //  One line, with the program's name, that may go to a terminal
+        DEMAND (strncmp (err.text, "fuzz: ", 6) == 0 && err.text[err.size - 1] == '\n');
+        DEMAND (fuzz_is_clean (err.text, err.size - 1));
+    } else {
+        DEMAND (!options_endpoint_error (bind, true) && !options_endpoint_error (connect, false));
+        DEMAND (streq (choice, "req") || streq (choice, "dealer"));
+        DEMAND (count >= 1 && count <= 1000 && seconds >= 0 && seconds <= 3600);
+        DEMAND (list.count <= OPTION_LIST_MAX && endpoints.count <= OPTION_LIST_MAX);
+        DEMAND (list.count >= 1 || status == OPTIONS_HELP);
+        for (size_t i = 0; i < endpoints.count; i++)
+            DEMAND (!options_endpoint_error (endpoints.items[i], true));
+        DEMAND (!range.set || range.first <= range.last);
+    }
+    free (out.text);
+    free (err.text);
+    free (line);
+    return 0;
+}

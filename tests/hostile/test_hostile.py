@@ -1,0 +1,413 @@
+# SPDX-License-Identifier: MIT
+"""A stranger floods each program that receives with messages that make no sense. Good messages in
+between are answered as ever, and the program's memory stays what it was.
+
+HOSTILE        so many messages at each receiver (default 2,000; `make hostile` sends a million)
+HOSTILE_SEED   other messages
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import mutants
+import pytest
+import structs
+import zmq
+
+from harness import FACTOR, UNDER_VALGRIND, WAIT_S, Program, arguments
+
+pack, unpack = mutants.pack, mutants.unpack
+MESSAGES = int(os.environ.get("HOSTILE", "2000"))
+SEED = int(os.environ.get("HOSTILE_SEED", "1"))
+ROUNDS = 10  # Of bad messages, each followed by a good one
+# Beyond what it had after the first round. AddressSanitizer keeps what was freed for a while.
+GROWTH_MB = 32 * FACTOR
+ZERO, ADD, ABORT, UTILITY = b"\0\0", b"\0", b"\1", b"\3"
+
+pytestmark = pytest.mark.skipif(UNDER_VALGRIND, reason="too slow under valgrind")
+
+
+def rss_mb(pid):
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+@pytest.fixture
+def victim(start):
+    """A program of which only the last lines are kept."""
+
+    def victim(name, /, *args, **options):
+        program = Program(name, [*args, *arguments(options)], keep=200)
+        start.programs.append(program)
+        return program
+
+    return victim
+
+
+def flood(program, bad, good, drain=lambda: None):
+    """bad () sends a bad message; good (n) a good one, and waits for what it brings about."""
+    begun, first = time.monotonic(), None
+    for number in range(ROUNDS):
+        for count in range(MESSAGES // ROUNDS):
+            bad()
+            if count % 64 == 0:
+                drain()
+        good(number)
+        if number == 0:
+            first = rss_mb(program.pid)
+    last = rss_mb(program.pid)
+    seconds = time.monotonic() - begun
+    print(
+        f"hostile: {program.name}: {MESSAGES:,} messages in {seconds:.1f} s, "
+        f"{ROUNDS} good ones answered, {program.err.total:,} complaints, "
+        f"memory {first:.0f} MB after the first {MESSAGES // ROUNDS:,}, {last:.0f} MB at the end"
+    )
+    assert program.running()
+    assert last - first < GROWTH_MB
+    for line in list(program.err):
+        assert line.startswith(program.name + ": ") and line.isprintable(), line
+
+
+def drainer(*sockets):
+    def drain():
+        for socket in sockets:
+            while socket.poll(0):
+                socket.recv_multipart()
+
+    return drain
+
+
+# --- req_rep
+
+
+@pytest.mark.parametrize("name", ["basic_server", "slow_server"])
+def test_server(victim, ipc, peer, name):
+    endpoint = ipc()
+    server = victim(name, endpoint=endpoint, **{"delay_first_n": 0} if name == "slow_server" else {})
+    made = mutants.Mutants(SEED, ["PING", "PONG_ERROR"])
+    stranger, client = peer(zmq.DEALER, connect=endpoint), peer(zmq.REQ, connect=endpoint)
+
+    def good(number):
+        client.send(pack(f"good {number}"))
+        assert client.recv() == pack(f"pong: good {number}")
+        # The same behind the bad ones: they have all been read then
+        stranger.send_multipart([b"", pack(f"last {number}")])
+        while stranger.recv_multipart() != [b"", pack(f"pong: last {number}")]:
+            pass
+
+    flood(server, lambda: stranger.send_multipart(made.frames(b"")), good, drainer(stranger))
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["timeout_retry_client", "poller_client"])
+def test_client(start, ipc, peer, name):
+    """What is no reply at all is dropped by the REQ, or cuts its connection: it asks again."""
+    endpoint, made = ipc(), mutants.Mutants(SEED, ["PONG"], 1000)
+    router = peer(zmq.ROUTER, bind=endpoint)
+    client = start(name, endpoint=endpoint, timeout_ms=100, retries=100)
+    for _ in range(ROUNDS):
+        identity = router.recv_multipart()[0]
+        for _ in range(100):
+            frames = made.frames()
+            router.send_multipart([identity, *([b"x"] if frames[0] == b"" else []), *frames])
+    identity, *request = router.recv_multipart()
+    assert request == [b"", pack("ping")]
+    router.send_multipart([identity, b"", pack("pong: ping")])
+    assert client.wait() == 0
+    assert client.out[-2] == "pong: ping"
+
+
+# --- pub_sub
+
+
+def test_topic_subscriber(victim, ipc, peer):
+    endpoint, made = ipc(), mutants.Mutants(SEED, ["TOPIC_SEQ"])
+    publisher = peer(zmq.XPUB, bind=endpoint, xpub_nodrop=1)
+    subscriber = victim("topic_subscriber", endpoint=endpoint)
+    assert publisher.recv() == b"\x01"
+
+    def good(number):
+        publisher.send_multipart([b"good", pack({"seq": number})])
+        subscriber.wait_line(f"^good {number}$")
+
+    flood(subscriber, lambda: publisher.send_multipart(made.frames(b"t")), good)
+    assert subscriber.stop() == 0
+
+
+@pytest.mark.parametrize("wait_subscribers", [0, 1])
+def test_topic_publisher(victim, ipc, peer, wait_subscribers):
+    """Subscriptions, and what is none."""
+    endpoint, made = ipc(), mutants.Mutants(SEED, ["TOPIC_SEQ", "PING"], 2000)
+    publisher = victim(
+        "topic_publisher", endpoint=endpoint, interval_ms=1, wait_subscribers=wait_subscribers
+    )
+    stranger, good_one = peer(zmq.XSUB, connect=endpoint), peer(zmq.SUB, connect=endpoint)
+    good_one.subscribe(b"a")
+    turn = [b"\x01", b"\x00", b"\x02", b""]
+
+    def bad():
+        turn.append(turn.pop(0))
+        frames = made.frames()
+        stranger.send_multipart([turn[0] + frames[0], *frames[1:]])
+
+    def good(_):
+        assert good_one.recv_multipart()[0] == b"a"
+
+    flood(publisher, bad, good, drainer(stranger, good_one))
+    assert publisher.stop() == 0
+
+
+def as_seq(number):
+    return number.to_bytes(8, "big")
+
+
+def batch(marker):
+    return pack([0.5, [{"type": "BlockRemoved", "block_hashes": [marker], "medium": "GPU"}], 0])
+
+
+def test_replay_publisher(victim, ipc, peer):
+    endpoint = ipc()
+    publisher = victim(
+        "replay_publisher", endpoint=ipc(), replay_endpoint=endpoint, interval_ms=5, buffer_steps=2
+    )
+    made = mutants.Mutants(SEED, ["TOPIC_SEQ"])
+    stranger, client = peer(zmq.DEALER, connect=endpoint), peer(zmq.DEALER, connect=endpoint)
+
+    def good(number):
+        client.send_multipart([b"", as_seq(0)])
+        while client.recv_multipart()[2] != b"\xff" * 8:
+            pass
+        # The same behind the bad ones: each of them that is a request has been answered then
+        stranger.send_multipart([b"", as_seq(0), b"", b""])
+        publisher.wait_err("got 5 frames")
+        publisher.err.clear()
+
+    flood(publisher, lambda: stranger.send_multipart(made.frames(b"")[:3]), good, drainer(stranger))
+    assert publisher.stop() == 0
+
+
+KV = ["KV_STORED_V26", "KV_MIXED_V26", "KV_LORA_V26", "KV_BYTES_HASHES_V26", "KV_MIXED_V9"]
+
+
+def test_replay_subscriber(victim, ipc, peer):
+    """Each batch that has a number of its own has the next one: a hole would mean a replay."""
+    endpoint, made = ipc(), mutants.Mutants(SEED, KV)
+    publisher = peer(zmq.XPUB, bind=endpoint, xpub_nodrop=1)
+    subscriber = victim(
+        "replay_subscriber",
+        endpoint=endpoint,
+        replay_endpoint=ipc(),
+        topic="",
+        from_seq="live",
+    )
+    assert publisher.recv() == b"\x01"
+    seq = 0
+
+    def bad():
+        nonlocal seq
+        frames = made.frames(b"t", as_seq(seq))
+        if len(frames) == 3 and len(frames[1]) == 8:
+            frames[1] = as_seq(seq)
+            seq += 1
+        publisher.send_multipart(frames)
+
+    def good(number):
+        nonlocal seq
+        publisher.send_multipart([b"t", as_seq(seq), batch(number)])
+        subscriber.wait_line(f"^seq {seq}: BlockRemoved 1 block")
+        seq += 1
+
+    flood(subscriber, bad, good)
+    assert subscriber.stop() == 0
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+def test_kv_subscriber(victim, ipc, peer, replayed):
+    """Numbers are of any kind too. Each line of its stdout is JSON."""
+    endpoint, replay_endpoint, made = ipc(), ipc(), mutants.Mutants(SEED, KV)
+    publisher = peer(zmq.XPUB, bind=endpoint, xpub_nodrop=1)
+    router = peer(zmq.ROUTER, bind=replay_endpoint)
+    options = {"replay_endpoint": replay_endpoint} if replayed else {}
+    subscriber = victim("kv_subscriber", "--json", endpoint=endpoint, **options)
+    assert publisher.recv() == b"\x01"
+    seqs = [as_seq(number) for number in (0, 1, 2, 3, 5, 8, 2**32, 2**63, 2**64 - 2, 2**64 - 1)]
+
+    def bad():
+        publisher.send_multipart(made.frames(b"t", made.random.choice(seqs)))
+
+    def serve():
+        while router.poll(0):
+            identity = router.recv_multipart()[0]
+            for _ in range(5):
+                router.send_multipart([identity, *made.frames(b"", b"t", made.random.choice(seqs))])
+            router.send_multipart([identity, b"", b"", b"\xff" * 8, b""])
+
+    def good(number):
+        # 0 is how a run begins, whatever was before
+        publisher.send_multipart([b"t", as_seq(0), batch(10**9 + number)])
+        publisher.send_multipart([b"t", as_seq(1), batch(2 * 10**9 + number)])
+        deadline = time.monotonic() + WAIT_S
+        while not any(str(2 * 10**9 + number) in line for line in list(subscriber.out)):
+            assert time.monotonic() < deadline, str(subscriber)
+            router.poll(10)
+            serve()
+        for line in list(subscriber.out):
+            json.loads(line)
+
+    flood(subscriber, bad, good, serve)
+    assert subscriber.stop() == 0
+
+
+# --- push_pull
+
+
+def test_worker(victim, ipc, peer):
+    source, results = ipc(), ipc()
+    made = mutants.Mutants(SEED, ["TASK", "RESULT", "BATCH_START"])
+    ventilator, sink = peer(zmq.PUSH, bind=source), peer(zmq.PULL, bind=results)
+    worker = victim("worker", source=source, sink=results, name="w")
+
+    def good(number):
+        ventilator.send(pack({"task": 10**6 + number, "value": 9}))
+        while unpack(sink.recv()) != {"task": 10**6 + number, "worker": "w", "value": 81}:
+            pass
+
+    flood(worker, lambda: ventilator.send_multipart(made.frames()), good, drainer(sink))
+    assert worker.stop() == 0
+
+
+def test_sink(victim, ipc, peer):
+    endpoint, made = ipc(), mutants.Mutants(SEED, ["RESULT", "BATCH_START", "TASK"])
+    sink = victim("sink", endpoint=endpoint, count=0)
+    worker = peer(zmq.PUSH, connect=endpoint)
+
+    def good(number):
+        worker.send(pack({"task": number, "worker": "good", "value": 7}))
+        sink.wait_line(f"^task {number} <- good: 7$")
+
+    flood(sink, lambda: worker.send_multipart(made.frames()), good)
+    assert sink.stop() == 0
+
+
+# --- router_dealer
+
+REQUESTS = ["REQUEST_R3", "REQUEST_FULL", "REQUEST_IGNORE_EOS", "REQUEST_POOLING", "ABORT_TWO"]
+REQUESTS += ["UTILITY_CALL", "UTILITY_ADD_LORA", "UTILITY_REMOVE_LORA"]
+
+
+def request(name):
+    values = unpack(mutants.VECTORS["REQUEST_R3"])
+    values[0], values[3] = name, {"max_tokens": 1}
+    return pack(values)
+
+
+def flood_engine(engine, router, pull):
+    made = mutants.Mutants(SEED, REQUESTS)
+    kinds = [ADD] * 4 + [ABORT, UTILITY, b"\2", b"\4", b"\xff", b"", b"\0\0"]
+
+    def good(number):
+        router.send_multipart([ZERO, ADD, request(f"good-{number}")])
+        ended = False
+        while not ended:
+            frames = pull.recv_multipart()
+            outputs = unpack(frames[0])[1]
+            ended = any((output[0], output[5]) == (f"good-{number}", 1) for output in outputs)
+
+    def bad():
+        router.send_multipart([ZERO, *made.frames(made.random.choice(kinds))])
+
+    flood(engine, bad, good, drainer(pull))
+    assert engine.stop() == 0
+
+
+def test_engine(victim, ipc, peer):
+    wire = {"input": ipc(), "output": ipc()}
+    router = peer(zmq.ROUTER, bind=wire["input"], router_mandatory=1)  # Or it would drop some
+    pull = peer(zmq.PULL, bind=wire["output"])
+    engine = victim("engine", step_ms=0, **wire)
+    assert router.recv_multipart()[0] == ZERO
+    flood_engine(engine, router, pull)
+
+
+def test_vllm_engine(victim, ipc, peer):
+    at, inputs, outputs = ipc(), ipc(), ipc()
+    greeter = peer(zmq.ROUTER, bind=at)
+    router = peer(zmq.ROUTER, bind=inputs, router_mandatory=1)
+    pull = peer(zmq.PULL, bind=outputs)
+    engine = victim("vllm_engine", handshake=at)
+    identity = greeter.recv_multipart()[0]
+    addresses = structs.EngineZmqAddresses([inputs], [outputs])
+    greeter.send_multipart([identity, pack(structs.EngineHandshakeMetadata(addresses, {}))])
+    assert router.recv_multipart()[0] == identity == ZERO
+    assert greeter.recv_multipart()[0] == ZERO
+    flood_engine(engine, router, pull)
+
+
+OUTPUTS = ["OUTPUTS_STEP", "OUTPUTS_ABORT", "OUTPUTS_FULL", "OUTPUTS_FIRST", "OUTPUTS_UTILITY_NONE"]
+
+
+def renamed(value):
+    """The vectors' requests r1 and r3 are open here, so they get another name."""
+    if isinstance(value, list):
+        return [renamed(each) for each in value]
+    return "x" + value if value in ("r1", "r3") else value
+
+
+def may_register(frames):
+    """An engine that registers again has started anew, and what it was to do is lost: no bad message.
+    An empty frame is a ready response too."""
+    return len(frames) == 1 and (frames[0] == b"" or 0x80 <= frames[0][0] <= 0x8F or frames[0][0] >= 0xDE)
+
+
+def flood_frontend(frontend, dealer, push):
+    """Each good message ends a request."""
+    made = mutants.Mutants(SEED, [], 0)
+    made.values = [renamed(unpack(mutants.VECTORS[name])) for name in OUTPUTS]
+    made.payloads = [made._payload() for _ in range(20000)]
+
+    frontend.wait_line(f"^r{ROUNDS} -> engine 0$")
+
+    def bad():
+        push.send_multipart(made.frames())
+        frames = made.frames()
+        if not may_register(frames):
+            dealer.send_multipart(frames)
+
+    def good(number):
+        outputs = [0, [[f"r{number}", [5], None, None, None, 1]]]
+        push.send(pack(outputs))
+        frontend.wait_line(f"^r{number} <- engine 0: 1 tokens, length$")
+
+    flood(frontend, bad, good, drainer(dealer))
+    assert frontend.stop() == 1  # One request is open
+
+
+@pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend"])
+def test_frontend(victim, ipc, peer, name):
+    wire = {"input": ipc(), "output": ipc()}
+    several = {"engines": 1} if name == "round_robin_frontend" else {}
+    frontend = victim(name, requests=ROUNDS + 1, max_tokens=1, **several, **wire)
+    made = mutants.Mutants(SEED, ["READY", "READY_MAIN_24"])
+    strangers = [peer(zmq.DEALER, connect=wire["input"], routing_id=b"stranger-%d" % n) for n in range(3)]
+    for number in range(min(MESSAGES, 100000)):
+        strangers[number % 3].send_multipart(made.frames())
+    engine = peer(zmq.DEALER, connect=wire["input"], routing_id=ZERO)
+    engine.send(mutants.VECTORS["READY"])
+    frontend.wait_line("^engine 0 registered")
+    flood_frontend(frontend, engine, peer(zmq.PUSH, connect=wire["output"]))
+
+
+def test_handshake_frontend(victim, ipc, peer):
+    """Only behind the handshake: as in vLLM, a word that makes no sense in it ends the start."""
+    wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
+    frontend = victim("handshake_frontend", requests=ROUNDS + 1, max_tokens=1, **wire)
+    greeter = peer(zmq.DEALER, connect=wire["handshake"], routing_id=ZERO)
+    greeter.send(mutants.VECTORS["HANDSHAKE_HELLO"])
+    greeter.recv()
+    engine = peer(zmq.DEALER, connect=wire["input"], routing_id=ZERO)
+    engine.send(mutants.VECTORS["READY"])
+    greeter.send(mutants.VECTORS["HANDSHAKE_READY"])
+    frontend.wait_line("^engine 0 registered")
+    flood_frontend(frontend, engine, peer(zmq.PUSH, connect=wire["output"]))

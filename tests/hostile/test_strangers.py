@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""Strangers at every port that a program binds: they speak something else, or announce what never
+comes, or say half a message and stay. The program goes on serving its own peers.
+
+HOSTILE_PEERS   so many strangers at once (default 1,000)
+"""
+
+import os
+import resource
+from pathlib import Path
+
+import pytest
+import zmq
+import zmtp
+
+from harness import FACTOR, UNDER_VALGRIND
+from mutants import VECTORS, pack, unpack
+
+PEERS = int(os.environ.get("HOSTILE_PEERS", "1000"))
+ANY = "tcp://127.0.0.1:*"
+ZERO = b"\0\0"
+
+pytestmark = pytest.mark.skipif(UNDER_VALGRIND, reason="too slow under valgrind")
+
+
+# For each program that binds: how it is started, what peers its ports are for, and how a good peer
+# is served by it, which the test does before and behind the strangers. A `serve` takes the program,
+# its endpoints, the fixture `peer`, and which time it is.
+
+
+def serve_rep(program, ends, peer, time):
+    client = peer(zmq.REQ, connect=ends[0])
+    client.send(pack("ping"))
+    assert client.recv() == pack("pong: ping")
+
+
+def serve_topics(program, ends, peer, time):
+    subscriber = peer(zmq.SUB, connect=ends[0])
+    subscriber.subscribe(b"a")
+    assert subscriber.recv_multipart()[0] == b"a"
+
+
+def serve_replay(program, ends, peer, time):
+    subscriber, client = peer(zmq.SUB, connect=ends[0]), peer(zmq.DEALER, connect=ends[1])
+    subscriber.subscribe(b"")
+    assert len(subscriber.recv_multipart()) == 3
+    client.send_multipart([b"", bytes(8)])
+    assert client.recv_multipart()[1] == b"kv-events"
+
+
+def serve_bound_subscriber(program, ends, peer, time):
+    publisher = peer(zmq.XPUB, connect=ends[0])
+    assert publisher.recv() == b"\x01"
+    publisher.send_multipart([b"t", time.to_bytes(8, "big"), VECTORS["KV_NO_RANK"]])
+    program.wait_line(f"^seq {time}: AllBlocksCleared$")
+
+
+def serve_ventilator(program, ends, peer, time):
+    worker = peer(zmq.PULL, connect=ends[0])
+    assert list(unpack(worker.recv())) == ["task", "value"]
+
+
+def serve_sink(program, ends, peer, time):
+    worker = peer(zmq.PUSH, connect=ends[0])
+    worker.send(pack({"task": time, "worker": "good", "value": 1}))
+    program.wait_line(f"^task {time} <- good: 1$")
+
+
+engines = {}
+
+
+def serve_frontend(program, ends, peer, time):
+    """Before the strangers an engine registers, behind them its outputs are taken."""
+    if time == 0:
+        engines[program] = peer(zmq.DEALER, connect=ends[0], routing_id=ZERO)
+        engines[program].send(VECTORS["READY"])
+        program.wait_line("^r0 -> engine 0$")
+    push = peer(zmq.PUSH, connect=ends[1])
+    push.send(pack([0, [[f"r{time}", [5], None, None, None, 1]]]))
+    program.wait_line(f"^r{time} <- engine 0: 1 tokens, length$")
+
+
+def serve_handshake(program, ends, peer, time):
+    """The strangers come before the engine: it would end the handshake."""
+    if time == 0:
+        return
+    greeter = peer(zmq.DEALER, connect=ends[0], routing_id=ZERO)
+    greeter.send(VECTORS["HANDSHAKE_HELLO"])
+    assert unpack(greeter.recv())["addresses"]["inputs"] == [ends[1]]
+    engine = peer(zmq.DEALER, connect=ends[1], routing_id=ZERO)
+    engine.send(VECTORS["READY"])
+    greeter.send(VECTORS["HANDSHAKE_READY"])
+    program.wait_line("^r0 -> engine 0$")
+    peer(zmq.PUSH, connect=ends[2]).send(pack([0, [["r0", [5], None, None, None, 1]]]))
+    program.wait_line("^r0 <- engine 0: 1 tokens, length$")
+
+
+SEVERAL = {"requests": 3, "max_tokens": 1}
+PROGRAMS = {
+    "basic_server": ({"endpoint": ANY}, [b"DEALER"], serve_rep, 0),
+    "slow_server": ({"endpoint": ANY, "delay_first_n": 0}, [b"REQ"], serve_rep, 0),
+    "topic_publisher": ({"endpoint": ANY, "interval_ms": 5}, [b"SUB"], serve_topics, 0),
+    "replay_publisher": (
+        {"endpoint": ANY, "replay_endpoint": ANY, "interval_ms": 5},
+        [b"XSUB", b"DEALER"],
+        serve_replay,
+        0,
+    ),
+    "kv_subscriber": ({"bind": True, "endpoint": ANY}, [b"PUB"], serve_bound_subscriber, 0),
+    "ventilator": (
+        {"endpoint": ANY, "sink": "tcp://127.0.0.1:1", "count": 0, "workers": 0},
+        [b"PULL"],
+        serve_ventilator,
+        0,
+    ),
+    "sink": ({"endpoint": ANY, "count": 0}, [b"PUSH"], serve_sink, 0),
+    "frontend": ({"input": ANY, "output": ANY, **SEVERAL}, [b"DEALER", b"PUSH"], serve_frontend, 1),
+    "poller_frontend": (
+        {"input": ANY, "output": ANY, **SEVERAL},
+        [b"DEALER", b"PUSH"],
+        serve_frontend,
+        1,
+    ),
+    "round_robin_frontend": (
+        {"input": ANY, "output": ANY, "engines": 1, **SEVERAL},
+        [b"DEALER", b"PUSH"],
+        serve_frontend,
+        1,
+    ),
+    "handshake_frontend": (
+        {"handshake": ANY, "input": ANY, "output": ANY, **SEVERAL},
+        [b"DEALER", b"DEALER", b"PUSH"],
+        serve_handshake,
+        1,
+    ),
+}
+
+
+@pytest.fixture(params=PROGRAMS)
+def served(request, start, peer):
+    """A program, its ports with the kind of peer that belongs there, and a function that checks that
+    it serves a good one; when that was called the last time, it is stopped too."""
+    options, kinds, serve, status = PROGRAMS[request.param]
+    program = start(request.param, **options)
+    ends = [program.endpoint(nth) for nth in range(1, len(kinds) + 1)]
+    serve(program, ends, peer, 0)
+
+    def last(number=1):
+        serve(program, ends, peer, number)
+        assert program.running()
+        assert program.stop() == status
+        assert program.err == [] or all("aborting" in line for line in program.err), str(program)
+
+    return program, list(zip(ends, kinds)), last
+
+
+def test_wrong_words(served):
+    """Each of them is cut off, or waits; whatever it does, the others do not notice."""
+    program, ports, last = served
+    links = []
+    for end, _ in ports:
+        for words in zmtp.STRANGERS.values():
+            link = zmtp.connect(end)
+            link.sendall(words)
+            links.append(link)
+    last()
+    for link in links:
+        link.close()
+
+
+def test_huge_frames(served):
+    """Who announces more than MP_MAX_FRAME is cut off before any memory is taken for it."""
+    program, ports, last = served
+    for end, kind in ports:
+        for size in (64 * 2**20 + 1, 2**31, 2**40, 2**63 - 1, 2**63, 2**64 - 1):
+            for flags in (0, zmtp.MORE):
+                link = zmtp.greeted(end, kind)
+                head = bytes([flags | zmtp.LONG]) + size.to_bytes(8, "big")
+                link.sendall(head + b"x" * 100)
+                assert zmtp.is_cut_off(link), (end, kind, size)
+                link.close()
+    last()
+
+
+def memory_mb(pid):
+    return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+
+
+def test_many_that_stay(served):
+    """Connected and silent; in the middle of the handshake; with half a frame, or half a message."""
+    program, ports, last = served
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    before = memory_mb(program.pid)
+    links = []
+    each = min(PEERS, (hard - 200) // len(ports))
+    for end, kind in ports:
+        for number in range(each):
+            how = number % 5
+            link = zmtp.connect(end) if how < 2 else zmtp.greeted(end, kind)
+            if how == 1:
+                link.sendall(zmtp.GREETING[: 1 + number % 63])
+            elif how == 3:
+                # A few of them large: AddressSanitizer touches what is reserved for them
+                size = 60 * 2**20 if number < 50 else 2**16
+                link.sendall(bytes([zmtp.LONG]) + size.to_bytes(8, "big") + b"\x01half")
+            elif how == 4 and kind != b"PULL":
+                # Not what a PULL sends to a PUSH: of that, libzmq 4.3.4 frees nothing at its end
+                link.sendall(zmtp.frame(b"", zmtp.MORE) + zmtp.frame(b"\x01" * 300, zmtp.MORE))
+            links.append(link)
+    last_mb = memory_mb(program.pid)
+    print(
+        f"hostile: {program.name}: {len(links):,} strangers that stay, "
+        f"memory {before:.0f} MB before, {last_mb:.0f} MB with them"
+    )
+    assert last_mb - before < 100 * FACTOR
+    last()
+    for link in links:
+        link.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
