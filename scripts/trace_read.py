@@ -188,6 +188,7 @@ def match(events):
     have got a name from a ROUTER, by (its pid, its endpoint, the name)."""
     last = {}  # (pid, socket, endpoint, identity), direction -> the newest of its events
     waiting = {}  # (endpoint, frames) -> sends that may still be received
+    early = {}  # (endpoint, frames) -> subscriptions that nobody seems to have sent
     named = {}
     for event in events:
         if not event.dir:
@@ -201,9 +202,19 @@ def match(events):
             before = event.last_send
             if before and (not event.last_recv or event.last_recv.t < before.t):
                 before.replaced = event.t
+            recvs = early.get((place, event.key), [])
+            if event.socket in ("SUB", "XSUB") and recvs:
+                # libzmq sends a subscription by itself, and the program tells of it afterwards
+                recv = recvs.pop(0)
+                event.t = recv.t
+                recv.came_from = event
+                event.taken_by.append(recv)
+                continue
             those.append(event)
             continue
         send = next((send for send in those if could_be(send, event)), None)
+        if not send and event.socket in ("PUB", "XPUB"):
+            early.setdefault((place, event.key), []).append(event)
         if send:
             event.came_from = send
             send.taken_by.append(event)
