@@ -8,7 +8,8 @@ before it are there and every command that ends by itself has ended.
 
 What is shown must be what is printed, but for
     ...         on a line of its own: any number of lines
-    12.345      with three decimals or more, or in a msgpack array, it is a time: any such number
+    12.345      with three decimals or more, in a msgpack array, or behind "ts": it is a time, and
+                may be any such number
     endpoints   each program gets private ones, and in its lines those shown are put back;
     /tmp/       so it is with the folder for whatever a scene leaves there
 A comment above a block changes the rules for it:
