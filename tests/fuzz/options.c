@@ -2,6 +2,7 @@
 //  options.c - fuzzes common/options: a command line, its arguments with a NUL between them
 
 #include "fuzz.h"
+#include "curve.h"
 #include "options.h"
 #include "show.h"
 
@@ -44,6 +45,8 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     for (int i = 1; i < argc; i++)
         if (strncmp (argv[i], "--trace", 7) == 0)
             *argv[i] = ' ';  //  It would write a file, of any name
+
+    curve_dir = NULL;  //  What an input before has left: it was in that input's memory
 
     fuzz_print_t out, err;
     FILE *out_file = fuzz_print (&out), *err_file = fuzz_print (&err);
