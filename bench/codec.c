@@ -60,7 +60,8 @@ static bool s_decode (const codec_t *self, zmsg_t *message, mp_error_t *error)
 {
     zframe_t *frame = zmsg_first (message);
     if (strncmp (self->schema, "kv-", 3) == 0) {
-        kv_batch_t *batch = kv_batch_decode (frame, error);
+        mp_slice_t payload = {(const char *) zframe_data (frame), zframe_size (frame)};
+        kv_batch_t *batch = kv_batch_decode (payload, error);
         bool ok = batch;
         kv_batch_destroy (&batch);
         return ok;

@@ -253,7 +253,15 @@ static bool s_read_any (mp_reader_t *self, msgpack_object *object)
     return true;
 }
 
-//  A big-endian number of so many bytes
+//  A big-endian number of 8 bytes; compilers know this for one load
+static inline uint64_t s_number8 (const byte *at)
+{
+    return (uint64_t) at[0] << 56 | (uint64_t) at[1] << 48 | (uint64_t) at[2] << 40 |
+           (uint64_t) at[3] << 32 | (uint64_t) at[4] << 24 | (uint64_t) at[5] << 16 |
+           (uint64_t) at[6] << 8 | at[7];
+}
+
+//  And of so many
 static uint64_t s_number (const byte *at, size_t size)
 {
     uint64_t number = 0;
@@ -299,7 +307,7 @@ bool mp_read_more (mp_reader_t *self, msgpack_object *object)
     if (head == 0xcd && left >= 3)
         return s_take_number (self, object, s_number (at + 1, 2), 3);
     if (head == 0xcf && left >= 9)
-        return s_take_number (self, object, s_number (at + 1, 8), 9);
+        return s_take_number (self, object, s_number8 (at + 1), 9);
     if ((head & 0xf0) == 0x90 && self->room >= (head & 0x0fu))
         return s_take_array (self, object, head & 0x0f, 1);
     if ((head & 0xf0) == 0x80 && self->room >= (size_t) 2 * (head & 0x0f))
@@ -309,7 +317,7 @@ bool mp_read_more (mp_reader_t *self, msgpack_object *object)
     if (head == 0xcc && left >= 2)
         return s_take_number (self, object, at[1], 2);
     if (head == 0xd3 && left >= 9) {
-        uint64_t bits = s_number (at + 1, 8);
+        uint64_t bits = s_number8 (at + 1);
         object->type =
             bits >> 63 ? MSGPACK_OBJECT_NEGATIVE_INTEGER : MSGPACK_OBJECT_POSITIVE_INTEGER;
         object->via.u64 = bits;  //  Those of i64
@@ -317,7 +325,7 @@ bool mp_read_more (mp_reader_t *self, msgpack_object *object)
         return true;
     }
     if (head == 0xcb && left >= 9) {
-        uint64_t bits = s_number (at + 1, 8);
+        uint64_t bits = s_number8 (at + 1);
         object->type = MSGPACK_OBJECT_FLOAT64;
         memcpy (&object->via.f64, &bits, sizeof bits);
         self->at = at + 9;
@@ -410,14 +418,21 @@ static size_t s_read_run (mp_reader_t *self, uint32_t *values, size_t count)
     size_t i = 0;
     while (i < count) {
         size_t left = (size_t) (end - at);
-        //  Most token ids have two bytes
-        if (left >= 12 && count - i >= 4 && at[0] == 0xcd && at[3] == 0xcd && at[6] == 0xcd &&
-            at[9] == 0xcd) {
-            for (size_t k = 0; k < 4; k++)
-                values[i + k] = (uint32_t) at[3 * k + 1] << 8 | at[3 * k + 2];
-            i += 4;
-            at += 12;
-        } else if (left >= 5 && (at[0] == 0xcd || at[0] == 0xce)) {
+        //  Most token ids have two bytes: four of them are cd a a cd  b b cd c  c cd d d
+        if (left >= 12 && count - i >= 4) {
+            uint64_t low = s_number8 (at), high = s_number8 (at + 4);
+            if ((low & 0xff0000ff0000ff00u) == 0xcd0000cd0000cd00u &&
+                (high & 0xff0000u) == 0xcd0000u) {
+                values[i] = (uint16_t) (low >> 40);
+                values[i + 1] = (uint16_t) (low >> 16);
+                values[i + 2] = (uint16_t) (high >> 24);
+                values[i + 3] = (uint16_t) high;
+                i += 4;
+                at += 12;
+                continue;
+            }
+        }
+        if (left >= 5 && (at[0] == 0xcd || at[0] == 0xce)) {
             //  Two bytes or four, as it comes, without a branch that would be hard to foretell
             uint32_t wide = at[0] - 0xcdu;
             uint32_t bits = (uint32_t) at[1] << 24 | (uint32_t) at[2] << 16 |
@@ -429,6 +444,9 @@ static size_t s_read_run (mp_reader_t *self, uint32_t *values, size_t count)
         } else if (left >= 2 && at[0] == 0xcc) {
             values[i++] = at[1];
             at += 2;
+        } else if (left >= 3 && at[0] == 0xcd) {
+            values[i++] = (uint32_t) at[1] << 8 | at[2];
+            at += 3;
         } else {
             break;
         }

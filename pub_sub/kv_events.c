@@ -29,11 +29,17 @@ typedef enum {
         NAME ("locality")
 #define TEXT_OF(name) name
 #define SIZE_OF(name) (sizeof (name) - 1)
+#define IN_STORED(name) "BlockStored." name
+#define IN_REMOVED(name) "BlockRemoved." name
 static const char *const stored_fields[] = {NAMES (TEXT_OF), NULL};
 static const size_t field_sizes[] = {NAMES (SIZE_OF)};
 static const char *const removed_fields[] = {"block_hashes", "medium", "group_idx", "locality",
                                              NULL};
 static const char *const no_fields[] = {NULL};
+
+//  What errors call them
+static const char *const stored_names[] = {NAMES (IN_STORED)};
+static const char *const removed_names[] = {NAMES (IN_REMOVED)};
 
 static const field_t stored_order[] = {BLOCK_HASHES,
                                        PARENT_BLOCK_HASH,
@@ -54,11 +60,15 @@ static const struct {
     const char *tag;
     size_t tag_size;
     const char *const *fields;
+    const char *const *names;  //  By field_t
     const field_t *order;
     size_t count;
-} kinds[] = {{"BlockStored", 11, stored_fields, stored_order, 12},
-             {"BlockRemoved", 12, removed_fields, removed_order, 4},
-             {"AllBlocksCleared", 16, no_fields, NULL, 0}};
+    unsigned required;  //  Of field_t, a bit for each
+} kinds[] = {
+    {"BlockStored", 11, stored_fields, stored_names, stored_order, 12,
+     1u << BLOCK_HASHES | 1u << TOKEN_IDS | 1u << BLOCK_SIZE},
+    {"BlockRemoved", 12, removed_fields, removed_names, removed_order, 4, 1u << BLOCK_HASHES},
+    {"AllBlocksCleared", 16, no_fields, NULL, NULL, 0, 0}};
 
 const char *const *kv_event_fields (kv_event_kind_t kind)
 {
@@ -267,8 +277,9 @@ zframe_t *kv_batch_encode (const kv_batch_t *batch, kv_wire_t wire)
 
 //  -- Decode
 //
-//  In two passes over the message, and without a tree. The first notes where each field of an event
-//  begins and ends, whatever order they come in; the second reads them, in the order of the struct.
+//  Without a tree. An event whose fields come in the order of the struct, as msgspec writes them, is
+//  read as it comes. Any other takes two passes: the first notes where each field begins and ends,
+//  the second reads them in that order, and says what is wrong.
 
 //  A batch and what it owns
 typedef struct {
@@ -276,15 +287,28 @@ typedef struct {
     kv_event_t events[];
 } s_owner_t;
 
+//  An event of which nothing is known
+static void s_event_init (kv_event_t *self)
+{
+    *self = (kv_event_t){.kind = KV_UNKNOWN,
+                         .lora_id = KV_NONE,
+                         .group_idx = KV_NONE,
+                         .kv_cache_spec_sliding_window = KV_NONE};
+}
+
+static void s_event_clear (kv_event_t *self)
+{
+    free ((kv_hash_t *) self->block_hashes);
+    free ((uint32_t *) self->token_ids);
+}
+
 void kv_batch_destroy (kv_batch_t **self_p)
 {
     s_owner_t *owner = (s_owner_t *) *self_p;
     if (!owner)
         return;
-    for (size_t i = 0; i < owner->batch.event_count; i++) {
-        free ((kv_hash_t *) owner->events[i].block_hashes);
-        free ((uint32_t *) owner->events[i].token_ids);
-    }
+    for (size_t i = 0; i < owner->batch.event_count; i++)
+        s_event_clear (&owner->events[i]);
     free (owner);
     *self_p = NULL;
 }
@@ -305,24 +329,20 @@ static bool s_pass (mp_reader_t *reader, mp_slice_t *place)
     return true;
 }
 
-//  The field of this name, or FIELD_COUNT. Nearly always it is `next`.
-static field_t s_find_field (const msgpack_object *key, field_t next)
+static bool s_is_text (const msgpack_object *key, const char *text, size_t size)
 {
-    field_t field = next;
-    for (size_t i = 0; i < FIELD_COUNT; i++, field++) {
-        if (field >= FIELD_COUNT)
-            field = BLOCK_HASHES;
-        if (key->via.str.size == field_sizes[field] &&
-            memcmp (key->via.str.ptr, stored_fields[field], field_sizes[field]) == 0)
-            return field;
-    }
-    return FIELD_COUNT;
+    return key->type == MSGPACK_OBJECT_STR && key->via.str.size == size &&
+           memcmp (key->via.str.ptr, text, size) == 0;
+}
+
+static bool s_is_field (const msgpack_object *key, field_t field)
+{
+    return s_is_text (key, stored_fields[field], field_sizes[field]);
 }
 
 //  Of equal keys the last counts, as in Python
 static bool s_find_in_map (mp_reader_t *reader, uint32_t count, s_places_t *places)
 {
-    field_t next = BLOCK_HASHES;
     for (uint32_t i = 0; i < count; i++) {
         msgpack_object key;
         mp_slice_t value;
@@ -336,41 +356,33 @@ static bool s_find_in_map (mp_reader_t *reader, uint32_t count, s_places_t *plac
         }
         if (!s_pass (reader, &value))
             return false;
-        if (key.type != MSGPACK_OBJECT_STR)
-            continue;
-        if (key.via.str.size == 4 && memcmp (key.via.str.ptr, "type", 4) == 0) {
+        if (s_is_text (&key, "type", 4))
             places->tag = value;
-            continue;
-        }
-        field_t field = s_find_field (&key, next);
-        if (field != FIELD_COUNT) {
-            places->fields[field] = value;
-            next = field + 1;
-        }
+        for (field_t field = BLOCK_HASHES; field < FIELD_COUNT; field++)
+            if (s_is_field (&key, field))
+                places->fields[field] = value;
     }
     return true;
 }
 
-//  True and the object, for a value that is there
-static bool s_open (mp_slice_t place, msgpack_object *object, mp_reader_t *reader)
-{
-    *reader = mp_reader (place.data, place.size);
-    return place.data && mp_read (reader, object);
-}
-
-//  Sets the kind of an event by its tag
-static bool s_get_kind (mp_slice_t place, kv_event_t *event, mp_error_t *error)
+//  Sets the kind of an event by its tag, the value that is next. NULL: there is none.
+static bool s_read_kind (mp_reader_t *reader, kv_event_t *event, mp_error_t *error)
 {
     msgpack_object tag;
-    mp_reader_t reader;
-    if (!mp_get_str (s_open (place, &tag, &reader) ? &tag : NULL, "event tag", &event->tag, error))
+    bool there = reader && mp_read (reader, &tag);
+    if (!mp_get_str (there ? &tag : NULL, "event tag", &event->tag, error))
         return false;
     event->kind = KV_UNKNOWN;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-        if (event->tag.size == kinds[i].tag_size &&
-            memcmp (event->tag.data, kinds[i].tag, event->tag.size) == 0)
+        if (s_is_text (&tag, kinds[i].tag, kinds[i].tag_size))
             event->kind = (kv_event_kind_t) i;
     return true;
+}
+
+static bool s_get_kind (mp_slice_t place, kv_event_t *event, mp_error_t *error)
+{
+    mp_reader_t reader = mp_reader (place.data, place.size);
+    return s_read_kind (place.data ? &reader : NULL, event, error);
 }
 
 //  The places of an array are those of the kind that its tag says
@@ -391,15 +403,6 @@ static bool s_find_in_array (mp_reader_t *reader, uint32_t count, s_places_t *pl
     return true;
 }
 
-static bool s_get_slice (const s_places_t *places, field_t field, const char *name,
-                         mp_slice_t *value, mp_error_t *error)
-{
-    msgpack_object object;
-    mp_reader_t reader;
-    return !s_open (places->fields[field], &object, &reader) || mp_is_nil (&object) ||
-           mp_get_str (&object, name, value, error);
-}
-
 static bool s_get_number (const msgpack_object *object, const char *name, int64_t *value,
                           mp_error_t *error)
 {
@@ -411,15 +414,6 @@ static bool s_get_number (const msgpack_object *object, const char *name, int64_
         return false;
     *value = (int64_t) number;
     return true;
-}
-
-static bool s_get_number_field (const s_places_t *places, field_t field, const char *name,
-                                int64_t *value, mp_error_t *error)
-{
-    msgpack_object object;
-    mp_reader_t reader;
-    bool there = s_open (places->fields[field], &object, &reader);
-    return s_get_number (there ? &object : NULL, name, value, error);
 }
 
 static bool s_get_hash (const msgpack_object *object, const char *name, kv_hash_t *hash,
@@ -437,14 +431,12 @@ static bool s_get_hash (const msgpack_object *object, const char *name, kv_hash_
     return true;
 }
 
-static bool s_get_hashes (const s_places_t *places, const char *name, kv_event_t *event,
-                          mp_error_t *error)
+static bool s_read_hashes (mp_reader_t *reader, const char *name, kv_event_t *event,
+                           mp_error_t *error)
 {
     msgpack_object object;
-    mp_reader_t reader;
     const msgpack_object_array *array;
-    bool there = s_open (places->fields[BLOCK_HASHES], &object, &reader);
-    if (!mp_get_array (there ? &object : NULL, name, 0, &array, error))
+    if (!mp_read (reader, &object) || !mp_get_array (&object, name, 0, &array, error))
         return false;
     uint32_t count = array->size;
     kv_hash_t *hashes = malloc ((count + 1) * sizeof *hashes);
@@ -452,81 +444,124 @@ static bool s_get_hashes (const s_places_t *places, const char *name, kv_event_t
         return mp_wrong (error, name, "out of memory");
     event->block_hashes = hashes;
     for (event->block_hash_count = 0; event->block_hash_count < count; event->block_hash_count++)
-        if (!mp_read (&reader, &object) ||
+        if (!mp_read (reader, &object) ||
             !s_get_hash (&object, name, &hashes[event->block_hash_count], error))
             return false;
     return true;
 }
 
-static bool s_get_stored (const s_places_t *places, kv_event_t *event, mp_error_t *error)
+static bool s_read_tokens (mp_reader_t *reader, const char *name, kv_event_t *event,
+                           mp_error_t *error)
 {
-#define FIELD(name, text) places, name, "BlockStored." text
-    uint64_t block_size = 0;
     uint32_t *token_ids = NULL;
-    msgpack_object object;
-    mp_reader_t reader;
-    if (!s_get_hashes (places, "BlockStored.block_hashes", event, error))
-        return false;
-    if (s_open (places->fields[PARENT_BLOCK_HASH], &object, &reader) && !mp_is_nil (&object) &&
-        !s_get_hash (&object, "BlockStored.parent_block_hash", &event->parent_block_hash, error))
-        return false;
-    if (!places->fields[TOKEN_IDS].data)
-        return mp_wrong (error, "BlockStored.token_ids", "want an array, got nothing");
-    reader = mp_reader (places->fields[TOKEN_IDS].data, places->fields[TOKEN_IDS].size);
-    if (!mp_read_uint32s (&reader, "BlockStored.token_ids", &token_ids, &event->token_id_count,
-                          error))
+    if (!mp_read_uint32s (reader, name, &token_ids, &event->token_id_count, error))
         return false;
     event->token_ids = token_ids;
-    bool there = s_open (places->fields[BLOCK_SIZE], &object, &reader);
-    if (!mp_get_uint (there ? &object : NULL, "BlockStored.block_size", UINT32_MAX, &block_size,
-                      error))
-        return false;
-    event->block_size = (uint32_t) block_size;
-    if (s_open (places->fields[EXTRA_KEYS], &object, &reader) && !mp_is_nil (&object))
-        event->extra_keys = places->fields[EXTRA_KEYS];
-    return s_get_number_field (FIELD (LORA_ID, "lora_id"), &event->lora_id, error) &&
-           s_get_slice (FIELD (MEDIUM, "medium"), &event->medium, error) &&
-           s_get_slice (FIELD (LORA_NAME, "lora_name"), &event->lora_name, error) &&
-           s_get_number_field (FIELD (GROUP_IDX, "group_idx"), &event->group_idx, error) &&
-           s_get_slice (FIELD (KV_CACHE_SPEC_KIND, "kv_cache_spec_kind"),
-                        &event->kv_cache_spec_kind, error) &&
-           s_get_number_field (FIELD (KV_CACHE_SPEC_SLIDING_WINDOW, "kv_cache_spec_sliding_window"),
-                               &event->kv_cache_spec_sliding_window, error) &&
-           s_get_slice (FIELD (LOCALITY, "locality"), &event->locality, error);
-#undef FIELD
+    return true;
 }
 
-static bool s_get_removed (const s_places_t *places, kv_event_t *event, mp_error_t *error)
+//  Reads the value that is next as that of a field. What the event owns by then is the batch's,
+//  whatever happens.
+static bool s_read_field (mp_reader_t *reader, field_t field, kv_event_t *event, mp_error_t *error)
 {
-    return s_get_hashes (places, "BlockRemoved.block_hashes", event, error) &&
-           s_get_slice (places, MEDIUM, "BlockRemoved.medium", &event->medium, error) &&
-           s_get_number_field (places, GROUP_IDX, "BlockRemoved.group_idx", &event->group_idx,
-                               error) &&
-           s_get_slice (places, LOCALITY, "BlockRemoved.locality", &event->locality, error);
+    const char *name = kinds[event->kind].names[field];
+    if (field == BLOCK_HASHES)
+        return s_read_hashes (reader, name, event, error);
+    if (field == TOKEN_IDS)
+        return s_read_tokens (reader, name, event, error);
+    const char *start = (const char *) reader->at;
+    if (field == EXTRA_KEYS) {
+        if (!mp_skip (reader))
+            return false;
+        if ((byte) *start != 0xc0)  //  Nil
+            event->extra_keys = (mp_slice_t){start, (size_t) ((const char *) reader->at - start)};
+        return true;
+    }
+    msgpack_object object;
+    if (!mp_read (reader, &object))
+        return false;
+    switch (field) {
+    case PARENT_BLOCK_HASH:
+        return mp_is_nil (&object) || s_get_hash (&object, name, &event->parent_block_hash, error);
+    case BLOCK_SIZE:
+        return mp_get_uint32 (&object, name, &event->block_size, error);
+    case LORA_ID:
+        return s_get_number (&object, name, &event->lora_id, error);
+    case MEDIUM:
+        return mp_is_nil (&object) || mp_get_str (&object, name, &event->medium, error);
+    case LORA_NAME:
+        return mp_is_nil (&object) || mp_get_str (&object, name, &event->lora_name, error);
+    case GROUP_IDX:
+        return s_get_number (&object, name, &event->group_idx, error);
+    case KV_CACHE_SPEC_KIND:
+        return mp_is_nil (&object) || mp_get_str (&object, name, &event->kv_cache_spec_kind, error);
+    case KV_CACHE_SPEC_SLIDING_WINDOW:
+        return s_get_number (&object, name, &event->kv_cache_spec_sliding_window, error);
+    case LOCALITY:
+        return mp_is_nil (&object) || mp_get_str (&object, name, &event->locality, error);
+    default:
+        return false;
+    }
 }
 
-//  Fills *event, which is all zeroes. What it owns by then is the batch's, whatever happens.
+//  The fields of an event that are there
+static bool s_get_fields (const s_places_t *places, kv_event_t *event, mp_error_t *error)
+{
+    for (size_t i = 0; event->kind != KV_UNKNOWN && i < kinds[event->kind].count; i++) {
+        field_t field = kinds[event->kind].order[i];
+        mp_slice_t place = places->fields[field];
+        mp_reader_t reader = mp_reader (place.data, place.size);
+        if (!place.data && kinds[event->kind].required & 1u << field)
+            return mp_wrong (error, kinds[event->kind].names[field], "want an %s, got nothing",
+                             field == BLOCK_SIZE ? "unsigned integer" : "array");
+        if (place.data && !s_read_field (&reader, field, event, error))
+            return false;
+    }
+    return true;
+}
+
+//  The long way, for any event
 static bool s_get_event (mp_reader_t *reader, kv_event_t *event, mp_error_t *error)
 {
     s_places_t places = {.tag = {NULL, 0}};
     msgpack_object object;
-    event->lora_id = event->group_idx = event->kv_cache_spec_sliding_window = KV_NONE;
-    event->kind = KV_UNKNOWN;
     if (!mp_read (reader, &object))
         return false;
-    if (object.type == MSGPACK_OBJECT_ARRAY) {
-        if (!s_find_in_array (reader, object.via.array.size, &places, event, error))
-            return false;
-    } else if ((object.type == MSGPACK_OBJECT_MAP &&
-                !s_find_in_map (reader, object.via.map.size, &places)) ||
-               !s_get_kind (places.tag, event, error)) {
+    if (object.type == MSGPACK_OBJECT_ARRAY)
+        return s_find_in_array (reader, object.via.array.size, &places, event, error) &&
+               s_get_fields (&places, event, error);
+    if (object.type == MSGPACK_OBJECT_MAP && !s_find_in_map (reader, object.via.map.size, &places))
         return false;
+    return s_get_kind (places.tag, event, error) && s_get_fields (&places, event, error);
+}
+
+//  The short way, for an event whose tag comes first, and then fields that we know, in the order of
+//  the struct. False: it is not like that, or there is something wrong with it.
+static bool s_read_event (mp_reader_t *reader, kv_event_t *event)
+{
+    msgpack_object object;
+    if (!mp_read (reader, &object))
+        return false;
+    bool is_map = object.type == MSGPACK_OBJECT_MAP;
+    if (!is_map && object.type != MSGPACK_OBJECT_ARRAY)
+        return false;
+    uint32_t count = is_map ? object.via.map.size : object.via.array.size;
+    if (is_map && (!mp_read (reader, &object) || !s_is_text (&object, "type", 4)))
+        return false;
+    if (count == 0 || !s_read_kind (reader, event, NULL) || event->kind == KV_UNKNOWN)
+        return false;
+    unsigned missing = kinds[event->kind].required;
+    const field_t *next = kinds[event->kind].order, *end = next + kinds[event->kind].count;
+    for (uint32_t i = 1; i < count; i++, next++) {
+        if (is_map && !mp_read (reader, &object))
+            return false;
+        while (is_map && next < end && !s_is_field (&object, *next))
+            next++;
+        if (next == end || !s_read_field (reader, *next, event, NULL))
+            return false;
+        missing &= ~(1u << *next);
     }
-    if (event->kind == KV_BLOCK_STORED)
-        return s_get_stored (&places, event, error);
-    if (event->kind == KV_BLOCK_REMOVED)
-        return s_get_removed (&places, event, error);
-    return true;
+    return missing == 0;
 }
 
 //  Returns the batch, or NULL. Memory by malloc: calloc is slower by more than clearing takes.
@@ -556,13 +591,21 @@ static s_owner_t *s_get_batch (mp_reader_t *reader, mp_error_t *error)
     bool ok = true;
     while (ok && owner->batch.event_count < count) {
         kv_event_t *event = &owner->events[owner->batch.event_count++];
-        *event = (kv_event_t){.kind = KV_UNKNOWN};
-        ok = s_get_event (reader, event, error);
+        s_event_init (event);
+        mp_reader_t start = *reader;
+        ok = s_read_event (reader, event);
+        if (!ok) {
+            *reader = start;
+            s_event_clear (event);
+            s_event_init (event);
+            ok = s_get_event (reader, event, error);
+        }
     }
     if (ok && fields > 2) {
-        mp_slice_t rank;
-        mp_reader_t at;
-        ok = s_pass (reader, &rank) && s_open (rank, &object, &at) &&
+        mp_slice_t rank = {NULL, 0};
+        ok = s_pass (reader, &rank);
+        mp_reader_t at = mp_reader (rank.data, rank.size);
+        ok = ok && mp_read (&at, &object) &&
              s_get_number (&object, "batch.data_parallel_rank", &owner->batch.data_parallel_rank,
                            error);
     }
@@ -574,14 +617,14 @@ static s_owner_t *s_get_batch (mp_reader_t *reader, mp_error_t *error)
     return (s_owner_t *) self;
 }
 
-kv_batch_t *kv_batch_decode (zframe_t *frame, mp_error_t *error)
+kv_batch_t *kv_batch_decode (mp_slice_t payload, mp_error_t *error)
 {
-    mp_reader_t reader = mp_reader (zframe_data (frame), zframe_size (frame));
+    mp_reader_t reader = mp_reader (payload.data, payload.size);
     s_owner_t *owner = s_get_batch (&reader, error);
     if (owner)
         return &owner->batch;
     //  When the whole of it is no good, that is what is wrong, and not some field
-    mp_check (zframe_data (frame), zframe_size (frame), "batch", error);
+    mp_check (payload.data, payload.size, "batch", error);
     return NULL;
 }
 
@@ -625,15 +668,20 @@ static void s_add_seq (zmsg_t *message, uint64_t seq)
 }
 
 //  A big-endian number of any length; one above 64 bits comes out as UINT64_MAX
-static uint64_t s_get_seq (zframe_t *frame)
+static uint64_t s_get_seq (mp_slice_t bytes)
 {
     uint64_t seq = 0;
-    for (size_t i = 0; i < zframe_size (frame); i++) {
+    for (size_t i = 0; i < bytes.size; i++) {
         if (seq >> 56)
             return UINT64_MAX;
-        seq = seq << 8 | zframe_data (frame)[i];
+        seq = seq << 8 | (byte) bytes.data[i];
     }
     return seq;
+}
+
+static mp_slice_t s_bytes (zframe_t *frame)
+{
+    return (mp_slice_t){(const char *) zframe_data (frame), zframe_size (frame)};
 }
 
 static void s_add_copy (zmsg_t *message, zframe_t *frame)
@@ -661,20 +709,49 @@ int kv_publish (zsock_t *pub, const char *topic, uint64_t seq, zframe_t *payload
     return zframe_send (&payload, pub, ZFRAME_REUSE);  //  Shares the bytes
 }
 
-bool kv_message_read (zmsg_t *message, uint64_t *seq, zframe_t **payload, mp_error_t *error)
+//  Reads a live message, or a reply, of which these are the first frames
+static bool s_read_live (const mp_slice_t *frames, size_t count, kv_numbered_t *batch,
+                         mp_error_t *error)
 {
-    if (zmsg_size (message) != 3)
-        return mp_wrong (error, "message", "want topic, seq and batch, got %zu frames",
-                         zmsg_size (message));
-    (void) zmsg_first (message);  //  The topic
-    zframe_t *number = zmsg_next (message);
-    if (zframe_size (number) != KV_SEQ_SIZE)
-        return mp_wrong (error, "message", "a seq has 8 bytes, this has %zu", zframe_size (number));
-    *seq = s_get_seq (number);
-    if (*seq == KV_SEQ_END)
+    if (count != 3)
+        return mp_wrong (error, "message", "want topic, seq and batch, got %zu frames", count);
+    if (frames[1].size != KV_SEQ_SIZE)
+        return mp_wrong (error, "message", "a seq has 8 bytes, this has %zu", frames[1].size);
+    *batch = (kv_numbered_t){s_get_seq (frames[1]), frames[0], frames[2], false};
+    if (batch->seq == KV_SEQ_END)
         return mp_wrong (error, "message", "its seq is the one that ends a replay");
-    *payload = zmsg_next (message);
     return true;
+}
+
+static bool s_read_reply (const mp_slice_t *frames, size_t count, kv_numbered_t *batch,
+                          mp_error_t *error)
+{
+    //  Counted from the end: ... [seq][batch]. Four have the delimiter and the topic in front.
+    if (count < 2 || count > KV_FRAMES_MAX || frames[count - 2].size != KV_SEQ_SIZE)
+        return mp_wrong (error, "replay", "want a seq of 8 bytes and a batch, got %zu frames",
+                         count);
+    *batch = (kv_numbered_t){.seq = KV_SEQ_END, .payload = frames[count - 1], .replayed = true};
+    if (batch->payload.size > 0)  //  Every batch has bytes
+        batch->seq = s_get_seq (frames[count - 2]);
+    if (count == KV_FRAMES_MAX)
+        batch->topic = frames[1];
+    return true;
+}
+
+//  Where the first frames of a message are. Returns how many it has.
+static size_t s_frames (zmsg_t *message, mp_slice_t frames[KV_FRAMES_MAX])
+{
+    zframe_t *frame = zmsg_first (message);
+    for (size_t i = 0; i < KV_FRAMES_MAX && frame; i++, frame = zmsg_next (message))
+        frames[i] = s_bytes (frame);
+    return zmsg_size (message);
+}
+
+bool kv_message_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *error)
+{
+    mp_slice_t frames[KV_FRAMES_MAX];
+    size_t count = s_frames (message, frames);
+    return s_read_live (frames, count, batch, error);
 }
 
 zmsg_t *kv_replay_request (uint64_t start)
@@ -689,7 +766,7 @@ bool kv_replay_request_read (zmsg_t *message, zframe_t **client, uint64_t *start
     if (zmsg_size (message) != 3)
         return false;
     *client = zmsg_first (message);
-    *start = s_get_seq (zmsg_last (message));
+    *start = s_get_seq (s_bytes (zmsg_last (message)));
     return true;
 }
 
@@ -706,26 +783,64 @@ zmsg_t *kv_replay_reply (zframe_t *client, const char *topic, uint64_t seq, zfra
     return message;
 }
 
-bool kv_replay_reply_read (zmsg_t *message, uint64_t *seq, zframe_t **payload, mp_error_t *error)
+bool kv_replay_reply_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *error)
 {
-    //  Counted from the end: ... [seq][batch]
-    size_t size = zmsg_size (message);
-    zframe_t *number = zmsg_first (message);
-    for (size_t i = 2; i < size; i++)
-        number = zmsg_next (message);
-    if (size < 2 || size > 4 || zframe_size (number) != KV_SEQ_SIZE)
-        return mp_wrong (error, "replay", "want a seq of 8 bytes and a batch, got %zu frames",
-                         size);
-    *payload = zmsg_last (message);
-    *seq = zframe_size (*payload) > 0 ? s_get_seq (number) : KV_SEQ_END;  //  Every batch has bytes
+    mp_slice_t frames[KV_FRAMES_MAX];
+    size_t count = s_frames (message, frames);
+    return s_read_reply (frames, count, batch, error);
+}
+
+//  -- Without a zmsg_t
+
+void kv_frames_init (kv_frames_t *self)
+{
+    self->count = 0;
+    for (size_t i = 0; i < KV_FRAMES_MAX; i++)
+        zmq_msg_init (&self->frames[i]);
+}
+
+void kv_frames_clear (kv_frames_t *self)
+{
+    for (size_t i = 0; i < KV_FRAMES_MAX && i < self->count; i++) {
+        zmq_msg_close (&self->frames[i]);
+        zmq_msg_init (&self->frames[i]);
+    }
+    self->count = 0;
+}
+
+void kv_frames_move (kv_frames_t *self, kv_frames_t *from)
+{
+    kv_frames_clear (self);
+    for (size_t i = 0; i < KV_FRAMES_MAX && i < from->count; i++)
+        zmq_msg_move (&self->frames[i], &from->frames[i]);
+    self->count = from->count;
+    from->count = 0;
+}
+
+bool kv_frames_recv (kv_frames_t *self, zsock_t *socket, zmsg_t *copy)
+{
+    void *handle = zsock_resolve (socket);
+    kv_frames_clear (self);
+    bool more = true;
+    while (more) {
+        //  What is too many goes where the last one was: the message is no good anyhow
+        zmq_msg_t *frame =
+            &self->frames[self->count < KV_FRAMES_MAX ? self->count : KV_FRAMES_MAX - 1];
+        if (zmq_msg_recv (frame, handle, 0) == -1)
+            return false;  //  The first: the others of a message are there with it
+        if (copy)
+            zmsg_addmem (copy, zmq_msg_data (frame), zmq_msg_size (frame));
+        self->count++;
+        more = zmq_msg_more (frame);
+    }
     return true;
 }
 
-mp_slice_t kv_message_topic (zmsg_t *message, bool replayed)
+bool kv_frames_read (kv_frames_t *self, bool replayed, kv_numbered_t *batch, mp_error_t *error)
 {
-    zframe_t *topic = zmsg_first (message);
-    if (replayed)  //  Behind the delimiter
-        topic = zmsg_size (message) == 4 ? zmsg_next (message) : NULL;
-    mp_slice_t none = {NULL, 0};
-    return topic ? (mp_slice_t){(const char *) zframe_data (topic), zframe_size (topic)} : none;
+    mp_slice_t frames[KV_FRAMES_MAX];
+    for (size_t i = 0; i < KV_FRAMES_MAX && i < self->count; i++)
+        frames[i] = (mp_slice_t){zmq_msg_data (&self->frames[i]), zmq_msg_size (&self->frames[i])};
+    return replayed ? s_read_reply (frames, self->count, batch, error)
+                    : s_read_live (frames, self->count, batch, error);
 }

@@ -93,8 +93,9 @@ typedef struct {
 zframe_t *kv_batch_encode (const kv_batch_t *batch, kv_wire_t wire);
 
 //  Reads a payload of any shape. The batch is to be destroyed with kv_batch_destroy, and its slices
-//  point into the frame: keep that as long. NULL, and `error` names the field, when it is no batch.
-kv_batch_t *kv_batch_decode (zframe_t *frame, mp_error_t *error);
+//  point into the payload: keep that as long. NULL, and `error` names the field, when it is no
+//  batch.
+kv_batch_t *kv_batch_decode (mp_slice_t payload, mp_error_t *error);
 void kv_batch_destroy (kv_batch_t **self_p);
 
 //  "BlockStored 1 block 16 tokens, BlockRemoved 1 block": for a line on the screen. The caller's to
@@ -116,9 +117,16 @@ zmsg_t *kv_message (const char *topic, uint64_t seq, zframe_t *payload);
 //  bytes are libzmq's as well from here on: do not change them. 0, or -1 when a signal came.
 int kv_publish (zsock_t *pub, const char *topic, uint64_t seq, zframe_t *payload);
 
-//  Reads one such message. True: sets *seq, and *payload, which is the message's. False: `error` is
-//  set.
-bool kv_message_read (zmsg_t *message, uint64_t *seq, zframe_t **payload, mp_error_t *error);
+//  A batch as it comes, not read yet. Its slices point into the message that brought it.
+typedef struct {
+    uint64_t seq;
+    mp_slice_t topic;  //  data is NULL when there is none: replays had no topic before v0.26
+    mp_slice_t payload;
+    bool replayed;
+} kv_numbered_t;
+
+//  Reads one such message. False: `error` is set.
+bool kv_message_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *error);
 
 //  What a REQ sends to ask for all batches from a number on: [seq]
 zmsg_t *kv_replay_request (uint64_t start);
@@ -133,11 +141,33 @@ zmsg_t *kv_replay_reply (zframe_t *client, const char *topic, uint64_t seq, zfra
                          kv_wire_t wire);
 
 //  Reads a reply, with or without the empty frame in front (a REQ takes it off, a DEALER does not)
-//  and with or without the topic. True: sets *seq, KV_SEQ_END for the end, and *payload, which is
-//  the message's. False: `error` is set.
-bool kv_replay_reply_read (zmsg_t *message, uint64_t *seq, zframe_t **payload, mp_error_t *error);
+//  and with or without the topic. The end of a replay has the number KV_SEQ_END. False: `error` is
+//  set.
+bool kv_replay_reply_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *error);
 
-//  The topic of a live message, or of a reply as a DEALER gets it, either of which has been read
-//  before. data is NULL when there is none: replays had no topic before v0.26. Points into the
-//  message.
-mp_slice_t kv_message_topic (zmsg_t *message, bool replayed);
+//  -- The same without a zmsg_t, for messages that come in thousands: that is a list, and memory for
+//  each frame. Here the frames stay where libzmq has them, and what they are received into is used
+//  again.
+
+//  No message from a publisher has more
+#define KV_FRAMES_MAX 4
+
+typedef struct {
+    zmq_msg_t frames[KV_FRAMES_MAX];
+    size_t count;  //  Of the message: those that are too many are not kept
+} kv_frames_t;
+
+void kv_frames_init (kv_frames_t *self);
+
+//  Lets go of the frames. What was read points nowhere then.
+void kv_frames_clear (kv_frames_t *self);
+
+//  Takes the frames of `from`, which has none then
+void kv_frames_move (kv_frames_t *self, kv_frames_t *from);
+
+//  Receives a message; `copy` gets a copy of each frame, for show_recv, unless it is NULL. False:
+//  there is none, or a signal came.
+bool kv_frames_recv (kv_frames_t *self, zsock_t *socket, zmsg_t *copy);
+
+//  As kv_message_read, or when it is `replayed` as kv_replay_reply_read
+bool kv_frames_read (kv_frames_t *self, bool replayed, kv_numbered_t *batch, mp_error_t *error);

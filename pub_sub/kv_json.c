@@ -53,20 +53,20 @@ static void s_print_json_event (FILE *out, const msgpack_object *object, const k
     fputc ('}', out);
 }
 
-bool kv_batch_print_json (FILE *out, uint64_t seq, mp_slice_t topic, const char *endpoint,
-                          bool replayed, zframe_t *payload, mp_error_t *error)
+bool kv_batch_print_json (FILE *out, const kv_numbered_t *numbered, const char *endpoint,
+                          mp_error_t *error)
 {
-    kv_batch_t *batch = kv_batch_decode (payload, error);
+    kv_batch_t *batch = kv_batch_decode (numbered->payload, error);
     if (!batch)
         return false;
     msgpack_unpacked doc;
-    int rc = mp_decode (&doc, zframe_data (payload), zframe_size (payload), "batch", error);
+    int rc = mp_decode (&doc, numbered->payload.data, numbered->payload.size, "batch", error);
     if (rc == 0) {
         const msgpack_object_array *array = &doc.data.via.array;
-        fprintf (out, "{\"seq\":%" PRIu64, seq);
-        if (topic.data) {
+        fprintf (out, "{\"seq\":%" PRIu64, numbered->seq);
+        if (numbered->topic.data) {
             fputs (",\"topic\":", out);
-            s_print_json_str (out, topic);
+            s_print_json_str (out, numbered->topic);
         }
         if (endpoint) {
             fputs (",\"endpoint\":", out);
@@ -75,7 +75,7 @@ bool kv_batch_print_json (FILE *out, uint64_t seq, mp_slice_t topic, const char 
         s_print_json_field (out, "ts", &array->ptr[0]);
         if (array->size > 2)
             s_print_json_field (out, "dp_rank", &array->ptr[2]);
-        fprintf (out, ",\"replayed\":%s,\"events\":[", replayed ? "true" : "false");
+        fprintf (out, ",\"replayed\":%s,\"events\":[", numbered->replayed ? "true" : "false");
         for (size_t i = 0; i < batch->event_count; i++) {
             if (i > 0)
                 fputc (',', out);

@@ -7,11 +7,11 @@
 
 //  One batch as a JSON object on one line of `out`, whole: integers exact, hashes of bytes as
 //  lower-case hex, every field that came and none that did not, whatever its name (a further
-//  element of an array is "field_5" after its place). `seq`, `topic` and `replayed` are what the
-//  payload does not say; a topic without data is left out, and an `endpoint` that is NULL. False,
-//  nothing is printed and `error` names the field, when the payload is no batch.
-bool kv_batch_print_json (FILE *out, uint64_t seq, mp_slice_t topic, const char *endpoint,
-                          bool replayed, zframe_t *payload, mp_error_t *error);
+//  element of an array is "field_5" after its place). A topic without data is left out, and an
+//  `endpoint` that is NULL. False, nothing is printed and `error` names the field, when the payload
+//  is no batch.
+bool kv_batch_print_json (FILE *out, const kv_numbered_t *numbered, const char *endpoint,
+                          mp_error_t *error);
 
 //  A notice about the stream as a JSON object on one line: {"notice":name, ...}. `what` says it in
 //  words. It is about the batches first to last; or about none when first is above last.

@@ -2,14 +2,12 @@
 
 #include "kv_sequence.h"
 
-//  A batch that waits for its turn
+//  A batch that has come. Of one that waits for its turn, the bytes are in memory behind this.
 typedef struct {
-    uint64_t seq;
-    zmsg_t *message;
+    kv_numbered_t batch;
     uint64_t print;  //  See s_fingerprint
     unsigned link;   //  Of which connection of the SUB,
     bool backlog;    //  or perhaps of the one before
-    bool replayed;
 } s_held_t;
 
 //  So many of the last batches that came are remembered, to know them again
@@ -86,15 +84,13 @@ const char *kv_notice_meaning (kv_notice_t notice)
 
 static void s_held_destroy (void **item)
 {
-    s_held_t *held = (s_held_t *) *item;
-    zmsg_destroy (&held->message);
-    free (held);
+    free (*item);
     *item = NULL;
 }
 
 static int s_held_compare (const void *a, const void *b)
 {
-    uint64_t left = ((const s_held_t *) a)->seq, right = ((const s_held_t *) b)->seq;
+    uint64_t left = ((const s_held_t *) a)->batch.seq, right = ((const s_held_t *) b)->batch.seq;
     return left < right ? -1 : left > right;
 }
 
@@ -122,27 +118,38 @@ void kv_sequence_destroy (kv_sequence_t **self_p)
     *self_p = NULL;
 }
 
-//  FNV-1a of the payload, in four lanes and 8 bytes at a time, as each step waits for the one
-//  before. Two batches of one number and different runs differ at least in their ts.
-static uint64_t s_fingerprint (zmsg_t *message)
+//  Of a payload so many bytes at either end are looked at
+#define PRINTED 256
+
+//  FNV-1a, in four lanes and 8 bytes at a time, as each step waits for the one before
+static uint64_t s_hash (uint64_t print, const char *at, size_t size)
 {
     static const uint64_t prime = 0x100000001b3u;
-    uint64_t lanes[4] = {0xcbf29ce484222325u, 1, 2, 3};
-    zframe_t *payload = zmsg_last (message);
-    const byte *at = payload ? zframe_data (payload) : NULL;
-    const byte *end = payload ? at + zframe_size (payload) : NULL;
+    const char *end = at + size;
+    uint64_t lanes[4] = {print, 1, 2, 3};
     for (; end - at >= (ptrdiff_t) sizeof lanes; at += sizeof lanes) {
         uint64_t words[4];
         memcpy (words, at, sizeof words);
         for (size_t i = 0; i < 4; i++)
             lanes[i] = (lanes[i] ^ words[i]) * prime;
     }
-    uint64_t print = lanes[0];
+    print = lanes[0];
     for (size_t i = 1; i < 4; i++)
         print = (print ^ lanes[i]) * prime ^ print >> 32;
     for (; at < end; at++)
-        print = (print ^ *at) * prime;
+        print = (print ^ (byte) *at) * prime;
     return print;
+}
+
+//  By which a payload is known again. Two batches of one number and different runs differ at least
+//  in their ts, which is in the first 10 bytes; so of a large one the middle is left out.
+static uint64_t s_fingerprint (mp_slice_t payload)
+{
+    uint64_t print = 0xcbf29ce484222325u ^ payload.size;
+    if (payload.size <= 2 * PRINTED)
+        return s_hash (print, payload.data, payload.size);
+    print = s_hash (print, payload.data, PRINTED);
+    return s_hash (print, payload.data + payload.size - PRINTED, PRINTED);
 }
 
 static bool s_is_remembered (const kv_sequence_t *self, uint64_t seq)
@@ -150,11 +157,12 @@ static bool s_is_remembered (const kv_sequence_t *self, uint64_t seq)
     return self->remembered[seq % REMEMBERED].set && self->remembered[seq % REMEMBERED].seq == seq;
 }
 
-static void s_remember (kv_sequence_t *self, const s_held_t *batch)
+static void s_remember (kv_sequence_t *self, const s_held_t *come)
 {
-    self->remembered[batch->seq % REMEMBERED].set = true;
-    self->remembered[batch->seq % REMEMBERED].seq = batch->seq;
-    self->remembered[batch->seq % REMEMBERED].print = batch->print;
+    uint64_t seq = come->batch.seq;
+    self->remembered[seq % REMEMBERED].set = true;
+    self->remembered[seq % REMEMBERED].seq = seq;
+    self->remembered[seq % REMEMBERED].print = come->print;
 }
 
 //  True for a batch that has come before, with these very bytes
@@ -166,9 +174,9 @@ static bool s_is_the_same (const kv_sequence_t *self, uint64_t seq, uint64_t pri
 static s_held_t *s_find_held (kv_sequence_t *self, uint64_t seq)
 {
     s_held_t *held = zlistx_last (self->held);
-    while (held && held->seq > seq)
+    while (held && held->batch.seq > seq)
         held = zlistx_prev (self->held);
-    return held && held->seq == seq ? held : NULL;
+    return held && held->batch.seq == seq ? held : NULL;
 }
 
 //  -- What comes out
@@ -178,28 +186,32 @@ static void s_notice (kv_sequence_t *self, kv_notice_t notice, uint64_t first, u
     self->handler.notice (self->handler.owner, notice, first, last);
 }
 
-//  Takes the message over
-static void s_deliver (kv_sequence_t *self, s_held_t batch)
+static void s_deliver (kv_sequence_t *self, const s_held_t *come)
 {
-    self->next = batch.seq + 1;
+    self->next = come->batch.seq + 1;
     self->any = true;
-    self->last = batch.seq;
-    self->last_print = batch.print;
-    s_remember (self, &batch);
+    self->last = come->batch.seq;
+    self->last_print = come->print;
+    s_remember (self, come);
     self->counts.delivered++;
-    self->counts.replayed += batch.replayed;
-    self->handler.deliver (self->handler.owner, batch.seq, batch.message, batch.replayed);
+    self->counts.replayed += come->batch.replayed;
+    self->handler.deliver (self->handler.owner, &come->batch);
 }
 
-//  Takes out the one that zlistx has its cursor at
-static s_held_t s_take_held (kv_sequence_t *self)
+//  What a batch takes up
+static size_t s_size (const s_held_t *come)
 {
-    s_held_t *held = zlistx_item (self->held);
-    s_held_t batch = *held;
-    held->message = NULL;
-    zlistx_delete (self->held, zlistx_cursor (self->held));
-    self->held_bytes -= zmsg_content_size (batch.message);
-    return batch;
+    return come->batch.topic.size + come->batch.payload.size;
+}
+
+//  Takes out the one that zlistx has its cursor at, and delivers it if it is `due`
+static void s_take_held (kv_sequence_t *self, bool due)
+{
+    s_held_t *held = zlistx_detach (self->held, zlistx_cursor (self->held));
+    self->held_bytes -= s_size (held);
+    if (due)
+        s_deliver (self, held);
+    free (held);
 }
 
 //  Of which run those held are, as far as their connections tell. All are of this one as long as
@@ -224,34 +236,31 @@ static const s_held_t *s_find_run (kv_sequence_t *self, s_run_t first, s_run_t l
 static void s_deliver_held (kv_sequence_t *self)
 {
     const s_held_t *held;
-    while ((held = zlistx_first (self->held)) && held->seq == self->next)
-        s_deliver (self, s_take_held (self));
+    while ((held = zlistx_first (self->held)) && held->batch.seq == self->next)
+        s_take_held (self, true);
     if (!held)
         self->told_full = false;
 }
 
-//  Drops a batch that has come before
-static void s_drop (kv_sequence_t *self, s_held_t *batch)
-{
-    self->counts.duplicates++;
-    zmsg_destroy (&batch->message);
-}
-
 //  Keeps a batch until its turn. False: there is no room, and it is gone. One has room always: it
 //  is by that one that the run may have to be known again.
-static bool s_hold (kv_sequence_t *self, s_held_t *batch)
+static bool s_hold (kv_sequence_t *self, const s_held_t *come)
 {
-    size_t size = zmsg_content_size (batch->message);
+    size_t size = s_size (come);
     if (zlistx_size (self->held) > 0 && (zlistx_size (self->held) >= self->limits.max_held ||
                                          self->held_bytes + size > self->limits.max_bytes)) {
         if (!self->told_full)
-            s_notice (self, KV_HELD_FULL, batch->seq, batch->seq);
+            s_notice (self, KV_HELD_FULL, come->batch.seq, come->batch.seq);
         self->told_full = true;
-        zmsg_destroy (&batch->message);
         return false;
     }
-    s_held_t *held = zmalloc (sizeof *held);
-    *held = *batch;
+    s_held_t *held = zmalloc (sizeof *held + size);
+    *held = *come;
+    char *bytes = (char *) (held + 1);
+    if (come->batch.topic.data)
+        held->batch.topic.data = memcpy (bytes, come->batch.topic.data, come->batch.topic.size);
+    held->batch.payload.data =
+        memcpy (bytes + come->batch.topic.size, come->batch.payload.data, come->batch.payload.size);
     zlistx_insert (self->held, held, false);  //  From the end: that is where most belong
     self->held_bytes += size;
     return true;
@@ -277,7 +286,7 @@ static bool s_is_missing (const kv_sequence_t *self)
 static uint64_t s_missing_end (kv_sequence_t *self, uint64_t limit)
 {
     const s_held_t *held = zlistx_first (self->held);
-    return held && held->seq < limit ? held->seq : limit;
+    return held && held->batch.seq < limit ? held->batch.seq : limit;
 }
 
 //  Gives up all that is missing before `end`, and delivers what is held between
@@ -299,7 +308,7 @@ static bool s_check (kv_sequence_t *self, uint64_t *seq, uint64_t *print)
         *seq = self->last;
         *print = self->last_print;
     } else if (held) {
-        *seq = held->seq;
+        *seq = held->batch.seq;
         *print = held->print;
     } else {
         return false;
@@ -375,31 +384,30 @@ static void s_restart (kv_sequence_t *self, uint64_t seq, s_run_t old)
     uint64_t old_end = self->unsure ? self->cut_end : self->end;
     const s_held_t *held;
     while ((held = s_find_run (self, RUN_THIS, RUN_THIS))) {
-        s_lose (self, KV_LOST, held->seq);
-        s_deliver (self, s_take_held (self));
+        s_lose (self, KV_LOST, held->batch.seq);
+        s_take_held (self, true);
     }
     if (old != RUN_THIS && zlistx_size (self->held) > 0)
         s_notice (self, KV_UNCHECKED, self->next, self->next);
     while ((held = s_find_run (self, RUN_THIS, old))) {
-        if (held->seq < self->next) {  //  It has missed its turn, and was lost or had its double
-            s_held_t batch = s_take_held (self);
-            zmsg_destroy (&batch.message);
+        if (held->batch.seq < self->next) {
+            s_take_held (self, false);  //  It has missed its turn, and was lost or had its double
             continue;
         }
-        s_lose (self, KV_LOST, held->seq);
-        s_deliver (self, s_take_held (self));
+        s_lose (self, KV_LOST, held->batch.seq);
+        s_take_held (self, true);
     }
     //  Those of either run will come again if they are the new one's, and else are lost
     uint64_t end = old_end > self->next ? old_end : self->next;
     while ((held = s_find_run (self, RUN_EITHER, RUN_EITHER))) {
-        if (held->seq > end) {
+        uint64_t seq_held = held->batch.seq;
+        if (seq_held > end) {
             s_lose (self, KV_LOST, end);
-            self->next = held->seq;
+            self->next = seq_held;
         }
-        if (held->seq >= end)
-            end = held->seq + 1;
-        s_held_t batch = s_take_held (self);
-        zmsg_destroy (&batch.message);
+        if (seq_held >= end)
+            end = seq_held + 1;
+        s_take_held (self, false);
     }
     s_lose (self, KV_LOST, end);
     self->counts.restarts++;
@@ -408,11 +416,11 @@ static void s_restart (kv_sequence_t *self, uint64_t seq, s_run_t old)
     held = zlistx_last (self->held);
     self->seen = held;
     if (held) {
-        self->newest = held->seq;
+        self->newest = held->batch.seq;
         self->newest_print = held->print;
         self->newest_link = held->link;
     }
-    self->end = held ? held->seq + 1 : 0;
+    self->end = held ? held->batch.seq + 1 : 0;
     self->next = 0;
     self->any = self->open = false;
     s_be_sure (self);
@@ -451,16 +459,16 @@ static bool s_check_by (kv_sequence_t *self, const s_held_t *reply)
     uint64_t check, print;
     if (!s_check (self, &check, &print))
         return false;
-    bool found = reply->seq == check;
+    bool found = reply->batch.seq == check;
     bool same = found && reply->print == print;
-    if (reply->seq < check) {
-        found = self->whole && s_is_remembered (self, reply->seq);
+    if (reply->batch.seq < check) {
+        found = self->whole && s_is_remembered (self, reply->batch.seq);
         if (!found)
             return false;
-        same = s_is_the_same (self, reply->seq, reply->print);
+        same = s_is_the_same (self, reply->batch.seq, reply->print);
     }
     if (found && !same) {
-        s_join_run (self, reply->seq);
+        s_join_run (self, reply->batch.seq);
         return true;
     }
     if (!found)  //  It is kept no more
@@ -476,19 +484,15 @@ static bool s_check_by (kv_sequence_t *self, const s_held_t *reply)
     return found;
 }
 
-bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
+bool kv_sequence_reply (kv_sequence_t *self, const kv_numbered_t *reply)
 {
-    s_held_t batch = {.seq = seq, .message = *message_p, .link = self->link, .replayed = true};
-    batch.print = s_fingerprint (batch.message);
-    *message_p = NULL;
-    if (self->replay != KV_REPLAY_RUNNING) {
-        zmsg_destroy (&batch.message);
+    if (self->replay != KV_REPLAY_RUNNING)
         return false;
-    }
+    uint64_t seq = reply->seq;
+    s_held_t come = {*reply, s_fingerprint (reply->payload), self->link, false};
     bool first = !self->replied;
     self->replied = true;
-    if (self->checking && s_check_by (self, &batch)) {
-        zmsg_destroy (&batch.message);
+    if (self->checking && s_check_by (self, &come)) {
         s_settle (self);
         return true;
     }
@@ -497,21 +501,21 @@ bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
     if (first && !self->checking)
         s_lose_all (self, KV_HISTORY_LOST, seq);
     if (self->checking || seq < self->next || s_find_held (self, seq)) {
-        s_drop (self, &batch);
+        self->counts.duplicates++;
         s_settle (self);
         return false;
     }
-    s_remember (self, &batch);
+    s_remember (self, &come);
     if (seq >= self->end)
         self->end = seq + 1;
     bool taken = true;
     if (seq == self->next) {
-        s_deliver (self, batch);
+        s_deliver (self, &come);
     } else {
         if (!self->told_hole)
             s_notice (self, KV_REPLAY_HOLE, self->next, s_missing_end (self, seq) - 1);
         self->told_hole = true;
-        taken = s_hold (self, &batch);
+        taken = s_hold (self, &come);
     }
     self->progress = self->progress || taken;
     s_settle (self);
@@ -580,10 +584,8 @@ void kv_sequence_connected (kv_sequence_t *self)
     if (self->unsure) {
         //  Cut again before we knew. What has come in between may be of either run: it is dropped,
         //  and will come again with a replay.
-        while (s_find_run (self, RUN_EITHER, RUN_NEXT)) {
-            s_held_t batch = s_take_held (self);
-            zmsg_destroy (&batch.message);
-        }
+        while (s_find_run (self, RUN_EITHER, RUN_NEXT))
+            s_take_held (self, false);
         self->end = self->cut_end;
     } else if (self->joined) {
         //  It may have started anew while we were away
@@ -616,43 +618,42 @@ void kv_sequence_drained (kv_sequence_t *self)
 
 //  True when a live batch can only be of a new run. A PUB counts up: one that is not above `newest`
 //  is of another run, unless somebody in between has sent it twice, or late.
-static bool s_is_restart (kv_sequence_t *self, const s_held_t *batch)
+static bool s_is_restart (kv_sequence_t *self, const s_held_t *come)
 {
-    if (batch->backlog && self->unsure && self->limits.can_replay)
+    uint64_t seq = come->batch.seq;
+    if (come->backlog && self->unsure && self->limits.can_replay)
         return false;  //  A replay will tell
-    const s_held_t *held = s_find_held (self, batch->seq);
-    bool known = held || s_is_remembered (self, batch->seq);
-    bool same =
-        (held && held->print == batch->print) || s_is_the_same (self, batch->seq, batch->print);
-    if (!self->seen || batch->seq > self->newest) {
+    const s_held_t *held = s_find_held (self, seq);
+    bool known = held || s_is_remembered (self, seq);
+    bool same = (held && held->print == come->print) || s_is_the_same (self, seq, come->print);
+    if (!self->seen || seq > self->newest) {
         //  What a replay has brought already, unless that was before the cut; or less than where we
         //  start
-        return batch->seq < self->next && (known ? !same : self->unsure || !s_knows_run (self));
+        return seq < self->next && (known ? !same : self->unsure || !s_knows_run (self));
     }
-    if (batch->seq == self->newest && batch->print == self->newest_print)
+    if (seq == self->newest && come->print == self->newest_print)
         return false;
-    if (batch->seq == 0)
+    if (seq == 0)
         return true;  //  That is how a run begins
     if (known)
         return !same;
-    return batch->seq < self->next || batch->link != self->newest_link;
+    return seq < self->next || come->link != self->newest_link;
 }
 
-void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
+void kv_sequence_live (kv_sequence_t *self, const kv_numbered_t *batch)
 {
-    s_held_t batch = {.seq = seq, .message = *message_p, .link = self->link};
-    batch.print = s_fingerprint (batch.message);
-    batch.backlog = self->backlog && !self->down;
-    *message_p = NULL;
+    uint64_t seq = batch->seq;
+    s_held_t come = {*batch, s_fingerprint (batch->payload), self->link,
+                     self->backlog && !self->down};
     self->counts.received++;
     if (!self->started) {
         self->started = true;
         self->next = seq;
     }
-    if (s_is_restart (self, &batch)) {
+    if (s_is_restart (self, &come)) {
         //  A PUB counts up: what came by this connection and is not below is of an older run, too
         const s_held_t *held = s_find_run (self, RUN_NEXT, RUN_NEXT);
-        s_restart (self, seq, held && seq <= held->seq ? RUN_NEXT : RUN_THIS);
+        s_restart (self, seq, held && seq <= held->batch.seq ? RUN_NEXT : RUN_THIS);
     }
     if (!self->limits.can_replay) {
         if (self->unsure)
@@ -660,7 +661,7 @@ void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
         s_be_sure (self);
     }
     if (!self->unsure)
-        s_remember (self, &batch);
+        s_remember (self, &come);
 
     if (!self->seen || seq > self->newest) {
         uint64_t due = self->seen && self->newest + 1 > self->next ? self->newest + 1 : self->next;
@@ -671,18 +672,18 @@ void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p)
         }
         self->seen = true;
         self->newest = seq;
-        self->newest_print = batch.print;
-        self->newest_link = batch.link;
-        self->open = self->open && batch.backlog;
+        self->newest_print = come.print;
+        self->newest_link = come.link;
+        self->open = self->open && come.backlog;
     }
     if (seq >= self->end)
         self->end = seq + 1;
     if (seq < self->next || s_find_held (self, seq))
-        s_drop (self, &batch);
+        self->counts.duplicates++;
     else if (seq == self->next && !s_must_check (self))
-        s_deliver (self, batch);
+        s_deliver (self, &come);
     else
-        s_hold (self, &batch);
+        s_hold (self, &come);
     s_settle (self);
 }
 

@@ -18,7 +18,7 @@
 
 #pragma once
 
-#include <czmq.h>
+#include "kv_events.h"
 
 //  What went wrong with the stream; first and last are the numbers it is about
 typedef enum {
@@ -39,8 +39,8 @@ const char *kv_notice_meaning (kv_notice_t notice);
 
 //  Who gets what comes out; called from within the functions below
 typedef struct {
-    //  The batch whose turn it is; `message` is the callee's
-    void (*deliver) (void *owner, uint64_t seq, zmsg_t *message, bool replayed);
+    //  The batch whose turn it is. Its bytes are there until the callee returns.
+    void (*deliver) (void *owner, const kv_numbered_t *batch);
     void (*notice) (void *owner, kv_notice_t notice, uint64_t first, uint64_t last);
     void *owner;
 } kv_sequence_handler_t;
@@ -55,7 +55,7 @@ typedef struct {
     uint64_t from_seq;  //  First number wanted, or KV_FROM_LIVE
     bool can_replay;    //  There is somebody to ask
     size_t max_held;    //  Batches that are held while a replay runs; further ones are dropped,
-    size_t max_bytes;   //  to be asked for later. Bytes: of their frames
+    size_t max_bytes;   //  to be asked for later. Bytes: of their topics and payloads
 } kv_sequence_limits_t;
 
 typedef struct {
@@ -86,12 +86,13 @@ void kv_sequence_disconnected (kv_sequence_t *self);
 //  and nothing is asked for.
 void kv_sequence_drained (kv_sequence_t *self);
 
-//  A live batch has come. Its last frame is its payload. Takes the message over and nulls it.
-void kv_sequence_live (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p);
+//  A live batch has come. Its bytes stay the caller's: when it has to wait for its turn, they are
+//  copied.
+void kv_sequence_live (kv_sequence_t *self, const kv_numbered_t *batch);
 
 //  A reply of the replay has come; likewise. True: it brought something new. False: it did not, so
 //  it is no sign that the replay goes on.
-bool kv_sequence_reply (kv_sequence_t *self, uint64_t seq, zmsg_t **message_p);
+bool kv_sequence_reply (kv_sequence_t *self, const kv_numbered_t *reply);
 
 //  The end of the replay has come
 void kv_sequence_end (kv_sequence_t *self);

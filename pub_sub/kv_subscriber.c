@@ -42,10 +42,11 @@ typedef struct {
     subscriber_t *all;
     const char *endpoint, *replay_endpoint;
     zsock_t *sub, *events;  //  `events`: what the monitor tells of the SUB's connections
-    zlist_t *late;          //  Messages that were received, and are not used yet
-    zsock_t *dealer;        //  NULL: no replay is under way
-    int64_t deadline;       //  When the replay counts as stuck, by zclock_mono; INT64_MAX: none
-    char *topic;            //  Of the newest live message; NULL: none has come
+    kv_frames_t *late;      //  Messages that were received, and are not used yet
+    size_t late_first, late_end, late_room;
+    zsock_t *dealer;   //  NULL: no replay is under way
+    int64_t deadline;  //  When the replay counts as stuck, by zclock_mono; INT64_MAX: none
+    char *topic;       //  Of the newest live message; NULL: none has come
     kv_sequence_t *sequence;
 } stream_t;
 
@@ -87,44 +88,39 @@ static void s_malformed (stream_t *self, const char *what, uint64_t seq, const m
         kv_notice_print_json (stdout, "malformed", s_name (self), seq, last, error->text);
 }
 
-//  The batch whose turn it is. The message is ours.
-static void s_deliver (void *owner, uint64_t seq, zmsg_t *message, bool replayed)
+//  The batch whose turn it is
+static void s_deliver (void *owner, const kv_numbered_t *batch)
 {
     stream_t *self = owner;
-    zframe_t *payload = zmsg_last (message);
-    mp_error_t error;
-    mp_slice_t topic = kv_message_topic (message, replayed);
-    //  A replay of before v0.26: its topic is what live ones have, or else what we subscribe to
-    if (!topic.data && self->topic)
-        topic = (mp_slice_t){self->topic, strlen (self->topic)};
-    else if (!topic.data && *self->all->topic)
-        topic = (mp_slice_t){self->all->topic, strlen (self->all->topic)};
-    if (self->all->wanted > 0 && self->all->delivered >= self->all->wanted) {
-        zmsg_destroy (&message);  //  More came at once than was wanted
-        return;
-    }
+    subscriber_t *all = self->all;
+    if (all->wanted > 0 && all->delivered >= all->wanted)
+        return;  //  More came at once than was wanted
     bool readable;
-    if (self->all->json && show_level != SHOW_QUIET) {
-        readable =
-            kv_batch_print_json (stdout, seq, topic, s_name (self), replayed, payload, &error);
+    mp_error_t error;
+    if (all->json && show_level != SHOW_QUIET) {
+        kv_numbered_t named = *batch;
+        //  A replay of before v0.26: its topic is what live ones have, or else what we subscribe to
+        const char *topic = self->topic ? self->topic : *all->topic ? all->topic : NULL;
+        if (!named.topic.data && topic)
+            named.topic = (mp_slice_t){topic, strlen (topic)};
+        readable = kv_batch_print_json (stdout, &named, s_name (self), &error);
     } else {
-        kv_batch_t *batch = kv_batch_decode (payload, &error);
-        readable = batch != NULL;
+        kv_batch_t *read = kv_batch_decode (batch->payload, &error);
+        readable = read != NULL;
         if (readable && show_level != SHOW_QUIET) {
-            char *text = kv_batch_describe (batch);
-            say ("%s%sseq %" PRIu64 "%s: %s", self->all->many ? self->endpoint : "",
-                 self->all->many ? " " : "", seq, replayed ? " replayed" : "", text ? text : "");
+            char *text = kv_batch_describe (read);
+            say ("%s%sseq %" PRIu64 "%s: %s", all->many ? self->endpoint : "", all->many ? " " : "",
+                 batch->seq, batch->replayed ? " replayed" : "", text ? text : "");
             zstr_free (&text);
         }
-        kv_batch_destroy (&batch);
+        kv_batch_destroy (&read);
     }
     if (readable) {
-        self->all->delivered++;
+        all->delivered++;
     } else {
-        self->all->unreadable++;
-        s_malformed (self, "batch", seq, &error);
+        all->unreadable++;
+        s_malformed (self, "batch", batch->seq, &error);
     }
-    zmsg_destroy (&message);
 }
 
 //  False for a topic that only begins like ours
@@ -139,8 +135,9 @@ static bool s_is_our_topic (const subscriber_t *all, mp_slice_t topic)
 static void s_close_replay (stream_t *self)
 {
     self->deadline = INT64_MAX;
-    if (self->dealer)
-        zpoller_remove (self->all->poller, self->dealer);
+    if (!self->dealer)
+        return;
+    zpoller_remove (self->all->poller, self->dealer);
     zsock_destroy (&self->dealer);
     show_busy (NULL);
 }
@@ -157,6 +154,7 @@ static void s_follow (stream_t *self)
     self->dealer = zsock_new (ZMQ_DEALER);
     curve_client (self->dealer);
     zsock_set_maxmsgsize (self->dealer, MP_MAX_FRAME);
+    zsock_set_rcvtimeo (self->dealer, 0);  //  As with the SUB
     zsock_set_rcvhwm (self->dealer, 0);  //  Take it all as fast as it comes: of what has to wait in
                                          //  the publisher, its ROUTER drops all beyond 1000
     self->deadline = zclock_mono () + self->all->replay_timeout_ms;
@@ -173,31 +171,60 @@ static void s_follow (stream_t *self)
     zmsg_destroy (&request);  //  NULL by now, unless a signal came
 }
 
-//  Takes the message over
-static void s_serve_live (stream_t *self, zmsg_t *message)
+static void s_serve_live (stream_t *self, kv_frames_t *message)
 {
-    show_recv ("publisher", self->sub, message);
-    uint64_t seq;
-    zframe_t *payload;
+    kv_numbered_t batch;
     mp_error_t error;
-    if (!kv_message_read (message, &seq, &payload, &error)) {
+    if (!kv_frames_read (message, false, &batch, &error)) {
         s_malformed (self, "message", KV_SEQ_END, &error);
-    } else if (!s_is_our_topic (self->all, kv_message_topic (message, false))) {
+    } else if (!s_is_our_topic (self->all, batch.topic)) {
         //  Not for us: another publisher's, with numbers of its own
     } else {
-        if (!self->topic || !zframe_streq (zmsg_first (message), self->topic)) {
+        if (!self->topic || strlen (self->topic) != batch.topic.size ||
+            memcmp (self->topic, batch.topic.data, batch.topic.size) != 0) {
             zstr_free (&self->topic);
-            self->topic = zframe_strdup (zmsg_first (message));
+            self->topic = strndup (batch.topic.data, batch.topic.size);
         }
-        kv_sequence_live (self->sequence, seq, &message);
+        kv_sequence_live (self->sequence, &batch);
     }
-    zmsg_destroy (&message);
+    kv_frames_clear (message);
     s_follow (self);
 }
 
 static bool s_has_input (const stream_t *self, zsock_t *socket)
 {
     return !s_is_done (self->all) && (zsock_events (socket) & ZMQ_POLLIN);
+}
+
+//  False when nothing is there
+static bool s_recv (zsock_t *socket, kv_frames_t *message)
+{
+    zmsg_t *copy = show_frames () ? zmsg_new () : NULL;
+    bool there = kv_frames_recv (message, socket, copy);
+    if (there && copy)
+        show_recv ("publisher", socket, copy);
+    zmsg_destroy (&copy);
+    return there;
+}
+
+//  Receives what is there to be used later, up to RECEIVE_MAX messages; or one whose frames are
+//  shown, as that is done here. False when there is none.
+static bool s_receive (stream_t *self)
+{
+    size_t most = self->late_end + (show_frames () ? 1 : RECEIVE_MAX), end = self->late_end;
+    if (most > self->late_room) {
+        kv_frames_t *late = zmalloc (2 * most * sizeof *late);
+        for (size_t i = 0; i < 2 * most; i++)
+            kv_frames_init (&late[i]);
+        for (size_t i = self->late_first; i < self->late_end; i++)
+            kv_frames_move (&late[i], &self->late[i]);
+        free (self->late);
+        self->late = late;
+        self->late_room = 2 * most;
+    }
+    while (self->late_end < most && s_recv (self->sub, &self->late[self->late_end]))
+        self->late_end++;
+    return self->late_end > end;
 }
 
 //  The SUB has been cut off, or is connected again
@@ -215,47 +242,35 @@ static void s_serve_event (stream_t *self)
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
         kv_sequence_disconnected (self->sequence);
         //  Takes out all that it has brought, before there is a new connection, in 100 ms or later
-        while (s_has_input (self, self->sub) && !s_has_input (self, self->events)) {
-            message = zmsg_recv (self->sub);
-            if (message)
-                zlist_append (self->late, message);
-        }
-        if (!s_has_input (self, self->events))
+        bool drained;
+        while (!(drained = !s_receive (self)) && !s_has_input (self, self->events))
+            ;
+        if (drained && !s_has_input (self, self->events))
             kv_sequence_drained (self->sequence);
     }
     s_follow (self);
 }
 
-static void s_serve_replay (stream_t *self)
+//  False when there is no reply
+static bool s_serve_replay (stream_t *self, kv_frames_t *reply)
 {
-    zmsg_t *message = zmsg_recv (self->dealer);
-    if (!message)
-        return;
-    show_recv ("publisher", self->dealer, message);
-    uint64_t seq;
-    zframe_t *payload;
+    kv_numbered_t batch;
     mp_error_t error;
-    if (!kv_replay_reply_read (message, &seq, &payload, &error)) {
+    if (!s_recv (self->dealer, reply))
+        return false;
+    if (!kv_frames_read (reply, true, &batch, &error)) {
         s_malformed (self, "reply", KV_SEQ_END, &error);
-    } else if (seq == KV_SEQ_END) {
+    } else if (batch.seq == KV_SEQ_END) {
         kv_sequence_end (self->sequence);
-    } else if (!s_is_our_topic (self->all, kv_message_topic (message, true))) {
+    } else if (!s_is_our_topic (self->all, batch.topic)) {
         //  Not for us: another publisher's, with numbers of its own
-    } else if (kv_sequence_reply (self->sequence, seq, &message)) {
-        show_busy ("replay: at seq %" PRIu64, seq);
+    } else if (kv_sequence_reply (self->sequence, &batch)) {
+        show_busy ("replay: at seq %" PRIu64, batch.seq);
         self->deadline = zclock_mono () + self->all->replay_timeout_ms;
     }
-    zmsg_destroy (&message);
+    kv_frames_clear (reply);
     s_follow (self);
-}
-
-//  Receives up to RECEIVE_MAX batches to be used later. False when there is none.
-static bool s_receive (stream_t *self)
-{
-    zmsg_t *message;
-    for (int i = 0; i < RECEIVE_MAX && (message = zmsg_recv (self->sub)); i++)  //  Does not wait
-        zlist_append (self->late, message);
-    return zlist_size (self->late) > 0;
+    return true;
 }
 
 //  All that has come by now, up to SERVE_MAX of each kind. What a connection brings comes after the
@@ -265,21 +280,24 @@ static void s_serve (stream_t *self)
     int left = SERVE_MAX;
     bool drained = false;
     while (!drained && left > 0 && !s_is_done (self->all)) {
-        if (zlist_size (self->late) == 0) {
+        if (self->late_first == self->late_end) {
+            self->late_first = self->late_end = 0;
             drained = !s_receive (self);
             for (; s_has_input (self, self->events); drained = false)
                 s_serve_event (self);
         }
-        zmsg_t *message;
-        for (; left > 0 && !s_is_done (self->all) && (message = zlist_pop (self->late)); left--)
-            s_serve_live (self, message);
+        for (; left > 0 && !s_is_done (self->all) && self->late_first < self->late_end; left--)
+            s_serve_live (self, &self->late[self->late_first++]);
     }
     if (drained) {
         kv_sequence_drained (self->sequence);
         s_follow (self);
     }
-    for (left = SERVE_MAX; left > 0 && self->dealer && s_has_input (self, self->dealer); left--)
-        s_serve_replay (self);
+    kv_frames_t reply;
+    kv_frames_init (&reply);
+    for (left = SERVE_MAX; left > 0 && self->dealer && !s_is_done (self->all); left--)
+        if (!s_serve_replay (self, &reply))
+            break;
     if (!s_is_done (self->all) && zclock_mono () >= self->deadline) {
         kv_sequence_timeout (self->sequence);
         s_follow (self);
@@ -293,7 +311,6 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     own.can_replay = self->replay_endpoint != NULL;
     kv_sequence_handler_t handler = {.deliver = s_deliver, .notice = s_notice, .owner = self};
     self->sequence = kv_sequence_new (&own, &handler);
-    self->late = zlist_new ();
     self->sub = zsock_new (ZMQ_SUB);
     if (bind)
         curve_server (self->sub);
@@ -330,9 +347,9 @@ static void s_close (stream_t *self)
     s_close_replay (self);
     kv_sequence_destroy (&self->sequence);
     zstr_free (&self->topic);
-    for (zmsg_t *message; (message = zlist_pop (self->late));)
-        zmsg_destroy (&message);
-    zlist_destroy (&self->late);
+    while (self->late_first < self->late_end)
+        kv_frames_clear (&self->late[self->late_first++]);
+    free (self->late);
     //  No more events, or libzmq's I/O thread might wait for ever for somebody to take one
     zmq_socket_monitor (zsock_resolve (self->sub), NULL, 0);
     zsock_destroy (&self->events);
@@ -344,7 +361,7 @@ static int s_patience (const stream_t *streams, size_t count)
 {
     int64_t least = -1;
     for (size_t i = 0; i < count; i++) {
-        if (zlist_size (streams[i].late) > 0)
+        if (streams[i].late_first < streams[i].late_end)
             return 0;
         int64_t left = streams[i].deadline - zclock_mono ();
         if (streams[i].deadline != INT64_MAX && (least == -1 || left < least))

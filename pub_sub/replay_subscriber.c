@@ -33,25 +33,23 @@ static bool s_is_done (const subscriber_t *self)
     return zsys_interrupted || (self->wanted > 0 && self->received >= self->wanted);
 }
 
-//  The batch whose turn it is; the message is ours
-static void s_deliver (void *owner, uint64_t seq, zmsg_t *message, bool replayed)
+//  The batch whose turn it is
+static void s_deliver (void *owner, const kv_numbered_t *numbered)
 {
     subscriber_t *self = owner;
-    if (s_is_done (self)) {
-        zmsg_destroy (&message);  //  More came at once than was wanted
-        return;
-    }
+    if (s_is_done (self))
+        return;  //  More came at once than was wanted
     mp_error_t error;
-    kv_batch_t *batch = kv_batch_decode (zmsg_last (message), &error);
+    kv_batch_t *batch = kv_batch_decode (numbered->payload, &error);
     if (!batch) {
-        complain ("seq %" PRIu64 ": bad batch: %s", seq, error.text);
+        complain ("seq %" PRIu64 ": bad batch: %s", numbered->seq, error.text);
         self->bad++;
     }
     char *text = batch ? kv_batch_describe (batch) : NULL;
-    say ("seq %" PRIu64 "%s: %s", seq, replayed ? " replayed" : "", text ? text : "unreadable");
+    say ("seq %" PRIu64 "%s: %s", numbered->seq, numbered->replayed ? " replayed" : "",
+         text ? text : "unreadable");
     zstr_free (&text);
     kv_batch_destroy (&batch);
-    zmsg_destroy (&message);
     self->received++;
 }
 
@@ -111,18 +109,17 @@ static void s_recover (subscriber_t *self)
             continue;
         }
         show_recv ("publisher", socket, reply);
-        uint64_t seq;
-        zframe_t *payload;
+        kv_numbered_t batch;
         mp_error_t error;
         bool end = !self->by_dealer;  //  There are more replies, but a REQ is done after one
-        if (!kv_replay_reply_read (reply, &seq, &payload, &error)) {
+        if (!kv_replay_reply_read (reply, &batch, &error)) {
             complain ("bad reply: %s", error.text);
             self->bad++;
-        } else if (seq == KV_SEQ_END) {
+        } else if (batch.seq == KV_SEQ_END) {
             end = true;
         } else {
-            show_busy ("replay: at seq %" PRIu64, seq);
-            kv_sequence_reply (self->sequence, seq, &reply);
+            show_busy ("replay: at seq %" PRIu64, batch.seq);
+            kv_sequence_reply (self->sequence, &batch);
         }
         if (end)
             kv_sequence_end (self->sequence);
@@ -178,14 +175,13 @@ int main (int argc, char **argv)
         if (!message)
             break;  //  A signal came
         show_recv ("publisher", sub, message);
-        uint64_t seq;
-        zframe_t *payload;
+        kv_numbered_t batch;
         mp_error_t error;
-        if (!kv_message_read (message, &seq, &payload, &error)) {
+        if (!kv_message_read (message, &batch, &error)) {
             complain ("bad message: %s", error.text);
             self.bad++;
-        } else if (!skip.set || seq < skip.first || seq > skip.last) {
-            kv_sequence_live (self.sequence, seq, &message);
+        } else if (!skip.set || batch.seq < skip.first || batch.seq > skip.last) {
+            kv_sequence_live (self.sequence, &batch);
             s_recover (&self);
         }
         zmsg_destroy (&message);

@@ -13,10 +13,11 @@
 
 int LLVMFuzzerInitialize (int *argc, char ***argv);
 
-static zsock_t *socket_here;
+static zsock_t *socket_here, *socket_there;
 
 static void s_close (void)
 {
+    zsock_destroy (&socket_there);
     zsock_destroy (&socket_here);
 }
 
@@ -24,7 +25,7 @@ int LLVMFuzzerInitialize (int *argc, char ***argv)
 {
     (void) argc;
     (void) argv;
-    socket_here = zsock_new (ZMQ_PULL);
+    socket_there = zsys_create_pipe (&socket_here);
     atexit (s_close);  //  Before CZMQ's own, which misses no socket
     show_program = "messages";
     return 0;
@@ -35,20 +36,50 @@ size_t LLVMFuzzerCustomMutator (uint8_t *data, size_t size, size_t max, unsigned
     return mutate_frames (2, data, size, max, seed);
 }
 
+static bool s_is_same (mp_slice_t a, mp_slice_t b)
+{
+    return a.size == b.size && (a.data == NULL) == (b.data == NULL) &&
+           (a.size == 0 || memcmp (a.data, b.data, a.size) == 0);
+}
+
+//  Received without a zmsg_t the message is the same, or as wrong: NULL
+static void s_is_read_the_same (zmsg_t *message, bool replayed, const kv_numbered_t *want,
+                                const mp_error_t *why)
+{
+    if (zmsg_size (message) == 0)
+        return;  //  Is none on the wire
+    zmsg_t *sent = zmsg_dup (message);
+    zmsg_send (&sent, socket_there);
+    zmsg_t *copy = zmsg_new ();
+    kv_frames_t frames;
+    kv_frames_init (&frames);
+    DEMAND (kv_frames_recv (&frames, socket_here, copy) && zmsg_eq (copy, message));
+    kv_numbered_t batch;
+    mp_error_t error = {.text = ""};
+    DEMAND (kv_frames_read (&frames, replayed, &batch, &error) == (want != NULL));
+    DEMAND (want || streq (error.text, why->text));
+    DEMAND (!want ||
+            (batch.seq == want->seq && batch.replayed == want->replayed &&
+             s_is_same (batch.topic, want->topic) && s_is_same (batch.payload, want->payload)));
+    kv_frames_clear (&frames);
+    zmsg_destroy (&copy);
+}
+
 static void s_live (zmsg_t *message, mp_error_t *error)
 {
-    uint64_t seq;
-    zframe_t *payload;
-    if (!kv_message_read (message, &seq, &payload, error)) {
+    kv_numbered_t batch;
+    bool ok = kv_message_read (message, &batch, error);
+    s_is_read_the_same (message, false, ok ? &batch : NULL, error);
+    if (!ok) {
         fuzz_is_told (error);
         return;
     }
-    DEMAND (seq != KV_SEQ_END && payload == zmsg_last (message));
-    mp_slice_t topic = kv_message_topic (message, false);
-    char *name = topic.size < 64 ? strndup (topic.data, topic.size) : NULL;
-    if (name && strlen (name) == topic.size) {
+    DEMAND (batch.seq != KV_SEQ_END && !batch.replayed);
+    DEMAND (batch.payload.data == (const char *) zframe_data (zmsg_last (message)));
+    char *name = batch.topic.size < 64 ? strndup (batch.topic.data, batch.topic.size) : NULL;
+    if (name && strlen (name) == batch.topic.size) {
         //  Written again it is the same message
-        zmsg_t *again = kv_message (name, seq, payload);
+        zmsg_t *again = kv_message (name, batch.seq, zmsg_last (message));
         DEMAND (zmsg_eq (again, message));
         zmsg_destroy (&again);
     }
@@ -57,15 +88,16 @@ static void s_live (zmsg_t *message, mp_error_t *error)
 
 static void s_reply (zmsg_t *message, mp_error_t *error)
 {
-    uint64_t seq;
-    zframe_t *payload;
-    if (!kv_replay_reply_read (message, &seq, &payload, error)) {
+    kv_numbered_t batch;
+    bool ok = kv_replay_reply_read (message, &batch, error);
+    s_is_read_the_same (message, true, ok ? &batch : NULL, error);
+    if (!ok) {
         fuzz_is_told (error);
         return;
     }
-    DEMAND (payload == zmsg_last (message));
-    DEMAND (zframe_size (payload) > 0 || seq == KV_SEQ_END);
-    (void) kv_message_topic (message, true);
+    DEMAND (batch.payload.data == (const char *) zframe_data (zmsg_last (message)));
+    DEMAND (batch.replayed && (batch.payload.size > 0 || batch.seq == KV_SEQ_END));
+    DEMAND ((batch.topic.data != NULL) == (zmsg_size (message) == 4));
 }
 
 static void s_replay_request (zmsg_t *message)

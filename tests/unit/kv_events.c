@@ -181,11 +181,16 @@ static void s_same_event (const kv_event_t *event, const kv_event_t *want)
     assert_true (event->kv_cache_spec_sliding_window == want->kv_cache_spec_sliding_window);
 }
 
+static mp_slice_t s_bytes (zframe_t *frame)
+{
+    return (mp_slice_t){(const char *) zframe_data (frame), zframe_size (frame)};
+}
+
 //  Destroys the frame
 static void s_is_batch (zframe_t *frame, const kv_batch_t *want)
 {
     mp_error_t error = {.text = ""};
-    kv_batch_t *batch = kv_batch_decode (frame, &error);
+    kv_batch_t *batch = kv_batch_decode (s_bytes (frame), &error);
     assert_string_equal (error.text, "");
     assert_non_null (batch);
     assert_true (batch->ts == want->ts);
@@ -202,7 +207,7 @@ static void s_is_batch (zframe_t *frame, const kv_batch_t *want)
 //  For unit.h. What was decoded is described, and encoded in each way, so that all of it is read.
 static bool s_decode (zframe_t *frame, mp_error_t *error)
 {
-    kv_batch_t *batch = kv_batch_decode (frame, error);
+    kv_batch_t *batch = kv_batch_decode (s_bytes (frame), error);
     if (!batch)
         return false;
     char *text = kv_batch_describe (batch);
@@ -574,12 +579,57 @@ static void test_too_many_events (void **state)
         }
         zframe_t *frame = mp_end (&writer);
         mp_error_t error = {.text = ""};
-        kv_batch_t *batch = kv_batch_decode (frame, &error);
+        kv_batch_t *batch = kv_batch_decode (s_bytes (frame), &error);
         assert_int_equal (batch == NULL, more);
         assert_string_equal (error.text, more ? "batch.events: 65537 are more than 65536" : "");
         kv_batch_destroy (&batch);
         zframe_destroy (&frame);
     }
+}
+
+static void s_same_bytes (mp_slice_t a, mp_slice_t b)
+{
+    assert_int_equal (a.data == NULL, b.data == NULL);
+    assert_int_equal (a.size, b.size);
+    if (a.size > 0)
+        assert_memory_equal (a.data, b.data, a.size);
+}
+
+//  Reads a message, and again as it is received without a zmsg_t, which must come to the same
+static bool s_read (zmsg_t *message, bool replayed, kv_numbered_t *batch, mp_error_t *error)
+{
+    bool ok = replayed ? kv_replay_reply_read (message, batch, error)
+                       : kv_message_read (message, batch, error);
+    if (zmsg_size (message) == 0)
+        return ok;  //  Is none on the wire
+    zsock_t *here, *there = zsys_create_pipe (&here);
+    zmsg_t *sent = zmsg_dup (message), *copy = zmsg_new ();
+    zmsg_send (&sent, there);
+    kv_frames_t frames, moved;
+    kv_frames_init (&frames);
+    kv_frames_init (&moved);
+    assert_true (kv_frames_recv (&frames, here, copy));
+    assert_true (zmsg_eq (copy, message));
+    kv_frames_move (&moved, &frames);
+    kv_numbered_t again;
+    mp_error_t why = {""};
+    assert_int_equal (kv_frames_read (&moved, replayed, &again, &why), ok);
+    if (ok) {
+        assert_true (again.seq == batch->seq);
+        assert_int_equal (again.replayed, batch->replayed);
+        s_same_bytes (again.topic, batch->topic);
+        s_same_bytes (again.payload, batch->payload);
+    } else {
+        assert_string_equal (why.text, error->text);
+    }
+    zsock_set_rcvtimeo (here, 0);
+    assert_false (kv_frames_recv (&frames, here, NULL));  //  No more has come
+    kv_frames_clear (&frames);
+    kv_frames_clear (&moved);
+    zmsg_destroy (&copy);
+    zsock_destroy (&there);
+    zsock_destroy (&here);
+    return ok;
 }
 
 static void test_message (void **state)
@@ -593,27 +643,25 @@ static void test_message (void **state)
         s_is_frame (message, 0, "kv-events", 9);
         s_is_frame (message, 1, seqs[i].bytes, 8);
         s_is_frame (message, 2, KV_NO_RANK, sizeof KV_NO_RANK);
-        uint64_t seq = 77;
-        zframe_t *read = NULL;
-        assert_true (kv_message_read (message, &seq, &read, &error));
-        assert_true (seq == seqs[i].seq);
-        assert_ptr_equal (read, s_frame (message, 2));
+        kv_numbered_t read;
+        assert_true (s_read (message, false, &read, &error));
+        assert_true (read.seq == seqs[i].seq);
+        assert_false (read.replayed);
+        assert_ptr_equal (read.payload.data, zframe_data (s_frame (message, 2)));
+        assert_int_equal (read.payload.size, sizeof KV_NO_RANK);
         zmsg_destroy (&message);
     }
     //  The number that ends a replay is none of a batch
     zmsg_t *message = kv_message ("kv-events", KV_SEQ_END, payload);
-    uint64_t none;
-    zframe_t *no_batch;
-    assert_false (kv_message_read (message, &none, &no_batch, &error));
+    kv_numbered_t read;
+    assert_false (s_read (message, false, &read, &error));
     assert_string_equal (error.text, "message: its seq is the one that ends a replay");
     zmsg_destroy (&message);
     //  The topic may be empty
     message = kv_message ("", 5, payload);
     s_is_frame (message, 0, "", 0);
-    uint64_t seq;
-    zframe_t *read;
-    assert_true (kv_message_read (message, &seq, &read, &error));
-    assert_true (seq == 5);
+    assert_true (s_read (message, false, &read, &error));
+    assert_true (read.seq == 5);
     zmsg_destroy (&message);
     unit_is_vector (payload, VECTOR (KV_NO_RANK));
 }
@@ -633,12 +681,11 @@ static void test_message_wrong (void **state)
     (void) state;
     static const size_t sizes[] = {0, 1, 7, 9, 20};
     mp_error_t error;
-    uint64_t seq;
-    zframe_t *payload;
+    kv_numbered_t batch;
     for (size_t count = 0; count <= 6; count++) {
         char why[80];
         zmsg_t *message = s_message (count, KV_SEQ_SIZE);
-        bool ok = kv_message_read (message, &seq, &payload, &error);
+        bool ok = s_read (message, false, &batch, &error);
         assert_int_equal (ok, count == 3);
         snprintf (why, sizeof why, "message: want topic, seq and batch, got %zu frames", count);
         if (!ok)
@@ -648,7 +695,7 @@ static void test_message_wrong (void **state)
     for (size_t i = 0; i < COUNT (sizes); i++) {
         char why[80];
         zmsg_t *message = s_message (3, sizes[i]);
-        assert_false (kv_message_read (message, &seq, &payload, &error));
+        assert_false (s_read (message, false, &batch, &error));
         snprintf (why, sizeof why, "message: a seq has 8 bytes, this has %zu", sizes[i]);
         assert_string_equal (error.text, why);
         zmsg_destroy (&message);
@@ -745,12 +792,12 @@ static void test_replay_reply (void **state)
             for (int taken = 0; taken < 2; taken++) {
                 zframe_t *gone = zmsg_pop (message);
                 zframe_destroy (&gone);
-                uint64_t seq = 77;
-                zframe_t *read = NULL;
-                assert_true (kv_replay_reply_read (message, &seq, &read, &error));
-                assert_true (seq == (end ? KV_SEQ_END : 0x0102030405060708));
-                assert_ptr_equal (read, zmsg_last (message));
-                assert_int_equal (zframe_size (read), end ? 0 : sizeof KV_NO_RANK);
+                kv_numbered_t read;
+                assert_true (s_read (message, true, &read, &error));
+                assert_true (read.seq == (end ? KV_SEQ_END : 0x0102030405060708));
+                assert_true (read.replayed);
+                assert_ptr_equal (read.payload.data, zframe_data (zmsg_last (message)));
+                assert_int_equal (read.payload.size, end ? 0 : sizeof KV_NO_RANK);
             }
             zmsg_destroy (&message);
         }
@@ -766,17 +813,16 @@ static void test_replay_reply_wrong (void **state)
     (void) state;
     static const size_t sizes[] = {0, 1, 7, 9, 20};
     mp_error_t error;
-    uint64_t seq;
-    zframe_t *payload;
+    kv_numbered_t batch;
     char why[80];
     for (size_t count = 0; count <= 7; count++) {
         zmsg_t *message = s_message (count, KV_SEQ_SIZE);
-        bool ok = kv_replay_reply_read (message, &seq, &payload, &error);
+        bool ok = s_read (message, true, &batch, &error);
         assert_int_equal (ok, count >= 2 && count <= 4);
         snprintf (why, sizeof why, "replay: want a seq of 8 bytes and a batch, got %zu frames",
                   count);
         if (ok)
-            assert_true (seq == KV_SEQ_END);  //  Its payload is empty
+            assert_true (batch.seq == KV_SEQ_END);  //  Its payload is empty
         else
             assert_string_equal (error.text, why);
         zmsg_destroy (&message);
@@ -784,7 +830,7 @@ static void test_replay_reply_wrong (void **state)
     for (size_t count = 2; count <= 4; count++) {
         for (size_t i = 0; i < COUNT (sizes); i++) {
             zmsg_t *message = s_message (count, sizes[i]);
-            assert_false (kv_replay_reply_read (message, &seq, &payload, &error));
+            assert_false (s_read (message, true, &batch, &error));
             assert_memory_equal (error.text, "replay: ", 8);
             zmsg_destroy (&message);
         }
@@ -797,13 +843,12 @@ static void test_reply_without_a_payload_is_an_end (void **state)
     (void) state;
     zframe_t *client = zframe_new ("c", 1), *empty = zframe_new (NULL, 0);
     zmsg_t *message = kv_replay_reply (client, "kv", 5, empty, KV_WIRE_V026);
-    uint64_t seq = 77;
-    zframe_t *payload = NULL;
+    kv_numbered_t batch;
     mp_error_t error;
     zframe_t *gone = zmsg_pop (message);
-    assert_true (kv_replay_reply_read (message, &seq, &payload, &error));
-    assert_true (seq == KV_SEQ_END);
-    assert_int_equal (zframe_size (payload), 0);
+    assert_true (s_read (message, true, &batch, &error));
+    assert_true (batch.seq == KV_SEQ_END);
+    assert_int_equal (batch.payload.size, 0);
     zframe_destroy (&gone);
     zframe_destroy (&client);
     zframe_destroy (&empty);
@@ -812,7 +857,10 @@ static void test_reply_without_a_payload_is_an_end (void **state)
 
 static void s_has_topic (zmsg_t *message, bool replayed, const char *topic)
 {
-    mp_slice_t slice = kv_message_topic (message, replayed);
+    kv_numbered_t batch;
+    mp_error_t error;
+    assert_true (s_read (message, replayed, &batch, &error));
+    mp_slice_t slice = batch.topic;
     assert_int_equal (slice.data == NULL, topic == NULL);
     if (topic) {
         assert_int_equal (slice.size, strlen (topic));

@@ -30,7 +30,9 @@ static bool s_print_as (zframe_t *payload, mp_slice_t topic, const char *endpoin
     text = NULL;
     FILE *out = open_memstream (&text, &size);
     assert_non_null (out);
-    bool printed = kv_batch_print_json (out, 7, topic, endpoint, replayed, payload, error);
+    kv_numbered_t batch = {
+        7, topic, {(const char *) zframe_data (payload), zframe_size (payload)}, replayed};
+    bool printed = kv_batch_print_json (out, &batch, endpoint, error);
     fclose (out);
     zframe_destroy (&payload);
     return printed;
