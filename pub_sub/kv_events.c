@@ -792,11 +792,20 @@ bool kv_replay_reply_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *er
 
 //  -- Without a zmsg_t
 
-void kv_frames_init (kv_frames_t *self)
+kv_frames_t *kv_frames_new (void)
 {
-    self->count = 0;
+    kv_frames_t *self = zmalloc (sizeof *self);
     for (size_t i = 0; i < KV_FRAMES_MAX; i++)
         zmq_msg_init (&self->frames[i]);
+    return self;
+}
+
+void kv_frames_destroy (kv_frames_t **self_p)
+{
+    if (*self_p)
+        kv_frames_clear (*self_p);
+    free (*self_p);
+    *self_p = NULL;
 }
 
 void kv_frames_clear (kv_frames_t *self)
@@ -806,15 +815,6 @@ void kv_frames_clear (kv_frames_t *self)
         zmq_msg_init (&self->frames[i]);
     }
     self->count = 0;
-}
-
-void kv_frames_move (kv_frames_t *self, kv_frames_t *from)
-{
-    kv_frames_clear (self);
-    for (size_t i = 0; i < KV_FRAMES_MAX && i < from->count; i++)
-        zmq_msg_move (&self->frames[i], &from->frames[i]);
-    self->count = from->count;
-    from->count = 0;
 }
 
 bool kv_frames_recv (kv_frames_t *self, zsock_t *socket, zmsg_t *copy)

@@ -157,13 +157,11 @@ typedef struct {
     size_t count;  //  Of the message: those that are too many are not kept
 } kv_frames_t;
 
-void kv_frames_init (kv_frames_t *self);
+kv_frames_t *kv_frames_new (void);
+void kv_frames_destroy (kv_frames_t **self_p);
 
-//  Lets go of the frames. What was read points nowhere then.
+//  Lets go of the frames, so that libzmq can free them. What was read points nowhere then.
 void kv_frames_clear (kv_frames_t *self);
-
-//  Takes the frames of `from`, which has none then
-void kv_frames_move (kv_frames_t *self, kv_frames_t *from);
 
 //  Receives a message; `copy` gets a copy of each frame, for show_recv, unless it is NULL. False:
 //  there is none, or a signal came.

@@ -119,25 +119,32 @@ void kv_sequence_destroy (kv_sequence_t **self_p)
 }
 
 //  Of a payload so many bytes at either end are looked at
-#define PRINTED 256
+#define PRINTED 128
+
+#define PRIME 0x100000001b3u
+
+static void s_mix (uint64_t lanes[4], const char *at)
+{
+    uint64_t words[4];
+    memcpy (words, at, sizeof words);
+    for (size_t i = 0; i < 4; i++)
+        lanes[i] = (lanes[i] ^ words[i]) * PRIME;
+}
 
 //  FNV-1a, in four lanes and 8 bytes at a time, as each step waits for the one before
 static uint64_t s_hash (uint64_t print, const char *at, size_t size)
 {
-    static const uint64_t prime = 0x100000001b3u;
     const char *end = at + size;
     uint64_t lanes[4] = {print, 1, 2, 3};
-    for (; end - at >= (ptrdiff_t) sizeof lanes; at += sizeof lanes) {
-        uint64_t words[4];
-        memcpy (words, at, sizeof words);
-        for (size_t i = 0; i < 4; i++)
-            lanes[i] = (lanes[i] ^ words[i]) * prime;
-    }
+    for (; end - at > (ptrdiff_t) sizeof lanes; at += sizeof lanes)
+        s_mix (lanes, at);
+    if (size >= sizeof lanes)
+        s_mix (lanes, end - sizeof lanes);  //  The last ones; some of them again
     print = lanes[0];
     for (size_t i = 1; i < 4; i++)
-        print = (print ^ lanes[i]) * prime ^ print >> 32;
-    for (; at < end; at++)
-        print = (print ^ (byte) *at) * prime;
+        print = (print ^ lanes[i]) * PRIME ^ print >> 32;
+    for (; size < sizeof lanes && at < end; at++)
+        print = (print ^ (byte) *at) * PRIME;
     return print;
 }
 
@@ -146,7 +153,7 @@ static uint64_t s_hash (uint64_t print, const char *at, size_t size)
 static uint64_t s_fingerprint (mp_slice_t payload)
 {
     uint64_t print = 0xcbf29ce484222325u ^ payload.size;
-    if (payload.size <= 2 * PRINTED)
+    if (payload.size <= (size_t) 2 * PRINTED)
         return s_hash (print, payload.data, payload.size);
     print = s_hash (print, payload.data, PRINTED);
     return s_hash (print, payload.data + payload.size - PRINTED, PRINTED);

@@ -41,12 +41,13 @@ typedef struct {
 typedef struct {
     subscriber_t *all;
     const char *endpoint, *replay_endpoint;
-    zsock_t *sub, *events;  //  `events`: what the monitor tells of the SUB's connections
-    kv_frames_t *late;      //  Messages that were received, and are not used yet
-    size_t late_first, late_end, late_room;
-    zsock_t *dealer;   //  NULL: no replay is under way
-    int64_t deadline;  //  When the replay counts as stuck, by zclock_mono; INT64_MAX: none
-    char *topic;       //  Of the newest live message; NULL: none has come
+    zsock_t *sub, *events;    //  `events`: what the monitor tells of the SUB's connections
+    kv_frames_t **late;       //  Messages: from `first` to `end` received and not used yet, the
+    size_t first, end, room;  //  others to receive into
+    kv_frames_t *reply;       //  The same for a reply
+    zsock_t *dealer;          //  NULL: no replay is under way
+    int64_t deadline;         //  When the replay counts as stuck, by zclock_mono; INT64_MAX: none
+    char *topic;              //  Of the newest live message; NULL: none has come
     kv_sequence_t *sequence;
 } stream_t;
 
@@ -211,20 +212,21 @@ static bool s_recv (zsock_t *socket, kv_frames_t *message)
 //  shown, as that is done here. False when there is none.
 static bool s_receive (stream_t *self)
 {
-    size_t most = self->late_end + (show_frames () ? 1 : RECEIVE_MAX), end = self->late_end;
-    if (most > self->late_room) {
-        kv_frames_t *late = zmalloc (2 * most * sizeof *late);
-        for (size_t i = 0; i < 2 * most; i++)
-            kv_frames_init (&late[i]);
-        for (size_t i = self->late_first; i < self->late_end; i++)
-            kv_frames_move (&late[i], &self->late[i]);
-        free (self->late);
-        self->late = late;
-        self->late_room = 2 * most;
+    size_t end = self->end, most = end + (show_frames () ? 1 : RECEIVE_MAX);
+    if (most > self->room) {
+        self->late = realloc (self->late, 2 * most * sizeof *self->late);
+        assert (self->late);
+        for (; self->room < 2 * most; self->room++)
+            self->late[self->room] = NULL;
     }
-    while (self->late_end < most && s_recv (self->sub, &self->late[self->late_end]))
-        self->late_end++;
-    return self->late_end > end;
+    for (; self->end < most; self->end++) {
+        kv_frames_t **into = &self->late[self->end];
+        if (!*into)
+            *into = kv_frames_new ();
+        if (!s_recv (self->sub, *into))
+            break;
+    }
+    return self->end > end;
 }
 
 //  The SUB has been cut off, or is connected again
@@ -252,8 +254,9 @@ static void s_serve_event (stream_t *self)
 }
 
 //  False when there is no reply
-static bool s_serve_replay (stream_t *self, kv_frames_t *reply)
+static bool s_serve_replay (stream_t *self)
 {
+    kv_frames_t *reply = self->reply;
     kv_numbered_t batch;
     mp_error_t error;
     if (!s_recv (self->dealer, reply))
@@ -280,23 +283,21 @@ static void s_serve (stream_t *self)
     int left = SERVE_MAX;
     bool drained = false;
     while (!drained && left > 0 && !s_is_done (self->all)) {
-        if (self->late_first == self->late_end) {
-            self->late_first = self->late_end = 0;
+        if (self->first == self->end) {
+            self->first = self->end = 0;
             drained = !s_receive (self);
             for (; s_has_input (self, self->events); drained = false)
                 s_serve_event (self);
         }
-        for (; left > 0 && !s_is_done (self->all) && self->late_first < self->late_end; left--)
-            s_serve_live (self, &self->late[self->late_first++]);
+        for (; left > 0 && !s_is_done (self->all) && self->first < self->end; left--)
+            s_serve_live (self, self->late[self->first++]);
     }
     if (drained) {
         kv_sequence_drained (self->sequence);
         s_follow (self);
     }
-    kv_frames_t reply;
-    kv_frames_init (&reply);
     for (left = SERVE_MAX; left > 0 && self->dealer && !s_is_done (self->all); left--)
-        if (!s_serve_replay (self, &reply))
+        if (!s_serve_replay (self))
             break;
     if (!s_is_done (self->all) && zclock_mono () >= self->deadline) {
         kv_sequence_timeout (self->sequence);
@@ -311,6 +312,7 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     own.can_replay = self->replay_endpoint != NULL;
     kv_sequence_handler_t handler = {.deliver = s_deliver, .notice = s_notice, .owner = self};
     self->sequence = kv_sequence_new (&own, &handler);
+    self->reply = kv_frames_new ();
     self->sub = zsock_new (ZMQ_SUB);
     if (bind)
         curve_server (self->sub);
@@ -347,9 +349,10 @@ static void s_close (stream_t *self)
     s_close_replay (self);
     kv_sequence_destroy (&self->sequence);
     zstr_free (&self->topic);
-    while (self->late_first < self->late_end)
-        kv_frames_clear (&self->late[self->late_first++]);
+    for (size_t i = 0; i < self->room; i++)
+        kv_frames_destroy (&self->late[i]);
     free (self->late);
+    kv_frames_destroy (&self->reply);
     //  No more events, or libzmq's I/O thread might wait for ever for somebody to take one
     zmq_socket_monitor (zsock_resolve (self->sub), NULL, 0);
     zsock_destroy (&self->events);
@@ -361,7 +364,7 @@ static int s_patience (const stream_t *streams, size_t count)
 {
     int64_t least = -1;
     for (size_t i = 0; i < count; i++) {
-        if (streams[i].late_first < streams[i].late_end)
+        if (streams[i].first < streams[i].end)
             return 0;
         int64_t left = streams[i].deadline - zclock_mono ();
         if (streams[i].deadline != INT64_MAX && (least == -1 || left < least))

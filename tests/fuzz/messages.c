@@ -51,17 +51,16 @@ static void s_is_read_the_same (zmsg_t *message, bool replayed, const kv_numbere
     zmsg_t *sent = zmsg_dup (message);
     zmsg_send (&sent, socket_there);
     zmsg_t *copy = zmsg_new ();
-    kv_frames_t frames;
-    kv_frames_init (&frames);
-    DEMAND (kv_frames_recv (&frames, socket_here, copy) && zmsg_eq (copy, message));
+    kv_frames_t *frames = kv_frames_new ();
+    DEMAND (kv_frames_recv (frames, socket_here, copy) && zmsg_eq (copy, message));
     kv_numbered_t batch;
     mp_error_t error = {.text = ""};
-    DEMAND (kv_frames_read (&frames, replayed, &batch, &error) == (want != NULL));
+    DEMAND (kv_frames_read (frames, replayed, &batch, &error) == (want != NULL));
     DEMAND (want || streq (error.text, why->text));
     DEMAND (!want ||
             (batch.seq == want->seq && batch.replayed == want->replayed &&
              s_is_same (batch.topic, want->topic) && s_is_same (batch.payload, want->payload)));
-    kv_frames_clear (&frames);
+    kv_frames_destroy (&frames);
     zmsg_destroy (&copy);
 }
 

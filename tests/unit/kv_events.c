@@ -605,15 +605,12 @@ static bool s_read (zmsg_t *message, bool replayed, kv_numbered_t *batch, mp_err
     zsock_t *here, *there = zsys_create_pipe (&here);
     zmsg_t *sent = zmsg_dup (message), *copy = zmsg_new ();
     zmsg_send (&sent, there);
-    kv_frames_t frames, moved;
-    kv_frames_init (&frames);
-    kv_frames_init (&moved);
-    assert_true (kv_frames_recv (&frames, here, copy));
+    kv_frames_t *frames = kv_frames_new ();
+    assert_true (kv_frames_recv (frames, here, copy));
     assert_true (zmsg_eq (copy, message));
-    kv_frames_move (&moved, &frames);
     kv_numbered_t again;
     mp_error_t why = {""};
-    assert_int_equal (kv_frames_read (&moved, replayed, &again, &why), ok);
+    assert_int_equal (kv_frames_read (frames, replayed, &again, &why), ok);
     if (ok) {
         assert_true (again.seq == batch->seq);
         assert_int_equal (again.replayed, batch->replayed);
@@ -623,9 +620,11 @@ static bool s_read (zmsg_t *message, bool replayed, kv_numbered_t *batch, mp_err
         assert_string_equal (why.text, error->text);
     }
     zsock_set_rcvtimeo (here, 0);
-    assert_false (kv_frames_recv (&frames, here, NULL));  //  No more has come
-    kv_frames_clear (&frames);
-    kv_frames_clear (&moved);
+    assert_false (kv_frames_recv (frames, here, NULL));  //  No more has come
+    assert_int_equal (frames->count, 0);
+    kv_frames_destroy (&frames);
+    assert_null (frames);
+    kv_frames_destroy (&frames);
     zmsg_destroy (&copy);
     zsock_destroy (&there);
     zsock_destroy (&here);
