@@ -783,6 +783,22 @@ zmsg_t *kv_replay_reply (zframe_t *client, const char *topic, uint64_t seq, zfra
     return message;
 }
 
+int kv_replay_send (zsock_t *router, zframe_t *client, const char *topic, uint64_t seq,
+                    zframe_t *payload, kv_wire_t wire)
+{
+    void *socket = zsock_resolve (router);
+    byte bytes[KV_SEQ_SIZE];
+    s_put_seq (payload ? seq : KV_SEQ_END, bytes);
+    size_t topic_size = payload ? strlen (topic) : 0;
+    if (zframe_send (&client, router, ZFRAME_MORE + ZFRAME_REUSE) == -1 ||
+        zmq_send (socket, NULL, 0, ZMQ_SNDMORE) == -1 ||
+        (wire == KV_WIRE_V026 && zmq_send (socket, topic, topic_size, ZMQ_SNDMORE) == -1) ||
+        zmq_send (socket, bytes, sizeof bytes, ZMQ_SNDMORE) == -1)
+        return -1;
+    return payload ? zframe_send (&payload, router, ZFRAME_REUSE)  //  Shares the bytes
+                   : zmq_send (socket, NULL, 0, 0);
+}
+
 bool kv_replay_reply_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *error)
 {
     mp_slice_t frames[KV_FRAMES_MAX];

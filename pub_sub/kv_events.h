@@ -140,6 +140,11 @@ bool kv_replay_request_read (zmsg_t *message, zframe_t **client, uint64_t *start
 zmsg_t *kv_replay_reply (zframe_t *client, const char *topic, uint64_t seq, zframe_t *payload,
                          kv_wire_t wire);
 
+//  Sends one such reply: the payload as it is, as kv_publish does. Client and payload stay the
+//  caller's. 0, or -1 when a signal came.
+int kv_replay_send (zsock_t *router, zframe_t *client, const char *topic, uint64_t seq,
+                    zframe_t *payload, kv_wire_t wire);
+
 //  Reads a reply, with or without the empty frame in front (a REQ takes it off, a DEALER does not)
 //  and with or without the topic. The end of a replay has the number KV_SEQ_END. False: `error` is
 //  set.

@@ -8,7 +8,7 @@
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher._publisher_thread
 //         vllm/distributed/kv_events.py ZmqEventPublisher._service_replay
 //         It also leaves the ROUTER at libzmq's mark of 1000 messages: a reader that is slow to
-//         take a long replay loses part of it, without a word.
+//         take a long replay loses part of it, without a word. So do we, without --replay-hwm.
 
 #include "curve.h"
 #include "options.h"
@@ -53,6 +53,19 @@ static void s_forget (history_t *self)
     self->next = 0;
 }
 
+//  Sends a reply, or without a payload the end. Never blocks: a ROUTER drops what its peer cannot
+//  take.
+static void s_send_reply (zsock_t *router, zframe_t *client, const char *topic, uint64_t seq,
+                          zframe_t *payload, kv_wire_t wire)
+{
+    if (show_frames ()) {
+        zmsg_t *reply = kv_replay_reply (client, topic, seq, payload, wire);
+        show_send ("subscriber", router, reply);
+        zmsg_destroy (&reply);
+    }
+    kv_replay_send (router, client, topic, seq, payload, wire);
+}
+
 //  Answers one request: all kept batches from the asked number on, then the end
 static void s_serve_replay (zsock_t *router, const history_t *history, const char *topic,
                             kv_wire_t wire, const end_t *how)
@@ -74,18 +87,12 @@ static void s_serve_replay (zsock_t *router, const history_t *history, const cha
     for (uint64_t seq = start > oldest ? start : oldest; seq < history->next && !zsys_interrupted;
          seq++) {
         zframe_t *payload = history->payloads[seq % history->steps];
-        zmsg_t *reply = kv_replay_reply (client, topic, seq, payload, wire);
-        show_send ("subscriber", router, reply);
-        zmsg_send (&reply, router);  //  Never blocks: a ROUTER drops what its peer cannot take
+        s_send_reply (router, client, topic, seq, payload, wire);
         batches++;
     }
     zclock_sleep (how->delay_ms);  //  Nobody is served meanwhile, as in a vLLM that is busy
-    zmsg_t *end = kv_replay_reply (client, topic, 0, NULL, wire);
-    if (!how->withheld) {
-        show_send ("subscriber", router, end);
-        zmsg_send (&end, router);
-    }
-    zmsg_destroy (&end);  //  NULL by now, if it was sent
+    if (!how->withheld)
+        s_send_reply (router, client, topic, 0, NULL, wire);
     say ("replay from %" PRIu64 ": %" PRIu64 " batches", start, batches);
     zmsg_destroy (&request);
 }
@@ -110,7 +117,8 @@ int main (int argc, char **argv)
 {
     const char *endpoint = "tcp://127.0.0.1:5557", *replay_endpoint = "tcp://127.0.0.1:5657";
     const char *topic = "kv-events", *wire_name = "v0.26";
-    int interval_ms = 200, buffer_steps = 10000, hwm = 100000, count = 0, restart_after = 0;
+    int interval_ms = 200, buffer_steps = 10000, hwm = 100000, replay_hwm = 1000;
+    int count = 0, restart_after = 0;
     int blocks = 1, prefill = 0, wait_subscribers = 0;
     option_range_t drop = {.set = false};
     end_t end = {.withheld = false};
@@ -121,6 +129,8 @@ int main (int argc, char **argv)
         OPTION_INT ("interval-ms", &interval_ms, 0, 3600000, "time between batches, ms"),
         OPTION_INT ("buffer-steps", &buffer_steps, 1, 10000000, "batches kept for a replay"),
         OPTION_INT ("hwm", &hwm, 0, INT_MAX, "messages queued per subscriber; 0: no limit"),
+        OPTION_INT ("replay-hwm", &replay_hwm, 0, INT_MAX,
+                    "likewise for each that wants a replay; vLLM leaves libzmq's 1000"),
         OPTION_CHOICE ("wire", &wire_name, "v0.26|v0.24|v0.9", "as which vLLM to speak"),
         OPTION_RANGE ("drop", &drop, "numbers not to publish, only to replay"),
         OPTION_INT ("restart-after", &restart_after, 0, INT_MAX,
@@ -156,6 +166,7 @@ int main (int argc, char **argv)
     zsock_set_maxmsgsize (pub, MP_MAX_FRAME);
     zsock_set_maxmsgsize (router, MP_MAX_FRAME);
     zsock_set_sndhwm (pub, hwm);
+    zsock_set_sndhwm (router, replay_hwm);
     zsock_set_linger (pub,
                       10000);  //  Slow subscribers get so many ms to take the rest when we exit
     zsock_set_linger (router, 10000);
