@@ -180,7 +180,10 @@ static bool s_is_the_same (const kv_sequence_t *self, uint64_t seq, uint64_t pri
 
 static s_held_t *s_find_held (kv_sequence_t *self, uint64_t seq)
 {
-    s_held_t *held = zlistx_last (self->held);
+    s_held_t *held = zlistx_first (self->held);
+    if (!held || seq < held->batch.seq)
+        return NULL;  //  As with most, so it is not worth the way from the end
+    held = zlistx_last (self->held);
     while (held && held->batch.seq > seq)
         held = zlistx_prev (self->held);
     return held && held->batch.seq == seq ? held : NULL;
@@ -526,6 +529,8 @@ bool kv_sequence_reply (kv_sequence_t *self, const kv_numbered_t *reply)
     }
     self->progress = self->progress || taken;
     s_settle (self);
+    if (!taken && self->replay == KV_REPLAY_RUNNING)
+        s_replay_failed (self);  //  There is a hole, and no room for what comes behind it
     return taken;
 }
 

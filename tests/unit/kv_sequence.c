@@ -528,7 +528,26 @@ static void test_restart_loses_what_was_dropped (void **state)
     s_out ("lost(1) 2 lost(3) restart(0) 1:0");
 }
 
-//  Each message has a topic of 2 bytes, 8 of seq and 16 of payload
+//  Behind a hole and without room a replay can bring nothing any more: the next is asked for at once
+static void test_no_room_behind_a_hole (void **state)
+{
+    (void) state;
+    s_begin_with ((kv_sequence_limits_t){KV_FROM_LIVE, true, 2, 1 << 20});
+    s_live (0, 0, 0);
+    s_live (0, 9, 9);
+    s_asks (1);
+    assert_true (s_reply (0, 1, 1));
+    assert_true (s_reply (0, 4, 4));
+    s_is (KV_REPLAY_RUNNING);
+    assert_false (s_reply (0, 5, 5));
+    s_out ("0 gap(1-8) 1r replay_hole(2-3) held_full(5)");
+    s_asks (2);
+    s_reply (0, 2, 8);
+    s_out ("2r 3r 4r 5r 6r 7r 8r 9");
+    s_rests (12, 1, 0);
+}
+
+//  Each message has a topic of 2 bytes and 16 of payload
 static void test_bound_of_bytes (void **state)
 {
     (void) state;
@@ -1834,6 +1853,8 @@ int main (void)
         TEST (test_success_counts_attempts_anew),
         TEST (test_bound_of_messages),
         TEST (test_restart_loses_what_was_dropped),
+        TEST (test_no_room_behind_a_hole),
+        TEST (test_no_room_each_time),
         TEST (test_bound_of_bytes),
         TEST (test_restart_at_zero_with_a_replay),
         TEST (test_restart_at_zero_without_a_replay),
