@@ -305,7 +305,15 @@ def kv_publish(run, side, count, blocks, wire):
 # --- Rows that have tables of their own ----------------------------------------------------------
 
 
-def replay_slow_reader(bench):
+# What the ROUTER keeps for a reader before it drops: as vLLM leaves it, or a whole replay
+VLLM_MARK = 1000
+
+
+def replay_marks(batches):
+    return ((VLLM_MARK, f"{VLLM_MARK:,}"), (batches + 1000, "all"))
+
+
+def replay_slow_reader(bench, mark, name):
     """Row 5: a reader that asks for all and then does not read for half a second. Batches lost, and
     what it took."""
     batches, blocks = bench.args.replay, 32  # About 2 KB each
@@ -315,10 +323,11 @@ def replay_slow_reader(bench):
             "pub_sub/replay_publisher",
             endpoint=TCP,
             replay_endpoint=TCP,
+            replay_hwm=mark,
             blocks=blocks,
-            buffer_steps=batches,
+            buffer_steps=batches + 1000,
             prefill=batches,
-            interval_ms=500,  # Only the next live batch tells of a tail that was dropped
+            interval_ms=500,  # Live ones: by them it knows how far a replay has to go
             endless=True,
             verbose=True,
         )
@@ -335,35 +344,34 @@ def replay_slow_reader(bench):
         os.killpg(reader.process.pid, signal.SIGSTOP)
         time.sleep(0.5)  # It is what is measured: nobody is waited for
         os.killpg(reader.process.pid, signal.SIGCONT)
-        reader.wait_line(rf"^seq {batches - 1} replayed")
-        # The last batch has come; the end follows, or else a notice that it has not
-        deadline = time.monotonic() + 1.5
-        while time.monotonic() < deadline and reader.reader.is_alive():
-            time.sleep(0.05)
+        # Once it has one that was live, all before have come or been given up
+        reader.wait_line(rf"^seq {batches}\b")
         usage = run.finish()
         summary = reader.wait_line(r"(\d+) received, (\d+) delivered, .* (\d+) lost")
         asked = sum(line.startswith("replay from") for line in publisher.lines)
-        stuck = any("replay_timeout" in line for line in reader.lines[-20:])
+        stuck = sum(line.startswith("replay_timeout") for line in reader.lines)
         return [
             f"{batches:,} batches of 2 KB, paused for 0.5 s",
+            name,
             summary[2],
             summary[3],
-            "no" if stuck else "yes",
+            f"not of {stuck}" if stuck else "yes",
             asked,
             f"{usage['publisher'].peak_kb / 1024:.0f}",
             f"{usage['reader'].peak_kb / 1024:.0f}",
         ]
 
 
-def replay_cost(bench, kind, batches):
-    """Row 5: seconds of CPU of publisher and reader for a replay of so many batches, and how many
-    requests it took."""
+def replay_cost(bench, kind, batches, mark):
+    """Row 5: seconds of CPU of publisher and reader for a replay of so many batches, how many
+    requests it took, and how many were lost."""
     with Run(bench) as run:
         publisher = run.demo(
             "publisher",
             "pub_sub/replay_publisher",
             endpoint=TCP,
             replay_endpoint=TCP,
+            replay_hwm=mark,
             blocks=32,
             buffer_steps=batches + 1000,
             prefill=batches,
@@ -373,7 +381,7 @@ def replay_cost(bench, kind, batches):
             verbose=True,
         )
         # The first live batch tells it what it has missed
-        run.demo(
+        reader = run.demo(
             "reader",
             "pub_sub/replay_subscriber",
             endpoint=publisher.endpoint(),
@@ -384,21 +392,36 @@ def replay_cost(bench, kind, batches):
         )
         usage = run.finish()
         asked = sum(line.startswith("replay from") for line in publisher.lines)
-        return usage["publisher"].cpu, usage["reader"].cpu, asked
+        lost = int(reader.wait_line(r"(\d+) lost")[1])
+        return usage["publisher"].cpu, usage["reader"].cpu, asked, lost
 
 
 def replay_costs(bench):
     most = bench.args.replay * (10 if bench.args.mode == "full" else 1)
     sizes = [size for size in (100, 1000, 10000, 100000) if size <= most]
-    sockets = [("dealer", size) for size in sizes]
+    todo = [("dealer", size, *mark) for size in sizes for mark in reversed(replay_marks(size))]
+    todo.sort(key=lambda one: one[3], reverse=True)  # A curve for each mark
     # One request a batch, each answered by all from there on: more would take minutes
-    sockets += [("req", size) for size in sizes if size <= min(1000, bench.args.replay / 10)]
-    rows = [
-        ("socket", "batches", "requests", "CPU of publisher, s", "of reader, s", "of both, us a batch")
+    todo += [
+        ("req", size, *replay_marks(size)[0])
+        for size in sizes
+        if size <= min(1000, bench.args.replay / 10)
     ]
-    for kind, size in sockets:
-        bench.progress(f"replay of {size} batches, {kind}")
-        server, reader, asked = replay_cost(bench, kind, size)
+    rows = [
+        (
+            "socket",
+            "batches",
+            "ROUTER keeps",
+            "requests",
+            "lost",
+            "CPU of publisher, s",
+            "of reader, s",
+            "of both, us a batch",
+        )
+    ]
+    for kind, size, mark, name in todo:
+        bench.progress(f"replay of {size} batches, {kind}, {name}")
+        server, reader, asked, lost = replay_cost(bench, kind, size, mark)
         # Making the batches is no part of it
         base = replay_prefill(bench, size)
         server = max(server - base, 0)
@@ -406,7 +429,9 @@ def replay_costs(bench):
             (
                 kind.upper(),
                 f"{size:,}",
+                name,
                 asked,
+                lost,
                 f"{server:.3f}",
                 f"{reader:.3f}",
                 microseconds((server + reader) / size),
@@ -850,10 +875,12 @@ def extra_rows(bench):
     found = {}
     if bench.wanted.search("replay, slow reader"):
         title = "Row 5: a replay for a reader that pauses (wanted: 0 lost, the end seen, memory bounded)"
-        head = ("what", "delivered", "lost", "end seen", "requests")
+        head = ("what", "ROUTER keeps", "delivered", "lost", "end seen", "requests")
         rows = [(*head, "publisher's peak, MB", "reader's peak, MB")]
-        bench.progress("replay for a slow reader")
-        found[title] = table([*rows, replay_slow_reader(bench)])
+        for mark, name in replay_marks(bench.args.replay):
+            bench.progress(f"replay for a slow reader, {name}")
+            rows.append(replay_slow_reader(bench, mark, name))
+        found[title] = table(rows)
     if bench.wanted.search("replay, cost"):
         found["Row 5: what a replay costs"] = replay_costs(bench)
     if bench.wanted.search("codec"):

@@ -128,6 +128,7 @@ OPTIONS = {
         "interval-ms": Number(200, 0, 3600000),
         "buffer-steps": Number(10000, 1, 10000000),
         "hwm": Number(100000),
+        "replay-hwm": Number(1000),
         "wire": Choice("v0.26", "v0.26", "v0.24", "v0.9"),
         "drop": Range("none"),
         "restart-after": Number(0),

@@ -1854,7 +1854,6 @@ int main (void)
         TEST (test_bound_of_messages),
         TEST (test_restart_loses_what_was_dropped),
         TEST (test_no_room_behind_a_hole),
-        TEST (test_no_room_each_time),
         TEST (test_bound_of_bytes),
         TEST (test_restart_at_zero_with_a_replay),
         TEST (test_restart_at_zero_without_a_replay),
