@@ -39,15 +39,22 @@ def test_all_rows(tmp_path):
     figures = rows(text, "## Figures")
     assert [row[1] for row in figures] == ["c", "python", "bare"] * len(ratios)
 
-    replay = rows(text, "## Row 5: a replay for")[0]
-    assert int(replay[1]) >= 1000  # And live ones
-    assert replay[2:4] == ["0", "yes"]
+    replays = rows(text, "## Row 5: a replay for")
+    assert [row[1] for row in replays] == ["1,000", "all"]
+    for row in replays:
+        assert int(row[2]) >= 1000  # And live ones
+        assert row[3] == "0"
+    assert replays[1][4:6] == ["yes", "1"]
     costs = rows(text, "## Row 5: what")
     assert [row[:3] for row in costs] == [
-        ["DEALER", "100", "1"],
-        ["DEALER", "1,000", costs[1][2]],
-        ["REQ", "100", "100"],
+        ["DEALER", "100", "all"],
+        ["DEALER", "1,000", "all"],
+        ["DEALER", "100", "1,000"],
+        ["DEALER", "1,000", "1,000"],
+        ["REQ", "100", "1,000"],
     ]
+    assert [row[3] for row in costs] == ["1", "1", "1", costs[3][3], "100"]
+    assert all(row[4] == "0" for row in costs)
 
     codecs = rows(text, "## Row 6")
     assert [row[2] for row in codecs] == ["encode", "decode"] * 3
