@@ -510,8 +510,14 @@ static bool s_read_pairs (mp_reader_t *reader, uint32_t pairs, mp_entry_t *entri
                 return false;
         }
         mp_reader_t value = *reader;
-        if (!mp_skip (reader))
+        msgpack_object object;
+        if (!mp_read (reader, &object))
             return false;
+        if (object.type == MSGPACK_OBJECT_ARRAY || object.type == MSGPACK_OBJECT_MAP) {
+            *reader = value;
+            if (!mp_skip (reader))
+                return false;
+        }
         if (key.type != MSGPACK_OBJECT_STR)
             continue;
         for (size_t tried = 0; tried < count; tried++) {
@@ -522,8 +528,7 @@ static bool s_read_pairs (mp_reader_t *reader, uint32_t pairs, mp_entry_t *entri
                 continue;
             entry->value = &entry->object;
             entry->bytes = (mp_slice_t){(const char *) value.at, (size_t) (reader->at - value.at)};
-            if (!mp_read (&value, &entry->object))
-                return false;
+            entry->object = object;
             break;
         }
     }

@@ -280,3 +280,30 @@ void show_recv (const char *peer, zsock_t *socket, zmsg_t *message)
         trace_message (TRACE_RECV, peer, socket, message);
     s_show ("from", peer, socket, message);
 }
+
+//  A message with a copy of the frame in it
+static zmsg_t *s_message_of (zframe_t *frame)
+{
+    zmsg_t *message = zmsg_new ();
+    zframe_t *copy = zframe_dup (frame);
+    zmsg_append (message, &copy);
+    return message;
+}
+
+void show_send_frame (const char *peer, zsock_t *socket, zframe_t *frame)
+{
+    if (!show_frames ())
+        return;
+    zmsg_t *message = s_message_of (frame);
+    show_send (peer, socket, message);
+    zmsg_destroy (&message);
+}
+
+void show_recv_frame (const char *peer, zsock_t *socket, zframe_t *frame)
+{
+    if (!show_frames ())
+        return;
+    zmsg_t *message = s_message_of (frame);
+    show_recv (peer, socket, message);
+    zmsg_destroy (&message);
+}
