@@ -49,7 +49,8 @@ toy_engine_t *toy_engine_new (const toy_engine_config_t *config, toy_engine_send
                                             config->vocab_size ? config->vocab_size : 32000,
                                         .chunk_size = config->chunk_size ? config->chunk_size : 1,
                                         .seed = config->seed,
-                                        .max_model_len = self->config.ready.max_model_len};
+                                        .max_model_len = self->config.ready.max_model_len,
+                                        .plain = config->plain};
     self->scheduler = toy_scheduler_new (&scheduler);
     self->loras = zhashx_new ();
     self->pausing = zlist_new ();
@@ -99,15 +100,18 @@ static void s_refuse (toy_engine_t *self, uint32_t client_index, const char *req
 static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outputs, size_t count,
                            const engine_core_scheduler_stats_t *stats)
 {
-    engine_core_output_t *share = zmalloc ((count + 1) * sizeof *share);
+    if (self->config.clients == 1 && count > 0)
+        s_send (self, 0,
+                (engine_core_outputs_t){
+                    .outputs = outputs, .output_count = count, .scheduler_stats = stats});
+    if (self->config.clients == 1 || count == 0)
+        return;
+    engine_core_output_t *share = zmalloc (count * sizeof *share);
     for (uint32_t client = 0; client < self->config.clients; client++) {
         size_t size = 0;
         for (size_t i = 0; i < count; i++)
             if (toy_scheduler_request (self->scheduler, &outputs[i])->client_index == client) {
-                share[size] = outputs[i];
-                if (self->config.plain)
-                    share[size].queued = share[size].scheduled = 0;
-                size++;
+                share[size++] = outputs[i];
             }
         if (size == 0)
             continue;
