@@ -437,16 +437,17 @@ static size_t s_read_run (mp_reader_t *self, uint32_t *values, size_t count)
     return i;
 }
 
-//  Reads the elements from `i` on, of `count`
-static bool s_read_items (mp_reader_t *self, const char *field, uint32_t *values, uint32_t i,
-                          uint32_t count, mp_error_t *error)
+static bool s_read_items (mp_reader_t *self, const char *field, uint32_t *values, uint32_t count,
+                          mp_error_t *error)
 {
+    uint32_t i = (uint32_t) s_read_run (self, values, count);
     while (i < count) {
         //  Another way of writing it, or no token id at all
         mp_error_t why;
-        mp_error_set (&why, "", "cannot be read");
         msgpack_object item;
-        if (!mp_read (self, &item) || !mp_get_uint32 (&item, "", &values[i], &why))
+        if (!mp_read (self, &item))
+            return mp_wrong (error, field, "[%" PRIu32 "]: cannot be read", i);
+        if (!mp_get_uint32 (&item, "", &values[i], &why))
             return mp_wrong (error, field, "[%" PRIu32 "]%s", i, why.text);
         i++;
         i += (uint32_t) s_read_run (self, values + i, count - i);
@@ -483,8 +484,7 @@ bool mp_read_uint32s_into (mp_reader_t *self, const char *field, uint32_t *value
     if (size > (size_t) (self->end - self->at))
         return mp_wrong (error, field, "claims more elements than it has bytes for");
     *count = size;
-    uint32_t run = (uint32_t) s_read_run (self, values, size);
-    return run == size || s_read_items (self, field, values, run, size, error);
+    return s_read_items (self, field, values, size, error);
 }
 
 bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, size_t *count,
@@ -495,7 +495,7 @@ bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, s
         return false;
     if (size > 0 && !(copy = malloc (size * sizeof *copy)))
         return mp_wrong (error, field, "out of memory");
-    if (!s_read_items (self, field, copy, 0, size, error)) {
+    if (!s_read_items (self, field, copy, size, error)) {
         free (copy);
         return false;
     }

@@ -74,15 +74,16 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
     flockfile (out);  //  The doorman (curve.h) may have something to say as well
     if (named)
         fprintf (out, "%s: ", show_program);
-    for (size_t at = 0, left = strlen (line), size; left > 0; at += size, left -= size) {
-        size = mp_utf8_size (line + at, left);
-        if (s_is_harmless (line + at, size)) {
-            fwrite (line + at, 1, size, out);
-        } else {
-            fputc ('?', out);
-            size = size ? size : 1;
-        }
+    size_t written = 0, at = 0, end = strlen (line);
+    for (size_t size; at < end; at += size ? size : 1) {
+        size = mp_utf8_size (line + at, end - at);
+        if (s_is_harmless (line + at, size))
+            continue;
+        fwrite (line + written, 1, at - written, out);
+        fputc ('?', out);
+        written = at + (size ? size : 1);
     }
+    fwrite (line + written, 1, end - written, out);
     fputc ('\n', out);
     funlockfile (out);
     zstr_free (&line);
