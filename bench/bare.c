@@ -246,10 +246,10 @@ static void s_rep (char **argv)
     free (bytes);
 }
 
-//  -- Pipeline. The sizes are those of the demos' maps for numbers of two bytes.
+//  -- Pipeline. The size is that of the demos' map for numbers of two bytes; that of a result
+//  depends on the worker's name.
 
 #define TASK_SIZE 18
-#define RESULT_SIZE 32
 
 static void s_ventilator (char **argv)
 {
@@ -269,7 +269,8 @@ static void s_ventilator (char **argv)
 //  Works until it is stopped
 static void s_worker (char **argv)
 {
-    char result[RESULT_SIZE] = {0};
+    size_t size = s_positive (argv[2]);
+    char *result = calloc (1, size);
     void *pull = s_socket (ZMQ_PULL, 1000), *push = s_socket (ZMQ_PUSH, 1000);
     s_connect (push, argv[1]);
     s_connect (pull, argv[0]);
@@ -278,11 +279,12 @@ static void s_worker (char **argv)
     while (!s_stopped ()) {
         if (zmq_msg_recv (&frame, pull, 0) == -1)
             break;
-        s_send (push, result, sizeof result, 0);
+        s_send (push, result, size, 0);
     }
     zmq_msg_close (&frame);
     zmq_close (pull);
     zmq_close (push);
+    free (result);
 }
 
 static void s_sink (char **argv)
@@ -388,7 +390,7 @@ static const struct {
     {"req", "ENDPOINT COUNT SIZE", 3, s_req},
     {"rep", "ENDPOINT COUNT SIZE", 3, s_rep},
     {"ventilator", "ENDPOINT COUNT WORKERS", 3, s_ventilator},
-    {"worker", "SOURCE SINK", 2, s_worker},
+    {"worker", "SOURCE SINK SIZE", 3, s_worker},
     {"sink", "ENDPOINT COUNT", 2, s_sink},
     {"frontend", "INPUT OUTPUT ENGINES REQUESTS IN-FLIGHT", 5, s_frontend},
     {"engine", "INDEX INPUT OUTPUT TOKENS", 4, s_engine},

@@ -196,7 +196,7 @@ def req_rep(run, side, count, size):
     start("client", "req", server.endpoint(), count, frame)
 
 
-def push_pull(run, side, count, workers):
+def push_pull(run, side, count, workers, name):
     if side == "c":
         sink = run.demo("sink", "push_pull/sink", endpoint=TCP, count=count)
         source = run.demo(
@@ -213,21 +213,26 @@ def push_pull(run, side, count, workers):
                 "push_pull/worker",
                 source=source.endpoint(),
                 sink=sink.endpoint(),
-                name=f"w{number}",
+                name=worker_name(number, name),
                 endless=True,
             )
         return
     start = run.python if side == "python" else run.bare
     sink = start("sink", "sink", TCP, count)
     source = start("ventilator", "ventilator", TCP, count, workers)
-    for _ in range(workers):
-        start("worker", "worker", source.endpoint(), sink.endpoint(), endless=True)
+    for number in range(workers):
+        named = worker_name(number, name)
+        if side == "bare":  # A frame of the size that a result with this name has
+            named = len(msgspec.msgpack.encode(peers.Result(3000, named, 9000000)))
+        start("worker", "worker", source.endpoint(), sink.endpoint(), named, endless=True)
 
 
-MAX_TOKENS = 16  # vLLM's default
+def worker_name(number, size):
+    """Of so many bytes: it goes with each result."""
+    return f"w{number}".ljust(size, "x")[:size]
 
 
-def engine_loop(run, side, count, engines, in_flight):
+def engine_loop(run, side, count, engines, in_flight, tokens):
     if side == "c":
         frontend = run.demo(
             "frontend",
@@ -237,7 +242,7 @@ def engine_loop(run, side, count, engines, in_flight):
             engines=engines,
             requests=count,
             in_flight=in_flight,
-            max_tokens=MAX_TOKENS,
+            max_tokens=tokens,
         )
         for index in range(engines):
             run.demo(
@@ -251,11 +256,11 @@ def engine_loop(run, side, count, engines, in_flight):
             )
         return
     start = run.python if side == "python" else run.bare
-    tokens = [MAX_TOKENS] if side == "python" else []
-    frontend = start("frontend", "frontend", TCP, TCP, engines, count, in_flight, *tokens)
+    wanted = [tokens] if side == "python" else []
+    frontend = start("frontend", "frontend", TCP, TCP, engines, count, in_flight, *wanted)
     ends = frontend.endpoint(), frontend.endpoint(2)
     for index in range(engines):
-        start("engine", "engine", index, *ends, MAX_TOKENS, endless=True)
+        start("engine", "engine", index, *ends, tokens, endless=True)
 
 
 def kv_receive(run, side, count, blocks, wire):
@@ -587,6 +592,10 @@ class Figures:
     peak_kb: list = dataclasses.field(default_factory=list)
 
 
+MAX_TOKENS = 16  # vLLM's default
+NAME = 2  # Bytes
+
+
 def cases(args):
     found = [
         Case(
@@ -602,13 +611,14 @@ def cases(args):
             by_wall=True,
         )
     ]
-    for workers in (1, 2):
+    for workers in args.workers:
         found.append(
             Case(
                 "2",
-                f"PUSH/PULL, {workers} worker{'s'[: workers > 1]}",
+                f"PUSH/PULL, {workers} worker{'s'[: workers > 1]}"
+                + (f", names of {args.name} bytes" if args.name != NAME else ""),
                 push_pull,
-                {"workers": workers},
+                {"workers": workers, "name": args.name},
                 "task",
                 200000,
                 ("ventilator", "worker", "sink"),
@@ -616,17 +626,17 @@ def cases(args):
                 1 / 0.8,
             )
         )
-    small = args.mode == "test"
-    for engines in (2,) if small else (1, 2, 4):
-        for in_flight in (8,) if small else (64, 1024):
+    for engines in args.engines:
+        for in_flight in args.in_flight:
             found.append(
                 Case(
                     "3",
-                    f"engine loop, {engines} engine{'s'[: engines > 1]}, {in_flight} in flight",
+                    f"engine loop, {engines} engine{'s'[: engines > 1]}, {in_flight} in flight"
+                    + (f", {args.tokens} tokens" if args.tokens != MAX_TOKENS else ""),
                     engine_loop,
-                    {"engines": engines, "in_flight": in_flight},
+                    {"engines": engines, "in_flight": in_flight, "tokens": args.tokens},
                     "request",
-                    20000,
+                    max(20000 * MAX_TOKENS // max(args.tokens, MAX_TOKENS), 2000),
                     ("frontend", "engine"),
                     8,
                     1 / 0.6,
@@ -840,6 +850,30 @@ def main():
     parser.add_argument(
         "--text", type=number(100000), default=64, help="bytes of a request of row 1 (default 64)"
     )
+    parser.add_argument(
+        "--workers", type=number(100), nargs="+", default=[1, 2], help="workers of row 2 (default 1 2)"
+    )
+    parser.add_argument(
+        "--name",
+        type=number(30000),
+        default=NAME,
+        help=f"bytes of a worker's name, which goes with each result of row 2 (default {NAME})",
+    )
+    parser.add_argument(
+        "--engines", type=number(100), nargs="+", help="engines of row 3 (default 1 2 4)"
+    )
+    parser.add_argument(
+        "--in-flight",
+        type=number(100000),
+        nargs="+",
+        help="requests of row 3 that are open at a time (default 64 1024)",
+    )
+    parser.add_argument(
+        "--tokens",
+        type=number(8000),
+        default=MAX_TOKENS,
+        help=f"tokens that a request of row 3 gets (default {MAX_TOKENS})",
+    )
     parser.add_argument("--repeat", type=number(1000), help="repetitions (default by mode)")
     parser.add_argument(
         "--no-callgrind", dest="callgrind", action="store_false", help="count no instructions"
@@ -853,6 +887,8 @@ def main():
         "test": (1, 2000, 1000, 50),
     }[args.mode]
     args.repeat = args.repeat or repeat
+    args.engines = args.engines or ([2] if args.mode == "test" else [1, 2, 4])
+    args.in_flight = args.in_flight or ([8] if args.mode == "test" else [64, 1024])
 
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         bench = Bench(args, Path(folder))

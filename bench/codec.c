@@ -46,10 +46,10 @@ static void s_encode (const codec_t *self, uint32_t i, zmsg_t **message, zframe_
         *payload = engine_core_outputs_encode (&step);
     } else if (streq (self->schema, "task")) {
         task_t task = {.id = 3000 + i, .value = 3000 + i};
-        *message = task_new (&task);
+        *payload = task_new (&task);
     } else if (streq (self->schema, "result")) {
         task_result_t result = {.id = 3000 + i, .worker = (char *) "w1", .value = 9000000};
-        *message = task_result_new (&result);
+        *payload = task_result_new (&result);
     } else {
         *message = pingpong_new ("ping");
     }
@@ -80,11 +80,11 @@ static bool s_decode (const codec_t *self, zmsg_t *message, mp_error_t *error)
     }
     if (streq (self->schema, "task")) {
         task_t task;
-        return task_read (message, &task, error);
+        return task_read (frame, &task, error);
     }
     if (streq (self->schema, "result")) {
         task_result_t result;
-        bool ok = task_result_read (message, &result, error);
+        bool ok = task_result_read (frame, &result, error);
         if (ok)
             zstr_free (&result.worker);
         return ok;

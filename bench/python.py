@@ -166,7 +166,7 @@ def ventilator(endpoint, count, workers):
         send(encode(Task(n, n)))
 
 
-def worker(source, sink):
+def worker(source, sink, name):
     pull, push = open_socket(zmq.PULL), open_socket(zmq.PUSH)
     push.connect(sink)
     pull.connect(source)
@@ -174,7 +174,7 @@ def worker(source, sink):
     receive, send = pull.recv, push.send
     while True:
         task = decode(receive())
-        send(encode(Result(task.task, "w1", task.value * task.value)))
+        send(encode(Result(task.task, name, task.value * task.value)))
 
 
 def sink(endpoint, count):

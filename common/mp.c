@@ -462,9 +462,10 @@ static bool s_read_items (mp_reader_t *self, const char *field, uint32_t *values
     while (i < count) {
         //  Another way of writing it, or no token id at all
         mp_error_t why;
-        mp_error_set (&why, "", "cannot be read");
         msgpack_object item;
-        if (!mp_read (self, &item) || !mp_get_uint32 (&item, "", &values[i], &why))
+        if (!mp_read (self, &item))
+            return mp_wrong (error, field, "[%" PRIu32 "]: cannot be read", i);
+        if (!mp_get_uint32 (&item, "", &values[i], &why))
             return mp_wrong (error, field, "[%" PRIu32 "]%s", i, why.text);
         i++;
         i += (uint32_t) s_read_run (self, values + i, count - i);
@@ -472,13 +473,21 @@ static bool s_read_items (mp_reader_t *self, const char *field, uint32_t *values
     return true;
 }
 
-static bool s_read_head (mp_reader_t *self, const char *field, uint32_t *count, mp_error_t *error)
+bool mp_read_array (mp_reader_t *self, const char *field, uint32_t min, uint32_t *count,
+                    mp_error_t *error)
 {
+    byte head = self->at < self->end ? *self->at : 0xc1;
+    if ((head & 0xf0) == 0x90 && (head & 0x0fu) >= min && (head & 0x0fu) <= self->room) {
+        *count = head & 0x0f;
+        self->room -= *count;
+        self->at++;
+        return true;
+    }
     msgpack_object object;
     const msgpack_object_array *array;
     if (!mp_read (self, &object))
         return mp_wrong (error, field, "cannot be read");
-    if (!mp_get_array (&object, field, 0, &array, error))
+    if (!mp_get_array (&object, field, min, &array, error))
         return false;
     *count = array->size;
     return true;
@@ -488,7 +497,7 @@ bool mp_read_uint32s_into (mp_reader_t *self, const char *field, uint32_t *value
                            mp_error_t *error)
 {
     uint32_t size;
-    if (!s_read_head (self, field, &size, error))
+    if (!mp_read_array (self, field, 0, &size, error))
         return false;
     if (size > (size_t) (self->end - self->at))
         return mp_wrong (error, field, "claims more elements than it has bytes for");
@@ -500,7 +509,7 @@ bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, s
                       mp_error_t *error)
 {
     uint32_t size, *copy = NULL;
-    if (!s_read_head (self, field, &size, error))
+    if (!mp_read_array (self, field, 0, &size, error))
         return false;
     if (size > 0 && !(copy = malloc (size * sizeof *copy)))
         return mp_wrong (error, field, "out of memory");
@@ -518,17 +527,9 @@ static bool s_read_pairs (mp_reader_t *reader, uint32_t pairs, mp_entry_t *entri
 {
     size_t next = 0;  //  Nearly always the keys come in the order in which they are asked for
     for (uint32_t i = 0; i < pairs; i++) {
-        mp_reader_t start = *reader;
-        msgpack_object key;
-        if (!mp_read (reader, &key))
-            return false;
-        if (key.type == MSGPACK_OBJECT_ARRAY || key.type == MSGPACK_OBJECT_MAP) {
-            *reader = start;
-            if (!mp_skip (reader))
-                return false;
-        }
-        mp_reader_t value = *reader;
-        if (!mp_skip (reader))
+        msgpack_object key, object;
+        mp_slice_t name, bytes;
+        if (!mp_read_whole (reader, &key, &name) || !mp_read_whole (reader, &object, &bytes))
             return false;
         if (key.type != MSGPACK_OBJECT_STR)
             continue;
@@ -539,9 +540,8 @@ static bool s_read_pairs (mp_reader_t *reader, uint32_t pairs, mp_entry_t *entri
                 memcmp (entry->key, key.via.str.ptr, entry->size) != 0)
                 continue;
             entry->value = &entry->object;
-            entry->bytes = (mp_slice_t){(const char *) value.at, (size_t) (reader->at - value.at)};
-            if (!mp_read (&value, &entry->object))
-                return false;
+            entry->bytes = bytes;
+            entry->object = object;
             break;
         }
     }

@@ -92,6 +92,15 @@ static inline bool mp_read (mp_reader_t *self, msgpack_object *object);
 //  Passes over the next value, whatever it is. False as above.
 static inline bool mp_skip (mp_reader_t *self);
 
+//  Reads all of the next value. Of an array or map, `object` is the head only; `bytes` is all of it,
+//  as it is in the message. False as above.
+static inline bool mp_read_whole (mp_reader_t *self, msgpack_object *object, mp_slice_t *bytes);
+
+//  Reads the head of what must be an array of at least `min` elements, which are what is next. Of
+//  its errors as a typed getter.
+bool mp_read_array (mp_reader_t *self, const char *field, uint32_t min, uint32_t *count,
+                    mp_error_t *error);
+
 //  The same for what must be an array as for mp_get_uint32s, into `values`, which has room for as
 //  many as the message has bytes left
 bool mp_read_uint32s_into (mp_reader_t *self, const char *field, uint32_t *values, size_t *count,
@@ -223,4 +232,16 @@ static inline bool mp_skip (mp_reader_t *self)
     else
         return mp_skip_more (self);
     return true;
+}
+
+static inline bool mp_read_whole (mp_reader_t *self, msgpack_object *object, mp_slice_t *bytes)
+{
+    mp_reader_t start = *self;
+    bool ok = mp_read (self, object);
+    if (ok && (object->type == MSGPACK_OBJECT_ARRAY || object->type == MSGPACK_OBJECT_MAP)) {
+        *self = start;
+        ok = mp_skip (self);
+    }
+    *bytes = (mp_slice_t){(const char *) start.at, (size_t) (self->at - start.at)};
+    return ok;
 }

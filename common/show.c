@@ -74,15 +74,16 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
     flockfile (out);  //  The doorman (curve.h) may have something to say as well
     if (named)
         fprintf (out, "%s: ", show_program);
-    for (size_t at = 0, left = strlen (line), size; left > 0; at += size, left -= size) {
-        size = mp_utf8_size (line + at, left);
-        if (s_is_harmless (line + at, size)) {
-            fwrite (line + at, 1, size, out);
-        } else {
-            fputc ('?', out);
-            size = size ? size : 1;
-        }
+    size_t written = 0, at = 0, end = strlen (line);
+    for (size_t size; at < end; at += size ? size : 1) {
+        size = mp_utf8_size (line + at, end - at);
+        if (s_is_harmless (line + at, size))
+            continue;
+        fwrite (line + written, 1, at - written, out);
+        fputc ('?', out);
+        written = at + (size ? size : 1);
     }
+    fwrite (line + written, 1, end - written, out);
     fputc ('\n', out);
     funlockfile (out);
     zstr_free (&line);
@@ -279,4 +280,31 @@ void show_recv (const char *peer, zsock_t *socket, zmsg_t *message)
     if (trace_path)
         trace_message (TRACE_RECV, peer, socket, message);
     s_show ("from", peer, socket, message);
+}
+
+//  A message with a copy of the frame in it
+static zmsg_t *s_message_of (zframe_t *frame)
+{
+    zmsg_t *message = zmsg_new ();
+    zframe_t *copy = zframe_dup (frame);
+    zmsg_append (message, &copy);
+    return message;
+}
+
+void show_send_frame (const char *peer, zsock_t *socket, zframe_t *frame)
+{
+    if (!show_frames ())
+        return;
+    zmsg_t *message = s_message_of (frame);
+    show_send (peer, socket, message);
+    zmsg_destroy (&message);
+}
+
+void show_recv_frame (const char *peer, zsock_t *socket, zframe_t *frame)
+{
+    if (!show_frames ())
+        return;
+    zmsg_t *message = s_message_of (frame);
+    show_recv (peer, socket, message);
+    zmsg_destroy (&message);
 }

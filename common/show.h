@@ -74,6 +74,10 @@ bool show_frames (void);  //  False: these two do nothing, and need no message t
 void show_send (const char *peer, zsock_t *socket, zmsg_t *message);
 void show_recv (const char *peer, zsock_t *socket, zmsg_t *message);
 
+//  The same for a message of one frame that is in no zmsg_t
+void show_send_frame (const char *peer, zsock_t *socket, zframe_t *frame);
+void show_recv_frame (const char *peer, zsock_t *socket, zframe_t *frame);
+
 //  What a frame holds: text, or a msgpack value as text, cut to `max` bytes and "..."; NULL when
 //  nothing can be said. To be freed by the caller.
 char *show_meaning (const byte *data, size_t size, size_t max);

@@ -87,23 +87,23 @@ int main (int argc, char **argv)
     ledger_t *ledger = ledger_new ();
     bool late = false;
     while (!zsys_interrupted && (count == 0 || gathered < (uint64_t) count)) {
-        zmsg_t *message = zmsg_recv (pull);
-        if (!message) {
+        zframe_t *frame = zframe_recv (pull);
+        if (!frame) {
             late = !zsys_interrupted;
             break;
         }
-        show_recv ("worker", pull, message);
+        show_recv_frame ("worker", pull, frame);
 
         uint32_t tasks;
         task_result_t result;
         mp_error_t error;
-        if (task_result_read (message, &result, &error)) {
+        if (task_result_read (frame, &result, &error)) {
             say ("task %u <- %s: %" PRIu64, result.id, result.worker, result.value);
             s_count (workers, result.worker);
             ledger_mark (ledger, result.id);
             zstr_free (&result.worker);
             gathered++;
-        } else if (task_batch_read (message, &tasks)) {
+        } else if (task_batch_read (frame, &tasks)) {
             say ("the ventilator announces %u tasks", tasks);
             ledger_expect (ledger, tasks);
             if (timeout_s > 0)
@@ -111,8 +111,9 @@ int main (int argc, char **argv)
         } else {
             complain ("bad result: %s", error.text);
             bad++;
+            zsock_flush (pull);  //  Of its further frames, if it has any
         }
-        zmsg_destroy (&message);
+        zframe_destroy (&frame);
     }
     s_report (workers);
     s_report_missing (ledger);

@@ -6,23 +6,15 @@
 //  What a message takes up at the most, without the name of a worker
 #define BOUND 64
 
-static zmsg_t *s_message (const char *bytes, size_t size)
-{
-    zmsg_t *message = zmsg_new ();
-    zmsg_addmem (message, bytes, size);
-    return message;
-}
-
 //  Reads the map that the only frame must hold
-static bool s_read (zmsg_t *message, mp_entry_t *entries, size_t count, mp_error_t *error)
+static bool s_read (zframe_t *frame, mp_entry_t *entries, size_t count, mp_error_t *error)
 {
-    if (zmsg_size (message) != 1)
-        return mp_wrong (error, "message", "want 1 frame, got %zu", zmsg_size (message));
-    zframe_t *frame = zmsg_first (message);
+    if (zframe_more (frame))
+        return mp_wrong (error, "message", "want 1 frame, got more");
     return mp_read_map (zframe_data (frame), zframe_size (frame), "message", entries, count, error);
 }
 
-zmsg_t *task_new (const task_t *task)
+zframe_t *task_new (const task_t *task)
 {
     char bytes[BOUND], *at = bytes;
     mp_put_map (&at, 2);
@@ -30,18 +22,18 @@ zmsg_t *task_new (const task_t *task)
     mp_put_uint32 (&at, task->id);
     mp_put_text (&at, "value");
     mp_put_uint32 (&at, task->value);
-    return s_message (bytes, (size_t) (at - bytes));
+    return zframe_new (bytes, (size_t) (at - bytes));
 }
 
-bool task_read (zmsg_t *message, task_t *task, mp_error_t *error)
+bool task_read (zframe_t *frame, task_t *task, mp_error_t *error)
 {
     mp_entry_t entries[] = {MP_ENTRY ("task"), MP_ENTRY ("value")};
-    return s_read (message, entries, 2, error) &&
+    return s_read (frame, entries, 2, error) &&
            mp_get_uint32 (entries[0].value, "task", &task->id, error) &&
            mp_get_uint32 (entries[1].value, "value", &task->value, error);
 }
 
-zmsg_t *task_result_new (const task_result_t *result)
+zframe_t *task_result_new (const task_result_t *result)
 {
     size_t size = strlen (result->worker);
     mp_writer_t writer;
@@ -56,34 +48,31 @@ zmsg_t *task_result_new (const task_result_t *result)
     mp_put_text (&at, "value");
     mp_put_uint64 (&at, result->value);
     mp_commit (&writer, at);
-    zframe_t *frame = mp_end (&writer);
-    zmsg_t *message = zmsg_new ();
-    zmsg_append (message, &frame);
-    return message;
+    return mp_end (&writer);
 }
 
-bool task_result_read (zmsg_t *message, task_result_t *result, mp_error_t *error)
+bool task_result_read (zframe_t *frame, task_result_t *result, mp_error_t *error)
 {
     mp_entry_t entries[] = {MP_ENTRY ("task"), MP_ENTRY ("worker"), MP_ENTRY ("value")};
     //  The name last: it is the one that claims memory
-    return s_read (message, entries, 3, error) &&
+    return s_read (frame, entries, 3, error) &&
            mp_get_uint32 (entries[0].value, "task", &result->id, error) &&
            mp_get_uint (entries[2].value, "value", UINT64_MAX, &result->value, error) &&
            mp_get_cstr (entries[1].value, "worker", &result->worker, error);
 }
 
-zmsg_t *task_batch_new (uint32_t tasks)
+zframe_t *task_batch_new (uint32_t tasks)
 {
     char bytes[BOUND], *at = bytes;
     mp_put_map (&at, 1);
     mp_put_text (&at, "tasks");
     mp_put_uint32 (&at, tasks);
-    return s_message (bytes, (size_t) (at - bytes));
+    return zframe_new (bytes, (size_t) (at - bytes));
 }
 
-bool task_batch_read (zmsg_t *message, uint32_t *tasks)
+bool task_batch_read (zframe_t *frame, uint32_t *tasks)
 {
     mp_entry_t entries[] = {MP_ENTRY ("tasks")};
-    return s_read (message, entries, 1, NULL) &&
+    return s_read (frame, entries, 1, NULL) &&
            mp_get_uint32 (entries[0].value, "tasks", tasks, NULL);
 }

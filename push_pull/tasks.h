@@ -6,8 +6,8 @@
 //      worker     -> sink      {"task": id, "worker": name, "value": v*v}
 //
 //  Maps, because a reader ignores the keys that it does not know: the format can grow. The ..._new
-//  functions return a message that is the caller's. The ..._read functions return false with
-//  `error` set when the message is not one frame that holds such a map; the message stays the
+//  functions return a frame that is the caller's. The ..._read functions return false with `error`
+//  set when the frame does not hold such a map, or is not all of its message; it stays the
 //  caller's.
 
 #pragma once
@@ -25,14 +25,14 @@ typedef struct {
     uint64_t value;
 } task_result_t;
 
-zmsg_t *task_new (const task_t *task);
-bool task_read (zmsg_t *message, task_t *task, mp_error_t *error);
+zframe_t *task_new (const task_t *task);
+bool task_read (zframe_t *frame, task_t *task, mp_error_t *error);
 
-zmsg_t *task_result_new (const task_result_t *result);
-bool task_result_read (zmsg_t *message, task_result_t *result, mp_error_t *error);
+zframe_t *task_result_new (const task_result_t *result);
+bool task_result_read (zframe_t *frame, task_result_t *result, mp_error_t *error);
 
-zmsg_t *task_batch_new (uint32_t tasks);
+zframe_t *task_batch_new (uint32_t tasks);
 
-//  True when the message announces a batch, and sets *tasks. No error for another message: the sink
-//  gets both kinds.
-bool task_batch_read (zmsg_t *message, uint32_t *tasks);
+//  True when the frame announces a batch, and sets *tasks. No error for another: the sink gets both
+//  kinds.
+bool task_batch_read (zframe_t *frame, uint32_t *tasks);

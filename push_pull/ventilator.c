@@ -88,24 +88,24 @@ int main (int argc, char **argv)
     }
 
     if (count > 0) {
-        zmsg_t *batch = task_batch_new ((uint32_t) count);
-        show_send ("sink", sink, batch);
-        zmsg_send (&batch, sink);
-        zmsg_destroy (&batch);  //  NULL by now, unless a signal came
+        zframe_t *batch = task_batch_new ((uint32_t) count);
+        show_send_frame ("sink", sink, batch);
+        zframe_send (&batch, sink, 0);
+        zframe_destroy (&batch);  //  NULL by now, unless a signal came
     }
 
     uint32_t sent = 0;
     bool ready = s_wait_workers (push, workers);
     while (ready && !zsys_interrupted && (count == 0 || sent < (uint32_t) count)) {
         task_t task = {.id = sent, .value = sent};
-        zmsg_t *message = task_new (&task);
-        show_send ("worker", push, message);
-        if (zmsg_send (&message, push) == 0) {  //  Blocks while all queues are full: ours, the
-                                                //  workers', and what TCP has in between
+        zframe_t *frame = task_new (&task);
+        show_send_frame ("worker", push, frame);
+        if (zframe_send (&frame, push, 0) == 0) {  //  Blocks while all queues are full: ours, the
+                                                   //  workers', and what TCP has in between
             say ("task %u ->", task.id);
             sent++;
         }
-        zmsg_destroy (&message);  //  NULL by now, unless a signal came
+        zframe_destroy (&frame);  //  NULL by now, unless a signal came
     }
     say_summary ("%u tasks handed out", sent);
     zsock_destroy (&push);

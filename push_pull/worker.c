@@ -55,32 +55,33 @@ int main (int argc, char **argv)
 
     uint64_t done = 0, bad = 0;
     while (!zsys_interrupted && (count == 0 || done < (uint64_t) count)) {
-        zmsg_t *message = zmsg_recv (pull);
-        if (!message)
+        zframe_t *frame = zframe_recv (pull);
+        if (!frame)
             break;  //  A signal came
-        show_recv ("ventilator", pull, message);
+        show_recv_frame ("ventilator", pull, frame);
 
         task_t task;
         mp_error_t error;
-        if (task_read (message, &task, &error)) {
+        if (task_read (frame, &task, &error)) {
             zmq_poll (NULL, 0, work_ms);  //  The hard work. A Ctrl-C in it leaves the task undone.
             if (zsys_interrupted) {
-                zmsg_destroy (&message);
+                zframe_destroy (&frame);
                 break;
             }
             task_result_t result = {task.id, (char *) name, (uint64_t) task.value * task.value};
-            zmsg_t *reply = task_result_new (&result);
-            show_send ("sink", push, reply);
-            if (zmsg_send (&reply, push) == 0) {
+            zframe_t *reply = task_result_new (&result);
+            show_send_frame ("sink", push, reply);
+            if (zframe_send (&reply, push, 0) == 0) {
                 say ("task %u: %u squared is %" PRIu64, task.id, task.value, result.value);
                 done++;
             }
-            zmsg_destroy (&reply);  //  NULL by now, unless a signal came
+            zframe_destroy (&reply);  //  NULL by now, unless a signal came
         } else {
             complain ("bad task: %s", error.text);
             bad++;
+            zsock_flush (pull);  //  Of its further frames, if it has any
         }
-        zmsg_destroy (&message);
+        zframe_destroy (&frame);
     }
     say_summary ("%s did %" PRIu64 " tasks, %" PRIu64 " bad", name, done, bad);
     zsock_destroy (&pull);

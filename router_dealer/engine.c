@@ -101,14 +101,20 @@ int main (int argc, char **argv)
         say ("waiting for a front-end at %s", input);  //  That it is not there yet is no error
 
     bool registered = false;
-    int64_t next_step = 0;
+    int64_t next_step = 0, looked = 0;
     toy_engine_counts_t counts = {.finished = 0};
     while (connected && !zsys_interrupted &&
            (count == 0 || counts.finished + counts.aborted < count)) {
         int wait_ms = -1;  //  With nothing to compute for ever, otherwise until the step is due
         if (toy_engine_busy (engine))
             wait_ms = next_step > zclock_mono () ? (int) (next_step - zclock_mono ()) : 0;
-        void *ready = zpoller_wait (poller, wait_ms);
+        //  The poller asks each of its sockets, which takes several system calls. With a step due
+        //  it is asked once a millisecond; in between, we only look for requests.
+        void *ready = dealer;
+        if (wait_ms != 0 || zclock_mono () != looked) {
+            ready = zpoller_wait (poller, wait_ms);
+            looked = zclock_mono ();
+        }
         zmsg_t *message = ready ? zmsg_recv (ready) : NULL;
         if (message && ready == events) {
             uint16_t event;  //  The first two bytes; see zmq_socket_monitor(3)

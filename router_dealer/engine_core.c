@@ -13,6 +13,9 @@
 #define REQUEST_FIELDS_MIN 9
 #define OUTPUT_FIELDS_MIN 2
 
+//  All that an output has
+#define OUTPUT_FIELDS 14
+
 void engine_core_identity (uint16_t index, byte identity[ENGINE_CORE_IDENTITY_SIZE])
 {
     identity[0] = (byte) (index & 0xff);
@@ -303,33 +306,45 @@ static bool s_read_sampling_params (const msgpack_object *object, mp_slice_t byt
     return true;
 }
 
+//  Nil, or token ids
+static bool s_read_prompt (mp_reader_t *reader, engine_core_request_t *self, mp_error_t *error)
+{
+    mp_reader_t start = *reader;
+    msgpack_object object;
+    uint32_t *tokens = NULL;
+    if (!mp_read (reader, &object))
+        return false;
+    if (mp_is_nil (&object))
+        return true;
+    *reader = start;
+    bool ok = mp_read_uint32s (reader, "EngineCoreRequest.prompt_token_ids", &tokens,
+                               &self->prompt_token_count, error);
+    self->prompt_token_ids = tokens;
+    return ok;
+}
+
 //  Reads what all of the message must be
 static bool s_read_request (mp_reader_t *reader, engine_core_request_t *self, mp_error_t *error)
 {
-    msgpack_object object;
-    const msgpack_object_array *array;
-    if (!mp_read (reader, &object) ||
-        !mp_get_array (&object, "EngineCoreRequest", REQUEST_FIELDS_MIN, &array, error))
+    uint32_t fields;
+    if (!mp_read_array (reader, "EngineCoreRequest", REQUEST_FIELDS_MIN, &fields, error))
         return false;
-    uint32_t fields = array->size;
     for (uint32_t i = 0; i < fields; i++) {
-        mp_reader_t start = *reader, at = start;
-        if (!mp_skip (reader) || !mp_read (&at, &object))
+        msgpack_object object;
+        mp_slice_t bytes;
+        if (i == 1) {
+            if (!s_read_prompt (reader, self, error))
+                return false;
+            continue;
+        }
+        if (!mp_read_whole (reader, &object, &bytes))
             return false;
-        mp_slice_t bytes = {(const char *) start.at, (size_t) (reader->at - start.at)};
         char *request_id = NULL;
-        uint32_t *tokens = NULL;
         bool ok = true;
         switch (i) {
         case 0:
             ok = mp_get_cstr (&object, "EngineCoreRequest.request_id", &request_id, error);
             self->request_id = request_id;
-            break;
-        case 1:
-            ok = mp_is_nil (&object) ||
-                 mp_read_uint32s (&start, "EngineCoreRequest.prompt_token_ids", &tokens,
-                                  &self->prompt_token_count, error);
-            self->prompt_token_ids = tokens;
             break;
         case 3:
             ok = s_read_sampling_params (&object, bytes, self, error);
@@ -590,11 +605,22 @@ static size_t s_output_bound (const engine_core_output_t *output)
            s_logprobs_bound (output->logprobs) + s_logprobs_bound (output->prompt_logprobs);
 }
 
+//  What is behind the tokens of an output that has nothing else to tell, as nearly all: 11 nils,
+//  and no num_nans_in_logits
+static const byte only_tokens[] = {0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0,
+                                   0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0x00};
+
 static void s_put_output (char **at, const engine_core_output_t *output)
 {
-    mp_put_array (at, 14);
+    bool first = output->scheduled > 0;
+    mp_put_array (at, OUTPUT_FIELDS);
     s_put_str (at, output->request_id);
     mp_put_uint32s (at, output->new_token_ids, output->new_token_count);
+    if (output->finish_reason == ENGINE_CORE_RUNNING && !first && !output->logprobs &&
+        !output->prompt_logprobs) {
+        mp_put_bytes (at, only_tokens, sizeof only_tokens);
+        return;
+    }
     s_put_logprobs (at, output->logprobs, "<i4", "<f4");               //  numpy's names
     s_put_logprobs (at, output->prompt_logprobs, "int32", "float32");  //  torch's
     mp_put_nil (at);                                                   //  pooling_output
@@ -606,7 +632,6 @@ static void s_put_output (char **at, const engine_core_output_t *output)
         mp_put_uint32 (at, *output->stop_reason);
     else
         mp_put_nil (at);
-    bool first = output->scheduled > 0;
     if (first) {
         mp_put_array (at, 2);
         s_put_event (at, 1, output->queued);
@@ -719,13 +744,15 @@ zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs)
     return mp_end (&writer);
 }
 
-//  Outputs, and the memory of all of their ids and tokens: these are shorter than the message, so
-//  there is room for them from the beginning
+//  Outputs, and the memory of all of them, their ids and their tokens
 typedef struct {
     engine_core_outputs_t outputs;  //  First: the one is the other's address
-    char *texts;                    //  As many bytes as the message
-    uint32_t *tokens;               //  As many tokens as the message has bytes
-    char *text;                     //  Up to here they are used
+    engine_core_output_t *list;
+    size_t list_room;
+    char *texts;       //  Ids and tokens are shorter than the message, so there is room for them
+    uint32_t *tokens;  //  from the beginning: for messages of
+    size_t room;       //  so many bytes
+    char *text;        //  Up to here they are used
     uint32_t *token;
 } s_owner_t;
 
@@ -749,19 +776,22 @@ static bool s_read_output (mp_reader_t *reader, s_owner_t *owner, engine_core_ou
                            mp_error_t *error)
 {
     msgpack_object object;
-    const msgpack_object_array *array;
+    uint32_t fields;
     uint64_t reason;
     *output = (engine_core_output_t){.finish_reason = ENGINE_CORE_RUNNING};
-    if (!mp_read (reader, &object) ||
-        !mp_get_array (&object, "EngineCoreOutput", OUTPUT_FIELDS_MIN, &array, error))
+    if (!mp_read_array (reader, "EngineCoreOutput", OUTPUT_FIELDS_MIN, &fields, error))
         return false;
-    uint32_t fields = array->size;
     if (!mp_read (reader, &object) || !s_copy_id (owner, &object, &output->request_id, error) ||
         !mp_read_uint32s_into (reader, "EngineCoreOutput.new_token_ids", owner->token,
                                &output->new_token_count, error))
         return false;
     output->new_token_ids = output->new_token_count > 0 ? owner->token : NULL;
     owner->token += output->new_token_count;
+    if (fields == OUTPUT_FIELDS && (size_t) (reader->end - reader->at) >= sizeof only_tokens &&
+        memcmp (reader->at, only_tokens, sizeof only_tokens) == 0) {
+        reader->at += sizeof only_tokens;
+        return true;
+    }
     for (uint32_t i = 2; i < fields; i++) {
         if (i != 5) {
             if (!mp_skip (reader))
@@ -782,18 +812,19 @@ static bool s_read_output (mp_reader_t *reader, s_owner_t *owner, engine_core_ou
 
 static bool s_read_output_list (mp_reader_t *reader, s_owner_t *owner, mp_error_t *error)
 {
-    msgpack_object object;
-    const msgpack_object_array *array;
-    if (!mp_read (reader, &object) ||
-        !mp_get_array (&object, "EngineCoreOutputs.outputs", 0, &array, error))
+    uint32_t count;
+    if (!mp_read_array (reader, "EngineCoreOutputs.outputs", 0, &count, error))
         return false;
-    uint32_t count = array->size;
-    engine_core_output_t *list = malloc ((count + 1) * sizeof *list);
-    if (!list)
-        return mp_wrong (error, "EngineCoreOutputs.outputs", "out of memory");
-    owner->outputs.outputs = list;
+    if (count > owner->list_room) {
+        free (owner->list);
+        owner->list = malloc (count * sizeof *owner->list);
+        owner->list_room = owner->list ? count : 0;
+        if (!owner->list)
+            return mp_wrong (error, "EngineCoreOutputs.outputs", "out of memory");
+    }
+    owner->outputs.outputs = owner->list;
     for (; owner->outputs.output_count < count; owner->outputs.output_count++)
-        if (!s_read_output (reader, owner, &list[owner->outputs.output_count], error))
+        if (!s_read_output (reader, owner, &owner->list[owner->outputs.output_count], error))
             return false;
     return true;
 }
@@ -825,13 +856,9 @@ static bool s_read_utility_output (mp_reader_t *reader, const msgpack_object *ob
 static bool s_read_outputs (mp_reader_t *reader, s_owner_t *owner, mp_error_t *error)
 {
     msgpack_object object;
-    const msgpack_object_array *array;
     engine_core_outputs_t *self = &owner->outputs;
-    if (!mp_read (reader, &object) ||
-        !mp_get_array (&object, "EngineCoreOutputs", 0, &array, error))
-        return false;
-    uint32_t fields = array->size;
-    bool ok = true;
+    uint32_t fields;
+    bool ok = mp_read_array (reader, "EngineCoreOutputs", 0, &fields, error);
     for (uint32_t i = 0; ok && i < fields; i++) {
         if (i == 1) {
             ok = s_read_output_list (reader, owner, error);
@@ -850,22 +877,50 @@ static bool s_read_outputs (mp_reader_t *reader, s_owner_t *owner, mp_error_t *e
     return ok && reader->at == reader->end;
 }
 
-engine_core_outputs_t *engine_core_outputs_decode (zframe_t *frame, mp_error_t *error)
+static void s_destroy_utility_output (const engine_core_utility_output_t *self)
+{
+    if (self)
+        free ((char *) self->failure_message);
+    free ((engine_core_utility_output_t *) self);
+}
+
+//  Empties it for a message of so many bytes
+static bool s_make_room (s_owner_t *owner, size_t size, mp_error_t *error)
+{
+    s_destroy_utility_output (owner->outputs.utility_output);
+    owner->outputs = (engine_core_outputs_t){.engine_index = 0};
+    if (size > owner->room || !owner->texts) {
+        free (owner->texts);
+        free (owner->tokens);
+        owner->texts = malloc (size + 1);
+        owner->tokens = malloc ((size + 1) * sizeof *owner->tokens);
+        owner->room = size;
+    }
+    owner->text = owner->texts;
+    owner->token = owner->tokens;
+    return (owner->texts && owner->tokens) ||
+           mp_wrong (error, "EngineCoreOutputs", "out of memory");
+}
+
+bool engine_core_outputs_decode_again (engine_core_outputs_t **self_p, zframe_t *frame,
+                                       mp_error_t *error)
 {
     size_t size = zframe_size (frame);
     mp_reader_t reader = mp_reader (zframe_data (frame), size);
-    s_owner_t *owner = zmalloc (sizeof *owner);
-    engine_core_outputs_t *self = &owner->outputs;
-    owner->text = owner->texts = malloc (size + 1);
-    owner->token = owner->tokens = malloc ((size + 1) * sizeof *owner->tokens);
-    bool room = owner->texts && owner->tokens;
-    if (!room)
-        mp_error_set (error, "EngineCoreOutputs", "out of memory");
-    if (!room || !s_read_outputs (&reader, owner, error)) {
-        engine_core_outputs_destroy (&self);
-        //  When the whole of it is no good, that is what is wrong, and not some field
-        mp_check (zframe_data (frame), size, "EngineCoreOutputs", error);
-    }
+    s_owner_t *owner = *self_p ? (s_owner_t *) *self_p : zmalloc (sizeof *owner);
+    *self_p = &owner->outputs;
+    if (s_make_room (owner, size, error) && s_read_outputs (&reader, owner, error))
+        return true;
+    engine_core_outputs_destroy (self_p);
+    //  When the whole of it is no good, that is what is wrong, and not some field
+    mp_check (zframe_data (frame), size, "EngineCoreOutputs", error);
+    return false;
+}
+
+engine_core_outputs_t *engine_core_outputs_decode (zframe_t *frame, mp_error_t *error)
+{
+    engine_core_outputs_t *self = NULL;
+    engine_core_outputs_decode_again (&self, frame, error);
     return self;
 }
 
@@ -875,12 +930,10 @@ void engine_core_outputs_destroy (engine_core_outputs_t **self_p)
     if (!self)
         return;
     s_owner_t *owner = (s_owner_t *) self;
+    s_destroy_utility_output (self->utility_output);
     free (owner->texts);
     free (owner->tokens);
-    free ((engine_core_output_t *) self->outputs);
-    if (self->utility_output)
-        free ((char *) self->utility_output->failure_message);
-    free ((engine_core_utility_output_t *) self->utility_output);
+    free (owner->list);
     free (owner);
     *self_p = NULL;
 }

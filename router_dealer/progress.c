@@ -20,8 +20,9 @@ struct progress {
     int open;
     int in_flight;  //  Of these, sent
     int complete;
-    int lost;    //  With a dead engine; that has been told
-    int unsent;  //  No request before this one is to be sent
+    int lost;                        //  With a dead engine; that has been told
+    int unsent;                      //  No request before this one is to be sent
+    engine_core_outputs_t *outputs;  //  Of the last message; NULL: there was none
     s_request_t requests[];
 };
 
@@ -40,7 +41,11 @@ progress_t *progress_new (int count, int max_tokens, bool stream)
 
 void progress_destroy (progress_t **self_p)
 {
-    free (*self_p);
+    progress_t *self = *self_p;
+    if (!self)
+        return;
+    engine_core_outputs_destroy (&self->outputs);
+    free (self);
     *self_p = NULL;
 }
 
@@ -70,9 +75,13 @@ zmsg_t *progress_request (progress_t *self, int number, int engine)
 //  The open request of this id at this engine, or NULL
 static s_request_t *s_find (progress_t *self, const char *id, uint32_t engine)
 {
-    //  Our ids are numbers behind an r. strtol is lenient; the comparison is not.
-    long number = *id == 'r' ? strtol (id + 1, NULL, 10) : -1;
-    if (number < 0 || number >= self->count)
+    //  Our ids are numbers behind an r. This takes more than those; the comparison does not.
+    int number = 0;
+    if (*id != 'r')
+        return NULL;
+    for (const char *at = id + 1; *at >= '0' && *at <= '9' && number < self->count; at++)
+        number = number * 10 + (*at - '0');
+    if (number >= self->count)
         return NULL;
     s_request_t *request = &self->requests[number];
     bool open = streq (request->id, id) && request->engine == (int) engine && !request->finished;
@@ -103,14 +112,12 @@ static void s_take_output (progress_t *self, const engine_core_output_t *output,
 void progress_take (progress_t *self, zmsg_t *message)
 {
     mp_error_t error;
-    engine_core_outputs_t *outputs = engine_core_outputs_decode (zmsg_first (message), &error);
-    if (!outputs) {
+    if (!engine_core_outputs_decode_again (&self->outputs, zmsg_first (message), &error)) {
         complain ("bad outputs: %s", error.text);
         return;
     }
-    for (size_t i = 0; i < outputs->output_count; i++)
-        s_take_output (self, &outputs->outputs[i], outputs->engine_index);
-    engine_core_outputs_destroy (&outputs);
+    for (size_t i = 0; i < self->outputs->output_count; i++)
+        s_take_output (self, &self->outputs->outputs[i], self->outputs->engine_index);
 }
 
 int progress_open (progress_t *self)

@@ -25,7 +25,8 @@
 #define KNOCK_SOON_MS 50
 #define KNOCK_SOON_TIMES 20
 
-//  After so many outputs in one go it is the others' turn
+//  When it is time to look after them, so many outputs may still be taken first: what a dead engine
+//  had to say counts
 #define DRAIN_MAX 1000
 
 //  The index in a registration, or -1
@@ -106,7 +107,7 @@ int main (int argc, char **argv)
     zsock_set_rcvhwm (router, 0);
     zsock_set_sndhwm (router, 0);
     zsock_set_rcvhwm (pull, 0);
-    zsock_set_rcvtimeo (pull, 0);  //  A receive does not wait: the poller does
+    zsock_set_rcvtimeo (pull, 1);  //  See below
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
     //  An engine whose machine has vanished closes nothing: after 10 s without an answer to ZMTP's
@@ -124,6 +125,8 @@ int main (int argc, char **argv)
     zpoller_t *poller = zpoller_new (pull, router, NULL);
     int64_t knock_at = zclock_mono () + KNOCK_MS;
     int last_words = 0, soon = 0;  //  So many have come; so many knocks are left after them
+    int overdue = 0;               //  Outputs that were taken since the last knock was due
+    int64_t looked = 0;
     while (ready && !zsys_interrupted && fleet_living (fleet) > 0 && progress_open (progress) > 0) {
         //  What is to be sent, for the first time or again, goes to the living in turn
         int number, engine;
@@ -132,33 +135,40 @@ int main (int argc, char **argv)
             if (!s_send (router, progress_request (progress, number, engine)))
                 s_bury (fleet, progress, engine, reroute);
 
-        int64_t left = knock_at - zclock_mono ();
-        zsock_t *socket = zpoller_wait (poller, left > 0 ? (int) left : 0);
-        zmsg_t *message = socket ? zmsg_recv (socket) : NULL;
-        for (int more = DRAIN_MAX - 1; message; more--) {
-            show_recv ("engine", socket, message);
-            if (socket == router) {
-                engine = s_read_registration (message);
-                if (fleet_knows (fleet, engine)) {
-                    //  It has started anew, and knows nothing of what was open
-                    s_bury (fleet, progress, engine, reroute);
-                    fleet_join (fleet, engine);
-                    say ("engine %d registered", engine);
-                }
-            } else if (zmsg_size (message) == 1 &&
-                       zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
-                last_words++;
-                soon = KNOCK_SOON_TIMES;
-                knock_at = zclock_mono ();
-            } else {
-                progress_take (progress, message);
-            }
-            zmsg_destroy (&message);
-            message = socket == pull && more > 0 ? zmsg_recv (pull) : NULL;
+        //  The poller asks each of its sockets, which takes several system calls. So it is asked
+        //  once a millisecond, or when nothing has come; in between, we wait for outputs only.
+        int64_t now = zclock_mono (), left = knock_at - now;
+        zsock_t *socket = pull;
+        zmsg_t *message = now == looked ? zmsg_recv (pull) : NULL;
+        if (!message) {
+            socket = zpoller_wait (poller, left > 0 ? (int) left : 0);
+            message = socket ? zmsg_recv (socket) : NULL;
+            looked = zclock_mono ();
         }
+        bool any = message;
+        if (any)
+            show_recv ("engine", socket, message);
+        if (any && socket == router) {
+            engine = s_read_registration (message);
+            if (fleet_knows (fleet, engine)) {
+                //  It has started anew, and knows nothing of what was open
+                s_bury (fleet, progress, engine, reroute);
+                fleet_join (fleet, engine);
+                say ("engine %d registered", engine);
+            }
+        } else if (any && zmsg_size (message) == 1 &&
+                   zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
+            last_words++;
+            soon = KNOCK_SOON_TIMES;
+            knock_at = zclock_mono ();
+        } else if (any) {
+            progress_take (progress, message);
+        }
+        zmsg_destroy (&message);
 
-        if (zclock_mono () < knock_at)
+        if (zclock_mono () < knock_at || (any && ++overdue < DRAIN_MAX))
             continue;
+        overdue = 0;
         bool all = soon == 1 && last_words > fleet_deaths (fleet);
         for (int i = 0; i < fleet_size (fleet); i++)
             if (fleet_lives_at (fleet, i) &&

@@ -49,7 +49,8 @@ toy_engine_t *toy_engine_new (const toy_engine_config_t *config, toy_engine_send
                                             config->vocab_size ? config->vocab_size : 32000,
                                         .chunk_size = config->chunk_size ? config->chunk_size : 1,
                                         .seed = config->seed,
-                                        .max_model_len = self->config.ready.max_model_len};
+                                        .max_model_len = self->config.ready.max_model_len,
+                                        .plain = config->plain};
     self->scheduler = toy_scheduler_new (&scheduler);
     self->loras = zhashx_new ();
     self->pausing = zlist_new ();
@@ -94,31 +95,6 @@ static void s_refuse (toy_engine_t *self, uint32_t client_index, const char *req
     s_send (self, client_index, (engine_core_outputs_t){.outputs = &refused, .output_count = 1});
 }
 
-//  Sends each front-end its share of the outputs. The first that gets any gets the stats too, as in
-//  vLLM, unless they are NULL.
-static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outputs, size_t count,
-                           const engine_core_scheduler_stats_t *stats)
-{
-    engine_core_output_t *share = zmalloc ((count + 1) * sizeof *share);
-    for (uint32_t client = 0; client < self->config.clients; client++) {
-        size_t size = 0;
-        for (size_t i = 0; i < count; i++)
-            if (toy_scheduler_request (self->scheduler, &outputs[i])->client_index == client) {
-                share[size] = outputs[i];
-                if (self->config.plain)
-                    share[size].queued = share[size].scheduled = 0;
-                size++;
-            }
-        if (size == 0)
-            continue;
-        s_send (self, client,
-                (engine_core_outputs_t){
-                    .outputs = share, .output_count = size, .scheduler_stats = stats});
-        stats = NULL;
-    }
-    free (share);
-}
-
 //  How busy the engine is, and what has come since the last time
 static engine_core_scheduler_stats_t s_take_stats (toy_engine_t *self)
 {
@@ -134,6 +110,38 @@ static engine_core_scheduler_stats_t s_take_stats (toy_engine_t *self)
     return stats;
 }
 
+//  Sends each front-end its share of the outputs. The first that gets any gets the stats too, as in
+//  vLLM.
+static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outputs, size_t count)
+{
+    engine_core_scheduler_stats_t stats, *news = NULL;
+    if (!self->config.plain) {
+        stats = s_take_stats (self);
+        news = &stats;
+    }
+    if (self->config.clients == 1) {  //  Nothing is to be shared out, nor copied
+        if (count > 0)
+            s_send (self, 0,
+                    (engine_core_outputs_t){
+                        .outputs = outputs, .output_count = count, .scheduler_stats = news});
+        return;
+    }
+    engine_core_output_t *share = zmalloc ((count + 1) * sizeof *share);
+    for (uint32_t client = 0; client < self->config.clients; client++) {
+        size_t size = 0;
+        for (size_t i = 0; i < count; i++)
+            if (toy_scheduler_request (self->scheduler, &outputs[i])->client_index == client)
+                share[size++] = outputs[i];
+        if (size == 0)
+            continue;
+        s_send (self, client,
+                (engine_core_outputs_t){
+                    .outputs = share, .output_count = size, .scheduler_stats = news});
+        news = NULL;
+    }
+    free (share);
+}
+
 //  Tells of requests that have been ended. With them goes how busy the engine is now: when nothing
 //  is left, no step will tell it, and a front-end would show the old number for ever.
 static void s_tell_aborted (toy_engine_t *self, const engine_core_output_t *outputs, size_t count)
@@ -143,8 +151,7 @@ static void s_tell_aborted (toy_engine_t *self, const engine_core_output_t *outp
     for (size_t i = 0; i < count && !self->config.quiet; i++)
         say ("%s: aborted", outputs[i].request_id);
     self->counts.aborted += (int) count;
-    engine_core_scheduler_stats_t stats = s_take_stats (self);
-    s_send_shares (self, outputs, count, self->config.plain ? NULL : &stats);
+    s_send_shares (self, outputs, count);
 }
 
 //  -- Messages. Each returns false with `error` set when the payload makes no sense.
@@ -423,8 +430,7 @@ void toy_engine_step (toy_engine_t *self)
                  engine_core_finish_name (outputs[i].finish_reason));
         self->counts.finished++;
     }
-    engine_core_scheduler_stats_t stats = s_take_stats (self);
-    s_send_shares (self, outputs, count, self->config.plain ? NULL : &stats);
+    s_send_shares (self, outputs, count);
     s_answer_pausing (self);
 }
 

@@ -296,8 +296,10 @@ static void s_step (toy_scheduler_t *self, s_running_t *running, size_t i, doubl
                                      .finish_reason = ENGINE_CORE_RUNNING};
     if (!running->started) {
         running->started = true;
-        output->queued = running->queued;
-        output->scheduled = now;
+        if (!self->config.plain) {
+            output->queued = running->queued;
+            output->scheduled = now;
+        }
         output->prefilled = (uint32_t) running->request->prompt_token_count;
         output->prompt_logprobs =
             running->prompt_logprobs.rows > 0 ? &running->prompt_logprobs : NULL;

@@ -19,6 +19,7 @@ typedef struct {
     uint32_t chunk_size;     //  Tokens a request gets in one step, as with speculative decoding
     uint64_t seed;           //  Another one makes other tokens of the same prompt
     uint32_t max_model_len;  //  Tokens, prompt and output: no request gets longer
+    bool plain;              //  Outputs do not tell when anything was
 } toy_scheduler_config_t;
 
 typedef struct toy_scheduler toy_scheduler_t;

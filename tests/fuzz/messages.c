@@ -113,22 +113,26 @@ static void s_replay_request (zmsg_t *message)
 
 static void s_tasks (zmsg_t *message, mp_error_t *error)
 {
+    zframe_t *frame = zmsg_first (message);  //  As zframe_recv gets it
+    if (!frame)
+        return;
+    zframe_set_more (frame, zmsg_size (message) > 1);
     task_t task;
     task_result_t result;
     uint32_t tasks;
-    if (task_read (message, &task, error)) {
-        zmsg_t *again = task_new (&task);
+    if (task_read (frame, &task, error)) {
+        zframe_t *again = task_new (&task);
         task_t same;
         DEMAND (task_read (again, &same, error) && same.id == task.id && same.value == task.value);
-        zmsg_destroy (&again);
+        zframe_destroy (&again);
     } else {
         fuzz_is_told (error);
     }
-    if (task_result_read (message, &result, error))
+    if (task_result_read (frame, &result, error))
         zstr_free (&result.worker);
     else
         fuzz_is_told (error);
-    task_batch_read (message, &tasks);
+    task_batch_read (frame, &tasks);
 }
 
 static void s_pingpong (zmsg_t *message, mp_error_t *error)

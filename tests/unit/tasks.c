@@ -5,43 +5,21 @@
 
 #include "push_pull/tasks.h"
 
-//  The only frame of a message, which is destroyed
-static zframe_t *s_frame (zmsg_t *message)
-{
-    assert_non_null (message);
-    assert_int_equal (zmsg_size (message), 1);
-    zframe_t *frame = zmsg_pop (message);
-    zmsg_destroy (&message);
-    return frame;
-}
-
-static zmsg_t *s_message (zframe_t *frame)
-{
-    zmsg_t *message = zmsg_new ();
-    zframe_t *copy = zframe_dup (frame);
-    zmsg_append (message, &copy);
-    return message;
-}
-
 //  -- Readers, as unit.h wants them
 
 static bool s_task (zframe_t *frame, mp_error_t *error)
 {
     task_t task;
-    zmsg_t *message = s_message (frame);
-    bool ok = task_read (message, &task, error);
-    zmsg_destroy (&message);
+    bool ok = task_read (frame, &task, error);
     return ok;
 }
 
 static bool s_result (zframe_t *frame, mp_error_t *error)
 {
     task_result_t result;
-    zmsg_t *message = s_message (frame);
-    bool ok = task_result_read (message, &result, error);
+    bool ok = task_result_read (frame, &result, error);
     if (ok)
         zstr_free (&result.worker);
-    zmsg_destroy (&message);
     return ok;
 }
 
@@ -49,9 +27,7 @@ static bool s_result (zframe_t *frame, mp_error_t *error)
 static bool s_batch (zframe_t *frame, mp_error_t *error)
 {
     uint32_t tasks;
-    zmsg_t *message = s_message (frame);
-    bool ok = task_batch_read (message, &tasks);
-    zmsg_destroy (&message);
+    bool ok = task_batch_read (frame, &tasks);
     if (!ok)
         mp_error_set (error, "message", "no batch, or has bytes after its end");
     return ok;
@@ -61,15 +37,15 @@ static void test_encode (void **state)
 {
     (void) state;
     task_t task = {7, 7};
-    unit_is_vector (s_frame (task_new (&task)), VECTOR (TASK));
+    unit_is_vector (task_new (&task), VECTOR (TASK));
     task_result_t result = {7, "w1", 49};
-    unit_is_vector (s_frame (task_result_new (&result)), VECTOR (RESULT));
-    unit_is_vector (s_frame (task_batch_new (100)), VECTOR (BATCH_START));
+    unit_is_vector (task_result_new (&result), VECTOR (RESULT));
+    unit_is_vector (task_batch_new (100), VECTOR (BATCH_START));
 
     task = (task_t){UINT32_MAX, UINT32_MAX};
-    unit_is_text (s_frame (task_new (&task)), "{\"task\":4294967295,\"value\":4294967295}");
+    unit_is_text (task_new (&task), "{\"task\":4294967295,\"value\":4294967295}");
     result = (task_result_t){0, "", 18446744065119617025u};
-    unit_is_text (s_frame (task_result_new (&result)),
+    unit_is_text (task_result_new (&result),
                   "{\"task\":0,\"worker\":\"\",\"value\":18446744065119617025}");
 }
 
@@ -78,40 +54,38 @@ static void test_decode (void **state)
     (void) state;
     mp_error_t error;
     task_t task = {0};
-    zmsg_t *message = task_new (&(task_t){UINT32_MAX, 70000});
-    assert_true (task_read (message, &task, &error));
+    zframe_t *frame = task_new (&(task_t){UINT32_MAX, 70000});
+    assert_true (task_read (frame, &task, &error));
     assert_int_equal (task.id, UINT32_MAX);
     assert_int_equal (task.value, 70000);
-    //  The message is still whole
-    assert_true (task_read (message, &task, NULL));
+    //  The frame is still whole
+    assert_true (task_read (frame, &task, NULL));
     uint32_t tasks = 77;
-    assert_false (task_batch_read (message, &tasks));
+    assert_false (task_batch_read (frame, &tasks));
     assert_int_equal (tasks, 77);
-    zmsg_destroy (&message);
+    zframe_destroy (&frame);
 
     task_result_t result = {0};
-    message = task_result_new (&(task_result_t){3, "w1", UINT64_MAX});
-    assert_true (task_result_read (message, &result, &error));
-    zmsg_destroy (&message);
+    frame = task_result_new (&(task_result_t){3, "w1", UINT64_MAX});
+    assert_true (task_result_read (frame, &result, &error));
+    zframe_destroy (&frame);
     assert_int_equal (result.id, 3);
     assert_string_equal (result.worker, "w1");
     assert_true (result.value == UINT64_MAX);
     zstr_free (&result.worker);
 
-    message = task_batch_new (UINT32_MAX);
-    assert_true (task_batch_read (message, &tasks));
+    frame = task_batch_new (UINT32_MAX);
+    assert_true (task_batch_read (frame, &tasks));
     assert_int_equal (tasks, UINT32_MAX);
-    assert_false (task_result_read (message, &result, &error));
+    assert_false (task_result_read (frame, &result, &error));
     assert_string_equal (error.text, "task: want an unsigned integer, got nothing");
-    zmsg_destroy (&message);
+    zframe_destroy (&frame);
 
     //  Another order, keys that are not known, the last of equal keys
-    zframe_t *frame = unit_frame ("{'value':1,'newer':[{}],'value':9,1:2,'task':4}");
-    message = s_message (frame);
-    assert_true (task_read (message, &task, &error));
+    frame = unit_frame ("{'value':1,'newer':[{}],'value':9,1:2,'task':4}");
+    assert_true (task_read (frame, &task, &error));
     assert_int_equal (task.id, 4);
     assert_int_equal (task.value, 9);
-    zmsg_destroy (&message);
     zframe_destroy (&frame);
 }
 
@@ -148,29 +122,30 @@ static void test_wrong_types (void **state)
         unit_refuses (cases[i].decode, unit_frame (cases[i].text), cases[i].why);
 }
 
-static void test_frame_counts (void **state)
+//  Of a message with more frames, the first is not enough
+static void test_more_frames (void **state)
 {
     (void) state;
-    for (size_t count = 0; count <= 3; count++) {
-        zmsg_t *message = zmsg_new ();
-        for (size_t i = 0; i < count; i++)
-            zmsg_addmem (message, RESULT, sizeof RESULT);
-        mp_error_t error;
+    zframe_t *frame = zframe_new (RESULT, sizeof RESULT);
+    for (int more = 0; more <= 1; more++) {
+        mp_error_t error = {.text = ""};
         task_t task;
         task_result_t result = {0};
         uint32_t tasks;
-        char why[60];
-        snprintf (why, sizeof why, "message: want 1 frame, got %zu", count);
-        assert_int_equal (task_read (message, &task, &error), count == 1);
-        if (count != 1)
-            assert_string_equal (error.text, why);
-        assert_int_equal (task_result_read (message, &result, &error), count == 1);
-        if (count != 1)
-            assert_string_equal (error.text, why);
+        zframe_set_more (frame, more);
+        assert_int_equal (task_read (frame, &task, &error), !more);
+        assert_string_equal (error.text, more ? "message: want 1 frame, got more" : "");
+        assert_int_equal (task_result_read (frame, &result, &error), !more);
         zstr_free (&result.worker);
-        assert_false (task_batch_read (message, &tasks));
-        zmsg_destroy (&message);
+        assert_false (task_batch_read (frame, &tasks));
     }
+    zframe_destroy (&frame);
+    frame = zframe_new_empty ();
+    mp_error_t error;
+    task_t task;
+    assert_false (task_read (frame, &task, &error));
+    assert_string_equal (error.text, "message: empty");
+    zframe_destroy (&frame);
 }
 
 static void test_hostile (void **state)
@@ -192,7 +167,7 @@ int main (void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test (test_encode),      cmocka_unit_test (test_decode),
-        cmocka_unit_test (test_wrong_types), cmocka_unit_test (test_frame_counts),
+        cmocka_unit_test (test_wrong_types), cmocka_unit_test (test_more_frames),
         cmocka_unit_test (test_hostile),
     };
     return cmocka_run_group_tests_name ("tasks", tests, NULL, NULL);
