@@ -25,6 +25,11 @@
 //  is none
 #define RECEIVE_MAX 64
 
+//  Ten times what vLLM keeps for a replay by default. A mark that is reached costs a part of it: of
+//  what has to wait in the publisher, its ROUTER drops all beyond 1000. None at all would cost our
+//  memory, if somebody sends and sends.
+#define REPLAY_HWM 100000
+
 typedef struct {
     bool json;
     const char *topic;
@@ -157,8 +162,7 @@ static void s_follow (stream_t *self)
     self->dealer = zsock_new (ZMQ_DEALER);
     curve_client (self->dealer);
     zsock_set_maxmsgsize (self->dealer, MP_MAX_FRAME);
-    zsock_set_rcvhwm (self->dealer, 0);  //  Take it all as fast as it comes: of what has to wait in
-                                         //  the publisher, its ROUTER drops all beyond 1000
+    zsock_set_rcvhwm (self->dealer, REPLAY_HWM);
     self->deadline = zclock_mono () + self->all->replay_timeout_ms;
     if (!say_connecting (self->replay_endpoint,
                          zsock_connect (self->dealer, "%s", self->replay_endpoint))) {

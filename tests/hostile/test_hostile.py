@@ -46,7 +46,7 @@ def victim(start):
     return victim
 
 
-def flood(program, bad, good, drain=lambda: None):
+def flood(program, bad, good, drain=lambda: None, growth_mb=GROWTH_MB):
     """bad () sends a bad message; good (n) a good one, and waits for what it brings about."""
     begun, first = time.monotonic(), None
     for number in range(ROUNDS):
@@ -65,7 +65,7 @@ def flood(program, bad, good, drain=lambda: None):
         f"memory {first:.0f} MB after the first {MESSAGES // ROUNDS:,}, {last:.0f} MB at the end"
     )
     assert program.running()
-    assert last - first < GROWTH_MB
+    assert last - first < growth_mb
     for line in list(program.err):
         assert line.startswith(program.name + ": ") and line.isprintable(), line
 
@@ -136,12 +136,14 @@ def test_topic_subscriber(victim, ipc, peer):
     assert subscriber.stop() == 0
 
 
+@pytest.mark.parametrize("name", ["topic_publisher", "replay_publisher"])
 @pytest.mark.parametrize("wait_subscribers", [0, 1])
-def test_topic_publisher(victim, ipc, peer, wait_subscribers):
+def test_subscriptions(victim, ipc, peer, name, wait_subscribers):
     """Subscriptions, and what is none."""
     endpoint, made = ipc(), mutants.Mutants(SEED, ["TOPIC_SEQ", "PING"], 2000)
+    options = {"replay_endpoint": ipc(), "topic": "a"} if name == "replay_publisher" else {}
     publisher = victim(
-        "topic_publisher", endpoint=endpoint, interval_ms=1, wait_subscribers=wait_subscribers
+        name, endpoint=endpoint, interval_ms=1, wait_subscribers=wait_subscribers, **options
     )
     stranger, good_one = peer(zmq.XSUB, connect=endpoint), peer(zmq.SUB, connect=endpoint)
     good_one.subscribe(b"a")
