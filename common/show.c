@@ -30,7 +30,8 @@ static bool s_is_harmless (const char *text, size_t size)
     return size > 0 && !iscntrl (c[0]) && !(c[0] == 0xc2 && c[1] < 0xa0);
 }
 
-//  When what takes so long has begun, and when its line was last written; 0: not
+//  When what takes so long has begun, and when its line was last written; 0: not. Under the lock of
+//  stderr, as the doorman (curve.h) may have something to say as well.
 static int64_t busy_since, busy_told;
 
 //  Takes the line of show_busy away, so that another can be written
@@ -49,18 +50,20 @@ void show_busy (const char *format, ...)
     if (!at_a_terminal || show_level != SHOW_QUIET)
         return;
     int64_t now = zclock_mono ();
+    flockfile (stderr);
     if (!format)
         s_clear_busy ();
     if (!format || !busy_since)
         busy_since = format ? now : 0;
-    if (!format || now - busy_since < BUSY_AFTER_MS || now - busy_told < BUSY_EACH_MS)
-        return;
-    s_clear_busy ();
-    va_list args;
-    va_start (args, format);
-    vfprintf (stderr, format, args);
-    va_end (args);
-    busy_told = now;
+    if (format && now - busy_since >= BUSY_AFTER_MS && now - busy_told >= BUSY_EACH_MS) {
+        s_clear_busy ();
+        va_list args;
+        va_start (args, format);
+        vfprintf (stderr, format, args);
+        va_end (args);
+        busy_told = now;
+    }
+    funlockfile (stderr);
 }
 
 //  What else there is comes out as '?', so that what a peer has sent, or an argument, can neither
@@ -70,8 +73,10 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
     char *line = zsys_vprintf (format, args);
     if (!line)
         return;
+    flockfile (stderr);
     s_clear_busy ();
-    flockfile (out);  //  The doorman (curve.h) may have something to say as well
+    funlockfile (stderr);
+    flockfile (out);
     if (named)
         fprintf (out, "%s: ", show_program);
     for (size_t at = 0, left = strlen (line), size; left > 0; at += size, left -= size) {
