@@ -564,8 +564,8 @@ void curve_client (zsock_t *socket)
     curve_watch (socket);
 }
 
-//  We have no keys, and meet somebody who wants them. libzmq does not try there again, so this would
-//  be silence. Told once: to a socket that binds, strangers may come without end.
+//  We have no keys, and connect to somebody who wants them. libzmq does not try there again, so this
+//  would be silence. Told once: a program may ask with socket after socket.
 static void s_open_event (zmsg_t *event)
 {
     static bool told = false;
@@ -581,7 +581,7 @@ static void s_open_event (zmsg_t *event)
 
 void curve_event (zsock_t *socket, zmsg_t *event)
 {
-    if (!curve_dir)
+    if (!curve_dir && !zsock_endpoint (socket))  //  Only who binds has that
         s_open_event (event);
     if (!doorbell)
         return;

@@ -73,15 +73,12 @@ typedef struct {
 #define SOCKETS_EACH (curve_dir ? 6U : 4U)
 
 //  How many sockets this process may have: each takes a file descriptor, of which some are needed
-//  otherwise. As vLLM, asks for as many as it can get.
+//  otherwise
 static size_t s_socket_limit (void)
 {
     struct rlimit files;
     if (getrlimit (RLIMIT_NOFILE, &files) == -1)
         return 0;
-    files.rlim_cur = files.rlim_max;
-    setrlimit (RLIMIT_NOFILE, &files);
-    getrlimit (RLIMIT_NOFILE, &files);
     zsys_set_max_sockets (0);  //  libzmq's own limit is 1023 otherwise
     return files.rlim_cur < 65000 ? (size_t) files.rlim_cur * 9 / 10 : 60000;
 }
