@@ -92,8 +92,9 @@ static uint64_t s_seq (s_bytes_t *bytes, const model_t *model)
 static zmsg_t *s_message (s_bytes_t *bytes)
 {
     zmsg_t *message = zmsg_new ();
-    uint8_t run = s_byte (bytes) % 3;
-    zmsg_addmem (message, &run, 1);
+    uint8_t how = s_byte (bytes);
+    byte payload[64] = {how % 3};  //  Of which run
+    zmsg_addmem (message, payload, how & 0x80 ? sizeof payload : 1);
     return message;
 }
 
