@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <arpa/inet.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <unistd.h>
 
@@ -30,8 +31,10 @@ static bool s_is_harmless (const char *text, size_t size)
     return size > 0 && !iscntrl (c[0]) && !(c[0] == 0xc2 && c[1] < 0xa0);
 }
 
-//  When what takes so long has begun, and when its line was last written; 0: not. Under the lock of
-//  stderr, as the doorman (curve.h) may have something to say as well.
+//  Who has it writes a line: beside the main thread the doorman (curve.h) may have something to say
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+
+//  When what takes so long has begun, and when its line was last written; 0: not
 static int64_t busy_since, busy_told;
 
 //  Takes the line of show_busy away, so that another can be written
@@ -50,7 +53,7 @@ void show_busy (const char *format, ...)
     if (!at_a_terminal || show_level != SHOW_QUIET)
         return;
     int64_t now = zclock_mono ();
-    flockfile (stderr);
+    pthread_mutex_lock (&turn);
     if (!format)
         s_clear_busy ();
     if (!format || !busy_since)
@@ -63,7 +66,7 @@ void show_busy (const char *format, ...)
         va_end (args);
         busy_told = now;
     }
-    funlockfile (stderr);
+    pthread_mutex_unlock (&turn);
 }
 
 //  What else there is comes out as '?', so that what a peer has sent, or an argument, can neither
@@ -73,10 +76,8 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
     char *line = zsys_vprintf (format, args);
     if (!line)
         return;
-    flockfile (stderr);
+    pthread_mutex_lock (&turn);
     s_clear_busy ();
-    funlockfile (stderr);
-    flockfile (out);
     if (named)
         fprintf (out, "%s: ", show_program);
     for (size_t at = 0, left = strlen (line), size; left > 0; at += size, left -= size) {
@@ -89,7 +90,7 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
         }
     }
     fputc ('\n', out);
-    funlockfile (out);
+    pthread_mutex_unlock (&turn);
     zstr_free (&line);
 }
 
