@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import zmq
 import zmtp
+from zmq.auth import load_certificate
 
 from harness import FACTOR, TRAPS, UNDER_VALGRIND
 from harness import PROGRAMS as HARNESS_PROGRAMS
@@ -203,14 +204,20 @@ def memory_mb(pid):
     return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
 
 
-def test_many_that_stay(served):
-    """Connected and silent; in the middle of the handshake; with half a frame, or half a message."""
-    program, ports, last = served
+@pytest.fixture
+def many_files():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_many_that_stay(served, many_files):
+    """Connected and silent; in the middle of the handshake; with half a frame, or half a message."""
+    program, ports, last = served
     before = memory_mb(program.pid)
     links = []
-    each = min(PEERS, (hard - 200) // len(ports))
+    each = min(PEERS, (many_files - 200) // len(ports))
     for end, (kind, most) in ports:
         for number in range(each):
             how = number % 5
@@ -234,4 +241,43 @@ def test_many_that_stay(served):
     last()
     for link in links:
         link.close()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_many_at_a_closed_door(start, keys, peer, many_files):
+    """They come without a key, or say nothing. A few lines tell of them, and a friend gets in."""
+    server = start("basic_server", "--curve-dir", keys, endpoint=ANY)
+    end = server.endpoint()
+
+    def ask():
+        client = peer(zmq.REQ)
+        client.curve_publickey, client.curve_secretkey = load_certificate(keys / "client.key_secret")
+        client.curve_serverkey, _ = load_certificate(keys / "server.key")
+        client.connect(end)
+        client.send(pack("ping"))
+        assert client.recv() == pack("pong: ping")
+        client.close()
+
+    ask()
+    curve = zmtp.STRANGERS["curve"]
+    before, links = memory_mb(server.pid), []
+    for number in range(min(PEERS, many_files - 200)):
+        link = zmtp.connect(end)
+        link.sendall(
+            [b"", curve, curve[: 1 + number % 63], zmtp.GREETING, curve + zmtp.frame(b"\x05HELLO", 4)][
+                number % 5
+            ]
+        )
+        links.append(link)
+    ask()
+    after = memory_mb(server.pid)
+    print(
+        f"hostile: basic_server --curve-dir: {len(links):,} strangers that stay, "
+        f"memory {before:.0f} MB before, {after:.0f} MB with them"
+    )
+    assert after - before < 100 * FACTOR
+    for link in links:
+        link.close()
+    ask()
+    assert server.stop() == 0
+    assert len(set(server.err)) == len(server.err) <= 7, str(server)
+    assert all(line.startswith("basic_server: refused ") for line in server.err), str(server)
