@@ -25,6 +25,9 @@
 //  is none
 #define RECEIVE_MAX 64
 
+//  As many as vLLM's PUB keeps for us
+#define SUB_HWM 100000
+
 //  Ten times what vLLM keeps for a replay by default. A mark that is reached costs a part of it: of
 //  what has to wait in the publisher, its ROUTER drops all beyond 1000. None at all would cost our
 //  memory, if somebody sends and sends.
@@ -218,13 +221,15 @@ static void s_serve_event (stream_t *self)
         kv_sequence_connected (self->sequence);
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
         kv_sequence_disconnected (self->sequence);
-        //  Takes out all that it has brought, before there is a new connection, in 100 ms or later
-        while (s_has_input (self, self->sub) && !s_has_input (self, self->events)) {
+        //  Takes out all that it has brought, before there is a new connection, in 100 ms or later.
+        //  With --bind others may go on sending: so no more than a SUB can have had.
+        while (zlist_size (self->late) < SUB_HWM && s_has_input (self, self->sub) &&
+               !s_has_input (self, self->events)) {
             message = zmsg_recv (self->sub);
             if (message)
                 zlist_append (self->late, message);
         }
-        if (!s_has_input (self, self->events))
+        if (!s_has_input (self, self->events) && !s_has_input (self, self->sub))
             kv_sequence_drained (self->sequence);
     }
     s_follow (self);
@@ -305,7 +310,7 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
         curve_client (self->sub);
     zsock_set_rcvtimeo (self->sub, 0);  //  A receive does not wait: the poller does
     zsock_set_maxmsgsize (self->sub, MP_MAX_FRAME);
-    zsock_set_rcvhwm (self->sub, 100000);  //  As many as vLLM's PUB keeps for us
+    zsock_set_rcvhwm (self->sub, SUB_HWM);
     //  A publisher whose machine has vanished says nothing: after 10 s it counts as gone
     zsock_set_heartbeat_ivl (self->sub, 2000);
     zsock_set_heartbeat_timeout (self->sub, 10000);

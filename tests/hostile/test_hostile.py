@@ -6,8 +6,10 @@ HOSTILE        so many messages at each receiver (default 2,000; `make hostile` 
 HOSTILE_SEED   other messages
 """
 
+import contextlib
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import mutants
 import pytest
 import structs
 import zmq
+import zmtp
 
 from harness import FACTOR, UNDER_VALGRIND, WAIT_S, Program, arguments
 
@@ -263,6 +266,38 @@ def test_kv_subscriber(victim, ipc, peer, replayed):
 
     flood(subscriber, bad, good, serve, QUEUE_MB)
     assert subscriber.stop() == 0
+
+
+def test_one_leaves_while_others_flood(victim):
+    """A SUB that binds hears of the one who has left, and goes on serving the others."""
+    subscriber = victim("kv_subscriber", "--bind", "--quiet", endpoint="tcp://127.0.0.1:*")
+    end, over = subscriber.endpoint(), threading.Event()
+    batches = b"".join(
+        zmtp.frame(b"t", zmtp.MORE) + zmtp.frame(as_seq(seq), zmtp.MORE) + zmtp.frame(b"\xc0")
+        for seq in range(50000)
+    )
+
+    def send():
+        with zmtp.greeted(end, b"PUB") as link, contextlib.suppress(OSError):
+            while not over.is_set():
+                link.sendall(batches)
+
+    senders = [threading.Thread(target=send) for _ in range(3)]
+    for sender in senders:
+        sender.start()
+    subscriber.wait_err("bad batch")
+    first = rss_mb(subscriber.pid)
+    zmtp.greeted(end, b"PUB").close()
+    served, deadline = subscriber.err.total, time.monotonic() + WAIT_S
+    while subscriber.err.total < served + 50000 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    last = rss_mb(subscriber.pid)
+    over.set()
+    assert subscriber.stop() == 0
+    for sender in senders:
+        sender.join()
+    assert subscriber.err.total >= served + 50000
+    assert last - first < 2 * QUEUE_MB
 
 
 # --- push_pull
