@@ -120,13 +120,14 @@ fuzz: ## fuzz each decoder for SECONDS=60, two at a time with -j2
 run-fuzz-%:
 	@scripts/fuzz $(BUILD) $* $(SECONDS)
 
-fuzz-corpus: ## the fewest inputs of the vectors and of what fuzzing found, into tests/fuzz/corpus
+fuzz-corpus: ## the fewest of the committed inputs, the vectors, and what fuzzing found
 	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/fuzz/%)
 	@$(PYTHON) tests/fuzz/seeds.py $(FUZZ_BUILD)/seeds
 	@for name in $(FUZZERS); do \
 	    rm -rf $(FUZZ_BUILD)/least && mkdir -p $(FUZZ_BUILD)/least $(FUZZ_BUILD)/corpus/$$name && \
+	    $(PYTHON) tests/fuzz/corpus.py unpack tests/fuzz/corpus/$$name.hex $(FUZZ_BUILD)/inputs/$$name && \
 	    nice $(FUZZ_BUILD)/tests/fuzz/$$name -set_cover_merge=1 -use_counters=0 $(FUZZ_BUILD)/least \
-	        $(FUZZ_BUILD)/seeds/$$name $(FUZZ_BUILD)/corpus/$$name 2>$(FUZZ_BUILD)/merge.log && \
+	        $(FUZZ_BUILD)/seeds/$$name $(FUZZ_BUILD)/inputs/$$name $(FUZZ_BUILD)/corpus/$$name 2>$(FUZZ_BUILD)/merge.log && \
 	    $(PYTHON) tests/fuzz/corpus.py pack $(FUZZ_BUILD)/least tests/fuzz/corpus/$$name.hex || exit 1; \
 	done
 

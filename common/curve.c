@@ -101,7 +101,7 @@ static char *s_find_key (const char *path, const char *text, const char *name, b
 static char *s_read_public (const char *path, byte *key)
 {
     char text[FILE_MAX], key_text[KEY_TEXT_SIZE + 1];
-    char *why = s_read_file (path, 0, text);
+    char *why = s_read_file (path, S_IWGRP | S_IWOTH, text);
     return why ? why : s_find_key (path, text, "public-key", key, key_text);
 }
 
@@ -340,13 +340,19 @@ static void s_client_event (door_t *self, watch_t *watch, int event, uint32_t va
 }
 
 //  Two frames: event and value, and the endpoint; see zmq_socket_monitor(3). Returns the event.
-static uint16_t s_serve_event (door_t *self, watch_t *watch, zmsg_t *message)
+static uint16_t s_read_event (zmsg_t *message, uint32_t *value)
 {
     uint16_t event;
-    uint32_t value;
     const byte *data = zframe_data (zmsg_first (message));
     memcpy (&event, data, sizeof event);
-    memcpy (&value, data + sizeof event, sizeof value);
+    memcpy (value, data + sizeof event, sizeof *value);
+    return event;
+}
+
+static uint16_t s_serve_event (door_t *self, watch_t *watch, zmsg_t *message)
+{
+    uint32_t value;
+    uint16_t event = s_read_event (message, &value);
     char *endpoint = zframe_strdup (zmsg_last (message));
     if (watch->server)
         s_server_event (self, watch, event, value);
@@ -558,8 +564,25 @@ void curve_client (zsock_t *socket)
     curve_watch (socket);
 }
 
+//  We have no keys, and connect to somebody who wants them. libzmq does not try there again, so this
+//  would be silence. Told once: a program may ask with socket after socket.
+static void s_open_event (zmsg_t *event)
+{
+    static bool told = false;
+    uint32_t reason;
+    if (told || s_read_event (event, &reason) != ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL ||
+        reason != ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
+        return;
+    told = true;
+    char *endpoint = zframe_strdup (zmsg_last (event));
+    complain ("%s: the other end wants a key, and we have none (--curve-dir)", endpoint);
+    zstr_free (&endpoint);
+}
+
 void curve_event (zsock_t *socket, zmsg_t *event)
 {
+    if (!curve_dir && !zsock_endpoint (socket))  //  Only who binds has that
+        s_open_event (event);
     if (!doorbell)
         return;
     zmsg_t *copy = zmsg_dup (event);

@@ -11,13 +11,13 @@
 //      clients/*.key       public   for who binds: the list
 //
 //  `make keys` makes such a folder. The files are CZMQ's certificates (zcert), and pyzmq's as well.
-//  A program reads those that it needs. It refuses secrets that others can read, and a list that
-//  others can write. The list is read anew for each client: a change counts at once, though not for
+//  A program reads those that it needs. It refuses secrets that others can read, and a list or a key
+//  that others can write. The list is read anew for each client: a change counts at once, though not for
 //  who is in already.
 //
 //  A thread decides who is let in (ZAP, RFC 27), and says once for each address who was not. It
 //  ends with the program. Without --curve-dir there is no such thread, and nothing here does
-//  anything.
+//  anything, but for a word of curve_event.
 //  vLLM:  nothing. It sets no CURVE option anywhere; see docs/security.md.
 
 #pragma once
@@ -53,4 +53,5 @@ void curve_watch (zsock_t *socket);
      ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 
 //  Something that a program's own monitor has told of `socket`. The message stays the caller's.
+//  Without --curve-dir it says, once, that somebody wants a key.
 void curve_event (zsock_t *socket, zmsg_t *event);

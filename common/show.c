@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <arpa/inet.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <unistd.h>
 
@@ -30,6 +31,9 @@ static bool s_is_harmless (const char *text, size_t size)
     return size > 0 && !iscntrl (c[0]) && !(c[0] == 0xc2 && c[1] < 0xa0);
 }
 
+//  Who has it writes a line: beside the main thread the doorman (curve.h) may have something to say
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+
 //  When what takes so long has begun, and when its line was last written; 0: not
 static int64_t busy_since, busy_told;
 
@@ -49,18 +53,20 @@ void show_busy (const char *format, ...)
     if (!at_a_terminal || show_level != SHOW_QUIET)
         return;
     int64_t now = zclock_mono ();
+    pthread_mutex_lock (&turn);
     if (!format)
         s_clear_busy ();
     if (!format || !busy_since)
         busy_since = format ? now : 0;
-    if (!format || now - busy_since < BUSY_AFTER_MS || now - busy_told < BUSY_EACH_MS)
-        return;
-    s_clear_busy ();
-    va_list args;
-    va_start (args, format);
-    vfprintf (stderr, format, args);
-    va_end (args);
-    busy_told = now;
+    if (format && now - busy_since >= BUSY_AFTER_MS && now - busy_told >= BUSY_EACH_MS) {
+        s_clear_busy ();
+        va_list args;
+        va_start (args, format);
+        vfprintf (stderr, format, args);
+        va_end (args);
+        busy_told = now;
+    }
+    pthread_mutex_unlock (&turn);
 }
 
 //  What else there is comes out as '?', so that what a peer has sent, or an argument, can neither
@@ -70,8 +76,8 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
     char *line = zsys_vprintf (format, args);
     if (!line)
         return;
+    pthread_mutex_lock (&turn);
     s_clear_busy ();
-    flockfile (out);  //  The doorman (curve.h) may have something to say as well
     if (named)
         fprintf (out, "%s: ", show_program);
     size_t written = 0, at = 0, end = strlen (line);
@@ -85,7 +91,7 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
     }
     fwrite (line + written, 1, end - written, out);
     fputc ('\n', out);
-    funlockfile (out);
+    pthread_mutex_unlock (&turn);
     zstr_free (&line);
 }
 

@@ -25,6 +25,14 @@
 //  is none
 #define RECEIVE_MAX 64
 
+//  As many as vLLM's PUB keeps for us
+#define SUB_HWM 100000
+
+//  Ten times what vLLM keeps for a replay by default. A mark that is reached costs a part of it: of
+//  what has to wait in the publisher, its ROUTER drops all beyond 1000. None at all would cost our
+//  memory, if somebody sends and sends.
+#define REPLAY_HWM 100000
+
 typedef struct {
     bool json;
     const char *topic;
@@ -156,8 +164,7 @@ static void s_follow (stream_t *self)
     curve_client (self->dealer);
     zsock_set_maxmsgsize (self->dealer, MP_MAX_FRAME);
     zsock_set_rcvtimeo (self->dealer, 0);  //  As with the SUB
-    zsock_set_rcvhwm (self->dealer, 0);  //  Take it all as fast as it comes: of what has to wait in
-                                         //  the publisher, its ROUTER drops all beyond 1000
+    zsock_set_rcvhwm (self->dealer, REPLAY_HWM);
     self->deadline = zclock_mono () + self->all->replay_timeout_ms;
     if (!say_connecting (self->replay_endpoint,
                          zsock_connect (self->dealer, "%s", self->replay_endpoint))) {
@@ -243,9 +250,11 @@ static void s_serve_event (stream_t *self)
         kv_sequence_connected (self->sequence);
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
         kv_sequence_disconnected (self->sequence);
-        //  Takes out all that it has brought, before there is a new connection, in 100 ms or later
-        bool drained;
-        while (!(drained = !s_receive (self)) && !s_has_input (self, self->events))
+        //  Takes out all that it has brought, before there is a new connection, in 100 ms or later.
+        //  With --bind others may go on sending: so no more than a SUB can have had.
+        bool drained = false;
+        while (self->end < SUB_HWM && !(drained = !s_receive (self)) &&
+               !s_has_input (self, self->events))
             ;
         if (drained && !s_has_input (self, self->events))
             kv_sequence_drained (self->sequence);
@@ -320,7 +329,7 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
         curve_client (self->sub);
     zsock_set_rcvtimeo (self->sub, 0);  //  A receive does not wait: the poller does
     zsock_set_maxmsgsize (self->sub, MP_MAX_FRAME);
-    zsock_set_rcvhwm (self->sub, 100000);  //  As many as vLLM's PUB keeps for us
+    zsock_set_rcvhwm (self->sub, SUB_HWM);
     //  A publisher whose machine has vanished says nothing: after 10 s it counts as gone
     zsock_set_heartbeat_ivl (self->sub, 2000);
     zsock_set_heartbeat_timeout (self->sub, 10000);

@@ -17,11 +17,18 @@
 #include "kv_events.h"
 #include "toy_cache.h"
 
-//  The last batches: that of number seq is at payloads [seq % steps]
+//  So many subscriptions are read in one go, which is more than come in meanwhile: what is not read
+//  waits behind a mark of 1000
+#define DRAIN_MAX 10000
+
+//  The last batches, up to `steps` of them and up to max_bytes: that of number seq is at
+//  payloads [seq % steps]
 typedef struct {
     zframe_t **payloads;
     uint64_t steps;
-    uint64_t next;  //  Number of the next batch
+    size_t bytes, max_bytes;
+    uint64_t oldest;  //  The first that is kept,
+    uint64_t next;    //  and the number of the next batch
 } history_t;
 
 //  How the end of a replay misbehaves, for subscribers to be tried out
@@ -37,20 +44,28 @@ static zframe_t *s_make (toy_cache_t *cache, uint64_t seq, uint32_t blocks, kv_w
     return kv_batch_encode (&cache->batch, wire);
 }
 
-//  Takes the payload over as that of the next batch. The oldest makes room.
+static void s_drop_oldest (history_t *self)
+{
+    zframe_t **payload = &self->payloads[self->oldest++ % self->steps];
+    self->bytes -= zframe_size (*payload);
+    zframe_destroy (payload);
+}
+
+//  Takes the payload over as that of the next batch. The oldest make room.
 static void s_keep (history_t *self, zframe_t *payload)
 {
-    zframe_t **slot = &self->payloads[self->next % self->steps];
-    zframe_destroy (slot);
-    *slot = payload;
-    self->next++;
+    self->bytes += zframe_size (payload);
+    while (self->oldest < self->next &&
+           (self->next - self->oldest == self->steps || self->bytes > self->max_bytes))
+        s_drop_oldest (self);
+    self->payloads[self->next++ % self->steps] = payload;
 }
 
 static void s_forget (history_t *self)
 {
-    for (uint64_t i = 0; i < self->steps && i < self->next; i++)
-        zframe_destroy (&self->payloads[i]);
-    self->next = 0;
+    while (self->oldest < self->next)
+        s_drop_oldest (self);
+    self->oldest = self->next = 0;
 }
 
 //  Sends a reply, or without a payload the end. Never blocks: a ROUTER drops what its peer cannot
@@ -82,10 +97,8 @@ static void s_serve_replay (zsock_t *router, const history_t *history, const cha
         zmsg_destroy (&request);
         return;
     }
-    uint64_t oldest = history->next > history->steps ? history->next - history->steps : 0;
-    uint64_t batches = 0;
-    for (uint64_t seq = start > oldest ? start : oldest; seq < history->next && !zsys_interrupted;
-         seq++) {
+    uint64_t batches = 0, seq = start > history->oldest ? start : history->oldest;
+    for (; seq < history->next && !zsys_interrupted; seq++) {
         zframe_t *payload = history->payloads[seq % history->steps];
         s_send_reply (router, client, topic, seq, payload, wire);
         batches++;
@@ -113,13 +126,23 @@ static bool s_wait_subscribers (zsock_t *xpub, int count)
     return true;
 }
 
+//  Drops what subscribers say later: an XPUB keeps it until it is read. A PUB has nothing to read.
+static void s_drain (zsock_t *pub)
+{
+    for (int left = DRAIN_MAX; left > 0 && zsock_events (pub) & ZMQ_POLLIN; left--) {
+        zmsg_t *message = zmsg_recv (pub);
+        zmsg_destroy (&message);
+    }
+}
+
 int main (int argc, char **argv)
 {
     const char *endpoint = "tcp://127.0.0.1:5557", *replay_endpoint = "tcp://127.0.0.1:5657";
     const char *topic = "kv-events", *wire_name = "v0.26";
     int interval_ms = 200, buffer_steps = 10000, hwm = 100000, replay_hwm = 1000;
-    int count = 0, restart_after = 0;
-    int blocks = 1, prefill = 0, wait_subscribers = 0;
+    int count = 0, restart_after = 0, blocks = 1, prefill = 0, wait_subscribers = 0;
+    int buffer_mb =
+        256;  //  10000 batches of the largest size that we make, 256 blocks, are 230 MiB
     option_range_t drop = {.set = false};
     end_t end = {.withheld = false};
     const option_t options[] = {
@@ -128,6 +151,7 @@ int main (int argc, char **argv)
         OPTION_TEXT ("topic", &topic, "first frame of each message"),
         OPTION_INT ("interval-ms", &interval_ms, 0, 3600000, "time between batches, ms"),
         OPTION_INT ("buffer-steps", &buffer_steps, 1, 10000000, "batches kept for a replay"),
+        OPTION_INT ("buffer-mb", &buffer_mb, 1, 100000, "and their size, MiB"),
         OPTION_INT ("hwm", &hwm, 0, INT_MAX, "messages queued per subscriber; 0: no limit"),
         OPTION_INT ("replay-hwm", &replay_hwm, 0, INT_MAX,
                     "likewise for each that wants a replay; vLLM leaves libzmq's 1000"),
@@ -163,8 +187,8 @@ int main (int argc, char **argv)
     zsock_t *router = zsock_new (ZMQ_ROUTER);
     curve_server (pub);
     curve_server (router);
-    zsock_set_maxmsgsize (pub, MP_MAX_FRAME);
-    zsock_set_maxmsgsize (router, MP_MAX_FRAME);
+    zsock_set_maxmsgsize (pub, MP_MAX_SMALL_FRAME);
+    zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);
     zsock_set_sndhwm (pub, hwm);
     zsock_set_sndhwm (router, replay_hwm);
     zsock_set_linger (pub,
@@ -177,7 +201,7 @@ int main (int argc, char **argv)
         return EXIT_STOPPED_OR_FAILED;
     }
 
-    history_t history = {.steps = (uint64_t) buffer_steps};
+    history_t history = {.steps = (uint64_t) buffer_steps, .max_bytes = (size_t) buffer_mb << 20};
     history.payloads = zmalloc (history.steps * sizeof *history.payloads);
     toy_cache_t cache;
     while (history.next < (uint64_t) prefill && !zsys_interrupted)
@@ -189,8 +213,11 @@ int main (int argc, char **argv)
     while (ready && !zsys_interrupted && (count == 0 || published < count)) {
         int64_t now = zclock_mono (), left = due - now;
         //  With no time left it looks once a millisecond: a look takes longer than a small batch
-        if ((left > 0 || now > looked) && zpoller_wait (poller, left > 0 ? (int) left : 0))
-            s_serve_replay (router, &history, topic, wire, &end);
+        if (left > 0 || now > looked) {
+            s_drain (pub);
+            if (zpoller_wait (poller, left > 0 ? (int) left : 0))
+                s_serve_replay (router, &history, topic, wire, &end);
+        }
         looked = now;
         if (zsys_interrupted || zclock_mono () < due)
             continue;

@@ -73,8 +73,8 @@ static zsock_t *s_ask (const subscriber_t *self, uint64_t start)
     zsock_t *socket = zsock_new (self->by_dealer ? ZMQ_DEALER : ZMQ_REQ);
     curve_client (socket);
     zsock_set_maxmsgsize (socket, MP_MAX_FRAME);
-    zsock_set_rcvhwm (socket, 0);  //  Take a long replay as fast as it comes: of what waits in the
-                                   //  publisher, its ROUTER drops all beyond 1000 messages
+    zsock_set_rcvhwm (socket, 100000);  //  Ten times what vLLM keeps: of what has to wait in the
+                                        //  publisher, its ROUTER drops all beyond 1000 messages
     zsock_set_rcvtimeo (socket, REPLAY_TIMEOUT_MS);
     if (!say_connecting (self->replay_endpoint,
                          zsock_connect (socket, "%s", self->replay_endpoint))) {

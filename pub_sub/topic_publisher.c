@@ -14,6 +14,10 @@
 #include "show.h"
 #include "mp.h"
 
+//  So many subscriptions are read in one go, which is more than come in meanwhile: what is not read
+//  waits behind a mark of 1000
+#define DRAIN_MAX 10000
+
 //  Receives subscriptions until there are `count`. False when a signal came first.
 static bool s_wait_subscriptions (zsock_t *xpub, int count)
 {
@@ -33,6 +37,15 @@ static bool s_wait_subscriptions (zsock_t *xpub, int count)
         zmsg_destroy (&message);
     }
     return true;
+}
+
+//  Drops what subscribers say later: an XPUB keeps it until it is read. A PUB has nothing to read.
+static void s_drain (zsock_t *pub)
+{
+    for (int left = DRAIN_MAX; left > 0 && zsock_events (pub) & ZMQ_POLLIN; left--) {
+        zmsg_t *message = zmsg_recv (pub);
+        zmsg_destroy (&message);
+    }
 }
 
 //  [topic][{"seq": n}]
@@ -74,7 +87,7 @@ int main (int argc, char **argv)
 
     zsock_t *pub = zsock_new (wait_subscribers > 0 ? ZMQ_XPUB : ZMQ_PUB);
     curve_server (pub);
-    zsock_set_maxmsgsize (pub, MP_MAX_FRAME);
+    zsock_set_maxmsgsize (pub, MP_MAX_SMALL_FRAME);
     if (wait_subscribers > 0)
         zsock_set_xpub_verbose (pub, 1);  //  Show each subscription, not only the first of its kind
     zsock_set_linger (pub,
@@ -100,6 +113,7 @@ int main (int argc, char **argv)
         zmsg_t *message = s_message (topic, seq);
         show_send ("subscriber", pub, message);
         zmsg_send (&message, pub);  //  Never blocks: a PUB drops what a slow subscriber cannot take
+        s_drain (pub);
         say ("%s %" PRIu64, topic, seq);
         published++;
         topic = zlist_next (names);

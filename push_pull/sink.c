@@ -15,16 +15,22 @@
 #include "tasks.h"
 #include "ledger.h"
 
-//  One more result of this worker
-static void s_count (zhash_t *workers, const char *worker)
+//  So many workers are counted by name: who makes names up shall not fill our memory
+#define WORKERS_MAX 1000
+
+//  One more result of this worker. False when the table has no room for its name.
+static bool s_count (zhash_t *workers, const char *worker)
 {
     uint64_t *results = zhash_lookup (workers, worker);
+    if (!results && zhash_size (workers) == WORKERS_MAX)
+        return false;
     if (!results) {
         results = zmalloc (sizeof *results);
         zhash_insert (workers, worker, results);
         zhash_freefn (workers, worker, free);  //  From now on it is the table's
     }
     (*results)++;
+    return true;
 }
 
 static int s_by_name (void *a, void *b)
@@ -32,14 +38,16 @@ static int s_by_name (void *a, void *b)
     return strcmp (a, b);
 }
 
-//  `w1: 50 tasks` for each worker, by name
-static void s_report (zhash_t *workers)
+//  `w1: 50 tasks` for each worker, by name; and how many are of those that had no room
+static void s_report (zhash_t *workers, uint64_t others)
 {
     zlist_t *names = zhash_keys (workers);
     zlist_sort (names, s_by_name);
     for (const char *name = zlist_first (names); name; name = zlist_next (names))
         say_result ("%s: %" PRIu64 " tasks", name, *(uint64_t *) zhash_lookup (workers, name));
     zlist_destroy (&names);
+    if (others > 0)
+        say_result ("other workers: %" PRIu64 " tasks", others);
 }
 
 //  `missing: 3 5-7`. A worker that was killed had taken these.
@@ -76,14 +84,14 @@ int main (int argc, char **argv)
 
     zsock_t *pull = zsock_new (ZMQ_PULL);
     curve_server (pull);
-    zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
+    zsock_set_maxmsgsize (pull, MP_MAX_SMALL_FRAME);
     if (!say_listening (pull, endpoint, zsock_bind (pull, "%s", endpoint))) {
         zsock_destroy (&pull);
         return EXIT_STOPPED_OR_FAILED;
     }
 
     zhash_t *workers = zhash_new ();
-    uint64_t gathered = 0, bad = 0;
+    uint64_t gathered = 0, others = 0, bad = 0;
     ledger_t *ledger = ledger_new ();
     bool late = false;
     while (!zsys_interrupted && (count == 0 || gathered < (uint64_t) count)) {
@@ -99,7 +107,8 @@ int main (int argc, char **argv)
         mp_error_t error;
         if (task_result_read (frame, &result, &error)) {
             say ("task %u <- %s: %" PRIu64, result.id, result.worker, result.value);
-            s_count (workers, result.worker);
+            if (!s_count (workers, result.worker) && others++ == 0)
+                complain ("more than %d workers: the others are not counted by name", WORKERS_MAX);
             ledger_mark (ledger, result.id);
             zstr_free (&result.worker);
             gathered++;
@@ -115,7 +124,7 @@ int main (int argc, char **argv)
         }
         zframe_destroy (&frame);
     }
-    s_report (workers);
+    s_report (workers, others);
     s_report_missing (ledger);
     if (late)
         complain ("no result for %d s: gave up", timeout_s);

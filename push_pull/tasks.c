@@ -55,10 +55,15 @@ bool task_result_read (zframe_t *frame, task_result_t *result, mp_error_t *error
 {
     mp_entry_t entries[] = {MP_ENTRY ("task"), MP_ENTRY ("worker"), MP_ENTRY ("value")};
     //  The name last: it is the one that claims memory
-    return s_read (frame, entries, 3, error) &&
-           mp_get_uint32 (entries[0].value, "task", &result->id, error) &&
-           mp_get_uint (entries[2].value, "value", UINT64_MAX, &result->value, error) &&
-           mp_get_cstr (entries[1].value, "worker", &result->worker, error);
+    if (!s_read (frame, entries, 3, error) ||
+        !mp_get_uint32 (entries[0].value, "task", &result->id, error) ||
+        !mp_get_uint (entries[2].value, "value", UINT64_MAX, &result->value, error) ||
+        !mp_get_cstr (entries[1].value, "worker", &result->worker, error))
+        return false;
+    if (strlen (result->worker) <= TASK_WORKER_MAX)
+        return true;
+    zstr_free (&result->worker);
+    return mp_wrong (error, "worker", "want at most %d bytes", TASK_WORKER_MAX);
 }
 
 zframe_t *task_batch_new (uint32_t tasks)

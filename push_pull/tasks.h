@@ -19,6 +19,9 @@ typedef struct {
     uint32_t value;
 } task_t;
 
+//  Bytes of a worker's name, at the most
+#define TASK_WORKER_MAX 255
+
 typedef struct {
     uint32_t id;
     char *worker;  //  To be freed with zstr_free by who has read it

@@ -72,7 +72,7 @@ int main (int argc, char **argv)
     zsock_t *push = zsock_new (ZMQ_PUSH), *sink = zsock_new (ZMQ_PUSH);
     curve_server (push);
     curve_client (sink);
-    zsock_set_maxmsgsize (push, MP_MAX_FRAME);
+    zsock_set_maxmsgsize (push, MP_MAX_SMALL_FRAME);
     zsock_set_maxmsgsize (sink, MP_MAX_FRAME);
     //  CZMQ's linger of 0 would throw the last tasks away when we exit. -1 waits until the workers
     //  have taken them, however long that takes; a Ctrl-C ends it. The sink gets a second.

@@ -38,11 +38,15 @@ int main (int argc, char **argv)
         .instance = "name",
     };
     options_read (argc, argv, &about, options);
+    if (strlen (name) > TASK_WORKER_MAX) {
+        complain ("--name: want at most %d bytes", TASK_WORKER_MAX);
+        return OPTIONS_WRONG;
+    }
 
     zsock_t *pull = zsock_new (ZMQ_PULL), *push = zsock_new (ZMQ_PUSH);
     curve_client (pull);
     curve_client (push);
-    zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
+    zsock_set_maxmsgsize (pull, MP_MAX_SMALL_FRAME);
     zsock_set_maxmsgsize (push, MP_MAX_FRAME);
     zsock_set_linger (push, -1);  //  The last results wait for the sink when we exit, however long
     if (!say_connecting (source, zsock_connect (pull, "%s", source)) ||

@@ -61,15 +61,15 @@ int main (int argc, char **argv)
     };
     options_read (argc, argv, &about, options);
 
-    //  1. Bind (MPClient.__init__). As in vLLM's make_zmq_socket there are no high-water marks.
+    //  1. Bind (MPClient.__init__). As in vLLM's make_zmq_socket what we send has no high-water mark,
+    //     so nothing blocks. What we receive has one there neither; here it keeps libzmq's 1000, or
+    //     who sends faster than we read fills our memory. An engine's own queue fills instead.
     zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
     curve_server (router);
     curve_server (pull);
-    zsock_set_maxmsgsize (router, MP_MAX_FRAME);
+    zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);  //  Engines only register here
     zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
-    zsock_set_rcvhwm (router, 0);
     zsock_set_sndhwm (router, 0);
-    zsock_set_rcvhwm (pull, 0);
     zsock_set_router_mandatory (router, 1);  //  Not in vLLM: sending to an engine that is not there
                                              //  is an error then, otherwise it is silence
     zsock_set_linger (router, 250);          //  An ABORT gets so many ms to leave when we exit

@@ -102,11 +102,9 @@ int main (int argc, char **argv)
     zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
     curve_server (router);
     curve_server (pull);
-    zsock_set_maxmsgsize (router, MP_MAX_FRAME);
+    zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);  //  Engines only register here
     zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
-    zsock_set_rcvhwm (router, 0);
     zsock_set_sndhwm (router, 0);
-    zsock_set_rcvhwm (pull, 0);
     zsock_set_rcvtimeo (pull, 1);  //  See below
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit

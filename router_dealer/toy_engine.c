@@ -3,6 +3,10 @@
 #include "toy_engine.h"
 #include "show.h"
 
+//  More adapters, and more calls that wait for a pause, are somebody's who means no good
+#define LORAS_MAX 1000
+#define PAUSING_MAX 1000
+
 //  What a pause makes of the requests that run: vLLM's PauseMode
 typedef enum {
     GOING,
@@ -178,7 +182,11 @@ static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
     if (!self->config.quiet)
         say ("%s: %zu prompt tokens", request->request_id, request->prompt_token_count);
     size_t prompt_tokens = request->prompt_token_count;
-    if (toy_scheduler_add (self->scheduler, &request, s_now ()) == 0) {
+    if (!toy_scheduler_has_room (self->scheduler, request)) {
+        complain ("%s: no room for one more request", request->request_id);
+        s_refuse (self, request->client_index, request->request_id);
+        engine_core_request_destroy (&request);
+    } else if (toy_scheduler_add (self->scheduler, &request, s_now ()) == 0) {
         self->new_requests++;
         self->new_tokens += prompt_tokens;
     } else {
@@ -217,6 +225,7 @@ typedef enum {
     RESULT_LATER,  //  When the pause is complete
     RESULT_NO_WORKERS,
     RESULT_NO_MODE,
+    RESULT_NO_ROOM,
     RESULT_NO_METHOD
 } s_result_t;
 
@@ -233,6 +242,8 @@ static s_result_t s_call_lora (toy_engine_t *self, const engine_core_utility_t *
         return RESULT_FALSE;
     snprintf (key, sizeof key, "%" PRId64, call->number);
     if (s_is (call, "add_lora")) {
+        if (zhashx_size (self->loras) == LORAS_MAX && !zhashx_lookup (self->loras, key))
+            return RESULT_FALSE;
         zhashx_update (self->loras, key, self);  //  Any value that is not NULL
         return RESULT_TRUE;
     }
@@ -326,6 +337,7 @@ static void s_answer (toy_engine_t *self, const engine_core_utility_t *call, s_r
 {
     static const char *const failures[] = {[RESULT_NO_WORKERS] = "this toy has no workers",
                                            [RESULT_NO_MODE] = "there is no such mode",
+                                           [RESULT_NO_ROOM] = "too many wait for that already",
                                            [RESULT_NO_METHOD] = "this toy has no such method"};
     zframe_t *value = s_encode_result (self, result);
     engine_core_utility_output_t output = {.call_id = call->call_id};
@@ -370,6 +382,8 @@ static bool s_utility (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
         return false;
     }
     s_result_t result = s_call (self, call);
+    if (result == RESULT_LATER && zlist_size (self->pausing) == PAUSING_MAX)
+        result = RESULT_NO_ROOM;
     if (result == RESULT_LATER) {
         zlist_append (self->pausing, call);
         return true;

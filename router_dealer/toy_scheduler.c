@@ -15,6 +15,7 @@ typedef struct {
     bool started;                     //  It had a step
     engine_core_logprobs_t logprobs;  //  Of the newest tokens; no columns: not asked for
     engine_core_logprobs_t prompt_logprobs;
+    size_t bytes;   //  What it takes up
     bool finished;  //  Told in the last outputs, to be dropped at the next call
 } s_running_t;
 
@@ -24,6 +25,7 @@ struct toy_scheduler {
     s_running_t **requests;  //  All, in order of arrival
     size_t count;
     size_t room;
+    size_t bytes;    //  What they take up
     size_t waiting;  //  Of those in `running`
     bool hold;
     engine_core_output_t *outputs;  //  Of the last call,
@@ -77,10 +79,12 @@ static void s_retire (toy_scheduler_t *self)
     if (self->count == zhashx_size (self->running))
         return;
     for (size_t i = 0; i < self->count; i++) {
-        if (self->requests[i]->finished)
+        if (self->requests[i]->finished) {
+            self->bytes -= self->requests[i]->bytes;
             s_running_destroy (&self->requests[i]);
-        else
+        } else {
             self->requests[kept++] = self->requests[i];
+        }
     }
     self->count = kept;
 }
@@ -94,15 +98,21 @@ static uint64_t s_hash (const engine_core_request_t *request)
     return hash;
 }
 
+//  How many logprobs a token gets when so many are asked for
+static size_t s_columns (const toy_scheduler_t *self, size_t columns)
+{
+    if (columns > LOGPROBS_MAX)
+        columns = LOGPROBS_MAX;
+    return columns > (size_t) self->config.vocab_size + 1 ? (size_t) self->config.vocab_size + 1
+                                                          : columns;
+}
+
 //  Room for so many rows, to be freed by the caller; no columns when none are asked for. The
 //  numbers are always the same: the token is the likeliest with 1/2, each further one half of that.
 static engine_core_logprobs_t s_new_logprobs (const toy_scheduler_t *self, size_t rows,
                                               size_t columns)
 {
-    if (columns > LOGPROBS_MAX)
-        columns = LOGPROBS_MAX;
-    if (columns > (size_t) self->config.vocab_size + 1)
-        columns = (size_t) self->config.vocab_size + 1;
+    columns = s_columns (self, columns);
     if (columns == 0 || rows == 0)
         return (engine_core_logprobs_t){0};
     float *logprobs = zmalloc (rows * columns * sizeof *logprobs);
@@ -150,6 +160,21 @@ static uint64_t s_sample (const char *request_id)
     return digits > 0 && request_id[digits] == '_' ? strtoull (request_id, NULL, 10) : 0;
 }
 
+//  What a request takes up: tokens are 4 bytes, a logprob 8, and there are some small things
+static size_t s_bytes (const toy_scheduler_t *self, const engine_core_request_t *request)
+{
+    size_t prompt = request->prompt_token_count, chunk = self->config.chunk_size;
+    return 512 + strlen (request->request_id) + 4 * (prompt + request->stop_token_count + chunk) +
+           8 * prompt * s_columns (self, request->prompt_logprobs) +
+           8 * chunk * s_columns (self, request->logprobs);
+}
+
+bool toy_scheduler_has_room (toy_scheduler_t *self, const engine_core_request_t *request)
+{
+    s_retire (self);
+    return s_bytes (self, request) <= TOY_SCHEDULER_MAX_BYTES - self->bytes;
+}
+
 int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p, double now)
 {
     s_retire (self);
@@ -172,6 +197,8 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
     running->tokens = zmalloc (self->config.chunk_size * sizeof *running->tokens);
     running->logprobs = s_new_logprobs (self, self->config.chunk_size, (*request_p)->logprobs);
     s_add_prompt_logprobs (self, running);
+    running->bytes = s_bytes (self, *request_p);
+    self->bytes += running->bytes;
     running->queued = now;
     running->waiting = self->hold;
     self->waiting += self->hold;

@@ -73,6 +73,7 @@ int main (int argc, char **argv)
         say ("%s: there are keys already, and they stay", folder);
         return EXIT_SUCCESS;
     }
+    umask (umask (0) | S_IWGRP | S_IWOTH);  //  A key that others can write is refused
     //  Made beside it (mkdtemp: nobody else can look in), and renamed when all is there. So nothing
     //  that exists is overwritten, and there are all keys or none.
     if (size >= PATH_SIZE || !mkdtemp (making)) {

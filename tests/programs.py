@@ -127,6 +127,7 @@ OPTIONS = {
         "topic": Text("kv-events"),
         "interval-ms": Number(200, 0, 3600000),
         "buffer-steps": Number(10000, 1, 10000000),
+        "buffer-mb": Number(256, 1, 100000),
         "hwm": Number(100000),
         "replay-hwm": Number(1000),
         "wire": Choice("v0.26", "v0.26", "v0.24", "v0.9"),

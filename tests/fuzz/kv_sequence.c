@@ -40,7 +40,7 @@ static void s_deliver (void *owner, const kv_numbered_t *batch)
     self->begun = true;
     DEMAND (seq == self->next);
     self->next = seq + 1;
-    DEMAND (batch->payload.size == 1 && (uint8_t) *batch->payload.data < RUNS);
+    DEMAND (batch->payload.size > 0 && (uint8_t) *batch->payload.data < RUNS);
     self->counts.delivered++;
     self->counts.replayed += batch->replayed;
 }
@@ -91,20 +91,25 @@ static uint64_t s_seq (s_bytes_t *bytes, const model_t *model)
     return seq < UINT64_MAX ? seq : 0;  //  The readers let no KV_SEQ_END pass
 }
 
-//  The payload is one byte: of which run it is. It is ours again, and another, after the call.
+//  The payload is of one byte or of many, and its first one says of which run. It is ours again, and
+//  another, after the call.
 static void s_live (kv_sequence_t *sequence, uint64_t seq, s_bytes_t *bytes)
 {
-    char run = (char) (s_byte (bytes) % RUNS);
-    kv_sequence_live (sequence, &(kv_numbered_t){.seq = seq, .payload = {&run, 1}});
-    run = RUNS;
+    uint8_t how = s_byte (bytes);
+    char payload[64] = {(char) (how % RUNS)};
+    kv_sequence_live (sequence,
+                      &(kv_numbered_t){.seq = seq, .payload = {payload, how & 0x80 ? 64 : 1}});
+    payload[0] = RUNS;
 }
 
 static void s_reply (kv_sequence_t *sequence, uint64_t seq, s_bytes_t *bytes)
 {
-    char run = (char) (s_byte (bytes) % RUNS);
-    kv_sequence_reply (sequence,
-                       &(kv_numbered_t){.seq = seq, .payload = {&run, 1}, .replayed = true});
-    run = RUNS;
+    uint8_t how = s_byte (bytes);
+    char payload[64] = {(char) (how % RUNS)};
+    kv_sequence_reply (
+        sequence,
+        &(kv_numbered_t){.seq = seq, .payload = {payload, how & 0x80 ? 64 : 1}, .replayed = true});
+    payload[0] = RUNS;
 }
 
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)

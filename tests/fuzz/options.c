@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     bool flag = false;
     option_list_t list = {.fallback = ""}, endpoints = {.count = 0};
     option_range_t range = {.set = false};
-    uint64_t from = UINT64_MAX;
+    uint64_t from = UINT64_MAX, seed = 0;
     const option_t options[] = {
         OPTION_BIND ("endpoint", &bind, "where to listen"),
         OPTION_CONNECT ("connect", &connect, "where to connect"),
@@ -29,6 +29,7 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
         OPTION_ENDPOINTS ("peer", &endpoints, "endpoints"),
         OPTION_RANGE ("skip", &range, "numbers"),
         OPTION_FROM ("from-seq", &from, "a number"),
+        OPTION_UINT64 ("seed", &seed, "any number"),
         OPTION_END,
     };
     const about_t about = {.name = "fuzz", .purpose = "takes anything", .example = "  fuzz"};

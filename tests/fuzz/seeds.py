@@ -31,6 +31,19 @@ def chunk(*each):
     return len(body).to_bytes(2, "big") + body
 
 
+def call(method, *words):
+    """A utility call of front-end 0."""
+    args = bytes([0x90 + len(words)]) + b"".join(map(text, words))
+    return chunk(b"\3", b"\x94\x00\x01" + text(method) + args)
+
+
+def text(word):
+    return (bytes([0xA0 + len(word)]) if len(word) < 32 else bytes([0xD9, len(word)])) + word.encode()
+
+
+METHODS = ["sleep", "wake_up", "pause_scheduler", "list_loras", "collective_rpc", "profile"]
+METHODS += ["get_supported_tasks", "is_sleeping", "is_scheduler_paused", "reset_prefix_cache"]
+METHODS += ["get_kv_cache_group_metadata", "reset_mm_cache", "save_sharded_state"]
 STEP = b"\0\0"
 SEQ = (7).to_bytes(8, "big")
 
@@ -75,9 +88,14 @@ def seeds():
             yield "toy_engine", "abort_" + name, add + chunk(b"\1", every["ABORT_TWO"])
         if name.startswith("UTILITY"):
             yield "toy_engine", name, chunk(b"\3", data) + STEP
-    for method in ("sleep", "wake_up", "pause_scheduler", "list_loras", "collective_rpc", "profile"):
-        call = b"\x94\x00\x01" + bytes([0xA0 + len(method)]) + method.encode() + b"\x90"
-        yield "toy_engine", method, chunk(b"\0", every["REQUEST_R3"]) + chunk(b"\3", call) + STEP
+    add = chunk(b"\0", every["REQUEST_R3"])
+    for method in METHODS:
+        yield "toy_engine", method, add + call(method) + STEP
+    wait = call("pause_scheduler", "wait")
+    yield "toy_engine", "pause_wait", add + wait + add + 6 * STEP + call("resume_scheduler") + 6 * STEP
+    yield "toy_engine", "pause_doze", add + call("pause_scheduler", "doze") + STEP
+    yield "toy_engine", "pause_at_the_end", add + wait + STEP
+    yield "toy_engine", "loras", chunk(b"\3", every["UTILITY_ADD_LORA"]) + call("list_loras")
     yield "messages", "replay_request", b"\2\0" + frames(b"client", b"", SEQ)
     yield "messages", "replay_end", b"\1\0" + frames(b"", b"", b"\xff" * 8, b"")
     for number, line in enumerate(
@@ -86,6 +104,10 @@ def seeds():
             "--endpoint=ipc:///tmp/x --choice dealer --delay-s 0.5 --topic a --topic=b",
             "--skip 3-7 --from-seq 18446744073709551614 --peer tcp://*:1 --peer ipc://@x",
             "--from-seq live --quiet --text --verbose",
+            "--curve-dir / --seed 18446744073709551615",
+            "--curve-dir=/nowhere",
+            "--from-seq 7 --help",
+            " ".join(["--topic x"] * 15),
             "--help",
             "--connect inproc://x",
             "--count 1001",
@@ -99,6 +121,8 @@ def seeds():
             "80 00 00 00 00 01 00 e8 e0 00 05 00 80 05 00 80 04 00 d8 00 00 01 00 01 01",
             "00 00 07 00 00 03 00 ff",
             "84 e0 00 09 01 80 02 01 e8 00 03 02 e0 00 05 02 80 04 02 d0 ff",
+            # joined, live 5 and 6, cut, joined, drained, asked for 6: nothing; asked for all: 3, 6
+            "81 e0 00 05 80 00 06 80 e8 e0 f0 d0 80 03 81 80 06 80 d0 d0 00 07 00",
         ]
     ):
         yield "kv_sequence", f"run_{number}", bytes.fromhex(run)

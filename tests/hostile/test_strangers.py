@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import zmq
 import zmtp
+from zmq.auth import load_certificate
 
-from harness import FACTOR, UNDER_VALGRIND
+from harness import FACTOR, TRAPS, UNDER_VALGRIND
+from harness import PROGRAMS as HARNESS_PROGRAMS
 from mutants import VECTORS, pack, unpack
+from programs import Bind, of_kind
 
 PEERS = int(os.environ.get("HOSTILE_PEERS", "1000"))
 ANY = "tcp://127.0.0.1:*"
@@ -96,44 +99,55 @@ def serve_handshake(program, ends, peer, time):
 
 
 SEVERAL = {"requests": 3, "max_tokens": 1}
+# The kinds of peer; and behind each the largest frame that is taken from it
+SMALL, LARGE = 64 * 2**10, 64 * 2**20
+ENGINES = [(b"DEALER", SMALL), (b"PUSH", LARGE)]
 PROGRAMS = {
-    "basic_server": ({"endpoint": ANY}, [b"DEALER"], serve_rep, 0),
-    "slow_server": ({"endpoint": ANY, "delay_first_n": 0}, [b"REQ"], serve_rep, 0),
-    "topic_publisher": ({"endpoint": ANY, "interval_ms": 5}, [b"SUB"], serve_topics, 0),
+    "basic_server": ({"endpoint": ANY}, [(b"DEALER", LARGE)], serve_rep, 0),
+    "slow_server": ({"endpoint": ANY, "delay_first_n": 0}, [(b"REQ", LARGE)], serve_rep, 0),
+    "topic_publisher": ({"endpoint": ANY, "interval_ms": 5}, [(b"SUB", SMALL)], serve_topics, 0),
     "replay_publisher": (
         {"endpoint": ANY, "replay_endpoint": ANY, "interval_ms": 5},
-        [b"XSUB", b"DEALER"],
+        [(b"XSUB", SMALL), (b"DEALER", SMALL)],
         serve_replay,
         0,
     ),
-    "kv_subscriber": ({"bind": True, "endpoint": ANY}, [b"PUB"], serve_bound_subscriber, 0),
+    "kv_subscriber": (
+        {"bind": True, "endpoint": ANY},
+        [(b"PUB", LARGE)],
+        serve_bound_subscriber,
+        0,
+    ),
     "ventilator": (
         {"endpoint": ANY, "sink": "tcp://127.0.0.1:1", "count": 0, "workers": 0},
-        [b"PULL"],
+        [(b"PULL", SMALL)],
         serve_ventilator,
         0,
     ),
-    "sink": ({"endpoint": ANY, "count": 0}, [b"PUSH"], serve_sink, 0),
-    "frontend": ({"input": ANY, "output": ANY, **SEVERAL}, [b"DEALER", b"PUSH"], serve_frontend, 1),
-    "poller_frontend": (
-        {"input": ANY, "output": ANY, **SEVERAL},
-        [b"DEALER", b"PUSH"],
-        serve_frontend,
-        1,
-    ),
+    "sink": ({"endpoint": ANY, "count": 0}, [(b"PUSH", SMALL)], serve_sink, 0),
+    "frontend": ({"input": ANY, "output": ANY, **SEVERAL}, ENGINES, serve_frontend, 1),
+    "poller_frontend": ({"input": ANY, "output": ANY, **SEVERAL}, ENGINES, serve_frontend, 1),
     "round_robin_frontend": (
         {"input": ANY, "output": ANY, "engines": 1, **SEVERAL},
-        [b"DEALER", b"PUSH"],
+        ENGINES,
         serve_frontend,
         1,
     ),
     "handshake_frontend": (
         {"handshake": ANY, "input": ANY, "output": ANY, **SEVERAL},
-        [b"DEALER", b"DEALER", b"PUSH"],
+        [(b"DEALER", SMALL), *ENGINES],
         serve_handshake,
         1,
     ),
 }
+
+
+def test_every_port_is_here():
+    ports = {name: len(of_kind(name, Bind)) for name in set(HARNESS_PROGRAMS) - set(TRAPS)}
+    ports["kv_subscriber"] = 1  # With --bind
+    assert {name: count for name, count in ports.items() if count > 0} == {
+        name: len(kinds) for name, (_, kinds, _, _) in PROGRAMS.items()
+    }
 
 
 @pytest.fixture(params=PROGRAMS)
@@ -141,7 +155,11 @@ def served(request, start, peer):
     """A program, its ports with the kind of peer that belongs there, and a function that checks that
     it serves a good one; when that was called the last time, it is stopped too."""
     options, kinds, serve, status = PROGRAMS[request.param]
+    # Who starts it has but 1024 files, as usual
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
     program = start(request.param, **options)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     ends = [program.endpoint(nth) for nth in range(1, len(kinds) + 1)]
     serve(program, ends, peer, 0)
 
@@ -169,10 +187,10 @@ def test_wrong_words(served):
 
 
 def test_huge_frames(served):
-    """Who announces more than MP_MAX_FRAME is cut off before any memory is taken for it."""
+    """Who announces more than a good peer sends is cut off before any memory is taken for it."""
     program, ports, last = served
-    for end, kind in ports:
-        for size in (64 * 2**20 + 1, 2**31, 2**40, 2**63 - 1, 2**63, 2**64 - 1):
+    for end, (kind, most) in ports:
+        for size in (most + 1, 2**31, 2**40, 2**63 - 1, 2**63, 2**64 - 1):
             for flags in (0, zmtp.MORE):
                 link = zmtp.greeted(end, kind)
                 head = bytes([flags | zmtp.LONG]) + size.to_bytes(8, "big")
@@ -186,15 +204,21 @@ def memory_mb(pid):
     return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
 
 
-def test_many_that_stay(served):
-    """Connected and silent; in the middle of the handshake; with half a frame, or half a message."""
-    program, ports, last = served
+@pytest.fixture
+def many_files():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_many_that_stay(served, many_files):
+    """Connected and silent; in the middle of the handshake; with half a frame, or half a message."""
+    program, ports, last = served
     before = memory_mb(program.pid)
     links = []
-    each = min(PEERS, (hard - 200) // len(ports))
-    for end, kind in ports:
+    each = min(PEERS, (many_files - 200) // len(ports))
+    for end, (kind, most) in ports:
         for number in range(each):
             how = number % 5
             link = zmtp.connect(end) if how < 2 else zmtp.greeted(end, kind)
@@ -202,7 +226,7 @@ def test_many_that_stay(served):
                 link.sendall(zmtp.GREETING[: 1 + number % 63])
             elif how == 3:
                 # A few of them large: AddressSanitizer touches what is reserved for them
-                size = 60 * 2**20 if number < 50 else 2**16
+                size = most if number < 50 else 2**16
                 link.sendall(bytes([zmtp.LONG]) + size.to_bytes(8, "big") + b"\x01half")
             elif how == 4 and kind != b"PULL":
                 # Not what a PULL sends to a PUSH: of that, libzmq 4.3.4 frees nothing at its end
@@ -217,4 +241,43 @@ def test_many_that_stay(served):
     last()
     for link in links:
         link.close()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_many_at_a_closed_door(start, keys, peer, many_files):
+    """They come without a key, or say nothing. A few lines tell of them, and a friend gets in."""
+    server = start("basic_server", "--curve-dir", keys, endpoint=ANY)
+    end = server.endpoint()
+
+    def ask():
+        client = peer(zmq.REQ)
+        client.curve_publickey, client.curve_secretkey = load_certificate(keys / "client.key_secret")
+        client.curve_serverkey, _ = load_certificate(keys / "server.key")
+        client.connect(end)
+        client.send(pack("ping"))
+        assert client.recv() == pack("pong: ping")
+        client.close()
+
+    ask()
+    curve = zmtp.STRANGERS["curve"]
+    before, links = memory_mb(server.pid), []
+    for number in range(min(PEERS, many_files - 200)):
+        link = zmtp.connect(end)
+        link.sendall(
+            [b"", curve, curve[: 1 + number % 63], zmtp.GREETING, curve + zmtp.frame(b"\x05HELLO", 4)][
+                number % 5
+            ]
+        )
+        links.append(link)
+    ask()
+    after = memory_mb(server.pid)
+    print(
+        f"hostile: basic_server --curve-dir: {len(links):,} strangers that stay, "
+        f"memory {before:.0f} MB before, {after:.0f} MB with them"
+    )
+    assert after - before < 100 * FACTOR
+    for link in links:
+        link.close()
+    ask()
+    assert server.stop() == 0
+    assert len(set(server.err)) == len(server.err) <= 7, str(server)
+    assert all(line.startswith("basic_server: refused ") for line in server.err), str(server)

@@ -340,6 +340,8 @@ SERVER_KINDS = {
 # A replay is asked for when something is missing
 LATER = {("replay_subscriber", "replay-endpoint")}
 ENDS = [end for end in other_ends() if end not in LATER]
+# Without keys nobody watches the others' connections
+WATCHED = [("kv_subscriber", "endpoint"), ("engine", "input"), ("vllm_engine", "handshake")]
 
 
 @pytest.mark.parametrize("end", ENDS, ids="-".join)
@@ -362,7 +364,10 @@ def test_stranger_who_connects(start, keys, strangers, raw, end, who):
     if who != "friend":
         assert kind == zmq.PUSH or not server.poll(0)
         assert not was_ever_let_in(monitor)
-        assert len([line for line in program.err if endpoint in line]) == (folder is not None)
+        if who == "no key" and end in WATCHED:
+            program.wait_err(rf"^{name}: {endpoint}: the other end wants a key, and we have none")
+        told = folder is not None or end in WATCHED
+        assert len([line for line in program.err if endpoint in line]) == told
     program.kill()
 
 
@@ -545,6 +550,17 @@ def test_list_that_others_can_write(closed, keys, ipc, folder, mode):
     assert f"mode {mode:04o}" in line
 
 
+@pytest.mark.parametrize(
+    "name, file", [("basic_server", "clients/client.key"), ("basic_client", "server.key")]
+)
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_key_that_others_can_write(closed, keys, ipc, name, file, mode):
+    """They could put their own there: as that of a friend, or as the server's."""
+    (keys / file).chmod(mode)
+    line = check_refused(closed(name, endpoint=ipc()), keys / file)
+    assert f"mode {mode:04o} lets others write to it" in line
+
+
 def test_keys_that_do_not_belong_together(closed, keys, new_keys, ipc):
     public, _ = key_pair(new_keys(), "server")
     ours, _ = key_pair(keys, "server")
@@ -564,7 +580,7 @@ def everything(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o000, 0o077])
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o000, 0o077])
 def test_make_keys(tmp_path, umask):
     folder, before = tmp_path / "keys", os.umask(umask)
     try:

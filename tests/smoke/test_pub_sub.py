@@ -4,6 +4,7 @@
 import signal
 
 import pytest
+import zmq
 
 WIRES = ["v0.26", "v0.24", "v0.9"]
 SEQ_LINE = r"^seq (\d+)( replayed)?: BlockStored 1 block 16 tokens(, BlockRemoved 1 block)?$"
@@ -180,6 +181,32 @@ def test_what_is_not_kept_is_lost_and_counted(start, ipc, socket):
     # Between them, what was lost and what was received make a whole
     assert sorted([*lost, *seqs(subscriber)]) == list(range(len(lost) + 6))
     assert f" {len(lost)} lost" in subscriber.summary()
+    assert publisher.stop() == 0
+
+
+def test_the_buffer_is_bounded_in_bytes(start, ipc, peer):
+    """Batches of 256 blocks are 23 kB: the last 1 MiB of them is kept, and no more of 200."""
+    replay = ipc()
+    publisher = start(
+        "replay_publisher",
+        endpoint=ipc(),
+        replay_endpoint=replay,
+        blocks=256,
+        prefill=200,
+        buffer_mb=1,
+        interval_ms=3600000,
+    )
+    client = peer(zmq.DEALER, connect=replay)
+    client.send_multipart([b"", bytes(8)])
+    replies = []
+    while True:
+        _, _, seq, payload = client.recv_multipart()
+        if seq == b"\xff" * 8:
+            break
+        replies.append((int.from_bytes(seq, "big"), len(payload)))
+    sizes = [size for _, size in replies]
+    assert [seq for seq, _ in replies] == list(range(200 - len(replies), 200))
+    assert sum(sizes) <= 2**20 < sum(sizes) + max(sizes)
     assert publisher.stop() == 0
 
 

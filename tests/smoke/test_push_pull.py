@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: MIT
 """PUSH/PULL: ventilator, workers, sink."""
 
+import msgspec
 import pytest
+import zmq
+
+pack = msgspec.msgpack.encode
 
 RESULT_LINE = r"^task (\d+) <- (\w+): (\d+)$"
 
@@ -75,3 +79,26 @@ def test_ventilator_is_stopped_while_it_waits(start, ipc):
     assert ventilator.stop() == 0
     assert ventilator.summary() == "0 tasks handed out"
     assert worker.summary() == "w1 did 0 tasks, 0 bad"
+
+
+def test_a_name_of_a_worker_has_a_bound(start):
+    worker = start("worker", name="w" * 256)
+    assert (worker.wait(), worker.out) == (2, [])
+    assert worker.err == ["worker: --name: want at most 255 bytes"]
+
+
+def test_names_that_somebody_makes_up(start, ipc, peer):
+    """A thousand of them are counted, and all results are."""
+    results = ipc()
+    sink = start("sink", endpoint=results, count=1502)
+    stranger = peer(zmq.PUSH, connect=results)
+    for number in range(1500):
+        stranger.send(pack({"task": number, "worker": f"w{number}", "value": 1}))
+    for name in ("w0", "w1499"):  # Who is in the table stays in it
+        stranger.send(pack({"task": 0, "worker": name, "value": 1}))
+    assert sink.wait() == 0
+    assert sink.err == ["sink: more than 1000 workers: the others are not counted by name"]
+    assert len(sink.lines(r"^w\d+: \d+ tasks$")) == 1000
+    assert "w0: 2 tasks" in sink.out
+    assert sink.out[-2] == "other workers: 501 tasks"
+    assert sink.summary() == "1502 results from 1000 workers, 0 bad"

@@ -51,6 +51,9 @@ static void test_off (void **state)
     curve_client (socket);
     curve_watch (socket);
     zmsg_t *event = zmsg_new ();
+    byte accepted[6] = {ZMQ_EVENT_ACCEPTED};
+    zmsg_addmem (event, accepted, sizeof accepted);
+    zmsg_addstr (event, "tcp://127.0.0.1:5555");
     curve_event (socket, event);
     zmsg_destroy (&event);
     assert_int_equal (zsock_mechanism (socket), ZMQ_NULL);

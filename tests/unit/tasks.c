@@ -122,6 +122,19 @@ static void test_wrong_types (void **state)
         unit_refuses (cases[i].decode, unit_frame (cases[i].text), cases[i].why);
 }
 
+static void test_long_names (void **state)
+{
+    (void) state;
+    char name[TASK_WORKER_MAX + 2] = "";
+    memset (name, 'w', TASK_WORKER_MAX);
+    zframe_t *frame = task_result_new (&(task_result_t){1, name, 1});
+    assert_true (s_result (frame, NULL));
+    zframe_destroy (&frame);
+    name[TASK_WORKER_MAX] = 'w';
+    unit_refuses (s_result, task_result_new (&(task_result_t){1, name, 1}),
+                  "worker: want at most 255 bytes");
+}
+
 //  Of a message with more frames, the first is not enough
 static void test_more_frames (void **state)
 {
@@ -167,8 +180,8 @@ int main (void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test (test_encode),      cmocka_unit_test (test_decode),
-        cmocka_unit_test (test_wrong_types), cmocka_unit_test (test_more_frames),
-        cmocka_unit_test (test_hostile),
+        cmocka_unit_test (test_wrong_types), cmocka_unit_test (test_long_names),
+        cmocka_unit_test (test_more_frames), cmocka_unit_test (test_hostile),
     };
     return cmocka_run_group_tests_name ("tasks", tests, NULL, NULL);
 }

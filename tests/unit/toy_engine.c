@@ -572,6 +572,29 @@ static void test_duplicate (void **state)
     toy_engine_destroy (&self);
 }
 
+//  A prompt of 1,400,000 tokens is 1.4 MB; a hundred logprobs of each of them would be 1.1 GB
+static void test_no_room (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 1);
+    size_t tokens = 1400000, size;
+    char *text = NULL;
+    FILE *out = open_memstream (&text, &size);
+    assert_non_null (out);
+    fputs ("['r0',[1", out);
+    for (size_t i = 1; i < tokens; i++)
+        fputs (",1", out);
+    fputs ("],null,{'max_tokens':1,'prompt_logprobs':99},null,1,null,null,null]", out);
+    fclose (out);
+    s_handle (self, ENGINE_CORE_ADD, unit_frame (text));
+    free (text);
+    assert_string_equal (complained, "engine: r0: no room for one more request\n");
+    s_take_output (0, "r0", 0, ENGINE_CORE_ERROR);
+    assert_int_equal (toy_engine_running (self), 0);
+    s_add (self, "r0", 1);
+    toy_engine_destroy (&self);
+}
+
 //  No tokens are wanted: an end, so that nobody waits for them
 static void test_pooling (void **state)
 {
@@ -874,9 +897,13 @@ static void test_pause_that_waits (void **state)
     s_answers (self, "pause_scheduler", "['doze',true]",
                "\"pause_scheduler: there is no such mode\",null");
     s_answers (self, "is_scheduler_paused", "[]", "null,[null,false]");
-    //  Whoever stops here leaks nothing
+    //  A thousand may wait
     s_add (self, "r5", 9);
-    s_call (self, "pause_scheduler", "['wait',true]");
+    for (int i = 0; i < 1000; i++)
+        s_call (self, "pause_scheduler", "['wait',true]");
+    s_answers (self, "pause_scheduler", "['wait',true]",
+               "\"pause_scheduler: too many wait for that already\",null");
+    //  Whoever stops here leaks nothing
     toy_engine_destroy (&self);
 }
 
@@ -906,6 +933,21 @@ static void test_loras (void **state)
     s_answers (self, "remove_lora", "[5]", "null,[null,false]");
     s_answers (self, "remove_lora", "[4294967296]", "null,[null,true]");
     s_answers (self, "list_loras", "[]", "null,[null,[]]");
+    toy_engine_destroy (&self);
+}
+
+static void test_many_loras (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 1);
+    for (int i = 1; i <= 1001; i++) {
+        char args[40];
+        snprintf (args, sizeof args, "[['a',%d,'/a']]", i);
+        s_answers (self, "add_lora", args, i <= 1000 ? "null,[null,true]" : "null,[null,false]");
+    }
+    s_answers (self, "add_lora", "[['a',1,'/a']]", "null,[null,true]");
+    s_answers (self, "remove_lora", "[1]", "null,[null,true]");
+    s_answers (self, "add_lora", "[['a',1001,'/a']]", "null,[null,true]");
     toy_engine_destroy (&self);
 }
 
@@ -1158,6 +1200,8 @@ int main (void)
         cmocka_unit_test (test_plain),
         cmocka_unit_test (test_more_frames),
         cmocka_unit_test (test_duplicate),
+        cmocka_unit_test (test_no_room),
+        cmocka_unit_test (test_many_loras),
         cmocka_unit_test (test_pooling),
         cmocka_unit_test (test_broken_request),
         cmocka_unit_test (test_abort),

@@ -141,6 +141,33 @@ static void test_duplicates (void **state)
     toy_scheduler_destroy (&self);
 }
 
+//  Up to what all may take up. Nothing is asked of a request but how large it is.
+static void test_room (void **state)
+{
+    (void) state;
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    const engine_core_output_t *outputs;
+    engine_core_request_t large = {.request_id = "", .prompt_token_count = 1 << 20};
+    assert_true (toy_scheduler_has_room (self, &large));
+    large.prompt_logprobs = 100;  //  800 MiB
+    assert_true (toy_scheduler_has_room (self, &large));
+    large.prompt_logprobs = ENGINE_CORE_NO_LIMIT;  //  No more than 100 come of it
+    assert_true (toy_scheduler_has_room (self, &large));
+    large.prompt_token_count = SIZE_MAX / 1024;
+    assert_false (toy_scheduler_has_room (self, &large));
+
+    //  What fits into all of it does not fit beside another, but behind it
+    large.prompt_logprobs = 0;
+    large.prompt_token_count = (TOY_SCHEDULER_MAX_BYTES - 520) / 4;
+    assert_true (toy_scheduler_has_room (self, &large));
+    s_add (self, "r0", 1, 1);
+    assert_false (toy_scheduler_has_room (self, &large));
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
+    s_is_output (&outputs[0], "r0", 1, ENGINE_CORE_LENGTH);
+    assert_true (toy_scheduler_has_room (self, &large));
+    toy_scheduler_destroy (&self);
+}
+
 static void test_abort (void **state)
 {
     (void) state;
@@ -797,6 +824,7 @@ int main (void)
         cmocka_unit_test (test_steps),
         cmocka_unit_test (test_outputs_stay),
         cmocka_unit_test (test_duplicates),
+        cmocka_unit_test (test_room),
         cmocka_unit_test (test_abort),
         cmocka_unit_test (test_abort_several),
         cmocka_unit_test (test_abort_all),
