@@ -277,9 +277,9 @@ zframe_t *kv_batch_encode (const kv_batch_t *batch, kv_wire_t wire)
 
 //  -- Decode
 //
-//  Without a tree. An event whose fields come in the order of the struct, as msgspec writes them, is
-//  read as it comes. Any other takes two passes: the first notes where each field begins and ends,
-//  the second reads them in that order, and says what is wrong.
+//  Without a tree. An event whose fields come in the order of the struct, as msgspec writes them,
+//  is read as it comes. Any other takes two passes: the first notes where each field begins and
+//  ends, the second reads them in that order, and says what is wrong.
 
 //  A batch and what it owns
 typedef struct {

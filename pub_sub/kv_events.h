@@ -150,8 +150,8 @@ int kv_replay_send (zsock_t *router, zframe_t *client, const char *topic, uint64
 //  set.
 bool kv_replay_reply_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *error);
 
-//  -- The same without a zmsg_t, for messages that come in thousands: that is a list, and memory for
-//  each frame. Here the frames stay where libzmq has them, and what they are received into is used
+//  -- The same without a zmsg_t, which is a list, and memory for each frame: for messages that come
+//  in thousands. The frames stay where libzmq has them, and what they are received into is used
 //  again.
 
 //  No message from a publisher has more

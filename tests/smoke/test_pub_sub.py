@@ -158,6 +158,35 @@ def test_from_a_number(start, ipc):
     assert publisher.stop() == 0
 
 
+@pytest.mark.parametrize(
+    "hwm, name",
+    [(100, "replay_subscriber"), (100, "kv_subscriber"), (0, "kv_subscriber")],
+)
+def test_a_replay_that_does_not_fit(start, ipc, hwm, name):
+    """A ROUTER drops what is above its mark: asked for again, not lost. Without one all fits."""
+    live, replay = ipc(), ipc()
+    publisher = start(
+        "replay_publisher",
+        endpoint=live,
+        replay_endpoint=replay,
+        prefill=600,
+        replay_hwm=hwm,
+        blocks=64,
+        interval_ms=50,
+    )
+    by_dealer = {"replay_socket": "dealer"} if name == "replay_subscriber" else {}
+    subscriber = start(
+        name, endpoint=live, replay_endpoint=replay, from_seq=0, count=601, **by_dealer
+    )
+    assert subscriber.wait() == 0
+    came = [int(seq) for seq in subscriber.lines(r"^seq (\d+)")]
+    assert came == list(range(601))
+    assert " 0 lost" in subscriber.summary()
+    requests = len(publisher.lines(r"^replay from (\d+)"))
+    assert requests > 1 if hwm else requests == 1
+    assert publisher.stop() == 0
+
+
 @pytest.mark.parametrize("socket", ["req", "dealer"])
 def test_what_is_not_kept_is_lost_and_counted(start, ipc, socket):
     live, replay = ipc(), ipc()

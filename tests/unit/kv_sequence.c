@@ -528,7 +528,7 @@ static void test_restart_loses_what_was_dropped (void **state)
     s_out ("lost(1) 2 lost(3) restart(0) 1:0");
 }
 
-//  Behind a hole and without room a replay can bring nothing any more: the next is asked for at once
+//  Behind a hole and without room a replay can bring nothing any more: the next one can
 static void test_no_room_behind_a_hole (void **state)
 {
     (void) state;
