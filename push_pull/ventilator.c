@@ -74,8 +74,10 @@ int main (int argc, char **argv)
     curve_client (sink);
     zsock_set_maxmsgsize (push, MP_MAX_SMALL_FRAME);
     zsock_set_maxmsgsize (sink, MP_MAX_FRAME);
-    //  CZMQ's linger of 0 would throw the last tasks away when we exit. -1 waits until the workers
-    //  have taken them, however long that takes; a Ctrl-C ends it. The sink gets a second.
+    //  CZMQ's linger of 0 would throw the last tasks away when we exit. -1 waits until they have
+    //  left for the workers, however long that takes; a Ctrl-C ends it. The sink gets a second.
+    //  Over tcp they arrive then. Over ipc they may not: a worker whose queue is full drops what it
+    //  has not read from the connection, as soon as that is closed.
     zsock_set_linger (push, -1);
     zsock_set_linger (sink, 1000);
     zmq_socket_monitor (zsock_resolve (push), "inproc://push-events",

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """PUSH/PULL: ventilator, workers, sink."""
 
+import signal
+
 import msgspec
 import pytest
 import zmq
 
 pack = msgspec.msgpack.encode
 
+ANY = "tcp://127.0.0.1:*"
 RESULT_LINE = r"^task (\d+) <- (\w+): (\d+)$"
 
 
@@ -56,6 +59,21 @@ def test_sink_comes_last(start, ipc):
     assert [worker.wait() for worker in workers] == [0, 0]
     check_all_tasks_once(sink, 10)
     assert sink.out[-3:-1] == ["w1: 5 tasks", "w2: 5 tasks"]
+
+
+def test_tasks_outlive_the_ventilator(start):
+    """Over TCP, what has left for a worker that does not read yet arrives, though nobody is there to
+    send it any more."""
+    count = 3000  # More than a PULL takes of itself: 1000
+    sink = start("sink", endpoint=ANY, count=count, timeout_s=5)
+    ventilator = start("ventilator", endpoint=ANY, sink=sink.endpoint(), count=count)
+    worker = start("worker", source=ventilator.endpoint(), sink=sink.endpoint(), name="w1")
+    ventilator.wait_line("^1 of 1 workers connected$")
+    worker.send_signal(signal.SIGSTOP)
+    assert ventilator.wait() == 0
+    worker.send_signal(signal.SIGCONT)
+    assert sink.wait() == worker.stop() == 0
+    assert sink.summary() == f"{count} results from 1 workers, 0 bad"
 
 
 def test_no_worker_to_wait_for(start, ipc):
