@@ -204,10 +204,9 @@ static void test_hostile (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_encode),      cmocka_unit_test (test_decode),
-        cmocka_unit_test (test_wrong_types), cmocka_unit_test (test_long_names),
-        cmocka_unit_test (test_frame_counts),
-        cmocka_unit_test (test_hostile),
+        cmocka_unit_test (test_encode),       cmocka_unit_test (test_decode),
+        cmocka_unit_test (test_wrong_types),  cmocka_unit_test (test_long_names),
+        cmocka_unit_test (test_frame_counts), cmocka_unit_test (test_hostile),
     };
     return cmocka_run_group_tests_name ("tasks", tests, NULL, NULL);
 }
