@@ -564,8 +564,8 @@ void curve_client (zsock_t *socket)
     curve_watch (socket);
 }
 
-//  We have no keys, and connect to somebody who wants them. libzmq does not try there again, so this
-//  would be silence. Told once: a program may ask with socket after socket.
+//  We have no keys, and connect to somebody who wants them. libzmq does not try there again, so
+//  this would be silence. Told once: a program may ask with socket after socket.
 static void s_open_event (zmsg_t *event)
 {
     static bool told = false;

@@ -11,9 +11,9 @@
 //      clients/*.key       public   for who binds: the list
 //
 //  `make keys` makes such a folder. The files are CZMQ's certificates (zcert), and pyzmq's as well.
-//  A program reads those that it needs. It refuses secrets that others can read, and a list or a key
-//  that others can write. The list is read anew for each client: a change counts at once, though not for
-//  who is in already.
+//  A program reads those that it needs. It refuses secrets that others can read, and a list or a
+//  key that others can write. The list is read anew for each client: a change counts at once,
+//  though not for who is in already.
 //
 //  A thread decides who is let in (ZAP, RFC 27), and says once for each address who was not. It
 //  ends with the program. Without --curve-dir there is no such thread, and nothing here does

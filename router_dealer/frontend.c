@@ -61,9 +61,9 @@ int main (int argc, char **argv)
     };
     options_read (argc, argv, &about, options);
 
-    //  1. Bind (MPClient.__init__). As in vLLM's make_zmq_socket what we send has no high-water mark,
-    //     so nothing blocks. What we receive has one there neither; here it keeps libzmq's 1000, or
-    //     who sends faster than we read fills our memory. An engine's own queue fills instead.
+    //  1. Bind (MPClient.__init__). As in vLLM's make_zmq_socket, what we send has no high-water
+    //     mark, so nothing blocks. What we receive has none there either. Here it keeps libzmq's
+    //     1000, or who sends faster than we read would fill our memory, and not their own.
     zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
     curve_server (router);
     curve_server (pull);

@@ -102,8 +102,8 @@ static void s_send_outputs (void *owner, uint32_t client_index, zframe_t *payloa
 
 //  As vLLM's make_zmq_socket: no high-water mark for what is sent, and the engine's index as the
 //  identity. What is received has libzmq's mark of 1000: with none, as there, who sends faster than
-//  we serve fills our memory. An identity may have zero bytes, as 00 00 of engine 0 does, so it is set by libzmq's own call:
-//  zsock_set_identity takes a C string.
+//  we serve fills our memory. An identity may have zero bytes, as 00 00 of engine 0 does, so it is
+//  set by libzmq's own call: zsock_set_identity takes a C string.
 static zsock_t *s_new_socket (const vllm_engine_t *self, int type, int linger)
 {
     byte identity[ENGINE_CORE_IDENTITY_SIZE];
