@@ -235,6 +235,20 @@ static bool s_get_logprobs (const msgpack_object *object, const char *field, uin
     return true;
 }
 
+//  An array of token ids, or nil, or not there
+static bool s_read_token_ids (const mp_entry_t *entry, const char *field, const uint32_t **ids,
+                              size_t *count, mp_error_t *error)
+{
+    if (mp_is_nil (entry->value))
+        return true;
+    uint32_t *copy = NULL;
+    mp_reader_t reader = mp_reader (entry->bytes.data, entry->bytes.size);
+    if (!mp_read_uint32s (&reader, field, &copy, count, error))
+        return false;
+    *ids = copy;
+    return true;
+}
+
 //  Of a pooling request there are no sampling_params: it makes no tokens. `object` is the value, or
 //  its head, and `bytes` all of it.
 static bool s_read_sampling_params (const msgpack_object *object, mp_slice_t bytes,
@@ -249,13 +263,14 @@ static bool s_read_sampling_params (const msgpack_object *object, mp_slice_t byt
         EOS_TOKEN_ID,
         IGNORE_EOS,
         LOGPROBS,
+        LOGPROB_TOKEN_IDS,
         PROMPT_LOGPROBS,
         COUNT
     };
-    mp_entry_t entries[] = {MP_ENTRY ("seed"),          MP_ENTRY ("max_tokens"),
-                            MP_ENTRY ("min_tokens"),    MP_ENTRY ("stop_token_ids"),
-                            MP_ENTRY ("_eos_token_id"), MP_ENTRY ("ignore_eos"),
-                            MP_ENTRY ("logprobs"),      MP_ENTRY ("prompt_logprobs")};
+    mp_entry_t entries[] = {
+        MP_ENTRY ("seed"),           MP_ENTRY ("max_tokens"),        MP_ENTRY ("min_tokens"),
+        MP_ENTRY ("stop_token_ids"), MP_ENTRY ("_eos_token_id"),     MP_ENTRY ("ignore_eos"),
+        MP_ENTRY ("logprobs"),       MP_ENTRY ("logprob_token_ids"), MP_ENTRY ("prompt_logprobs")};
     const msgpack_object_map *map;
     self->eos_token_id = -1;
     self->pooling = mp_is_nil (object);
@@ -270,6 +285,9 @@ static bool s_read_sampling_params (const msgpack_object *object, mp_slice_t byt
         self->seed = seed->via.u64;
     if (!s_get_logprobs (entries[LOGPROBS].value, "EngineCoreRequest.sampling_params.logprobs",
                          &self->logprobs, error) ||
+        !s_read_token_ids (&entries[LOGPROB_TOKEN_IDS],
+                           "EngineCoreRequest.sampling_params.logprob_token_ids",
+                           &self->logprob_token_ids, &self->logprob_token_count, error) ||
         !s_get_logprobs (entries[PROMPT_LOGPROBS].value,
                          "EngineCoreRequest.sampling_params.prompt_logprobs",
                          &self->prompt_logprobs, error))
@@ -285,15 +303,10 @@ static bool s_read_sampling_params (const msgpack_object *object, mp_slice_t byt
         !mp_get_uint32 (entries[MIN_TOKENS].value, "EngineCoreRequest.sampling_params.min_tokens",
                         &self->min_tokens, error))
         return false;
-    if (!mp_is_nil (entries[STOP_TOKEN_IDS].value)) {
-        uint32_t *stop_token_ids = NULL;
-        mp_reader_t reader =
-            mp_reader (entries[STOP_TOKEN_IDS].bytes.data, entries[STOP_TOKEN_IDS].bytes.size);
-        if (!mp_read_uint32s (&reader, "EngineCoreRequest.sampling_params.stop_token_ids",
-                              &stop_token_ids, &self->stop_token_count, error))
-            return false;
-        self->stop_token_ids = stop_token_ids;
-    }
+    if (!s_read_token_ids (&entries[STOP_TOKEN_IDS],
+                           "EngineCoreRequest.sampling_params.stop_token_ids",
+                           &self->stop_token_ids, &self->stop_token_count, error))
+        return false;
     uint32_t eos_token_id = 0;
     if (mp_is_nil (entries[EOS_TOKEN_ID].value))
         return true;
@@ -357,6 +370,9 @@ static bool s_read_request (mp_reader_t *reader, engine_core_request_t *self, mp
             ok = mp_get_uint32 (&object, "EngineCoreRequest.client_index", &self->client_index,
                                 error);
             break;
+        case 19:
+            self->abort_immediately = object.type == MSGPACK_OBJECT_BOOLEAN && object.via.boolean;
+            break;
         default:
             break;
         }
@@ -386,6 +402,7 @@ void engine_core_request_destroy (engine_core_request_t **self_p)
     free ((char *) self->request_id);
     free ((uint32_t *) self->prompt_token_ids);
     free ((uint32_t *) self->stop_token_ids);
+    free ((uint32_t *) self->logprob_token_ids);
     free (self);
     *self_p = NULL;
 }
@@ -474,6 +491,29 @@ static char *s_get_word_arg (const msgpack_object *args)
     return NULL;
 }
 
+static bool s_is_str (const msgpack_object *object, const char *text)
+{
+    return object->type == MSGPACK_OBJECT_STR && object->via.str.size == strlen (text) &&
+           memcmp (object->via.str.ptr, text, strlen (text)) == 0;
+}
+
+//  See engine_core_utility_t.tagged
+static void s_get_tags_arg (const msgpack_object *args, engine_core_utility_t *self)
+{
+    const msgpack_object *arg =
+        args->type == MSGPACK_OBJECT_ARRAY ? s_field (&args->via.array, 0) : NULL;
+    self->tagged = arg && arg->type == MSGPACK_OBJECT_ARRAY;
+    for (uint32_t i = 0; self->tagged && i < arg->via.array.size; i++) {
+        const msgpack_object *tag = &arg->via.array.ptr[i];
+        if (s_is_str (tag, "weights"))
+            self->tags |= ENGINE_CORE_TAG_WEIGHTS;
+        else if (s_is_str (tag, "kv_cache"))
+            self->tags |= ENGINE_CORE_TAG_KV_CACHE;
+        else if (!s_is_str (tag, "scheduling"))
+            self->tags |= ENGINE_CORE_TAG_UNKNOWN;
+    }
+}
+
 engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *error)
 {
     msgpack_unpacked doc;
@@ -489,6 +529,7 @@ engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *
         mp_get_cstr (&array->ptr[2], "utility call.method", &method, error);
     self->number = s_get_number_arg (&array->ptr[3]);
     self->word = s_get_word_arg (&array->ptr[3]);
+    s_get_tags_arg (&array->ptr[3], self);
     msgpack_unpacked_destroy (&doc);
     self->method = method;
     if (!ok)

@@ -86,7 +86,11 @@ typedef struct {
     uint64_t seed;         //  Of one of n samples, each has its own; 0: none
     uint32_t logprobs;     //  How many it wants to see with each token, that token's own included;
                            //  0: none, ENGINE_CORE_NO_LIMIT: of all tokens that there are
-    uint32_t prompt_logprobs;  //  The same for each token of the prompt but the first
+    const uint32_t *logprob_token_ids;  //  It wants to see these with each token, and not the
+    size_t logprob_token_count;         //  likeliest; 0: those that `logprobs` says
+    uint32_t prompt_logprobs;  //  As `logprobs`, for each token of the prompt but the first
+    bool abort_immediately;    //  It is to end as soon as it is there: what it would get has been
+                               //  refused elsewhere, and an engine may hold something for it
 } engine_core_request_t;
 
 zframe_t *engine_core_request_encode (const engine_core_request_t *request);
@@ -110,12 +114,19 @@ void engine_core_abort_destroy (engine_core_abort_t **self_p);
 
 //  -- The payload of ENGINE_CORE_UTILITY: [client_index, call_id, method, args]
 
+//  What sleeps, and is woken by these tags. "scheduling" is no tag here: nothing is behind it.
+#define ENGINE_CORE_TAG_WEIGHTS 1u
+#define ENGINE_CORE_TAG_KV_CACHE 2u
+#define ENGINE_CORE_TAG_UNKNOWN 4u  //  Any other
+
 typedef struct {
     uint32_t client_index;
     uint64_t call_id;  //  Goes back with the result; vLLM takes 64 bits of a uuid
     const char *method;
     int64_t number;  //  args[0] when that is a number; its lora_int_id when it is a LoRARequest; -1
     const char *word;  //  The first of args that is a str; NULL: none
+    bool tagged;       //  args[0] is an array, as of wake_up, whose tags are
+    unsigned tags;     //  these, ENGINE_CORE_TAG_...
 } engine_core_utility_t;
 
 engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *error);

@@ -20,8 +20,8 @@ struct toy_engine {
     void *owner;
     toy_scheduler_t *scheduler;
     s_pause_t pause;
-    zlist_t *pausing;  //  Calls, to be answered when it is PAUSED
-    bool asleep;
+    zlist_t *pausing;       //  Calls, to be answered when it is PAUSED
+    unsigned asleep;        //  ENGINE_CORE_TAG_... of what sleeps; 0: awake
     zhashx_t *loras;        //  The keys are the lora_int_ids that were added, as text
     uint32_t new_requests;  //  Since the last step,
     uint64_t new_tokens;    //  and the tokens of their prompts
@@ -115,10 +115,13 @@ static engine_core_scheduler_stats_t s_take_stats (toy_engine_t *self)
 }
 
 //  Sends each front-end its share of the outputs. The first that gets any gets the stats too, as in
-//  vLLM.
+//  vLLM. That nothing runs any more is told to all of them: they share their metrics, the newest
+//  counts, and one that was slow to read an older number would leave that there.
 static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outputs, size_t count)
 {
-    engine_core_scheduler_stats_t stats, *news = NULL;
+    static const engine_core_scheduler_stats_t idle = {0};
+    engine_core_scheduler_stats_t stats;
+    const engine_core_scheduler_stats_t *news = NULL;
     if (!self->config.plain) {
         stats = s_take_stats (self);
         news = &stats;
@@ -130,18 +133,19 @@ static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outpu
                         .outputs = outputs, .output_count = count, .scheduler_stats = news});
         return;
     }
+    bool all = count > 0 && news && news->num_running_reqs == 0;
     engine_core_output_t *share = zmalloc ((count + 1) * sizeof *share);
     for (uint32_t client = 0; client < self->config.clients; client++) {
         size_t size = 0;
         for (size_t i = 0; i < count; i++)
             if (toy_scheduler_request (self->scheduler, &outputs[i])->client_index == client)
                 share[size++] = outputs[i];
-        if (size == 0)
+        if (size == 0 && !all)
             continue;
         s_send (self, client,
                 (engine_core_outputs_t){
                     .outputs = share, .output_count = size, .scheduler_stats = news});
-        news = NULL;
+        news = all ? &idle : NULL;  //  What has come is told once
     }
     free (share);
 }
@@ -156,6 +160,14 @@ static void s_tell_aborted (toy_engine_t *self, const engine_core_output_t *outp
         say ("%s: aborted", outputs[i].request_id);
     self->counts.aborted += (int) count;
     s_send_shares (self, outputs, count);
+}
+
+//  Those of them that run
+static void s_abort_these (toy_engine_t *self, const char *const *request_ids, size_t count)
+{
+    const engine_core_output_t *outputs;
+    count = toy_scheduler_abort (self->scheduler, request_ids, count, &outputs);
+    s_tell_aborted (self, outputs, count);
 }
 
 //  -- Messages. Each returns false with `error` set when the payload makes no sense.
@@ -182,6 +194,8 @@ static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
     if (!self->config.quiet)
         say ("%s: %zu prompt tokens", request->request_id, request->prompt_token_count);
     size_t prompt_tokens = request->prompt_token_count;
+    const char *request_id = request->request_id;
+    bool abort_immediately = request->abort_immediately;
     if (!toy_scheduler_has_room (self->scheduler, request)) {
         complain ("%s: no room for one more request", request->request_id);
         s_refuse (self, request->client_index, request->request_id);
@@ -189,6 +203,8 @@ static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
     } else if (toy_scheduler_add (self->scheduler, &request, s_now ()) == 0) {
         self->new_requests++;
         self->new_tokens += prompt_tokens;
+        if (abort_immediately)
+            s_abort_these (self, &request_id, 1);
     } else {
         complain ("%s: a request of that id is running", request->request_id);
         s_refuse (self, request->client_index, request->request_id);
@@ -204,10 +220,7 @@ static bool s_abort (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
         return false;
     //  An id that is not running may just have finished: that is no error. And the front-end has
     //  dropped what it aborts, but counts what is in flight: so it is told all the same.
-    const engine_core_output_t *outputs;
-    size_t count =
-        toy_scheduler_abort (self->scheduler, abort->request_ids, abort->count, &outputs);
-    s_tell_aborted (self, outputs, count);
+    s_abort_these (self, abort->request_ids, abort->count);
     engine_core_abort_destroy (&abort);
     return true;
 }
@@ -263,8 +276,8 @@ static s_result_t s_pause (toy_engine_t *self, const engine_core_utility_t *call
     if (streq (mode, "abort"))
         toy_engine_abort_all (self);
     toy_scheduler_hold (self->scheduler, true);
-    if (s_is (call, "sleep") && call->number != 0)  //  Level 0 is but a pause
-        self->asleep = true;
+    if (s_is (call, "sleep") && call->number != 0 && !self->asleep)  //  Level 0 is but a pause
+        self->asleep = ENGINE_CORE_TAG_WEIGHTS | ENGINE_CORE_TAG_KV_CACHE;
     bool wait = streq (mode, "wait") && toy_scheduler_served (self->scheduler) > 0;
     self->pause = wait ? DRAINING : PAUSED;
     return wait ? RESULT_LATER : RESULT_NONE;
@@ -274,6 +287,17 @@ static void s_resume (toy_engine_t *self)
 {
     self->pause = GOING;
     toy_scheduler_hold (self->scheduler, false);
+}
+
+//  As vLLM's wake_up: what the tags name, or everything. It goes on when nothing sleeps any more. A
+//  tag of something that does not sleep, and none is woken.
+static void s_wake_up (toy_engine_t *self, const engine_core_utility_t *call)
+{
+    unsigned tags = call->tagged ? call->tags : self->asleep;
+    if (!(tags & ~self->asleep))
+        self->asleep &= ~tags;
+    if (!self->asleep)
+        s_resume (self);
 }
 
 static s_result_t s_call (toy_engine_t *self, const engine_core_utility_t *call)
@@ -286,8 +310,11 @@ static s_result_t s_call (toy_engine_t *self, const engine_core_utility_t *call)
         return self->pause != GOING ? RESULT_TRUE : RESULT_FALSE;
     if (s_is (call, "sleep") || s_is (call, "pause_scheduler"))
         return s_pause (self, call);
-    if (s_is (call, "wake_up") || s_is (call, "resume_scheduler")) {
-        self->asleep = self->asleep && !s_is (call, "wake_up");
+    if (s_is (call, "wake_up")) {
+        s_wake_up (self, call);
+        return RESULT_NONE;
+    }
+    if (s_is (call, "resume_scheduler")) {
         s_resume (self);
         return RESULT_NONE;
     }

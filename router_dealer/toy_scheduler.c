@@ -2,8 +2,9 @@
 
 #include "toy_scheduler.h"
 
-//  How many logprobs a token gets at the most: more than vLLM lets its users ask for (max_logprobs)
-#define LOGPROBS_MAX 100
+//  How many logprobs a token gets at the most: its own, and as many as vLLM lets its users ask for
+//  (MAX_LOGPROB_TOKEN_IDS; and max_logprobs, which is 20)
+#define LOGPROBS_MAX (1 + 128)
 
 typedef struct {
     engine_core_request_t *request;
@@ -128,16 +129,23 @@ static engine_core_logprobs_t s_new_logprobs (const toy_scheduler_t *self, size_
                                     .ranks = ranks};
 }
 
-//  The token's row: itself, and then the likeliest, of which it is the first
+//  The token's row: itself, and then the likeliest, of which it is the first; or those of `ids`,
+//  unless that is NULL
 static void s_add_logprobs (const toy_scheduler_t *self, engine_core_logprobs_t *logprobs,
-                            uint32_t token)
+                            const uint32_t *ids, uint32_t token)
 {
     if (logprobs->columns == 0)
         return;
-    uint32_t *row = (uint32_t *) logprobs->token_ids + logprobs->rows++ * logprobs->columns;
+    size_t start = logprobs->rows++ * logprobs->columns;
+    uint32_t *row = (uint32_t *) logprobs->token_ids + start;
+    float *values = (float *) logprobs->logprobs + start;
     row[0] = token;
-    for (size_t column = 1; column < logprobs->columns; column++)
-        row[column] = (uint32_t) ((token + column - 1) % self->config.vocab_size);
+    for (size_t column = 1; column < logprobs->columns; column++) {
+        row[column] =
+            ids ? ids[column - 1] : (uint32_t) ((token + column - 1) % self->config.vocab_size);
+        if (ids)
+            values[column] = (float) (-M_LN2 * (row[column] == token ? 1 : (double) column + 1));
+    }
 }
 
 //  Nothing tells how likely the first token of a prompt is
@@ -149,7 +157,7 @@ static void s_add_prompt_logprobs (const toy_scheduler_t *self, s_running_t *run
     running->prompt_logprobs =
         s_new_logprobs (self, request->prompt_token_count - 1, request->prompt_logprobs);
     for (size_t i = 1; i < request->prompt_token_count; i++)
-        s_add_logprobs (self, &running->prompt_logprobs, request->prompt_token_ids[i]);
+        s_add_logprobs (self, &running->prompt_logprobs, NULL, request->prompt_token_ids[i]);
 }
 
 //  A request for n samples comes as n requests: 0_ID, 1_ID and so on. So that they differ also when
@@ -195,7 +203,9 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
     running->state = s_hash (*request_p) ^ self->config.seed ^ (*request_p)->seed << 32 ^
                      s_sample ((*request_p)->request_id);
     running->tokens = zmalloc (self->config.chunk_size * sizeof *running->tokens);
-    running->logprobs = s_new_logprobs (self, self->config.chunk_size, (*request_p)->logprobs);
+    size_t ids = (*request_p)->logprob_token_count;
+    running->logprobs =
+        s_new_logprobs (self, self->config.chunk_size, ids > 0 ? ids + 1 : (*request_p)->logprobs);
     s_add_prompt_logprobs (self, running);
     running->bytes = s_bytes (self, *request_p);
     self->bytes += running->bytes;
@@ -340,7 +350,7 @@ static void s_step (toy_scheduler_t *self, s_running_t *running, size_t i, doubl
            output->new_token_count < self->config.chunk_size) {
         uint32_t token = s_next_token (self, running);
         running->tokens[output->new_token_count++] = token;
-        s_add_logprobs (self, &running->logprobs, token);
+        s_add_logprobs (self, &running->logprobs, running->request->logprob_token_ids, token);
         running->made++;
         s_check_stop (self, running, output);
     }

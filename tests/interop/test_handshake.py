@@ -675,7 +675,9 @@ def test_several_front_ends(join, lang):
         found, _ = front.until_finished(f"r{client}", server=client)
         assert len(tokens_of(found[f"r{client}"])) == 3
     front.send(identity, UTILITY, [2, 9, "is_sleeping", []], 1)
-    assert front.outputs(2).utility_output.call_id == 9
+    while not (answer := front.outputs(2).utility_output):
+        pass  # That nothing runs any more is told to all
+    assert answer.call_id == 9
     # Who is not there cannot be answered: that is no reason to die
     front.send(identity, ADD, request("nowhere", client_index=3, max_tokens=3))
     front.send(identity, UTILITY, [3, 9, "is_sleeping", []])
@@ -790,6 +792,64 @@ def test_logprobs(join):
             row = struct.unpack_from("<3f", logprobs[2].data, 12 * n)
             assert 0 > row[0] == row[1] > row[2]
     assert len(tokens_of(found["r"])) == 3
+    assert program.stop() == 0
+
+
+def test_logprobs_of_tokens_by_name(join):
+    """As /generative_scoring asks for them: these and no others, behind the token's own."""
+    program, front, identity = join(output_token_chunk_size=2)
+    labels = [31999, 5, 70]
+    front.send(identity, ADD, request("r", max_tokens=3, logprob_token_ids=labels))
+    found, _ = front.until_finished("r")
+    for output in found["r"]:
+        ids, logprobs, _, _ = output.new_logprobs
+        assert ids[1] == logprobs[1] == [len(output.new_token_ids), 4]
+        numbers = struct.unpack(f"<{len(ids[2].data) // 4}i", ids[2].data)
+        for row, token in enumerate(output.new_token_ids):
+            assert list(numbers[4 * row : 4 * row + 4]) == [token, *labels]
+        assert all(each < 0 for (each,) in struct.iter_unpack("<f", logprobs[2].data))
+    assert len(tokens_of(found["r"])) == 3
+    assert program.stop() == 0
+
+
+def test_abort_immediately(join):
+    """vLLM adds such a request only for it to end."""
+    program, front, identity = join()
+    refused = request("refused", max_tokens=1)
+    refused.abort_immediately = True
+    front.send(identity, ADD, refused)
+    (output,) = front.until_finished("refused")[0]["refused"]
+    assert output.new_token_ids == [] and output.finish_reason == structs.FinishReason.ABORT
+    assert program.stop() == 0
+
+
+def test_wake_up_by_tags(join):
+    """It sleeps until all is awake, and a request waits as long."""
+    program, front, identity = join()
+    call(front, identity, "sleep", 1, "abort")
+    assert front.outputs().utility_output.failure_message is None
+    front.send(identity, ADD, request("waits", max_tokens=1))
+    for tags, asleep in ((["weights"], True), (["kv_cache"], False)):
+        call(front, identity, "wake_up", tags)
+        assert front.outputs().utility_output.failure_message is None
+        call(front, identity, "is_sleeping")
+        while not (answer := front.outputs().utility_output):
+            assert not asleep  # The token of the request that has waited
+        assert answer.result[1] is asleep
+    assert program.stop() == 0
+    assert program.summary() == "1 finished, 0 aborted, 0 bad"
+
+
+def test_all_servers_hear_that_nothing_runs(join):
+    """Their metrics are one: the last number counts that any of them has heard."""
+    program, front, identity = join(servers=3)
+    front.send(identity, ADD, request("r", client_index=1, max_tokens=1), 1)
+    _, (stats,) = front.until_finished("r", server=1)
+    assert stats.num_running_reqs == 0
+    for server in (0, 2):
+        outputs = front.outputs(server)
+        assert outputs.outputs == [] and outputs.finished_requests is None
+        assert outputs.scheduler_stats.num_running_reqs == 0
     assert program.stop() == 0
 
 

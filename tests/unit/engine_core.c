@@ -748,6 +748,44 @@ static void test_utility_word (void **state)
     }
 }
 
+//  What wake_up is to wake
+static void test_utility_tags (void **state)
+{
+    (void) state;
+    enum {
+        WEIGHTS = ENGINE_CORE_TAG_WEIGHTS,
+        KV_CACHE = ENGINE_CORE_TAG_KV_CACHE,
+        UNKNOWN = ENGINE_CORE_TAG_UNKNOWN
+    };
+    static const struct {
+        const char *args;
+        bool tagged;
+        unsigned tags;
+    } cases[] = {
+        {"[null]", false, 0},
+        {"[]", false, 0},
+        {"['weights']", false, 0},
+        {"{}", false, 0},
+        {"[[]]", true, 0},
+        {"[['weights']]", true, WEIGHTS},
+        {"[['kv_cache']]", true, KV_CACHE},
+        {"[['kv_cache','weights','kv_cache']]", true, WEIGHTS | KV_CACHE},
+        {"[['scheduling']]", true, 0},
+        {"[['weights','scheduling']]", true, WEIGHTS},
+        {"[['weight']]", true, UNKNOWN},
+        {"[['weights',1]]", true, WEIGHTS | UNKNOWN},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        zframe_t *frame = unit_edit (VECTOR (UTILITY_CALL), "3", cases[i].args);
+        engine_core_utility_t *call = engine_core_utility_decode (frame, NULL);
+        assert_non_null (call);
+        assert_int_equal (call->tagged, cases[i].tagged);
+        assert_int_equal (call->tags, cases[i].tags);
+        engine_core_utility_destroy (&call);
+        zframe_destroy (&frame);
+    }
+}
+
 static void test_utility_wrong (void **state)
 {
     (void) state;
@@ -956,8 +994,47 @@ static void test_logprobs_of_a_request (void **state)
     engine_core_request_t *request = engine_core_request_decode (frame, NULL);
     assert_int_equal (request->logprobs, 0);
     assert_int_equal (request->prompt_logprobs, 2);
+    assert_int_equal (request->logprob_token_count, 0);
     engine_core_request_destroy (&request);
     zframe_destroy (&frame);
+
+    frame = unit_edit (VECTOR (REQUEST_R3), "3", "{'logprob_token_ids':[31999,5],'logprobs':2}");
+    request = engine_core_request_decode (frame, NULL);
+    assert_int_equal (request->logprobs, 3);
+    assert_int_equal (request->logprob_token_count, 2);
+    assert_int_equal (request->logprob_token_ids[0], 31999);
+    assert_int_equal (request->logprob_token_ids[1], 5);
+    engine_core_request_destroy (&request);
+    zframe_destroy (&frame);
+    unit_refuses (s_request, unit_edit (VECTOR (REQUEST_R3), "3", "{'logprob_token_ids':5}"),
+                  "EngineCoreRequest.sampling_params.logprob_token_ids: want an array, got "
+                  "integer");
+    unit_refuses (s_request,
+                  unit_edit (VECTOR (REQUEST_R3), "3", "{'logprob_token_ids':[4294967296]}"),
+                  "EngineCoreRequest.sampling_params.logprob_token_ids: [0]: 4294967296 is more "
+                  "than 4294967295");
+}
+
+//  A request that is to end at once says so in its last field
+static void test_abort_immediately (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *value;
+        bool abort_immediately;
+    } cases[] = {{"false", false}, {"true", true}, {"null", false}, {"1", false}};
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        engine_core_request_t *request =
+            s_decoded (unit_edit (VECTOR (REQUEST_FULL), "19", cases[i].value));
+        assert_int_equal (request->abort_immediately, cases[i].abort_immediately);
+        engine_core_request_destroy (&request);
+    }
+    engine_core_request_t *request = s_decoded (unit_vector_frame (VECTOR (REQUEST_FULL)));
+    assert_true (request->abort_immediately);
+    engine_core_request_destroy (&request);
+    request = s_decoded (unit_vector_frame (VECTOR (REQUEST_R3)));
+    assert_false (request->abort_immediately);
+    engine_core_request_destroy (&request);
 }
 
 //  The bytes of a value, as a result
@@ -1262,6 +1339,7 @@ int main (void)
         cmocka_unit_test (test_utility),
         cmocka_unit_test (test_utility_number),
         cmocka_unit_test (test_utility_word),
+        cmocka_unit_test (test_utility_tags),
         cmocka_unit_test (test_utility_wrong),
         cmocka_unit_test (test_finish_names),
         cmocka_unit_test (test_outputs_with_a_notification),
@@ -1269,6 +1347,7 @@ int main (void)
         cmocka_unit_test (test_outputs_with_metrics),
         cmocka_unit_test (test_outputs_with_logprobs),
         cmocka_unit_test (test_logprobs_of_a_request),
+        cmocka_unit_test (test_abort_immediately),
         cmocka_unit_test (test_outputs_with_a_result),
         cmocka_unit_test (test_outputs_decode),
         cmocka_unit_test (test_outputs_lengths),

@@ -342,6 +342,20 @@ static void test_config (void **state)
     assert_int_not_equal (tokens[1], tokens[2]);
 }
 
+//  Takes a payload that tells that nothing runs any more, and nothing else
+static void s_take_idle (uint32_t client_index)
+{
+    zframe_t *frame = s_take (client_index);
+    s_is_field (frame, "1", "[]");
+    s_is_field (frame, "2.num_running_reqs", "0");
+    s_is_field (frame, "2.kv_cache_usage", "0.0");
+    s_is_field (frame, "2.prefix_cache_stats.requests", "0");
+    s_is_field (frame, "2.prefix_cache_stats.queries", "0");
+    s_is_field (frame, "4", "null");
+    s_is_field (frame, "5", "null");
+    zframe_destroy (&frame);
+}
+
 //  Each front-end gets the outputs of its own requests
 static void test_clients (void **state)
 {
@@ -365,14 +379,34 @@ static void test_clients (void **state)
     s_take_output (1, "r1", 0, ENGINE_CORE_ABORTED);
     s_take_output (3, "r2", 0, ENGINE_CORE_ABORTED);
     s_step (self);
-    s_take_output (3, "r0", 1, ENGINE_CORE_LENGTH);
+    //  The last one has ended: all are told
+    zframe_t *frame = s_take (0);
+    s_is_field (frame, "1", "[]");
+    s_is_field (frame, "2.num_running_reqs", "0");
+    s_is_field (frame, "2.prefix_cache_stats.requests", "0");
+    zframe_destroy (&frame);
+    s_take_idle (1);
+    s_take_idle (2);
+    frame = s_take (3);
+    s_is_field (frame, "1.0.0", "\"r0\"");
+    s_is_field (frame, "2.num_running_reqs", "0");
+    zframe_destroy (&frame);
     assert_int_equal (sent_count, 0);
 
     s_add_for (self, 2, "r3", 9);
     s_add_for (self, 0, "r4", 9);
     s_abort_all (self);
-    s_take_output (0, "r4", 0, ENGINE_CORE_ABORTED);
-    s_take_output (2, "r3", 0, ENGINE_CORE_ABORTED);
+    frame = s_take (0);  //  What has come is told once
+    s_is_field (frame, "1.0.0", "\"r4\"");
+    s_is_field (frame, "2.prefix_cache_stats.requests", "2");
+    zframe_destroy (&frame);
+    s_take_idle (1);
+    frame = s_take (2);
+    s_is_field (frame, "1.0.0", "\"r3\"");
+    s_is_field (frame, "2.num_running_reqs", "0");
+    s_is_field (frame, "2.prefix_cache_stats.requests", "0");
+    zframe_destroy (&frame);
+    s_take_idle (3);
     assert_int_equal (sent_count, 0);
     toy_engine_destroy (&self);
 }
@@ -471,6 +505,8 @@ static void test_scheduler_stats (void **state)
     s_is_field (frame, "2", "null");
     zframe_destroy (&frame);
     s_abort_all (self);
+    s_take_idle (0);
+    s_take_idle (1);
     frame = s_take (2);
     s_is_field (frame, "2.num_running_reqs", "0");
     s_is_field (frame, "2.kv_cache_usage", "0.0");
@@ -686,6 +722,23 @@ static void test_abort (void **state)
     toy_engine_destroy (&self);
 }
 
+//  It is there, and gone at once: no step serves it. Others run on.
+static void test_abort_immediately (void **state)
+{
+    (void) state;
+    toy_engine_t *self = s_engine (1, 1);
+    s_add (self, "r0", 9);
+    s_handle (self, ENGINE_CORE_ADD, unit_edit (VECTOR (REQUEST_R3), "19", "true"));
+    assert_string_equal (said, "r3: 5 prompt tokens\nr3: aborted\n");
+    s_take_output (0, "r3", 0, ENGINE_CORE_ABORTED);
+    assert_int_equal (sent_count, 0);
+    assert_int_equal (toy_engine_running (self), 1);
+    s_step (self);
+    s_take_output (0, "r0", 1, ENGINE_CORE_RUNNING);
+    s_has_summary (self, "engine: 0 finished, 1 aborted, 0 bad\n");
+    toy_engine_destroy (&self);
+}
+
 //  -- Utility calls
 
 static void test_every_method (void **state)
@@ -772,8 +825,11 @@ static void test_sleep_and_pause (void **state)
         toy_engine_t *self = s_engine (1, 2);
         s_add_for (self, 1, "r0", 9);
         s_call (self, cases[i].stop, "[]");
+        zframe_t *answer = s_take (0);  //  None yet: this front-end is told, too
+        s_is_field (answer, "2.num_running_reqs", "0");
+        zframe_destroy (&answer);
         s_take_output (1, "r0", 0, ENGINE_CORE_ABORTED);
-        zframe_t *answer = s_take (0);
+        answer = s_take (0);
         s_is_field (answer, "4", "[9223372036854775813,null,[null,null]]");
         zframe_destroy (&answer);
         assert_int_equal (sent_count, 0);
@@ -797,6 +853,52 @@ static void test_sleep_and_pause (void **state)
         s_has_summary (self, "engine: 0 finished, 2 aborted, 0 bad\n");
         toy_engine_destroy (&self);
     }
+}
+
+//  One thing after the other: it goes on when nothing sleeps any more
+static void test_wake_up_by_tags (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *args;
+        bool sleeps;  //  Afterwards
+    } cases[] = {
+        {"[['scheduling']]", true},
+        {"[[]]", true},
+        {"[['lights']]", true},
+        {"[['weights','lights']]", true},  //  Which does not wake the weights
+        {"[['weights']]", true},
+        {"[['weights','kv_cache']]", true},  //  Not both of them sleep
+        {"[['kv_cache','scheduling']]", false},
+        {"[['weights']]", false},
+    };
+    toy_engine_t *self = s_engine (1, 1);
+    s_answers (self, "sleep", "[2,'abort']", "null,[null,null]");
+    s_add (self, "r0", 1);
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        s_answers (self, "wake_up", cases[i].args, "null,[null,null]");
+        s_answers (self, "is_sleeping", "[]",
+                   cases[i].sleeps ? "null,[null,true]" : "null,[null,false]");
+        assert_int_equal (toy_engine_busy (self), !cases[i].sleeps);
+    }
+    s_step (self);
+    s_take_output (0, "r0", 1, ENGINE_CORE_LENGTH);
+
+    //  Who is half awake does not fall asleep anew, and nil wakes what is left
+    s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
+    s_answers (self, "wake_up", "[['kv_cache']]", "null,[null,null]");
+    s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
+    s_answers (self, "wake_up", "[['weights']]", "null,[null,null]");
+    s_answers (self, "is_sleeping", "[]", "null,[null,false]");
+    s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
+    s_answers (self, "wake_up", "[['kv_cache']]", "null,[null,null]");
+    s_answers (self, "wake_up", "[null]", "null,[null,null]");
+    s_answers (self, "is_sleeping", "[]", "null,[null,false]");
+    //  Level 0 is but a pause
+    s_answers (self, "sleep", "[0,'abort']", "null,[null,null]");
+    s_answers (self, "wake_up", "[['scheduling']]", "null,[null,null]");
+    s_answers (self, "is_sleeping", "[]", "null,[null,false]");
+    toy_engine_destroy (&self);
 }
 
 //  Requests stay as they are, and go on afterwards
@@ -1205,9 +1307,11 @@ int main (void)
         cmocka_unit_test (test_pooling),
         cmocka_unit_test (test_broken_request),
         cmocka_unit_test (test_abort),
+        cmocka_unit_test (test_abort_immediately),
         cmocka_unit_test (test_every_method),
         cmocka_unit_test (test_results_are_those_of_vllm),
         cmocka_unit_test (test_sleep_and_pause),
+        cmocka_unit_test (test_wake_up_by_tags),
         cmocka_unit_test (test_pause_that_keeps),
         cmocka_unit_test (test_pause_that_waits),
         cmocka_unit_test (test_loras),

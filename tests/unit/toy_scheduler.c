@@ -758,6 +758,34 @@ static void test_logprobs (void **state)
         }
         toy_scheduler_destroy (&self);
     }
+    //  Of tokens that are asked for by name: in the order of the request, and the newest token knows
+    //  its own number everywhere
+    toy_scheduler_t *named = toy_scheduler_new (&config);
+    engine_core_request_t *labels = s_request ("r0", 0, 4);
+    labels->logprob_token_ids = malloc (7 * sizeof (uint32_t));
+    labels->logprob_token_count = 7;
+    for (uint32_t i = 0; i < 7; i++)
+        ((uint32_t *) labels->logprob_token_ids)[i] = 6 - i;
+    assert_int_equal (toy_scheduler_add (named, &labels, 0), 0);
+    for (int made = 0; made < 4; made += 2) {
+        const engine_core_output_t *output;
+        assert_int_equal (toy_scheduler_step (named, 0, &output), 1);
+        assert_non_null (output[0].logprobs);
+        assert_int_equal (output[0].logprobs->columns, 8);
+        for (size_t row = 0; row < 2; row++) {
+            const uint32_t *ids = output[0].logprobs->token_ids + row * 8;
+            const float *values = output[0].logprobs->logprobs + row * 8;
+            assert_int_equal (ids[0], output[0].new_token_ids[row]);
+            assert_float_equal (values[0], -0.693147f, 1e-5);
+            for (size_t column = 1; column < 8; column++) {
+                float parts = ids[column] == ids[0] ? 1 : (float) (column + 1);
+                assert_int_equal (ids[column], 7 - column);
+                assert_float_equal (values[column], -0.693147f * parts, 1e-5);
+            }
+        }
+    }
+    toy_scheduler_destroy (&named);
+
     //  Of the prompt but its first token, with the first output
     toy_scheduler_t *self = toy_scheduler_new (&plain);
     engine_core_request_t *request = s_request ("r0", 0, 2);
