@@ -172,9 +172,11 @@ static uint64_t s_sample (const char *request_id)
 static size_t s_bytes (const toy_scheduler_t *self, const engine_core_request_t *request)
 {
     size_t prompt = request->prompt_token_count, chunk = self->config.chunk_size;
-    return 512 + strlen (request->request_id) + 4 * (prompt + request->stop_token_count + chunk) +
+    size_t ids = request->logprob_token_count;
+    return 512 + strlen (request->request_id) +
+           4 * (prompt + request->stop_token_count + ids + chunk) +
            8 * prompt * s_columns (self, request->prompt_logprobs) +
-           8 * chunk * s_columns (self, request->logprobs);
+           8 * chunk * s_columns (self, ids > 0 ? ids + 1 : request->logprobs);
 }
 
 bool toy_scheduler_has_room (toy_scheduler_t *self, const engine_core_request_t *request)

@@ -147,11 +147,11 @@ static void test_room (void **state)
     (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
     const engine_core_output_t *outputs;
-    engine_core_request_t large = {.request_id = "", .prompt_token_count = 1 << 20};
+    engine_core_request_t large = {.request_id = "", .prompt_token_count = 1 << 19};
     assert_true (toy_scheduler_has_room (self, &large));
-    large.prompt_logprobs = 100;  //  800 MiB
+    large.prompt_logprobs = 100;  //  400 MiB
     assert_true (toy_scheduler_has_room (self, &large));
-    large.prompt_logprobs = ENGINE_CORE_NO_LIMIT;  //  No more than 100 come of it
+    large.prompt_logprobs = ENGINE_CORE_NO_LIMIT;  //  No more than 129 come of it
     assert_true (toy_scheduler_has_room (self, &large));
     large.prompt_token_count = SIZE_MAX / 1024;
     assert_false (toy_scheduler_has_room (self, &large));
