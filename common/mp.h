@@ -96,12 +96,12 @@ static inline bool mp_read (mp_reader_t *self, msgpack_object *object);
 //  Passes over the next value, whatever it is. False as above.
 static inline bool mp_skip (mp_reader_t *self);
 
-//  Reads all of the next value. Of an array or map, `object` is the head only; `bytes` is all of it,
-//  as it is in the message. False as above.
+//  Reads all of the next value. Of an array or map, `object` is the head only; `bytes` is all of
+//  it, as it is in the message. False as above.
 static inline bool mp_read_whole (mp_reader_t *self, msgpack_object *object, mp_slice_t *bytes);
 
-//  Reads the head of what must be an array of at least `min` elements, which are what is next. Of
-//  its errors as a typed getter.
+//  Reads the head of what must be an array of at least `min` elements, which are what is next.
+//  False with `error` set, as a typed getter.
 bool mp_read_array (mp_reader_t *self, const char *field, uint32_t min, uint32_t *count,
                     mp_error_t *error);
 

@@ -101,6 +101,10 @@ static bool s_outputs (zframe_t *frame, mp_error_t *error)
         DEMAND (again->utility_output->call_id == outputs->utility_output->call_id &&
                 s_same_text (again->utility_output->failure_message,
                              outputs->utility_output->failure_message));
+    //  What was there before leaves nothing behind
+    size_t count = outputs->output_count;
+    DEMAND (engine_core_outputs_decode_again (&again, frame, error));
+    DEMAND (again->output_count == count);
     engine_core_outputs_destroy (&again);
     zframe_destroy (&copy);
     engine_core_outputs_destroy (&outputs);

@@ -838,6 +838,76 @@ static void test_outputs_with_a_notification (void **state)
     zframe_destroy (&frame);
 }
 
+//  Into the memory of another message, larger or smaller
+static void test_outputs_again (void **state)
+{
+    (void) state;
+    static const char *const texts[] = {
+        "[3,[['r1',[5]]],null,0.0]",
+        "[0,[['r100',[1,2,3,70000]],['r2',[],null,null,null,2]],null,1.5,[7,'why',null]]",
+        "[1,[],null,0.0]",
+        "[3,[['r1',[5]]],null,0.0]",
+    };
+    engine_core_outputs_t *outputs = NULL;
+    mp_error_t error = {.text = ""};
+    for (size_t i = 0; i < COUNT (texts); i++) {
+        zframe_t *frame = unit_frame (texts[i]);
+        assert_true (engine_core_outputs_decode_again (&outputs, frame, &error));
+        assert_string_equal (error.text, "");
+        zframe_destroy (&frame);
+        assert_int_equal (outputs->output_count, i == 2 ? 0 : i == 1 ? 2 : 1);
+        assert_true (!outputs->utility_output == (i != 1));
+        if (i == 1) {
+            assert_string_equal (outputs->outputs[0].request_id, "r100");
+            assert_int_equal (outputs->outputs[0].new_token_ids[3], 70000);
+            assert_int_equal (outputs->outputs[1].new_token_count, 0);
+            assert_int_equal (outputs->outputs[1].finish_reason, ENGINE_CORE_ABORTED);
+        }
+    }
+    assert_int_equal (outputs->engine_index, 3);
+    assert_string_equal (outputs->outputs[0].request_id, "r1");
+    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_RUNNING);
+
+    zframe_t *frame = unit_frame ("[0,[['r1','x']]]");
+    assert_false (engine_core_outputs_decode_again (&outputs, frame, &error));
+    assert_null (outputs);
+    zframe_destroy (&frame);
+}
+
+//  What most outputs have behind their tokens, and what is not quite that
+static void test_outputs_only_tokens (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *text;
+        bool fine;
+        int reason;
+    } cases[] = {
+        {"[['r1',[5],null,null,null,null,null,null,null,null,null,null,null,0]]", true, -1},
+        {"[['r1',[5],null,null,null,null,null,null,null,null,null,null,null,1]]", true, -1},
+        {"[['r1',[5],null,null,null,1,null,null,null,null,null,null,null,0]]", true, 1},
+        {"[['r1',[5],null,null,null,null,null,null,null,null,null,null,null]]", true, -1},
+        {"[['r1',[5],null,null,null,null,null,null,null,null,null,null,null,0,9]]", true, -1},
+        {"[['r1',[5],null,null,null,9,null,null,null,null,null,null,null,0]]", false, 0},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        char *text = zsys_sprintf ("[0,%s,null,1.5]", cases[i].text);
+        zframe_t *frame = unit_frame (text);
+        mp_error_t error = {.text = ""};
+        engine_core_outputs_t *outputs = engine_core_outputs_decode (frame, &error);
+        assert_int_equal (outputs != NULL, cases[i].fine);
+        if (outputs) {
+            assert_int_equal (outputs->output_count, 1);
+            assert_int_equal (outputs->outputs[0].new_token_ids[0], 5);
+            assert_int_equal (outputs->outputs[0].finish_reason, cases[i].reason);
+            assert_true (outputs->timestamp > 1.4);
+        }
+        engine_core_outputs_destroy (&outputs);
+        zframe_destroy (&frame);
+        zstr_free (&text);
+    }
+}
+
 static void test_outputs_encode (void **state)
 {
     (void) state;
@@ -1343,6 +1413,8 @@ int main (void)
         cmocka_unit_test (test_utility_wrong),
         cmocka_unit_test (test_finish_names),
         cmocka_unit_test (test_outputs_with_a_notification),
+        cmocka_unit_test (test_outputs_again),
+        cmocka_unit_test (test_outputs_only_tokens),
         cmocka_unit_test (test_outputs_encode),
         cmocka_unit_test (test_outputs_with_metrics),
         cmocka_unit_test (test_outputs_with_logprobs),

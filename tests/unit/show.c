@@ -126,6 +126,22 @@ static void test_frames (void **state)
                                    "     [9] 6b762d6576656e7473  kv-events\n"
                                    "  from server (DEALER here), 1 frame\n"
                                    "     [9] 6b762d6576656e7473  kv-events\n");
+    //  The same of a frame that is in no message, which stays as it is
+    zsock_t *socket = zsock_new (ZMQ_DEALER);
+    capture_t out = unit_catch (stdout);
+    show_send_frame ("engine", socket, zmsg_first (message));
+    show_recv_frame ("server", socket, zmsg_first (message));
+    char *text = unit_caught (&out);
+    assert_string_equal (text, out_text);
+    zstr_free (&text);
+    show_level = SHOW_LINES;
+    out = unit_catch (stdout);
+    show_send_frame ("engine", socket, zmsg_first (message));
+    text = unit_caught (&out);
+    assert_string_equal (text, "");
+    zstr_free (&text);
+    assert_true (zframe_streq (zmsg_first (message), "kv-events"));
+    zsock_destroy (&socket);
     zmsg_destroy (&message);
 }
 
