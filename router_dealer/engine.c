@@ -81,6 +81,7 @@ int main (int argc, char **argv)
     byte identity[ENGINE_CORE_IDENTITY_SIZE];
     engine_core_identity ((uint16_t) index, identity);
     zmq_setsockopt (zsock_resolve (dealer), ZMQ_ROUTING_ID, identity, sizeof identity);
+    zsock_set_rcvhwm (dealer, 0);
     zsock_set_sndhwm (dealer, 0);
     //  What a front-end has not got when it goes is not for the next one: it would see us twice
     zsock_set_immediate (dealer, 1);

@@ -100,10 +100,9 @@ static void s_send_outputs (void *owner, uint32_t client_index, zframe_t *payloa
     s_send ("front-end", self->pushes[client_index], payload);
 }
 
-//  As vLLM's make_zmq_socket: no high-water mark for what is sent, and the engine's index as the
-//  identity. What is received has libzmq's mark of 1000: with none, as there, who sends faster than
-//  we serve fills our memory. An identity may have zero bytes, as 00 00 of engine 0 does, so it is
-//  set by libzmq's own call: zsock_set_identity takes a C string.
+//  As vLLM's make_zmq_socket: no high-water mark, and the engine's index as the identity. An
+//  identity may have zero bytes, as 00 00 of engine 0 does, so it is set by libzmq's own call:
+//  zsock_set_identity takes a C string.
 static zsock_t *s_new_socket (const vllm_engine_t *self, int type, int linger)
 {
     byte identity[ENGINE_CORE_IDENTITY_SIZE];
@@ -113,6 +112,7 @@ static zsock_t *s_new_socket (const vllm_engine_t *self, int type, int linger)
     zsock_set_maxmsgsize (socket, MP_MAX_TENSOR_FRAME);
     zmq_setsockopt (zsock_resolve (socket), ZMQ_ROUTING_ID, identity, sizeof identity);
     zsock_set_sndhwm (socket, 0);
+    zsock_set_rcvhwm (socket, 0);
     zsock_set_linger (socket, linger);
     return socket;
 }

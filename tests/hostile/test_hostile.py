@@ -9,6 +9,7 @@ HOSTILE_SEED   other messages
 import contextlib
 import json
 import os
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ import structs
 import zmq
 import zmtp
 
-from harness import FACTOR, UNDER_VALGRIND, WAIT_S, Program, arguments
+from harness import FACTOR, PROGRAMS, UNDER_VALGRIND, WAIT_S, Program, arguments
 
 pack, unpack = mutants.pack, mutants.unpack
 MESSAGES = int(os.environ.get("HOSTILE", "2000"))
@@ -266,6 +267,40 @@ def test_kv_subscriber(victim, ipc, peer, replayed):
 
     flood(subscriber, bad, good, serve, QUEUE_MB)
     assert subscriber.stop() == 0
+
+
+def test_many_replays(victim, ipc, peer, monkeypatch):
+    """A publisher that starts anew with each batch makes it ask each time, with a new socket."""
+    monkeypatch.setenv("ZSYS_MAX_SOCKETS", "8")  # Of CZMQ. So the test need not be long
+    endpoint = ipc()
+    publisher = peer(zmq.XPUB, bind=endpoint, xpub_nodrop=1)
+    subscriber = victim("kv_subscriber", "--json", endpoint=endpoint, replay_endpoint=ipc())
+    assert publisher.recv() == b"\x01"
+    for number in range(1000):
+        publisher.send_multipart([b"t", as_seq(7 * (number % 2)), batch(number)])
+    publisher.send_multipart([b"t", as_seq(0), batch(10**9)])
+    subscriber.wait_line(f"{10**9}")
+    assert subscriber.stop() == 0
+
+
+def test_nobody_reads_what_it_prints(peer):
+    """For longer than a publisher that says nothing counts as gone: it waits, and then goes on."""
+    publisher = peer(zmq.XPUB, sndhwm=0)
+    publisher.bind("tcp://127.0.0.1:*")
+    end = publisher.last_endpoint.decode()
+    with subprocess.Popen(
+        [PROGRAMS["kv_subscriber"], "--json", "--count=200000", f"--endpoint={end}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as subscriber:
+        assert publisher.recv() == b"\x01"
+        for seq in range(200000):
+            publisher.send_multipart([b"t", as_seq(seq), batch(seq)])
+        time.sleep(14)
+        out, err = subscriber.communicate(timeout=10 * WAIT_S)
+    assert subscriber.returncode == 0, err
+    assert b"200000 received, 200000 delivered" in err and b", 0 lost, 0 malformed, 0 restarts" in err
+    assert out.count(b"\n") == 200000
 
 
 def test_one_leaves_while_others_flood(victim):
