@@ -12,6 +12,7 @@
 //         vllm/config/kv_events.py KVEventsConfig, which has its defaults
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -302,9 +303,8 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     zsock_set_rcvtimeo (self->sub, 0);  //  A receive does not wait: the poller does
     zsock_set_maxmsgsize (self->sub, MP_MAX_FRAME);
     zsock_set_rcvhwm (self->sub, 100000);  //  As many as vLLM's PUB keeps for us
-    //  A publisher whose machine has vanished says nothing: after 10 s it counts as gone
-    zsock_set_heartbeat_ivl (self->sub, 2000);
-    zsock_set_heartbeat_timeout (self->sub, 10000);
+    keepalive_set (self->sub);  //  A publisher whose machine has vanished says nothing: it is
+                                //  missed after 12 s
     zsock_set_subscribe (self->sub, self->all->topic);
 
     char where[64];

@@ -46,10 +46,12 @@ int main (int argc, char **argv)
     zsock_set_rcvhwm (pull, 0);
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
-    //  An engine whose machine has vanished closes nothing: after 10 s without an answer to ZMTP's
-    //  own pings its connection counts as gone
+    //  Not in vLLM: an engine whose machine has vanished closes nothing, but after 10 s without an
+    //  answer to ZMTP's own pings its connections count as gone
     zsock_set_heartbeat_ivl (router, 2000);
     zsock_set_heartbeat_timeout (router, 10000);
+    zsock_set_heartbeat_ivl (pull, 2000);
+    zsock_set_heartbeat_timeout (pull, 10000);
     bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
                  say_listening (pull, output, zsock_bind (pull, "%s", output));
 

@@ -1,0 +1,14 @@
+//  SPDX-License-Identifier: MIT
+
+#include "keepalive.h"
+
+void keepalive_set (zsock_t *socket)
+{
+    zsock_set_tcp_keepalive (socket, 1);
+    zsock_set_tcp_keepalive_idle (socket, 2);
+    zsock_set_tcp_keepalive_intvl (socket, 2);
+    zsock_set_tcp_keepalive_cnt (socket, 5);
+    int type = zsock_type (socket);
+    if (type == ZMQ_SUB || type == ZMQ_PULL)
+        zsock_set_tcp_maxrt (socket, 10000);
+}
