@@ -136,7 +136,7 @@ def check_stream(publisher, subscriber, count):
     assert subscriber.wait(60 * FACTOR) == 0
     assert publisher.stop() == 0
     objects = [json.loads(line) for line in subscriber.out]
-    seqs = [each["seq"] for each in objects if "seq" in each]
+    seqs = [each["seq"] for each in objects if "events" in each]
     told = {
         seq
         for each in objects
@@ -191,7 +191,7 @@ def test_a_replay_through_a_cut(wire, stream, cut):
     """Request or replies are lost in it; it is asked for again."""
     wire.delay_s = 0.1  # Time to cut it in the midst
     publisher, subscriber = stream(
-        3000, interval_ms=5, prefill=2000, blocks=8, replay_timeout_ms=1000
+        3000, interval_ms=5, prefill=2000, blocks=8
     )
     publisher.wait_line("^replay from 0: ")
     cut(wire)
@@ -310,7 +310,7 @@ def test_a_frontend_vanishes(wire, on, engines, frontend, engine, many):
     gone.wait_line("^r1 <- " if frontend == "frontend" else "^r1 -> ")
     places = [line[0] for line in gone.lines(r"listening on (\S+)()")]
     vanish(wire, gone)
-    living.wait_line("the front-end is gone", stream="err", timeout=GONE_S + LATE_S)
+    living.wait_line("the front-end is gone", timeout=GONE_S + LATE_S)
     wire.cut = False
     names = ["handshake", "input", "output"][-len(places) :]
     again = on(wire.far, frontend, **dict(zip(names, places)), requests=2, max_tokens=3)
@@ -406,7 +406,7 @@ def test_tasks_through_a_cut(wire, pipeline, cut):
 @slow
 def test_a_worker_vanishes(wire, pipeline):
     """The sink knows which tasks went with it."""
-    ventilator, sink, (living, gone) = pipeline(100, 3, 20)
+    ventilator, sink, (living, gone) = pipeline(12, 3, 200)
     sink.wait_line("<- w2:")
     vanish(wire, gone)
     assert sink.wait(20 * FACTOR) == 1
@@ -415,8 +415,8 @@ def test_a_worker_vanishes(wire, pipeline):
     for part in sink.lines(r"^missing: (.*)$")[0].split():
         first, _, last = part.partition("-")
         missing += range(int(first), int(last or first) + 1)
-    assert sorted([*map(int, done), *missing]) == list(range(100))
-    assert set(range(0, 100)) - set(missing) and missing
+    assert sorted([*map(int, done), *missing]) == list(range(12))
+    assert 0 < len(missing) < 6
     assert ventilator.wait() == 0
     assert living.stop() == 0
 
@@ -487,12 +487,10 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
     worker = on(near, "worker", source=ventilator.endpoint(), sink=results)
     servers += [sink, ventilator]
     clients.append(worker)
-    ventilator.wait_line("1 of 2 workers connected", stream="err")
+    ventilator.wait_line("1 of 2 workers connected")
     everybody = [(far, each) for each in servers] + [(near, each) for each in clients]
     for machine, program in everybody:
         until(lambda: connections(machine, program) > 0, WAIT_S)
-    publisher = servers[2]
-    publisher.wait_line("^a 1$")
 
     wire.cut = True
     until(
@@ -504,18 +502,25 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
         ],
         GONE_S + LATE_S,
     )
-    ends = ["frontend", "poller_frontend"]  # Their only engine is gone
-    assert [each.wait(LATE_S) for each in servers if each.name in ends] == [1, 1]
+    of = {program.name: program for _, program in everybody}
+    for name in ("frontend", "poller_frontend"):  # Its only engine is gone
+        assert of[name].wait(LATE_S) == 1
+        everybody.remove((far, of[name]))
 
-    # They have not given up
+    # The others have not given up, and meet again
     wire.cut = False
+    assert of["handshake_frontend"].wait(LATE_S) == 1
+    assert "handshake_frontend: engine 0: HELLO in state ready" in complaints(
+        of["handshake_frontend"]
+    )  # To vLLM's front-end that is an error, too
+    everybody.remove((far, of["handshake_frontend"]))
+    pairless = ("engine", "vllm_engine")  # Of some the front-end has just ended
     for machine, program in everybody:
-        if program.name not in ends and "basic" not in program.name and program.name != "engine":
+        if program.name not in pairless:
             until(lambda: connections(machine, program) > 0, LATE_S)
     for _, program in everybody:
-        if program.name not in ends:
-            program.send_signal(signal.SIGTERM)
-            program.wait()
+        unfinished = program.name in ("basic_client", "round_robin_frontend")
+        assert program.stop() == (1 if unfinished else 0)
 
 
 # --- and who is only busy is not taken for one who has vanished
@@ -547,19 +552,18 @@ def test_a_busy_subscriber_is_not_missed(peer, ipc):
 
 @slow
 def test_a_busy_worker_is_not_missed(wire, on):
-    """It has more tasks than its queue holds, and is busy with the first."""
+    """It is at its first task, and all queues behind it are full, TCP's as well."""
+    nobody = wire.near.at(9)
     ventilator = on(
-        wire.near, "ventilator", endpoint=wire.near.at(), sink=wire.near.at(9), count=5000
+        wire.near, "ventilator", "--quiet", endpoint=wire.near.at(), sink=nobody, count=0
     )
-    worker = on(
-        wire.far, "worker", source=ventilator.endpoint(), sink=wire.near.at(9), work_ms=60000
-    )
+    source = ventilator.endpoint()
+    worker = on(wire.far, "worker", source=source, sink=nobody, work_ms=60000)
     until(lambda: connections(wire.far, worker) == 1, WAIT_S)
     before = wire.far.connections()
-    time.sleep(GONE_S + 2)
+    time.sleep(GONE_S + 4)
     assert wire.far.connections() == before
-    worker.stop()
-    ventilator.wait()
+    assert worker.stop() == ventilator.stop() == 0
 
 
 # --- Behind closed doors
