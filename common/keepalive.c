@@ -2,7 +2,14 @@
 
 #include "keepalive.h"
 
-void keepalive_set (zsock_t *socket)
+void keepalive_ping (zsock_t *socket)
+{
+    zsock_set_heartbeat_ivl (socket, 2000);
+    zsock_set_heartbeat_timeout (socket, 10000);
+    zsock_set_tcp_maxrt (socket, 10000);
+}
+
+void keepalive_probe (zsock_t *socket)
 {
     zsock_set_tcp_keepalive (socket, 1);
     zsock_set_tcp_keepalive_idle (socket, 2);

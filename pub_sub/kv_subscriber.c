@@ -303,8 +303,8 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     zsock_set_rcvtimeo (self->sub, 0);  //  A receive does not wait: the poller does
     zsock_set_maxmsgsize (self->sub, MP_MAX_FRAME);
     zsock_set_rcvhwm (self->sub, 100000);  //  As many as vLLM's PUB keeps for us
-    keepalive_set (self->sub);  //  A publisher whose machine has vanished says nothing: it is
-                                //  missed after 12 s
+    keepalive_probe (self->sub);  //  A publisher whose machine has vanished says nothing: it is
+                                  //  missed after 12 s
     zsock_set_subscribe (self->sub, self->all->topic);
 
     char where[64];

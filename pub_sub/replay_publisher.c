@@ -11,6 +11,7 @@
 //         take a long replay loses part of it, without a word.
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -155,12 +156,10 @@ int main (int argc, char **argv)
     curve_server (router);
     zsock_set_maxmsgsize (pub, MP_MAX_FRAME);
     zsock_set_maxmsgsize (router, MP_MAX_FRAME);
-    //  Not in vLLM: a subscriber whose machine has vanished is pinged each 2 s, and counts as gone
-    //  after 10 s without an answer. So does one that is too slow, and lets so long nothing in
-    zsock_set_heartbeat_ivl (pub, 2000);
-    zsock_set_heartbeat_timeout (pub, 10000);
-    zsock_set_heartbeat_ivl (router, 2000);
-    zsock_set_heartbeat_timeout (router, 10000);
+    //  Not in vLLM: a subscriber whose machine has vanished is missed after 12 s, and so is one that
+    //  takes nothing for so long
+    keepalive_ping (pub);
+    keepalive_ping (router);
     zsock_set_sndhwm (pub, hwm);
     zsock_set_linger (pub,
                       10000);  //  Slow subscribers get so many ms to take the rest when we exit

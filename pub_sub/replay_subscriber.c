@@ -163,7 +163,7 @@ int main (int argc, char **argv)
     zsock_t *sub = zsock_new (ZMQ_SUB);
     curve_client (sub);
     zsock_set_maxmsgsize (sub, MP_MAX_FRAME);
-    keepalive_set (sub);             //  A publisher whose machine has vanished is missed after 12 s
+    keepalive_probe (sub);           //  A publisher whose machine has vanished is missed after 12 s
     zsock_set_rcvhwm (sub, 100000);  //  Live batches wait here while a replay goes on
     zsock_set_subscribe (sub, topic);
     if (!say_connecting (endpoint, zsock_connect (sub, "%s", endpoint))) {

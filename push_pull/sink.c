@@ -78,7 +78,7 @@ int main (int argc, char **argv)
     zsock_t *pull = zsock_new (ZMQ_PULL);
     curve_server (pull);
     zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
-    keepalive_set (pull);  //  A worker whose machine has vanished is missed after 12 s
+    keepalive_probe (pull);  //  A worker whose machine has vanished is missed after 12 s
     if (!say_listening (pull, endpoint, zsock_bind (pull, "%s", endpoint))) {
         zsock_destroy (&pull);
         return EXIT_STOPPED_OR_FAILED;

@@ -75,8 +75,8 @@ int main (int argc, char **argv)
     curve_client (sink);
     zsock_set_maxmsgsize (push, MP_MAX_FRAME);
     zsock_set_maxmsgsize (sink, MP_MAX_FRAME);
-    keepalive_set (push);  //  Whose machine has vanished is missed after 12 s
-    keepalive_set (sink);
+    keepalive_probe (push);  //  Whose machine has vanished is missed after 12 s
+    keepalive_probe (sink);
     //  CZMQ's linger of 0 would throw the last tasks away when we exit. -1 waits until the workers
     //  have taken them, however long that takes; a Ctrl-C ends it. The sink gets a second.
     zsock_set_linger (push, -1);

@@ -45,8 +45,8 @@ int main (int argc, char **argv)
     curve_client (push);
     zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
     zsock_set_maxmsgsize (push, MP_MAX_FRAME);
-    keepalive_set (pull);  //  Whose machine has vanished is missed after 12 s
-    keepalive_set (push);
+    keepalive_probe (pull);  //  Whose machine has vanished is missed after 12 s
+    keepalive_probe (push);
     zsock_set_linger (push, -1);  //  The last results wait for the sink when we exit, however long
     if (!say_connecting (source, zsock_connect (pull, "%s", source)) ||
         !say_connecting (sink, zsock_connect (push, "%s", sink))) {

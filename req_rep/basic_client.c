@@ -8,6 +8,7 @@
 //         LookupKeyClient._lookup
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "pingpong.h"
@@ -34,10 +35,7 @@ int main (int argc, char **argv)
     zsock_t *req = zsock_new (ZMQ_REQ);
     curve_client (req);
     zsock_set_maxmsgsize (req, MP_MAX_FRAME);
-    //  A server whose machine has vanished is missed after 10 s, and libzmq looks for a new one. Its
-    //  answer never comes all the same: see above
-    zsock_set_heartbeat_ivl (req, 2000);
-    zsock_set_heartbeat_timeout (req, 10000);
+    keepalive_ping (req);  //  Misses a server whose machine has vanished, but its reply no less
     if (!say_connecting (endpoint, zsock_connect (req, "%s", endpoint))) {
         zsock_destroy (&req);
         return EXIT_FAILURE;
