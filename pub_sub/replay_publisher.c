@@ -156,8 +156,8 @@ int main (int argc, char **argv)
     curve_server (router);
     zsock_set_maxmsgsize (pub, MP_MAX_FRAME);
     zsock_set_maxmsgsize (router, MP_MAX_FRAME);
-    //  Not in vLLM: a subscriber whose machine has vanished is missed after 12 s, and so is one that
-    //  takes nothing for so long
+    //  Not in vLLM: a subscriber whose machine has vanished is missed after 12 s, and so is one
+    //  that takes nothing for so long
     keepalive_ping (pub);
     keepalive_ping (router);
     zsock_set_sndhwm (pub, hwm);
