@@ -47,7 +47,7 @@ ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h tests
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo trace diagrams keys test test-page unit bench lint check-challenge \
-        check-vllm format valgrind fuzz fuzz-corpus hostile clean
+        check-vllm format valgrind fuzz fuzz-corpus faults hostile clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -86,7 +86,7 @@ test: ## set up what the tests need, build, and run them all
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches .venv/ready
 	@$(MAKE) --no-print-directory unit
-	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) $(PYTEST) tests
+	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) -m 'not slow' $(PYTEST) tests
 
 test-page: ## test the page that `make trace` writes, in a headless Chromium
 	@scripts/install-deps page
@@ -130,6 +130,11 @@ fuzz-corpus: ## the fewest of the committed inputs, the vectors, and what fuzzin
 	        $(FUZZ_BUILD)/seeds/$$name $(FUZZ_BUILD)/inputs/$$name $(FUZZ_BUILD)/corpus/$$name 2>$(FUZZ_BUILD)/merge.log && \
 	    $(PYTHON) tests/fuzz/corpus.py pack $(FUZZ_BUILD)/least tests/fuzz/corpus/$$name.hex || exit 1; \
 	done
+
+faults: ## play all faults, those that take long as well: networks that are cut, machines that vanish
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory all .venv/ready
+	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) $(PYTEST) tests/faults
 
 # So many messages at each program that receives, which takes 1 to 2 minutes a program
 HOSTILE ?= 1000000

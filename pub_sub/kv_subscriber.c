@@ -12,6 +12,7 @@
 //         vllm/config/kv_events.py KVEventsConfig, which has its defaults
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -330,13 +331,7 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     zsock_set_rcvtimeo (self->sub, 0);  //  A receive does not wait: the poller does
     zsock_set_maxmsgsize (self->sub, MP_MAX_FRAME);
     zsock_set_rcvhwm (self->sub, SUB_HWM);
-    //  A publisher whose machine has vanished says nothing: after 10 s without an answer to TCP's own
-    //  probes it counts as gone. Not to ZMTP's pings: their answers wait behind what waits for us,
-    //  and when they are late and the mark is reached libzmq ends the program (libzmq#3937).
-    zsock_set_tcp_keepalive (self->sub, 1);
-    zsock_set_tcp_keepalive_idle (self->sub, 2);
-    zsock_set_tcp_keepalive_intvl (self->sub, 2);
-    zsock_set_tcp_keepalive_cnt (self->sub, 4);
+    keepalive_probe (self->sub);  //  A publisher whose machine has vanished is missed after 12 s
     zsock_set_subscribe (self->sub, self->all->topic);
 
     char where[64];

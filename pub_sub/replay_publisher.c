@@ -11,6 +11,7 @@
 //         take a long replay loses part of it, without a word. So do we, without --replay-hwm.
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -189,6 +190,10 @@ int main (int argc, char **argv)
     curve_server (router);
     zsock_set_maxmsgsize (pub, MP_MAX_SMALL_FRAME);
     zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);
+    //  Not in vLLM: a subscriber whose machine has vanished is missed after 12 s, and so is one
+    //  that takes nothing for so long
+    keepalive_probe (pub);
+    keepalive_probe (router);
     zsock_set_sndhwm (pub, hwm);
     zsock_set_sndhwm (router, replay_hwm);
     zsock_set_linger (pub,

@@ -10,6 +10,7 @@
 //         tests/distributed/conftest.py MockSubscriber, which was changed to a DEALER
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -159,6 +160,7 @@ int main (int argc, char **argv)
     zsock_t *sub = zsock_new (ZMQ_SUB);
     curve_client (sub);
     zsock_set_maxmsgsize (sub, MP_MAX_FRAME);
+    keepalive_probe (sub);           //  A publisher whose machine has vanished is missed after 12 s
     zsock_set_rcvhwm (sub, 100000);  //  Live batches wait here while a replay goes on
     zsock_set_subscribe (sub, topic);
     if (!say_connecting (endpoint, zsock_connect (sub, "%s", endpoint))) {

@@ -10,6 +10,7 @@
 //         Both wait for subscriptions on an XPUB like this.
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "mp.h"
@@ -88,6 +89,9 @@ int main (int argc, char **argv)
     zsock_t *pub = zsock_new (wait_subscribers > 0 ? ZMQ_XPUB : ZMQ_PUB);
     curve_server (pub);
     zsock_set_maxmsgsize (pub, MP_MAX_SMALL_FRAME);
+    //  A subscriber whose machine has vanished is missed after 12 s, and so is one that takes
+    //  nothing for so long
+    keepalive_probe (pub);
     if (wait_subscribers > 0)
         zsock_set_xpub_verbose (pub, 1);  //  Show each subscription, not only the first of its kind
     zsock_set_linger (pub,

@@ -8,6 +8,7 @@
 //  vLLM:  examples/features/kv_events/kv_events_subscriber.py main
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -52,6 +53,7 @@ int main (int argc, char **argv)
     zsock_t *sub = zsock_new (ZMQ_SUB);
     curve_client (sub);
     zsock_set_maxmsgsize (sub, MP_MAX_FRAME);
+    keepalive_probe (sub);  //  A publisher whose machine has vanished is missed after 12 s
     for (size_t i = 0; i < topics.count; i++) {
         zsock_set_subscribe (sub, topics.items[i]);  //  Without one, a SUB gets nothing at all
         say ("topic_subscriber: subscribed to \"%s\" at %s", topics.items[i], endpoint);

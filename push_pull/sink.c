@@ -10,6 +10,7 @@
 //         PUSH
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "tasks.h"
@@ -85,6 +86,7 @@ int main (int argc, char **argv)
     zsock_t *pull = zsock_new (ZMQ_PULL);
     curve_server (pull);
     zsock_set_maxmsgsize (pull, MP_MAX_SMALL_FRAME);
+    keepalive_probe (pull);  //  A worker whose machine has vanished is missed after 12 s
     if (!say_listening (pull, endpoint, zsock_bind (pull, "%s", endpoint))) {
         zsock_destroy (&pull);
         return EXIT_STOPPED_OR_FAILED;

@@ -8,6 +8,7 @@
 //         one PUSH for each front-end, since one PUSH for all would deal them out like this.
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "tasks.h"
@@ -74,6 +75,8 @@ int main (int argc, char **argv)
     curve_client (sink);
     zsock_set_maxmsgsize (push, MP_MAX_SMALL_FRAME);
     zsock_set_maxmsgsize (sink, MP_MAX_FRAME);
+    keepalive_probe (push);  //  Whose machine has vanished is missed after 12 s
+    keepalive_probe (sink);
     //  CZMQ's linger of 0 would throw the last tasks away when we exit. -1 waits until they have
     //  left for the workers, however long that takes; a Ctrl-C ends it. The sink gets a second.
     //  Over tcp they arrive then. Over ipc they may not: a worker whose queue is full drops what it

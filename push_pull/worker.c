@@ -7,6 +7,7 @@
 //  vLLM:  vllm/v1/engine/__init__.py EngineCoreOutputs.engine_index is there for the same reason
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "tasks.h"
@@ -48,6 +49,8 @@ int main (int argc, char **argv)
     curve_client (push);
     zsock_set_maxmsgsize (pull, MP_MAX_SMALL_FRAME);
     zsock_set_maxmsgsize (push, MP_MAX_FRAME);
+    keepalive_probe (pull);  //  Whose machine has vanished is missed after 12 s
+    keepalive_probe (push);
     zsock_set_linger (push, -1);  //  The last results wait for the sink when we exit, however long
     if (!say_connecting (source, zsock_connect (pull, "%s", source)) ||
         !say_connecting (sink, zsock_connect (push, "%s", sink))) {

@@ -8,6 +8,7 @@
 //         LookupKeyClient._lookup
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "pingpong.h"
@@ -34,6 +35,7 @@ int main (int argc, char **argv)
     zsock_t *req = zsock_new (ZMQ_REQ);
     curve_client (req);
     zsock_set_maxmsgsize (req, MP_MAX_FRAME);
+    keepalive_ping (req);  //  Misses a server whose machine has vanished, but its reply no less
     if (!say_connecting (endpoint, zsock_connect (req, "%s", endpoint))) {
         zsock_destroy (&req);
         return EXIT_FAILURE;

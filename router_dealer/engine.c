@@ -11,6 +11,7 @@
 //         There they are three threads, here one poller.
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "toy_engine.h"
@@ -47,6 +48,8 @@ static zsock_t *s_new_push (const char *output)
     curve_client (push);
     zsock_set_maxmsgsize (push, MP_MAX_FRAME);
     zsock_set_sndhwm (push, 0);
+    //  Not in vLLM: a front-end whose machine has vanished is missed after 12 s
+    keepalive_ping (push);
     zsock_set_linger (push, 4000);
     if (!say_connecting (output, zsock_connect (push, "%s", output)))
         zsock_destroy (&push);
@@ -83,6 +86,7 @@ int main (int argc, char **argv)
     zmq_setsockopt (zsock_resolve (dealer), ZMQ_ROUTING_ID, identity, sizeof identity);
     zsock_set_rcvhwm (dealer, 0);
     zsock_set_sndhwm (dealer, 0);
+    keepalive_ping (dealer);  //  As above
     //  What a front-end has not got when it goes is not for the next one: it would see us twice
     zsock_set_immediate (dealer, 1);
     zsock_set_sndtimeo (dealer, 0);

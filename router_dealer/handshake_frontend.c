@@ -13,6 +13,7 @@
 //         vllm/v1/engine/utils.py CoreEngineState
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "trace.h"
@@ -211,10 +212,10 @@ int main (int argc, char **argv)
     zsock_set_sndhwm (router, 0);
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
-    //  An engine whose machine has vanished closes nothing: after 10 s without an answer to ZMTP's
-    //  own pings its connection counts as gone
-    zsock_set_heartbeat_ivl (router, 2000);
-    zsock_set_heartbeat_timeout (router, 10000);
+    //  Not in vLLM: an engine whose machine has vanished is missed after 12 s
+    keepalive_ping (greeter);
+    keepalive_ping (router);
+    keepalive_ping (pull);
     bool alive = say_listening (greeter, handshake, zsock_bind (greeter, "%s", handshake)) &&
                  say_listening (router, input, zsock_bind (router, "%s", input)) &&
                  say_listening (pull, output, zsock_bind (pull, "%s", output));

@@ -10,6 +10,7 @@
 //         Each has one zmq.Poller over several sockets.
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "progress.h"
@@ -44,10 +45,9 @@ int main (int argc, char **argv)
     zsock_set_sndhwm (router, 0);
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
-    //  An engine whose machine has vanished closes nothing: after 10 s without an answer to ZMTP's
-    //  own pings its connection counts as gone
-    zsock_set_heartbeat_ivl (router, 2000);
-    zsock_set_heartbeat_timeout (router, 10000);
+    //  Not in vLLM: an engine whose machine has vanished is missed after 12 s
+    keepalive_ping (router);
+    keepalive_ping (pull);
     bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
                  say_listening (pull, output, zsock_bind (pull, "%s", output));
 

@@ -13,6 +13,7 @@
 //         That one gives up all engines when one is dead.
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "progress.h"
@@ -108,10 +109,9 @@ int main (int argc, char **argv)
     zsock_set_rcvtimeo (pull, 1);  //  See below
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
-    //  An engine whose machine has vanished closes nothing: after 10 s without an answer to ZMTP's
-    //  own pings its connection counts as gone
-    zsock_set_heartbeat_ivl (router, 2000);
-    zsock_set_heartbeat_timeout (router, 10000);
+    //  Not in vLLM: an engine whose machine has vanished is missed after 12 s
+    keepalive_ping (router);
+    keepalive_ping (pull);
     bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
                  say_listening (pull, output, zsock_bind (pull, "%s", output));
 

@@ -16,6 +16,7 @@
 //         rust/src/engine-core-client/src/mock_engine.rs connect_to_frontend
 
 #include "curve.h"
+#include "keepalive.h"
 #include "options.h"
 #include "show.h"
 #include "handshake.h"
@@ -113,6 +114,8 @@ static zsock_t *s_new_socket (const vllm_engine_t *self, int type, int linger)
     zmq_setsockopt (zsock_resolve (socket), ZMQ_ROUTING_ID, identity, sizeof identity);
     zsock_set_sndhwm (socket, 0);
     zsock_set_rcvhwm (socket, 0);
+    //  Not in vLLM: a front-end whose machine has vanished is missed after 12 s
+    keepalive_ping (socket);
     zsock_set_linger (socket, linger);
     return socket;
 }

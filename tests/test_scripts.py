@@ -87,6 +87,20 @@ def test_page_wants_a_browser(bare):
     assert " chromium" not in install(bare, "--print", "page").stdout
 
 
+@pytest.mark.parametrize("manager", ["apt-get", "dnf", "apk", "pacman"])
+def test_network_tests_want_ip_where_they_can_run(bare, manager):
+    bare(manager, "exit 0")
+    bare("apt-cache", "exit 1")
+    bare("uname", "echo Linux")
+    package = "iproute" if manager == "dnf" else "iproute2"
+    for user, wanted in ((0, True), (1000, False)):
+        (Path(bare.path) / "id").unlink()
+        bare("id", f"echo {user}")
+        words = install(bare, "--print", "test").stdout.split()
+        assert (package in words) == wanted
+    assert package not in install(bare, "--print", "build").stdout
+
+
 def test_print_runs_nothing(bare):
     bare("dnf", f"touch {bare.path}/ran")
     assert install(bare, "--print", "test").returncode == 0

@@ -1,0 +1,21 @@
+//  SPDX-License-Identifier: MIT
+
+#include "keepalive.h"
+
+void keepalive_ping (zsock_t *socket)
+{
+    zsock_set_heartbeat_ivl (socket, 2000);
+    zsock_set_heartbeat_timeout (socket, 10000);
+    zsock_set_tcp_maxrt (socket, 10000);
+}
+
+void keepalive_probe (zsock_t *socket)
+{
+    zsock_set_tcp_keepalive (socket, 1);
+    zsock_set_tcp_keepalive_idle (socket, 2);
+    zsock_set_tcp_keepalive_intvl (socket, 2);
+    zsock_set_tcp_keepalive_cnt (socket, 5);
+    int type = zsock_type (socket);
+    if (type == ZMQ_SUB || type == ZMQ_PULL)
+        zsock_set_tcp_maxrt (socket, 10000);
+}

@@ -1,0 +1,35 @@
+//  SPDX-License-Identifier: MIT
+//  keepalive.h - finds the peer whose machine has vanished
+//
+//  A process that ends closes its connections, and is missed at once. A machine that vanishes, or a
+//  cable that is cut, closes nothing: to who only waits for messages from there all looks well, for
+//  ever. Somebody has to ask. Each socket of ours asks in one of two ways, of which its set-up says
+//  which; either ends the connection in about 12 s. A cut that is over before then nobody notices.
+//
+//  keepalive_ping is ZMTP's: the other libzmq has to answer a PING. But libzmq reads nothing more
+//  from a connection while the queue behind it is at its high-water mark, neither PING nor PONG. So
+//  who is only busy would count as dead; and if it is he who pings, libzmq 4.3 ends his process
+//  when he goes on ("Assertion failed: _input_stopped",
+//  https://github.com/zeromq/libzmq/issues/3596).
+//  keepalive_probe is TCP's: the other kernel has to answer, which it does whatever its programs
+//  do. It is for who may be busy, and must not lose its connection for that.
+//  vLLM:  neither, but for the pings in
+//         vllm/v1/kv_offload/tiering/p2p/control/zmq.py _apply_heartbeat
+
+#pragma once
+
+#include <czmq.h>
+
+//  Both are to be called before the socket is bound or connected.
+
+//  For a socket that takes all that comes, with no high-water mark or with few messages to come,
+//  and whose peers do so too; and for a PUB, which has no patience with slow ones anyway. Pings
+//  each 2 s. A connection ends 10 s after a PING that nothing has followed, or when what was sent
+//  was not taken for 10 s. (A PING may be behind it.)
+void keepalive_ping (zsock_t *socket);
+
+//  For the others: SUB, PULL, and what PUSHes to them. A connection that is silent for 2 s is
+//  probed each 2 s, and ends with the fifth probe that is not answered. TCP does not probe while it
+//  waits for what was sent to be acknowledged. A SUB and a PULL, which have nothing to say that a
+//  peer could be too busy for, give that 10 s; the others as long as the kernel, about 15 minutes.
+void keepalive_probe (zsock_t *socket);

@@ -1,0 +1,617 @@
+# SPDX-License-Identifier: MIT
+"""Between two machines the network is late, loses packets, is cut, or is gone. wire.py plays it."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+
+import msgspec
+import pytest
+import zmq
+from wire import Wire
+
+from harness import FACTOR, PROGRAMS, WAIT_S
+
+ENDLESS = 1000000
+CUT_S = 5
+GONE_S = 12  # After so long a peer whose machine has vanished has been missed
+LATE_S = 10 * FACTOR  # And so much later at the most on a busy machine
+
+#: These wait for a cut to end, or for a peer to be missed
+slow = pytest.mark.slow
+
+
+@pytest.fixture
+def wire():
+    wire = Wire()
+    try:
+        try:
+            wire.build()
+        except (OSError, AttributeError) as error:
+            pytest.skip(f"no network namespaces here (they need Linux, root, iproute2): {error}")
+        yield wire
+    finally:
+        wire.destroy()
+
+
+@pytest.fixture
+def on(wire, start):
+    """on (wire.far, "basic_server") starts it on that machine."""
+
+    def begin(machine, name, /, *args, **options):
+        with machine:
+            return start(name, *args, **options)
+
+    return begin
+
+
+def swallow(wire, seconds=CUT_S):
+    """Somewhere in between packets are lost, and no machine is told."""
+    wire.cut = True
+    time.sleep(seconds)
+    wire.cut = False
+
+
+def pull_out(wire, seconds=CUT_S):
+    """The far machine's cable: its kernel knows, the near one's does not."""
+    wire.far.link("down")
+    time.sleep(seconds)
+    wire.far.link("up")
+
+
+def vanish(wire, *programs):
+    """The far machine, with these on it, is gone for good, and has closed no connection."""
+    wire.cut = True
+    for program in programs:
+        program.send_signal(signal.SIGKILL)
+        assert program.wait() == -signal.SIGKILL
+
+
+def late(wire):
+    wire.delay_s = 0.2
+
+
+def lossy(wire):
+    wire.loss = 0.05
+
+
+EACH_CUT = pytest.mark.parametrize("cut", [swallow, pull_out])
+EACH_WEATHER = pytest.mark.parametrize("weather", [late, lossy])
+
+
+def connections(machine, program):
+    """So many of this program's connections count as alive on its machine."""
+    return sum(pid == program.pid for pid, _ in machine.connections())
+
+
+def complaints(program):
+    """What it said on stderr, but for the warning that other machines get in"""
+    return [line for line in program.err if "warning: without CURVE" not in line]
+
+
+def until(is_so, seconds):
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+# --- KV events: published = delivered + lost and told, each once and in order
+
+
+@pytest.fixture
+def stream(wire, on):
+    """Starts a publisher there, and here who follows it until `count` batches are delivered."""
+
+    def new(count, *args, replay_timeout_ms=3000, **options):
+        publisher = on(
+            wire.far,
+            "replay_publisher",
+            *args,
+            endpoint=wire.far.at(),
+            replay_endpoint=wire.far.at(),
+            wait_subscribers=1,
+            **options,
+        )
+        subscriber = on(
+            wire.near,
+            "kv_subscriber",
+            "--json",
+            *args,
+            endpoint=publisher.endpoint(),
+            replay_endpoint=publisher.endpoint(2),
+            replay_timeout_ms=replay_timeout_ms,
+            from_seq=0,
+            count=count,
+        )
+        return publisher, subscriber
+
+    return new
+
+
+def check_stream(publisher, subscriber, count):
+    """Waits for its end, and returns what it counted."""
+    assert subscriber.wait(60 * FACTOR) == 0
+    assert publisher.stop() == 0
+    objects = [json.loads(line) for line in subscriber.out]
+    seqs = [each["seq"] for each in objects if "events" in each]
+    told = {
+        seq
+        for each in objects
+        if each.get("notice") in ("history_lost", "lost")
+        for seq in range(each["first"], each["last"] + 1)
+    }
+    assert len(seqs) == count
+    assert seqs == [seq for seq in range(seqs[-1] + 1) if seq not in told]
+    numbers = re.findall(r"(\d+) (\w+)", subscriber.err[-1])
+    counts = {name: int(number) for number, name in numbers}
+    assert counts["delivered"] == count
+    assert counts["lost"] == len(told) == seqs[-1] + 1 - count
+    assert counts["malformed"] == counts["restarts"] == 0
+    return counts
+
+
+@EACH_WEATHER
+def test_kv_events_in_bad_weather(wire, stream, weather):
+    weather(wire)
+    publisher, subscriber = stream(1000, interval_ms=2)
+    counts = check_stream(publisher, subscriber, 1000)
+    assert counts["lost"] == 0
+    assert wire.lost > 0 or weather is late
+
+
+@slow
+@EACH_CUT
+def test_kv_events_through_a_cut(wire, stream, cut):
+    """TCP keeps what a cut of 5 s has held up: nothing is missing, nobody asks again."""
+    publisher, subscriber = stream(2000, interval_ms=5)
+    subscriber.wait_line('^{"seq":300,')
+    cut(wire)
+    counts = check_stream(publisher, subscriber, 2000)
+    assert counts["lost"] == 0
+
+
+@slow
+@pytest.mark.parametrize("buffer_steps", [100000, 1000])
+def test_kv_events_through_a_cut_that_ends_the_connection(wire, stream, buffer_steps):
+    """A replay brings what is still kept of what was missed; the rest is told to be lost."""
+    publisher, subscriber = stream(
+        6000, interval_ms=5, buffer_steps=buffer_steps, replay_timeout_ms=20000
+    )
+    subscriber.wait_line('^{"seq":300,')
+    swallow(wire, GONE_S + 6)
+    counts = check_stream(publisher, subscriber, 6000)
+    assert counts["replayed"] > 0
+    assert (counts["lost"] > 0) == (buffer_steps == 1000)
+
+
+@slow
+@EACH_CUT
+@pytest.mark.parametrize("replay_timeout_ms", [1000, 20000])
+def test_a_replay_through_a_cut(wire, stream, cut, replay_timeout_ms):
+    """With more patience than the cut is long, it goes on after it. With less it is asked for once
+    more, and that request gets lost: then it is given up, and what it was for is told to be lost.
+    """
+    wire.delay_s = 0.1  # Time to cut it in the midst
+    publisher, subscriber = stream(
+        3000, interval_ms=5, prefill=2000, blocks=8, replay_timeout_ms=replay_timeout_ms
+    )
+    publisher.wait_line("^replay from 0: ")
+    cut(wire)
+    counts = check_stream(publisher, subscriber, 3000)
+    assert replay_timeout_ms == 1000 or (counts["lost"] == 0 and counts["replayed"] >= 2000)
+
+
+# --- Engines
+
+
+@pytest.fixture
+def engines(wire, on):
+    """Starts a front-end here, and engines there, or the other way round."""
+
+    def new(frontend, engine, indices, home, away, **options):
+        if frontend == "handshake_frontend":
+            options["handshake"] = home.at()
+        front = on(home, frontend, input=home.at(), output=home.at(), **options)
+        endpoints = [front.endpoint(nth) for nth in range(1, 3 + ("handshake" in options))]
+        away_options = (
+            {"handshake": endpoints[0]}
+            if engine == "vllm_engine"
+            else dict(zip(("input", "output"), endpoints))
+        )
+        many = [on(away, engine, index=index, step_ms=10, **away_options) for index in indices]
+        return front, many
+
+    return new
+
+
+FRONTENDS = pytest.mark.parametrize(
+    "frontend, engine, many",
+    [
+        ("frontend", "engine", {}),
+        ("poller_frontend", "engine", {}),
+        ("round_robin_frontend", "engine", {"engines": 2}),
+        ("handshake_frontend", "vllm_engine", {"engines": 2}),
+    ],
+)
+
+
+@FRONTENDS
+@pytest.mark.parametrize("weather", [late, lossy, swallow, pull_out])
+def test_requests_in_bad_weather(wire, engines, frontend, engine, many, weather):
+    """Of 200 ms, of 5 %, or of a cut of 1 s nobody hears."""
+    if weather in (late, lossy):
+        weather(wire)
+    front, all_of_them = engines(
+        frontend,
+        engine,
+        range(many.get("engines", 1)),
+        wire.near,
+        wire.far,
+        requests=6,
+        max_tokens=100,
+        **many,
+    )
+    if weather in (swallow, pull_out):
+        all_of_them[0].wait_line("register" if engine == "engine" else "READY")
+        weather(wire, 1)
+    assert front.wait(30 * FACTOR) == 0
+    assert complaints(front) == []
+    assert front.summary() == "6 of 6 requests complete, 600 tokens"
+    assert [each.stop() for each in all_of_them] == [0] * len(all_of_them)
+
+
+@slow
+@FRONTENDS
+def test_engines_vanish(wire, engines, frontend, engine, many):
+    """Their requests end, and the front-end says so."""
+    indices = range(many.get("engines", 1))
+    front, gone = engines(
+        frontend, engine, indices, wire.near, wire.far, requests=4, max_tokens=ENDLESS, **many
+    )
+    front.wait_line("^r0 (<|->)") if many else front.wait_line("^r3 <- engine 0: token")
+    vanish(wire, *gone)
+    assert front.wait(GONE_S + LATE_S) == 1
+    assert "dead" in complaints(front)[0]
+    assert front.summary().startswith("0 of 4 requests complete, ")
+
+
+@slow
+@pytest.mark.parametrize("on_dead", ["fail", "reroute"])
+def test_one_of_two_engines_vanishes(wire, on, on_dead):
+    """The other one is on the front-end's own machine, and goes on."""
+    front = on(
+        wire.near,
+        "round_robin_frontend",
+        input=wire.near.at(),
+        output=wire.near.at(),
+        requests=6,
+        max_tokens=5,
+        on_dead=on_dead,
+    )
+    where = {"input": front.endpoint(), "output": front.endpoint(2)}
+    living = on(wire.near, "engine", index=0, **where)
+    dying = on(wire.far, "engine", index=1, step_ms=60000, **where)
+    dying.wait_line("^r5: 5 prompt tokens$")
+    vanish(wire, dying)
+    assert front.wait(GONE_S + LATE_S) == (1 if on_dead == "fail" else 0)
+    assert complaints(front) == ["round_robin_frontend: engine 1 is dead, 3 requests were open"]
+    done = sorted(front.lines(r"^r(\d) <- engine 0: 5 tokens, length$"))
+    assert done == (["0", "2", "4"] if on_dead == "fail" else list("012345"))
+    assert living.stop() == 0
+
+
+@slow
+@pytest.mark.parametrize(
+    "frontend, engine, many", [("frontend", "engine", {}), ("handshake_frontend", "vllm_engine", {})]
+)
+def test_a_frontend_vanishes(wire, on, engines, frontend, engine, many):
+    """The engine notices, drops its requests, and takes the next one that comes to that place."""
+    options = {"requests": 2, "max_tokens": ENDLESS}
+    gone, (living,) = engines(frontend, engine, [0], wire.far, wire.near, **options)
+    gone.wait_line("^r1 <- " if frontend == "frontend" else "^r1 -> ")
+    places = [line[0] for line in gone.lines(r"listening on (\S+)()")]
+    vanish(wire, gone)
+    living.wait_line("the front-end is gone", timeout=GONE_S + LATE_S)
+    wire.cut = False
+    names = ["handshake", "input", "output"][-len(places) :]
+    again = on(wire.far, frontend, **dict(zip(names, places)), requests=2, max_tokens=3)
+    assert again.wait(20 * FACTOR) == 0
+    assert again.summary() == "2 of 2 requests complete, 6 tokens"
+    assert living.stop() == 0
+
+
+# --- Requests and replies
+
+
+@pytest.mark.parametrize("name", ["basic_client", "timeout_retry_client", "poller_client"])
+@EACH_WEATHER
+def test_a_request_in_bad_weather(wire, on, name, weather):
+    weather(wire)
+    server = on(wire.far, "basic_server", endpoint=wire.far.at())
+    patience = {"count": 3} if name == "basic_client" else {"timeout_ms": 5000}
+    client = on(wire.near, name, endpoint=server.endpoint(), **patience)
+    assert client.wait(20 * FACTOR) == 0
+    assert complaints(client) == [] and "pong: ping" in client.out
+    assert server.stop() == 0
+
+
+@slow
+@pytest.mark.parametrize("name", ["timeout_retry_client", "poller_client"])
+@EACH_CUT
+def test_retries_through_a_cut(wire, on, name, cut):
+    server = on(wire.far, "slow_server", endpoint=wire.far.at(), delay_s=1, delay_first_n=1)
+    client = on(wire.near, name, endpoint=server.endpoint(), timeout_ms=700, retries=100)
+    server.wait_line("^got: ping, answering in 1 s$")
+    cut(wire)
+    assert client.wait(20 * FACTOR) == 0
+    assert len(client.lines("timeout after 700 ms")) >= CUT_S / 0.7 - 2
+    assert client.summary() == "1 answered"
+    assert server.stop() == 0
+
+
+# --- Tasks
+
+
+@pytest.fixture
+def pipeline(wire, on):
+    """Ventilator, sink and worker w1 here; worker w2 there."""
+
+    def new(count, timeout_s, work_ms):
+        sink = on(wire.near, "sink", endpoint=wire.near.at(), count=count, timeout_s=timeout_s)
+        results = sink.endpoint()
+        ventilator = on(
+            wire.near,
+            "ventilator",
+            endpoint=wire.near.at(),
+            sink=results,
+            workers=2,
+            count=count,
+        )
+        tasks = ventilator.endpoint()
+        return ventilator, sink, [
+            on(machine, "worker", source=tasks, sink=results, name=name, work_ms=work_ms)
+            for machine, name in ((wire.near, "w1"), (wire.far, "w2"))
+        ]
+
+    return new
+
+
+@pytest.mark.parametrize("weather", [late, lossy, swallow, pull_out])
+def test_tasks_in_bad_weather(wire, pipeline, weather):
+    if weather in (late, lossy):
+        weather(wire)
+    ventilator, sink, workers = pipeline(200, 10, 5)
+    if weather in (swallow, pull_out):
+        sink.wait_line("<- w2:")
+        weather(wire, 1)
+    assert ventilator.wait() == 0
+    assert sink.wait(20 * FACTOR) == 0
+    assert sink.summary() == "200 results from 2 workers, 0 bad"
+    assert sorted(map(int, sink.lines(r"^task (\d+) <- "))) == list(range(200))
+    assert [worker.stop() for worker in workers] == [0, 0]
+
+
+@slow
+@EACH_CUT
+def test_tasks_through_a_cut(wire, pipeline, cut):
+    """What waits for the worker in TCP, and its results, are there after it."""
+    ventilator, sink, workers = pipeline(200, 15, 5)
+    sink.wait_line("<- w2:")
+    cut(wire)
+    assert sink.wait(20 * FACTOR) == 0
+    assert sink.summary() == "200 results from 2 workers, 0 bad"
+    assert ventilator.wait() == 0
+    assert [worker.stop() for worker in workers] == [0, 0]
+
+
+@slow
+def test_a_worker_vanishes(wire, pipeline):
+    """The sink knows which tasks went with it."""
+    ventilator, sink, (living, gone) = pipeline(12, 3, 200)
+    sink.wait_line("<- w2:")
+    vanish(wire, gone)
+    assert sink.wait(20 * FACTOR) == 1
+    done = sink.lines(r"^task (\d+) <- ")
+    missing = []
+    for part in sink.lines(r"^missing: (.*)$")[0].split():
+        first, _, last = part.partition("-")
+        missing += range(int(first), int(last or first) + 1)
+    assert sorted([*map(int, done), *missing]) == list(range(12))
+    assert 0 < len(missing) < 6
+    assert ventilator.wait() == 0
+    assert living.stop() == 0
+
+
+# --- Half-open: nobody keeps a connection to a machine that has vanished
+
+
+@slow
+def test_no_connection_is_left_to_who_has_vanished(wire, on):
+    """All who wait for others, at both ends. For each of the two machines the other one is gone."""
+    near, far = wire.near, wire.far
+
+    def listen(name, *binds, **options):
+        server = on(far, name, **{option: far.at() for option in binds}, **options)
+        return server, [server.endpoint(nth) for nth in range(1, len(binds) + 1)]
+
+    servers, clients = [], []
+    for server, binds, options, *others in (
+        (
+            "basic_server",
+            ["endpoint"],
+            {"quiet": True},
+            ("basic_client", ["endpoint"], {"count": 0, "quiet": True}),
+        ),
+        (
+            "slow_server",
+            ["endpoint"],
+            {"delay_s": 0, "quiet": True},
+            ("basic_client", ["endpoint"], {"count": 0, "quiet": True}),
+        ),
+        (
+            "topic_publisher",
+            ["endpoint"],
+            {"wait_subscribers": 1},
+            ("topic_subscriber", ["endpoint"], {}),
+        ),
+        (
+            "replay_publisher",
+            ["endpoint", "replay-endpoint"],
+            {"wait_subscribers": 2},
+            ("kv_subscriber", ["endpoint", "replay-endpoint"], {}),
+            ("replay_subscriber", ["endpoint", "replay-endpoint"], {}),
+        ),
+        (
+            "round_robin_frontend",
+            ["input", "output"],
+            {"engines": 2},
+            ("engine", ["input", "output"], {}),
+        ),
+        ("frontend", ["input", "output"], {"max_tokens": ENDLESS, "quiet": True}),
+        ("poller_frontend", ["input", "output"], {"max_tokens": ENDLESS, "quiet": True}),
+        (
+            "handshake_frontend",
+            ["handshake", "input", "output"],
+            {"engines": 2},
+            ("vllm_engine", ["handshake"], {}),
+        ),
+    ):
+        serving, places = listen(server, *binds, **options)
+        servers.append(serving)
+        if server in ("frontend", "poller_frontend"):
+            others = [("engine", binds, {"step_ms": 60000})]
+        for name, connects, more in others:
+            clients.append(on(near, name, **dict(zip(connects, places)), **more))
+    sink, (results,) = listen("sink", "endpoint")
+    # Another worker would make it send
+    ventilator = on(far, "ventilator", endpoint=far.at(), sink=results, workers=2)
+    worker = on(near, "worker", source=ventilator.endpoint(), sink=results)
+    servers += [sink, ventilator]
+    clients.append(worker)
+    ventilator.wait_line("1 of 2 workers connected")
+    everybody = [(far, each) for each in servers] + [(near, each) for each in clients]
+    for machine, program in everybody:
+        until(lambda: connections(machine, program) > 0, WAIT_S)
+
+    wire.cut = True
+    until(
+        lambda: not [
+            line
+            for machine in (near, far)
+            for _, line in machine.connections()
+            if near.address in line and far.address in line
+        ],
+        GONE_S + LATE_S,
+    )
+    of = {program.name: program for _, program in everybody}
+    for name in ("frontend", "poller_frontend"):  # Its only engine is gone
+        assert of[name].wait(LATE_S) == 1
+        everybody.remove((far, of[name]))
+
+    # The others have not given up, and meet again
+    wire.cut = False
+    assert of["handshake_frontend"].wait(LATE_S) == 1
+    assert "handshake_frontend: engine 0: HELLO in state ready" in complaints(
+        of["handshake_frontend"]
+    )  # To vLLM's front-end that is an error, too
+    everybody.remove((far, of["handshake_frontend"]))
+    pairless = ("engine", "vllm_engine")  # Of some the front-end has just ended
+    for machine, program in everybody:
+        if program.name not in pairless:
+            until(lambda: connections(machine, program) > 0, LATE_S)
+    for _, program in everybody:
+        # This one has not done its requests
+        assert program.stop() == (1 if program.name == "round_robin_frontend" else 0)
+
+
+@slow
+@pytest.mark.parametrize(
+    "name, binds, other, connects, much",
+    [
+        (
+            "replay_publisher",
+            ["endpoint", "replay-endpoint"],
+            "kv_subscriber",
+            ["endpoint"],
+            {"interval_ms": 1, "blocks": 64, "quiet": True},
+        ),
+        ("topic_publisher", ["endpoint"], "topic_subscriber", ["endpoint"], {"interval_ms": 0}),
+    ],
+)
+def test_no_connection_is_left_to_who_has_vanished_with_much_to_send(
+    wire, on, name, binds, other, connects, much
+):
+    """More than TCP takes: so the PING has to wait as well, and only the kernel can notice."""
+    much = {"quiet": True, **much}
+    sender = on(wire.far, name, **{option: wire.far.at() for option in binds}, **much)
+    places = [sender.endpoint(nth) for nth in range(1, len(binds) + 1)]
+    taker = on(wire.near, other, "--quiet", **dict(zip(connects, places)))
+    until(lambda: connections(wire.far, sender) > 0, WAIT_S)
+    vanish(wire)
+    until(lambda: connections(wire.far, sender) == 0, GONE_S + LATE_S)
+    assert taker.stop() == sender.stop() == 0
+
+
+# --- and who is only busy is not taken for one who has vanished
+
+
+@slow
+def test_a_busy_subscriber_is_not_missed(peer, ipc):
+    """It cannot print, so its queue is full, and libzmq reads no PONG either. With heartbeats on
+    its SUB it would lose the connection; and end with an assertion of libzmq, once it goes on."""
+    count = 250000
+    endpoint = ipc()
+    xpub = peer(zmq.XPUB, bind=endpoint, sndhwm=0)
+    command = [PROGRAMS["kv_subscriber"], "--endpoint", endpoint, "--count", str(count)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as subscriber:
+        try:
+            assert xpub.recv() == b"\1"
+            payload = msgspec.msgpack.encode([0.5, [], 0])
+            for seq in range(count):
+                xpub.send_multipart([b"kv-events", seq.to_bytes(8, "big"), payload])
+            time.sleep(GONE_S + 2)
+            out, err = subscriber.communicate(timeout=60 * FACTOR)
+        finally:
+            subscriber.kill()
+    assert (subscriber.returncode, err) == (0, b"")
+    lines = out.decode().splitlines()
+    seqs = [int(line.split()[1].rstrip(":")) for line in lines if line.startswith("seq ")]
+    assert seqs == list(range(count))
+
+
+@slow
+def test_a_busy_worker_is_not_missed(wire, on):
+    """It is at its first task, and all queues behind it are full, TCP's as well."""
+    nobody = wire.near.at(9)
+    ventilator = on(
+        wire.near, "ventilator", "--quiet", endpoint=wire.near.at(), sink=nobody, count=0
+    )
+    source = ventilator.endpoint()
+    worker = on(wire.far, "worker", source=source, sink=nobody, work_ms=60000)
+    until(lambda: connections(wire.far, worker) == 1, WAIT_S)
+    before = wire.far.connections()
+    time.sleep(GONE_S + 4)
+    assert wire.far.connections() == before
+    assert worker.stop() == ventilator.stop() == 0
+
+
+# --- Behind closed doors
+
+
+@EACH_WEATHER
+def test_curve_in_bad_weather(wire, on, stream, keys, weather):
+    """The handshake takes more packets, and each of them can be lost."""
+    weather(wire)
+    publisher, subscriber = stream(300, "--curve-dir", keys, interval_ms=2)
+    counts = check_stream(publisher, subscriber, 300)
+    assert counts["lost"] == 0
+    for _ in range(2):
+        server = on(wire.far, "basic_server", "--curve-dir", keys, endpoint=wire.far.at())
+        where = {"endpoint": server.endpoint()}
+        client = on(wire.near, "basic_client", "--curve-dir", keys, count=3, **where)
+        assert client.wait(20 * FACTOR) == 0
+        assert server.stop() == 0
+        assert complaints(client) == complaints(server) == []
