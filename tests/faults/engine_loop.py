@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from schedule import Schedule, patience
+from schedule import HANG_S, Schedule, patience
 
 DONE = r"^(r\d+) <- engine \d+: (\d+) tokens, (\w+)$"
 FAILED = r"^(r\d+) failed: (?:engine (\d+) is dead|no engine is left)$"
@@ -122,7 +122,7 @@ class RoundRobin(Loop):
 
     def front(self):
         frontend = self.start("round_robin_frontend", **self.options, **self.wire)
-        frontend.wait_line("^r0 -> engine", timeout=patience(0))
+        frontend.wait_line("^r0 -> engine", timeout=HANG_S)
         return frontend
 
     def fault(self, engines, index):
@@ -163,7 +163,7 @@ class OneEngine(Loop):
         engine = self.engine(0)
         early = self.sometimes(4)  # Perhaps in the midst of the registration
         if not early:
-            frontend.wait_line("^r0 <- engine 0: token", timeout=patience(0))
+            frontend.wait_line("^r0 <- engine 0: token", timeout=HANG_S)
         fault = pick.choice(["kill", "kill and restart", "pause", "end", "front-end"])
         self.note(f"{name} {options}: {fault}")
         self.pace(0, 0.05 if early else 0.3)
@@ -174,7 +174,7 @@ class OneEngine(Loop):
             frontend = self.start(name, **options, **self.wire)
         elif fault == "end":
             self.dead.add(0)
-            engine.stop()  # Ends in any case; so early that it has not begun, by the signal
+            self.stop(engine)
         else:
             self.dead.add(0)
             self.kill(engine)
@@ -210,7 +210,7 @@ class Handshake(Loop):
             engines = [self.engine(index) for index in range(2)]
         when = pick.choice(["handshake", "load", "load"])
         if when == "load":
-            frontend.wait_line("^r0 -> engine", timeout=patience(0))
+            frontend.wait_line("^r0 -> engine", timeout=HANG_S)
         self.pace(0, 0.1 if when == "handshake" else 0.3)
         fault = pick.choice(["engine", "engine and restart", "pause", "front-end", "front-end"])
         self.note(f"spawn {self.spawn}, in the {when}: {fault}")

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from schedule import FACTOR, HANG_S, Schedule
 
 BATCH = re.compile(
-    r'\{"seq":(\d+),"topic":"[^"]*","ts":([-+.e\d]+),(?:"dp_rank":\d+,)?"replayed":(true|false),'
+    r'\{"seq":(\d+),(?:"topic":"[^"]*",)?"ts":([-+.e\d]+),(?:"dp_rank":\d+,)?"replayed":(true|false),'
     r'"events":\[\{"type":"BlockStored",.*?"token_ids":\[(\d+),.*\]\}$'
 )
 
@@ -73,6 +73,16 @@ class Proxy:
         self.cut()
 
 
+#: What becomes of all that is published
+SUM = [
+    "delivered live",
+    "repaired by replay",
+    "reported lost",
+    "gone with a killed publisher",
+    "in runs that could not be told apart",
+]
+
+
 class Run:
     """One life of the publisher: the truth."""
 
@@ -80,9 +90,12 @@ class Run:
         self.born = time.time()
         self.published = 0  # It says so after it has published: the newest may not be counted
         self.killed = False
+        self.listens = 0  # At so many endpoints
 
     def __call__(self, line):
-        if line.startswith("seq "):
+        if ": listening on " in line:
+            self.listens += 1
+        elif line.startswith("seq "):
             self.published = int(line[4:].partition(":")[0]) + 1
 
 
@@ -96,7 +109,7 @@ class Reader:
         self.next = 0  # The number that is due
         self.run = None  # Of which run the last batch was: its place in `runs`
         self.last = None  # Number and ts of the last batch
-        self.told = True  # A notice has said that another run may follow
+        self.told = True  # A notice has said that another run may follow: the next batch will tell
         self.unproved = False  # or that nobody knows whether one does
         self.overlap = None  # On return: `last`, which is to come again if the run is the same
         self.another = False  # It was not the same
@@ -119,12 +132,13 @@ class Reader:
         """It has found another run, and wants it from the start."""
         self.lines.clear()
         self.leave()
-        self.overlap, self.another, self.next, self.told = None, False, 0, True
+        self.overlap, self.another, self.next = None, False, 0
 
     def leave(self):
-        """Of this run nothing will come any more."""
-        if self.run is not None:
+        """Of this run nothing will come any more, perhaps."""
+        if self.run is not None and not self.told:
             self.ends[self.run] = self.next
+        self.told = True
 
     def look(self, alive):
         while self.lines:
@@ -141,13 +155,15 @@ class Reader:
             self.notice(said)
 
     def notice(self, said):
+        self.demand("notice" in said, f"neither a batch as we know it nor a notice: {said}")
         name = said["notice"]
         self.demand(name != "malformed", f"{said}")
         if name in ("lost", "history_lost"):
             first, last = said["first"], said["last"]
             if self.overlap and first == self.overlap[0]:  # Even that is kept no more
                 self.counts["returns to a run that could not be checked"] += 1
-                self.overlap, self.told, self.unproved = None, True, True
+                self.leave()
+                self.overlap, self.unproved = None, True
                 first += 1
             self.demand(first == self.next, f"{name} {first}-{last}, and that was not due")
             self.next = last + 1
@@ -158,12 +174,11 @@ class Reader:
                 self.lost[self.run] += last + 1 - first
         elif name in ("restart", "unchecked"):
             self.counts[f"notices: {name}"] += 1
-            self.told = True
+            self.leave()
             if name == "unchecked":
                 self.unproved = True
             else:
-                self.leave()
-                self.counts["lost of runs that were never seen"] += self.pending
+                self.counts["in runs that could not be told apart"] -= self.pending
                 self.overlap, self.next, self.pending, self.unproved = None, 0, 0, False
         else:
             self.counts[f"notices: {name}"] += 1
@@ -187,7 +202,6 @@ class Reader:
             self.demand(self.told, f"silent restart: {seq} is of run {run}")
             if self.unproved:
                 self.doubtful.add(run)
-                self.leave()
         if self.told:
             self.lost[run] += self.pending
             self.pending = 0
@@ -214,6 +228,8 @@ class Reader:
                 never <= 0 or not run.killed, f"run {number}: {never} reported that never were"
             )
             self.counts["gone with a killed publisher"] += published - end
+        told = [self.counts[each] for each in SUM]
+        self.demand(sum(told) == self.counts["published"], f"{dict(zip(SUM, told))}, not published")
 
 
 class KvStream(Schedule):
@@ -233,7 +249,7 @@ class KvStream(Schedule):
         self.publisher = self.start(
             *self.what, lang=self.lang, keep=100, also=self.truth[-1], **self.bound, **self.keeps
         )
-        self.publisher.endpoint(2)
+        self.until(lambda: self.truth[-1].listens == 2, "the publisher does not begin")
 
     def follow(self, from_seq=0):
         self.subscriber = self.start(
@@ -266,7 +282,7 @@ class KvStream(Schedule):
             self.what = ["replay_publisher"]
             self.keeps = {
                 "wire": pick.choice(["v0.9", "v0.24", "v0.26", "v0.26"]),
-                "interval_ms": 0 if self.sometimes(20) else pick.choice([1, 1, 2, 5]),
+                "interval_ms": pick.choice([1, 1, 2, 5]),
                 "hwm": pick.choice([2, 20, 100000]),
                 "blocks": pick.choice([1, 1, 8, 32]),
             }
@@ -277,6 +293,8 @@ class KvStream(Schedule):
         if self.sometimes(3):
             self.proxies = [Proxy(end) for end in self.bound.values()]
             self.ends = dict(zip(self.bound, (proxy.endpoint for proxy in self.proxies)))
+        elif self.lang == "c" and self.sometimes(16):  # At full speed, with a short queue
+            self.keeps |= {"interval_ms": 0, "hwm": pick.choice([2, 20]), "blocks": 1}
         if self.sometimes(10):
             del self.ends["replay_endpoint"]  # It lives with what comes
         self.note(f"{self.what} {self.keeps}, subscriber {self.ends}")
@@ -343,8 +361,12 @@ class KvStream(Schedule):
 
         self.until(there, f"batch {end} of run {run} does not come")
         #  First who reads, as long as there is somebody to answer it
-        self.stop(self.subscriber)
-        self.reader.look(False)
+        status = self.told_to_stop(self.subscriber)
+        if status == 1 and self.subscriber.lines("stdout: not all was taken", "err"):
+            self.counts["stopped with a full pipe, and said so"] += 1  # Slow readers, we are
+        else:
+            self.demand(status == 0, f"the subscriber does not end well: {status}")
+            self.reader.look(False)
         self.stop(self.publisher)
         self.reader.settle()
 

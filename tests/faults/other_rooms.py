@@ -5,7 +5,7 @@ import re
 import time
 from collections import Counter
 
-from schedule import FACTOR, Schedule, patience
+from schedule import FACTOR, HANG_S, Schedule, patience
 
 
 class ReqRep(Schedule):
@@ -24,7 +24,7 @@ class ReqRep(Schedule):
         lang = "py" if self.sometimes(5) else "c"
         more = {"delay_s": 0.03, "delay_first_n": 100000} if name == "slow_server" else {}
         self.server = self.start(name, lang=lang, endpoint=self.end, **more)
-        self.server.endpoint()
+        self.listens(self.server)
 
     def ask(self):
         name = self.random.choice(["timeout_retry_client", "poller_client", "basic_client"])
@@ -66,7 +66,7 @@ class ReqRep(Schedule):
                 break
             served = len(client.out)
         if client.running():
-            self.demand(client.stop() == 1, "no answer, and no failure")
+            self.demand(self.told_to_stop(client) == 1, "no answer, and no failure")
             self.counts["waited for a killed server, until stopped"] += 1
         else:
             self.demand(client.wait() == 0, "it has ended without its answers")
@@ -96,7 +96,7 @@ class PushPull(Schedule):
         self.note(f"{fault}, {self.tasks} tasks")
         tasks_at, self.results_at = self.ipc(), self.ipc()
         sinks = [self.sink()]
-        sinks[0].endpoint()
+        self.listens(sinks[0])
         ventilator = self.start(
             "ventilator", endpoint=tasks_at, sink=self.results_at, count=self.tasks, workers=3
         )
@@ -104,7 +104,7 @@ class PushPull(Schedule):
             self.start("worker", source=tasks_at, sink=self.results_at, name=f"w{n}", work_ms=1)
             for n in range(3)
         ]
-        ventilator.wait_line("^3 of 3 workers connected$", timeout=patience(0))
+        ventilator.wait_line("^3 of 3 workers connected$", timeout=HANG_S)
         self.pace(0.01, 0.3)
         doomed = pick.sample(workers, 2 if fault == "two workers" else 1)
         if "worker" in fault:
@@ -180,9 +180,9 @@ class Topics(Schedule):
 
     def publish(self):
         self.publisher = self.start(
-            "topic_publisher", keep=100, endpoint=self.end, topics="a,b", interval_ms=2
+            "topic_publisher", endpoint=self.end, topics="a,b", interval_ms=2
         )
-        self.publisher.endpoint()
+        self.listens(self.publisher)
         self.lives += 1
 
     def follow(self):
@@ -241,9 +241,9 @@ class Replays(Schedule):
 
     def publish(self):
         self.publisher = self.start(
-            "replay_publisher", keep=100, interval_ms=5, hwm=self.hwm, **self.ends
+            "replay_publisher", interval_ms=5, hwm=self.hwm, **self.ends
         )
-        self.publisher.endpoint(2)
+        self.listens(self.publisher, 2)
 
     def follow(self):
         return self.start("replay_subscriber", replay_socket=self.how, **self.ends)

@@ -9,6 +9,7 @@ import argparse
 import multiprocessing
 import sys
 import time
+import traceback
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
@@ -41,6 +42,8 @@ def play(kind, seed, seconds=None):
         return schedule(), None
     except AssertionError as error:
         return schedule.counts, str(error)
+    except Exception:  # A mistake of ours: it must not end all the others
+        return schedule.counts, f"{kind}, seed {seed}\n{traceback.format_exc()}"
 
 
 def run_many(wanted, seed, at_once, tell=print):
@@ -57,8 +60,9 @@ def run_many(wanted, seed, at_once, tell=print):
         for done, future in enumerate(as_completed(futures), 1):
             kind = futures[future]
             more, failure = future.result()
-            counts[kind].update(more)
-            if failure:
+            if not failure:
+                counts[kind].update(more)
+            else:
                 failures[kind].append(failure)
                 tell(failure)
             if done % 100 == 0:
