@@ -113,6 +113,7 @@ class Reader:
         self.unproved = False  # or that nobody knows whether one does
         self.overlap = None  # On return: `last`, which is to come again if the run is the same
         self.another = False  # It was not the same
+        self.settled = 0  # On return: what is below has been reported lost already
         self.pending = 0  # Lost, and of which run the next batch will tell
         self.delivered, self.lost = Counter(), Counter()  # By run
         self.ends = Counter()  # By run: one above the last number that was accounted for
@@ -125,14 +126,14 @@ class Reader:
     def returns(self):
         """Its subscriber is started anew: how to begin."""
         self.lines.clear()
-        self.overlap = self.last
+        self.overlap, self.settled = self.last, self.next
         return self.last[0] if self.last else 0
 
     def begins_anew(self):
         """It has found another run, and wants it from the start."""
         self.lines.clear()
         self.leave()
-        self.overlap, self.another, self.next = None, False, 0
+        self.overlap, self.another, self.next, self.settled = None, False, 0, 0
 
     def leave(self):
         """Of this run nothing will come any more, perhaps."""
@@ -165,21 +166,24 @@ class Reader:
                 self.leave()
                 self.overlap, self.unproved = None, True
                 first += 1
+            first = self.next if first < self.settled == self.next else first
             self.demand(first == self.next, f"{name} {first}-{last}, and that was not due")
-            self.next = last + 1
-            self.counts["reported lost"] += last + 1 - first
+            count = max(0, last + 1 - first)
+            self.next = first + count
+            self.counts["reported lost"] += count
             if self.told:
-                self.pending += last + 1 - first
+                self.pending += count
             else:
-                self.lost[self.run] += last + 1 - first
+                self.lost[self.run] += count
         elif name in ("restart", "unchecked"):
             self.counts[f"notices: {name}"] += 1
             self.leave()
             if name == "unchecked":
                 self.unproved = True
             else:
-                self.counts["in runs that could not be told apart"] -= self.pending
+                self.counts["gone with a killed publisher"] -= self.pending  # It has been told
                 self.overlap, self.next, self.pending, self.unproved = None, 0, 0, False
+                self.settled = 0
         else:
             self.counts[f"notices: {name}"] += 1
 
@@ -191,6 +195,9 @@ class Reader:
             self.demand(seq == was[0], f"silent loss on return: {seq} and not {was[0]} again")
             self.another = ts != was[1]
             self.counts["returns to another run" if self.another else "returns to the same"] += 1
+            return
+        if seq < self.settled == self.next:
+            self.counts["reported lost, and came on return"] += 1
             return
         self.demand(seq >= self.next, f"duplicate, or out of order: {seq}")
         self.demand(seq <= self.next, f"silent loss: {seq}")
@@ -243,6 +250,7 @@ class KvStream(Schedule):
     """
 
     kind = "kv"
+    faults = ("publisher", "publisher", "subscriber", "pause", "pause", "stall")
 
     def publish(self):
         self.truth.append(Run())
@@ -324,20 +332,17 @@ class KvStream(Schedule):
 
     def fault(self):
         pick = self.random
-        faults = ["publisher", "publisher", "subscriber", "pause", "pause", "stall"]
-        fault = pick.choice(faults + ["cut"] * 4 if self.proxies else faults)
+        fault = pick.choice(self.faults + (("cut",) * 4 if self.proxies else ()))
         if fault == "publisher":
-            self.kill(self.publisher)
-            self.truth[-1].killed = True
+            self.kill_publisher()
             time.sleep(pick.choice([0, 0, 0.05, 0.3]))  # So long there is none
             self.publish()
         elif fault == "subscriber":
             self.kill(self.subscriber)
             self.look()
             time.sleep(pick.choice([0, 0, 0.1]))
-            if pick.random() < 0.3:  # Its reader remembers, and in the meantime all is different
-                self.kill(self.publisher)
-                self.truth[-1].killed = True
+            if "publisher" in self.faults and self.sometimes(3):
+                self.kill_publisher()  # Its reader remembers, and in the meantime all is different
                 self.publish()
             self.follow(self.reader.returns())
         elif fault == "pause":
@@ -349,6 +354,10 @@ class KvStream(Schedule):
             self.counts["connections cut"] += 1
             for proxy in pick.choice([self.proxies, self.proxies[:1], self.proxies[1:]]):
                 proxy.cut()
+
+    def kill_publisher(self):
+        self.kill(self.publisher)
+        self.truth[-1].killed = True
 
     def catch_up(self):
         """What is published by now, of the run that goes on, comes or is reported lost."""
