@@ -47,7 +47,7 @@ ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h tests
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo trace diagrams keys test test-page unit bench lint check-challenge \
-        check-vllm format valgrind fuzz fuzz-corpus hostile clean
+        check-vllm format valgrind fuzz fuzz-corpus hostile faults soak clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -138,6 +138,23 @@ hostile: ## a million malformed messages at each program that receives (HOSTILE=
 	@$(MAKE) --no-print-directory SAN=address,undefined all .venv/ready
 	@BUILD=build-address-undefined HOSTILE=$(HOSTILE) ASAN_OPTIONS=quarantine_size_mb=16 \
 	    .venv/bin/python -m pytest -q -rP --show-capture=stdout $(PYTEST) tests/hostile
+
+# So many schedules over the KV stream and over the engine loop, from this seed on
+KV      ?= 1000
+ENGINE  ?= 200
+SEED    ?= 1
+MINUTES ?= 10
+
+faults: ## kill, stop and restart all programs: KV=1000 and ENGINE=200 schedules from SEED=1 on
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory all .venv/ready
+	@BUILD=$(BUILD) .venv/bin/python tests/faults/run.py --record --seed $(SEED) \
+	    away=3 kv=$(KV) engines=$(ENGINE) others=50
+
+soak: ## all demos together, with faults, for MINUTES=10
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory all .venv/ready
+	@BUILD=$(BUILD) .venv/bin/python tests/faults/soak.py --record --seed $(SEED) $(MINUTES)
 
 lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house
 	@scripts/lint $(ALL_CH)

@@ -103,8 +103,8 @@ class Reader:
     """Who reads what kv_subscriber --json prints, over all its lives. It believes nothing: each
     batch must be the next of its run, or a notice has said why not."""
 
-    def __init__(self, counts, runs, first_token):
-        self.counts, self.runs, self.first_token = counts, runs, first_token
+    def __init__(self, counts, runs, first_token, note):
+        self.counts, self.runs, self.first_token, self.note = counts, runs, first_token, note
         self.lines = deque()  # As they come, from the thread that reads them
         self.next = 0  # The number that is due
         self.run = None  # Of which run the last batch was: its place in `runs`
@@ -117,6 +117,7 @@ class Reader:
         self.pending = 0  # Lost, and of which run the next batch will tell
         self.delivered, self.lost = Counter(), Counter()  # By run
         self.ends = Counter()  # By run: one above the last number that was accounted for
+        self.guessed = set()  # Runs of which more was reported lost than there was
         self.doubtful = set()  # Runs that began with no proof that they were others
 
     def demand(self, right, what):
@@ -158,6 +159,7 @@ class Reader:
     def notice(self, said):
         self.demand("notice" in said, f"neither a batch as we know it nor a notice: {said}")
         name = said["notice"]
+        self.note(f"  {name} {said['first']}-{said['last']}, {self.next} was due")
         self.demand(name != "malformed", f"{said}")
         if name in ("lost", "history_lost"):
             first, last = said["first"], said["last"]
@@ -167,6 +169,8 @@ class Reader:
                 self.overlap, self.unproved = None, True
                 first += 1
             first = self.next if first < self.settled == self.next else first
+            if first > self.next and not self.told:
+                self.skip(first)
             self.demand(first == self.next, f"{name} {first}-{last}, and that was not due")
             count = max(0, last + 1 - first)
             self.next = first + count
@@ -183,9 +187,19 @@ class Reader:
             else:
                 self.counts["gone with a killed publisher"] -= self.pending  # It has been told
                 self.overlap, self.next, self.pending, self.unproved = None, 0, 0, False
-                self.settled = 0
+                self.settled, self.last = 0, None
         else:
             self.counts[f"notices: {name}"] += 1
+
+    def skip(self, seq):
+        """Before a restart, what may be of either run is given up as the old one's, which has not
+        come so far."""
+        published = self.runs[self.run].published
+        self.demand(published <= self.next, f"silent loss: {self.next}-{min(seq, published) - 1}")
+        self.counts["reported lost"] += seq - self.next
+        self.lost[self.run] += seq - self.next
+        self.guessed.add(self.run)
+        self.next = seq
 
     def batch(self, seq, ts, replayed, token):
         if self.another:
@@ -232,7 +246,7 @@ class Reader:
             self.demand(known == end, f"run {number}: {known} accounted for, of {end}")
             never = end - run.published - 1  # One may have been published and not told
             self.demand(
-                never <= 0 or not run.killed, f"run {number}: {never} reported that never were"
+                never <= 0 or number in self.guessed, f"run {number}: {never} reported that never were"
             )
             self.counts["gone with a killed publisher"] += published - end
         told = [self.counts[each] for each in SUM]
@@ -314,7 +328,7 @@ class KvStream(Schedule):
     def run(self):
         self.choose()
         self.truth = []
-        self.reader = Reader(self.counts, self.truth, self.first_token)
+        self.reader = Reader(self.counts, self.truth, self.first_token, self.note)
         try:
             self.publish()
             self.follow()

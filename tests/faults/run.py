@@ -2,10 +2,11 @@
 """Plays schedules of faults, many at a time, and counts.
 
     .venv/bin/python tests/faults/run.py kv --count 100 --seed 7
-    .venv/bin/python tests/faults/run.py kv=1000 round-robin=120     (make faults: all of them)
+    .venv/bin/python tests/faults/run.py kv=1000 engines=200 others=50      (as make faults does)
 """
 
 import argparse
+import inspect
 import multiprocessing
 import sys
 import time
@@ -16,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import engine_loop
 import kv_stream
 import other_rooms
+import reliability
 
 KINDS = {
     each.kind: each
@@ -30,6 +32,16 @@ KINDS = {
         other_rooms.Topics,
         other_rooms.Replays,
     ]
+}
+
+
+#: So long a subscriber is away here; in `make test` only until its queues are full
+AWAY_S = 10
+
+#: More than one kind at a time, and of so many the share of each
+GROUPS = {
+    "engines": {"round-robin": 0.5, "one-engine": 0.25, "handshake": 0.25},
+    "others": {"req-rep": 1, "push-pull": 1, "topics": 1, "replays": 1},
 }
 
 
@@ -52,11 +64,10 @@ def run_many(wanted, seed, at_once, tell=print):
     failures = {kind: [] for kind in wanted}
     #  Side by side, and processes, since there is much to read; mixed, since some compute more
     jobs = sorted((n / many, kind, n) for kind, many in wanted.items() for n in range(many))
-    #  The one that is away for long goes first
     with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
         futures = {}
         for _, kind, n in jobs:
-            futures[pool.submit(play, kind, seed + n, 10 if kind == "away" else None)] = kind
+            futures[pool.submit(play, kind, seed + n, AWAY_S if kind == "away" else None)] = kind
         for done, future in enumerate(as_completed(futures), 1):
             kind = futures[future]
             more, failure = future.result()
@@ -76,22 +87,40 @@ def figures(counts):
 
 def main():
     parser = argparse.ArgumentParser(description="Schedules of faults, and what came of them")
-    parser.add_argument("kinds", nargs="+", help=f"{', '.join(KINDS)}; or kind=so many")
+    parser.add_argument("kinds", nargs="+", help=f"{', '.join([*KINDS, *GROUPS])}; or kind=so many")
     parser.add_argument("--count", type=int, default=10, help="of each without a number")
     parser.add_argument("--seed", type=int, default=1, help="of the first of each kind")
     parser.add_argument("--at-once", type=int, default=6)
+    parser.add_argument("--record", action="store_true", help="write docs/reliability.md")
     options = parser.parse_args()
     wanted = {}
     for each in options.kinds:
         kind, _, number = each.partition("=")
-        if kind not in KINDS:
+        if kind not in KINDS and kind not in GROUPS:
             parser.error(f"{kind}: no such kind")
-        wanted[kind] = int(number or options.count)
+        for name, share in GROUPS.get(kind, {kind: 1}).items():
+            wanted[name] = max(1, int(share * int(number or options.count)))
     began = time.monotonic()
     counts, failures = run_many(wanted, options.seed, options.at_once)
+    seconds = round(time.monotonic() - began)
     for kind in wanted:
         print(f"{kind}: {figures(counts[kind])}; {len(failures[kind])} failures")
-    print(f"in {time.monotonic() - began:.0f} s")
+    print(f"in {seconds} s")
+    if options.record:
+        kinds = {
+            kind: {"failures": len(failures[kind]), **dict(sorted(counts[kind].items()))}
+            for kind in wanted
+        }
+        reliability.record(
+            "faults",
+            {
+                "seed": options.seed,
+                "asked": " ".join(options.kinds),
+                "seconds": seconds,
+                "texts": {kind: inspect.cleandoc(KINDS[kind].__doc__) for kind in wanted},
+                "kinds": kinds,
+            },
+        )
     return any(failures.values())
 
 

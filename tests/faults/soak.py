@@ -101,7 +101,7 @@ class Stream(Lasting, KvStream):
         self.proxies = [Proxy(end) for end in self.bound.values()]
         self.ends = dict(zip(self.bound, (proxy.endpoint for proxy in self.proxies)))
         self.truth = []
-        self.reader = Reader(self.counts, self.truth, self.first_token)
+        self.reader = Reader(self.counts, self.truth, self.first_token, self.note)
         self.publish()
         self.follow()
         self.last(*self.who())
