@@ -134,7 +134,8 @@ class Reader:
         """It has found another run, and wants it from the start."""
         self.lines.clear()
         self.leave()
-        self.overlap, self.another, self.next, self.settled = None, False, 0, 0
+        self.overlap, self.last, self.another = None, None, False
+        self.next, self.settled = 0, 0
 
     def leave(self):
         """Of this run nothing will come any more, perhaps."""

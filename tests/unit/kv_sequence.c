@@ -830,6 +830,7 @@ static void test_held_before_it_cannot_be_told (void **state)
     s_rejoin (1);
     s_reply (1, 7, 7);
     s_out ("0 1 gap(2-3) history_lost(2-3) 4 unchecked(5) history_lost(5-6) 1:7r");
+    kv_sequence_end (sequence);
     s_rests (4, 0, 4);
 }
 
