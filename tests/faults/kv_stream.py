@@ -354,7 +354,9 @@ class KvStream(Schedule):
             self.publish()
         elif fault == "subscriber":
             self.kill(self.subscriber)
-            self.look()
+            self.reader.look(False)
+            if self.reader.another:
+                self.reader.begins_anew()
             time.sleep(pick.choice([0, 0, 0.1]))
             if "publisher" in self.faults and self.sometimes(3):
                 self.kill_publisher()  # Its reader remembers, and in the meantime all is different

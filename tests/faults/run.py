@@ -90,7 +90,7 @@ def main():
     parser.add_argument("kinds", nargs="+", help=f"{', '.join([*KINDS, *GROUPS])}; or kind=so many")
     parser.add_argument("--count", type=int, default=10, help="of each without a number")
     parser.add_argument("--seed", type=int, default=1, help="of the first of each kind")
-    parser.add_argument("--at-once", type=int, default=6)
+    parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--record", action="store_true", help="write docs/reliability.md")
     options = parser.parse_args()
     wanted = {}
