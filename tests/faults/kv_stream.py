@@ -387,11 +387,7 @@ class KvStream(Schedule):
 
         self.until(there, f"batch {end} of run {run} does not come")
         #  First who reads, as long as there is somebody to answer it
-        status = self.told_to_stop(self.subscriber)
-        if status == 1 and self.subscriber.lines("stdout: not all was taken", "err"):
-            self.counts["stopped with a full pipe, and said so"] += 1  # Slow readers, we are
-        else:
-            self.demand(status == 0, f"the subscriber does not end well: {status}")
+        if self.stop(self.subscriber):
             self.reader.look(False)
         self.stop(self.publisher)
         self.reader.settle()

@@ -80,10 +80,14 @@ class Schedule:
 
     def stop(self, program):
         """It ends when told to, and well; or has just been started, and does not listen yet. (That
-        a second is enough is for the tests of a machine that has nothing else to do.)"""
+        a second is enough is for the tests of a machine that has nothing else to do.) False if we
+        were slow to read, so that a line was lost with the signal, and it says so."""
         status = self.told_to_stop(program)
+        full = status == 1 and program.lines("stdout: not all was taken", "err")
         newborn = status == -signal.SIGTERM and not program.out
-        self.demand(status == 0 or newborn, f"{program.name} does not end well: {status}")
+        self.demand(status == 0 or newborn or full, f"{program.name} does not end well: {status}")
+        self.counts["stopped with a full pipe, and said so"] += bool(full)
+        return not full
 
     def told_to_stop(self, program):
         program.send_signal(signal.SIGTERM)
