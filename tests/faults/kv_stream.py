@@ -12,7 +12,8 @@ from collections import Counter, deque
 from schedule import FACTOR, HANG_S, Schedule
 
 BATCH = re.compile(
-    r'\{"seq":(\d+),(?:"topic":"[^"]*",)?"ts":([-+.e\d]+),(?:"dp_rank":\d+,)?"replayed":(true|false),'
+    r'\{"seq":(\d+),(?:"topic":"[^"]*",)?"ts":([-+.e\d]+),(?:"dp_rank":\d+,)?'
+    r'"replayed":(true|false),'
     r'"events":\[\{"type":"BlockStored",.*?"token_ids":\[(\d+),.*\]\}$'
 )
 
@@ -247,7 +248,8 @@ class Reader:
             self.demand(known == end, f"run {number}: {known} accounted for, of {end}")
             never = end - run.published - 1  # One may have been published and not told
             self.demand(
-                never <= 0 or number in self.guessed, f"run {number}: {never} reported that never were"
+                never <= 0 or number in self.guessed,
+                f"run {number}: {never} reported lost that never were",
             )
             self.counts["gone with a killed publisher"] += published - end
         told = [self.counts[each] for each in SUM]

@@ -13,11 +13,11 @@ FIGURES, DOCUMENT = DOCS / "reliability.json", DOCS / "reliability.md"
 
 HEAD = """# What happens when processes die
 
-<!-- Written by tests/faults/reliability.py. `make faults` and `make soak` bring the figures up to date. -->
+<!-- Written by tests/faults/reliability.py; `make faults` and `make soak` bring it up to date. -->
 
-Real processes are killed (`kill -9`) and started again, or stopped for a time (SIGSTOP), while messages
-flow. A seed decides which, how and in what order. Message by message it is checked what the other side
-makes of it: [tests/faults](../tests/faults).
+Real processes are killed (`kill -9`) and started again, or stopped for a time (SIGSTOP), while
+messages flow. A seed decides which, how and in what order. Message by message it is checked what the
+other side makes of it: [tests/faults](../tests/faults).
 
 ## What you can rely on, and what not
 
@@ -32,8 +32,8 @@ makes of it: [tests/faults](../tests/faults).
 | REQ/REP | `timeout_retry_client` and `poller_client` get their answer when a server is back. | `basic_client` has no timeout: if its server dies with the request, it waits until it is stopped. Who asks again may be served twice. |
 | PUSH/PULL | No result twice, none wrong. The sink names the tasks that did not come back (`--timeout-s`): those a killed worker had taken, or a killed ventilator had not handed out. | Nobody does them again. A new sink does not know what a killed one had. |
 
-What a program has to say goes to stdout. When that takes no more (the disk is full, nobody reads the pipe),
-the program ends, says so on stderr, and its exit status is 1.
+What a program has to say goes to stdout. When that takes no more (the disk is full, nobody reads the
+pipe), the program ends, says so on stderr, and its exit status is 1.
 """
 
 AGAIN = """
@@ -44,8 +44,8 @@ make faults SEED=1 KV=1000 ENGINE=200      # so many schedules over the KV strea
 make soak MINUTES=10                       # all demos together, with faults all the while
 ```
 
-A schedule that fails prints its seed and the command for that schedule alone. Both targets write their
-figures into this file. `make test` plays a small selection.
+A schedule that fails prints its seed and the command for that schedule alone. Both targets write
+their figures into this file. `make test` plays a small selection.
 """
 
 
@@ -63,19 +63,21 @@ def render_faults(faults):
     schedules = sum(each.get("schedules", 0) + each["failures"] for each in kinds.values())
     failures = sum(each["failures"] for each in kinds.values())
     text = (
-        f"\n## Schedules\n\n`{faults['asked']}` from seed {faults['seed']} on: {schedules:,} schedules in"
-        f" {faults['seconds']} s, in **{failures:,}** of them something did not hold.\n"
+        f"\n## Schedules\n\n`{faults['asked']}` from seed {faults['seed']} on: {schedules:,} schedules"
+        f" in {faults['seconds']} s. In **{failures:,}** of them something did not hold.\n"
     )
     for kind, counts in kinds.items():
         text += f"\n### {kind}\n\n{faults['texts'][kind]}\n\n"
-        text += table(((name, counts[name]) for name in counts), ["", "how many"])
+        rows = [(name, many) for name, many in counts.items() if many and name != "failures"]
+        rows.append(("**schedules in which something did not hold**", counts["failures"]))
+        text += table(rows, ["", "how many"])
     return text
 
 
 def render_soak(soak):
     text = (
-        f"\n## Soak\n\n{soak['minutes']:g} minutes, seed {soak['seed']}: **{soak['failures']}** failures.\n"
-        "In each room some live all that time, while others around them are killed and come back.\n\n"
+        f"\n## Soak\n\n{soak['minutes']:g} minutes, seed {soak['seed']}: **{soak['failures']}** failures."
+        " In each room some live all\nthat time, while others around them are killed and come back.\n\n"
     )
     rows = []
     for room, counts in soak["rooms"].items():
@@ -83,7 +85,7 @@ def render_soak(soak):
         rows.append((room, told))
     text += table(rows, ["room", "what came of it"])
     text += (
-        "\nWho lives all that time does not grow: the median of the last third of the time is at most"
+        "\nWho lives all that time must not grow: the median of the last third of the time is at most"
         "\n1 MiB (VmRSS) and one descriptor above that of the second third.\n\n"
     )
     rows = [(name, *grown) for name, grown in soak["growth"].items()]

@@ -86,7 +86,8 @@ class Schedule:
         full = status == 1 and program.lines("stdout: not all was taken", "err")
         newborn = status == -signal.SIGTERM and not program.out
         self.demand(status == 0 or newborn or full, f"{program.name} does not end well: {status}")
-        self.counts["stopped with a full pipe, and said so"] += bool(full)
+        if full:
+            self.counts["stopped with a full pipe, and said so"] += 1
         return not full
 
     def told_to_stop(self, program):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""All demos together for a long time, with faults all the while. Of each pair one side lives on while
-the other is killed and started again around it, and whoever lives on must not grow.
+"""All demos together for a long time, with faults all the while. Of each pair one side lives on
+while the other is killed and started again around it, and whoever lives on must not grow.
 
     .venv/bin/python tests/faults/soak.py 10 --seed 1         (make soak MINUTES=10)
 
@@ -45,7 +45,8 @@ class Lasting(Schedule):
 
     def watch(self, done):
         while not done.wait(LOOK_S):
-            self.samples.append({name: usage(each) for name, each in self.lasting.items()})
+            if all(each.running() for each in self.lasting.values()):
+                self.samples.append({name: usage(each) for name, each in self.lasting.items()})
 
     def finish(self, program):
         """One who has come and gone: nobody asks for it any more."""
@@ -67,9 +68,11 @@ class Lasting(Schedule):
             if watcher.is_alive():
                 watcher.join()
         self.end()
-        for program in self.lasting.values():
+        for name, program in self.lasting.items():
             if program.running():
                 self.stop(program)
+            else:
+                self.demand(program.wait() == 0, f"{name} has ended before its time")
 
     def growth(self):
         """name -> [KB, KB, descriptors, descriptors]: medians of the second and the last third."""
@@ -243,7 +246,8 @@ class Asking(Lasting, ReqRep):
 
     def begin(self):
         self.end_at = {"basic_server": self.ipc(), "slow_server": self.ipc()}
-        self.last("basic_server", self.start("basic_server", keep=20, endpoint=self.end_at["basic_server"]))
+        basic = self.start("basic_server", keep=20, endpoint=self.end_at["basic_server"])
+        self.last("basic_server", basic)
         self.server = None
         self.serve()
 
@@ -252,7 +256,11 @@ class Asking(Lasting, ReqRep):
             self.kill(self.server)
             self.finish(self.server)
         self.server = self.start(
-            "slow_server", keep=20, endpoint=self.end_at["slow_server"], delay_s=0.02, delay_first_n=100000
+            "slow_server",
+            keep=20,
+            endpoint=self.end_at["slow_server"],
+            delay_s=0.02,
+            delay_first_n=100000,
         )
         self.listens(self.server)
 
