@@ -23,7 +23,7 @@ other side makes of it: [tests/faults](../tests/faults).
 
 | pattern | holds | does not |
 |---|---|---|
-| KV events, `kv_subscriber` | Each batch once and in order, or its number is reported lost. Another run of the publisher begins behind a `restart` notice; where nothing can prove that, behind `unchecked`. | What a killed publisher had numbered and nobody had heard of yet is gone, and nobody can say how much. Without `--replay-endpoint` a new run that is further than the old one goes unseen. |
+| KV events, `kv_subscriber` | Each batch once and in order, or its number is reported lost. Another run of the publisher begins behind a `restart` notice; where nothing can prove it, as without `--replay-endpoint`, behind `unchecked`. | What a killed publisher had numbered and nobody had heard of yet is gone, and nobody can say how much. |
 | the same, resumed | A reader that resumes with `--from-seq` and the number of the last batch it has gets that batch again. The same `ts`: the same run, and nothing is missing. Another: another run, to be read from 0 on. `history_lost` from that number on: it cannot be told. | Resumed with the number behind it, a new run that is further goes unseen. |
 | KV events, `replay_subscriber` | Numbers one after the other, or reported lost. | It does not watch its connection: a new run that is further than the old one goes unseen. |
 | topics, PUB/SUB | Of what arrives the order is right and nothing comes twice. | What is published while a subscriber is away is lost. The numbers show it, nobody repeats it. |
@@ -34,6 +34,12 @@ other side makes of it: [tests/faults](../tests/faults).
 
 What a program has to say goes to stdout. When that takes no more (the disk is full, nobody reads the
 pipe), the program ends, says so on stderr, and its exit status is 1.
+"""
+
+KV_SUM = """
+What was published is the sum of what was delivered live, repaired, reported lost, had gone with a killed
+publisher before anybody had heard of it (a `restart` notice says that the run is over), and was in
+runs that could not be told apart (behind `unchecked`). So nothing is lost in silence.
 """
 
 AGAIN = """
@@ -58,6 +64,30 @@ def table(rows, heads):
     return "\n".join(lines) + "\n"
 
 
+#: What the rooms call it when something is sent, and what becomes of it
+SENT = ["published", "requests", "asked", "tasks"]
+BECAME = {
+    "delivered": ["delivered live", "answered", "results"],
+    "repaired by a replay": ["repaired by replay"],
+    "reported lost, or failed and named": ["reported lost", "failed, and named", "reported missing"],
+    "gone with who was killed": [
+        "gone with a killed publisher",
+        "gone with a killed front-end",
+        "killed clients",
+    ],
+    "in runs that could not be told apart": ["in runs that could not be told apart"],
+}
+
+
+def balance(rooms):
+    """sent, and what became of it, over all rooms that count what is sent."""
+    rooms = [counts for counts in rooms if any(name in counts for name in SENT)]
+    total = {"sent": sum(counts.get(name, 0) for counts in rooms for name in SENT)}
+    for what, names in BECAME.items():
+        total[what] = sum(counts.get(name, 0) for counts in rooms for name in names)
+    return total
+
+
 def render_faults(faults):
     kinds = faults["kinds"]
     schedules = sum(each.get("schedules", 0) + each["failures"] for each in kinds.values())
@@ -71,6 +101,8 @@ def render_faults(faults):
         rows = [(name, many) for name, many in counts.items() if many and name != "failures"]
         rows.append(("**schedules in which something did not hold**", counts["failures"]))
         text += table(rows, ["", "how many"])
+        if kind == "kv":
+            text += KV_SUM
     return text
 
 
@@ -79,6 +111,7 @@ def render_soak(soak):
         f"\n## Soak\n\n{soak['minutes']:g} minutes, seed {soak['seed']}: **{soak['failures']}** failures."
         " In each room some live all\nthat time, while others around them are killed and come back.\n\n"
     )
+    text += table(balance(soak["rooms"].values()).items(), ["", "messages"]) + "\n"
     rows = []
     for room, counts in soak["rooms"].items():
         told = ", ".join(f"{number:,} {name}" for name, number in counts.items())

@@ -441,6 +441,10 @@ def main():
             print(f"{kind}: {figures(counts)}")
             grown |= growth
             wrong += [failure] if failure else []
+    total = reliability.balance(rooms.values())
+    print(f"all: {figures(total)}")
+    if not wrong and total["sent"] != sum(total.values()) - total["sent"]:
+        wrong.append("what was sent is not what has become of it")
     for name, (before, after, fds_before, fds_after) in grown.items():
         print(f"{name}: {before} -> {after} KB, {fds_before} -> {fds_after} descriptors")
         if after > before + GROWTH_KB or fds_after > fds_before + GROWTH_FDS:
