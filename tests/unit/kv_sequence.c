@@ -819,8 +819,8 @@ static void test_restart_while_a_replay_runs (void **state)
     s_asks (0);
 }
 
-//  The batch to know the run by is kept no more. What is held is surely of the old run, and goes out
-//  before anybody is told that another may follow.
+//  The batch to know the run by is kept no more. What is held is surely of the old run, and goes
+//  out before anybody is told that another may follow.
 static void test_held_before_it_cannot_be_told (void **state)
 {
     (void) state;
