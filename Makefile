@@ -47,7 +47,7 @@ ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h tests
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo trace diagrams keys test test-page unit bench lint check-challenge \
-        check-vllm format valgrind fuzz fuzz-corpus faults hostile clean
+        check-vllm format valgrind fuzz fuzz-corpus hostile faults soak clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -131,19 +131,17 @@ fuzz-corpus: ## the fewest of the committed inputs, the vectors, and what fuzzin
 	    $(PYTHON) tests/fuzz/corpus.py pack $(FUZZ_BUILD)/least tests/fuzz/corpus/$$name.hex || exit 1; \
 	done
 
-faults: ## play all faults, those that take long as well: networks that are cut, machines that vanish
+faults: ## cut networks; kill, stop and restart all programs: KV=1000 and ENGINE=200 schedules from SEED=1 on
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all .venv/ready
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) $(PYTEST) tests/faults
+	@BUILD=$(BUILD) .venv/bin/python tests/faults/run.py --record --seed $(SEED) \
+	    away=3 kv=$(KV) engines=$(ENGINE) others=50
 
-# So many messages at each program that receives, which takes 1 to 2 minutes a program
-HOSTILE ?= 1000000
-
-hostile: ## a million malformed messages at each program that receives (HOSTILE=n), under sanitizers
+soak: ## all demos together, with faults, for MINUTES=10
 	@scripts/install-deps test
-	@$(MAKE) --no-print-directory SAN=address,undefined all .venv/ready
-	@BUILD=build-address-undefined HOSTILE=$(HOSTILE) ASAN_OPTIONS=quarantine_size_mb=16 \
-	    .venv/bin/python -m pytest -q -rP --show-capture=stdout $(PYTEST) tests/hostile
+	@$(MAKE) --no-print-directory all .venv/ready
+	@BUILD=$(BUILD) .venv/bin/python tests/faults/soak.py --record --seed $(SEED) $(MINUTES)
 
 lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house
 	@scripts/lint $(ALL_CH)

@@ -424,6 +424,7 @@ void options_read (int argc, char **argv, const about_t *about, const option_t *
 {
     //  A line is seen when it is printed, in a pipe too
     setvbuf (stdout, NULL, _IOLBF, 0);
+    show_check_stdout ();
     int status = options_parse (argc, argv, about, options, stdout, stderr);
     if (status != OPTIONS_RUN)
         exit (status);

@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <unistd.h>
 
@@ -100,13 +101,22 @@ static FILE *s_out (void)
     return show_out ? show_out : stdout;
 }
 
+//  A line for who reads our stdout. When nobody can, there is no point in going on: it ends as
+//  after a Ctrl-C.
+static void s_print (bool named, const char *format, va_list args)
+{
+    show_line (s_out (), named, format, args);
+    if (ferror (stdout) && !zsys_interrupted)
+        raise (SIGTERM);
+}
+
 void say (const char *format, ...)
 {
     if (show_level == SHOW_QUIET)
         return;
     va_list args;
     va_start (args, format);
-    show_line (s_out (), false, format, args);
+    s_print (false, format, args);
     va_end (args);
 }
 
@@ -124,7 +134,7 @@ void note (const char *format, ...)
     va_list args;
     va_start (args, format);
     if (show_level != SHOW_QUIET)
-        show_line (s_out (), false, format, args);
+        s_print (false, format, args);
     va_end (args);
     va_start (args, format);
     s_trace (format, args);
@@ -135,7 +145,7 @@ void say_summary (const char *format, ...)
 {
     va_list args;
     va_start (args, format);
-    show_line (s_out (), true, format, args);
+    s_print (true, format, args);
     va_end (args);
 }
 
@@ -143,7 +153,7 @@ void say_result (const char *format, ...)
 {
     va_list args;
     va_start (args, format);
-    show_line (s_out (), false, format, args);
+    s_print (false, format, args);
     va_end (args);
 }
 
@@ -156,6 +166,19 @@ void complain (const char *format, ...)
     va_start (args, format);
     s_trace (format, args);
     va_end (args);
+}
+
+static void s_check_stdout (void)
+{
+    if (fflush (stdout) == 0 && !ferror (stdout))
+        return;
+    complain ("stdout: not all was taken, lines are missing");
+    _exit (EXIT_FAILURE);
+}
+
+void show_check_stdout (void)
+{
+    atexit (s_check_stdout);
 }
 
 //  False, and the reason on stderr unless that is a Ctrl-C

@@ -63,6 +63,11 @@ bool say_connecting (const char *endpoint, int connected);
 //  One line on stderr, `<program>: ...`: what failed, and why. It goes to the trace as well.
 void complain (const char *format, ...) CHECK_PRINTF (1);
 
+//  To be called before anything is printed. When the program ends and stdout has not taken all
+//  (the disk is full, nobody reads the pipe, a signal came while a full pipe made us wait), that is
+//  told on stderr, and the exit status is EXIT_FAILURE.
+void show_check_stdout (void);
+
 //  What all of the above end in: one line on `out`, with the program's name in front if `named`
 void show_line (FILE *out, bool named, const char *format, va_list args);
 

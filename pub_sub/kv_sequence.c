@@ -42,6 +42,7 @@ struct kv_sequence {
     kv_replay_t replay;
     bool open;      //  Wanted to its end, since no live batch has shown yet how far it must go
     bool checking;  //  Asked from s_check's number on, and that has not come yet
+    bool by_held;   //  That is one that is held, since the last one delivered is kept no more
     bool whole;     //  The same from 0 on, as there was nothing from that number on
     bool replied;   //  There was a reply
     bool progress;  //  It brought something new
@@ -286,6 +287,17 @@ static void s_lose (kv_sequence_t *self, kv_notice_t notice, uint64_t end)
     self->next = end;
 }
 
+//  Delivers of those held the ones of this run that are before `end`. What is missing in between is
+//  not to be had, since the run is over, or may be.
+static void s_deliver_run (kv_sequence_t *self, kv_notice_t notice, uint64_t end)
+{
+    const s_held_t *held;
+    while ((held = s_find_run (self, RUN_THIS, RUN_THIS)) && held->batch.seq < end) {
+        s_lose (self, notice, held->batch.seq);
+        s_take_held (self, true);
+    }
+}
+
 //  True when there is more than was delivered
 static bool s_is_missing (const kv_sequence_t *self)
 {
@@ -309,12 +321,14 @@ static void s_lose_all (kv_sequence_t *self, kv_notice_t notice, uint64_t end)
     }
 }
 
-//  The batch by which this run is known again: the last one delivered, or else the first of those
+//  The batch by which this run is known again: the last one delivered, or else the last of those
 //  held that is surely of this run. False when there is none.
 static bool s_check (kv_sequence_t *self, uint64_t *seq, uint64_t *print)
 {
-    const s_held_t *held = s_find_run (self, RUN_THIS, RUN_THIS);
-    if (self->any) {
+    const s_held_t *held = zlistx_last (self->held);
+    while (held && s_run (self, held) != RUN_THIS)
+        held = zlistx_prev (self->held);
+    if (self->any && !(self->by_held && held)) {
         *seq = self->last;
         *print = self->last_print;
     } else if (held) {
@@ -336,7 +350,7 @@ static bool s_must_check (kv_sequence_t *self)
 //  It is the same run; or nobody can tell, which is taken for the same
 static void s_be_sure (kv_sequence_t *self)
 {
-    self->unsure = self->checking = false;
+    self->unsure = self->checking = self->by_held = false;
     self->run_link = self->link;
 }
 
@@ -376,8 +390,10 @@ static void s_replay_failed (kv_sequence_t *self)
     if (self->failures >= KV_REPLAY_ATTEMPTS) {
         self->failures = 0;
         self->open = false;
-        if (self->unsure)
+        if (self->unsure) {
+            s_deliver_run (self, KV_LOST, UINT64_MAX);
             s_notice (self, KV_UNCHECKED, self->next, self->next);
+        }
         s_be_sure (self);
         s_deliver_held (self);
         s_lose (self, KV_LOST, s_missing_end (self, self->end));
@@ -392,11 +408,8 @@ static void s_replay_failed (kv_sequence_t *self)
 static void s_restart (kv_sequence_t *self, uint64_t seq, s_run_t old)
 {
     uint64_t old_end = self->unsure ? self->cut_end : self->end;
+    s_deliver_run (self, KV_LOST, UINT64_MAX);
     const s_held_t *held;
-    while ((held = s_find_run (self, RUN_THIS, RUN_THIS))) {
-        s_lose (self, KV_LOST, held->batch.seq);
-        s_take_held (self, true);
-    }
     if (old != RUN_THIS && zlistx_size (self->held) > 0)
         s_notice (self, KV_UNCHECKED, self->next, self->next);
     while ((held = s_find_run (self, RUN_THIS, old))) {
@@ -481,8 +494,15 @@ static bool s_check_by (kv_sequence_t *self, const s_held_t *reply)
         s_join_run (self, reply->batch.seq);
         return true;
     }
-    if (!found)  //  It is kept no more
+    if (!found) {  //  It is kept no more, nor what is before this reply
+        s_deliver_run (self, KV_HISTORY_LOST, reply->batch.seq);
+        if (s_find_run (self, RUN_THIS, RUN_THIS)) {
+            self->by_held = true;  //  But this may be, if it is the same run
+            s_ask (self);
+            return false;
+        }
         s_notice (self, KV_UNCHECKED, self->next, self->next);
+    }
     s_be_sure (self);
     s_deliver_held (self);
     if (s_is_missing (self)) {
@@ -605,6 +625,7 @@ void kv_sequence_connected (kv_sequence_t *self)
         self->cut_end = self->end;
     }
     self->link++;
+    self->by_held = false;
     self->replay = KV_REPLAY_NONE;
     self->open = self->limits.can_replay && self->started;
     self->backlog = self->backlog || (self->joined && !self->down);

@@ -14,6 +14,8 @@
 //  the new run has already passed the old one. So after a cut a replay begins one number early,
 //  with the last batch delivered: if that comes back with other bytes, this is another run. If
 //  nothing comes back, all is asked for: a run that has batches, but not that one, is another, too.
+//  If it is kept no more, the last of those held that came before the cut stands in for it. And if
+//  that is neither, nobody can tell (KV_UNCHECKED); what is surely of the old run has come before.
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher, the other side of this
 
 #pragma once

@@ -60,9 +60,11 @@ typedef struct {
     kv_sequence_t *sequence;
 } stream_t;
 
+//  With nobody to read them, batches are not for us to take
 static bool s_is_done (const subscriber_t *all)
 {
-    return zsys_interrupted || (all->wanted > 0 && all->delivered >= all->wanted);
+    return zsys_interrupted || ferror (stdout) ||
+           (all->wanted > 0 && all->delivered >= all->wanted);
 }
 
 //  Our endpoint, for lines that have to say of which stream they are

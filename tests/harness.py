@@ -74,7 +74,9 @@ class Tail(list):
 class Program:
     """A running program, and all lines that it has printed so far: `out` and `err`."""
 
-    def __init__(self, name, args, lang="c", keep=None):
+    def __init__(self, name, args, lang="c", keep=None, also=None):
+        """keep: only the last lines, so many of each stream. also (line): called with each of
+        stdout, from another thread."""
         self.name, self.lang = name, lang
         self.args = [str(arg) for arg in args]
         if lang == "c":
@@ -82,6 +84,7 @@ class Program:
         else:
             command = [sys.executable, str(PEERS / f"{name}.py")]
         self.out, self.err = ([], []) if keep is None else (Tail(keep), Tail(keep))
+        self._also = also
         self._news = threading.Condition()
         self._process = subprocess.Popen(
             command + self.args,
@@ -99,8 +102,11 @@ class Program:
     def _read(self, stream, lines):
         with stream:
             for line in stream:
+                text = line.decode(errors="backslashreplace").rstrip("\n")
+                if self._also and lines is self.out:
+                    self._also(text)
                 with self._news:
-                    lines.append(line.decode(errors="backslashreplace").rstrip("\n"))
+                    lines.append(text)
                     self._news.notify_all()
         with self._news:
             self._news.notify_all()
@@ -161,9 +167,9 @@ class Program:
         return self.wait(STOP_S[self.lang])
 
     def kill(self):
-        """Ends it without a word; for a helper that may be paused, or have ended."""
+        """Ends it without a word, and reads what it had said; it may be paused, or have ended."""
         self._process.kill()
-        self._process.wait()
+        self.wait()
 
     def running(self):
         return self._process.poll() is None

@@ -41,6 +41,7 @@ const char *trap_ipc (void)
 void trap_begin (int argc, char **argv, const char *name, const char *purpose)
 {
     setvbuf (stdout, NULL, _IOLBF, 0);
+    show_check_stdout ();
     show_program = name;
     for (int i = 1; i < argc; i++)
         if (streq (argv[i], "--help")) {

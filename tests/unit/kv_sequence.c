@@ -850,6 +850,51 @@ static void test_restart_while_a_replay_runs (void **state)
     s_asks (0);
 }
 
+//  The batch to know the run by is kept no more. What is held is surely of the old run, and goes
+//  out before anybody is told that another may follow.
+static void test_held_before_it_cannot_be_told (void **state)
+{
+    (void) state;
+    s_begin (KV_FROM_LIVE, true);
+    s_live (0, 0, 1);
+    s_live (0, 4, 4);
+    s_rejoin (1);
+    s_reply (1, 7, 7);
+    s_out ("0 1 gap(2-3) history_lost(2-3) 4 unchecked(5) history_lost(5-6) 1:7r");
+    kv_sequence_end (sequence);
+    s_rests (4, 0, 4);
+}
+
+//  Unless it is kept: then the run is known by that
+static void s_ask_about_held (void)
+{
+    s_begin (KV_FROM_LIVE, true);
+    s_live (0, 0, 1);
+    s_live (0, 4, 4);
+    s_rejoin (1);
+    s_reply (1, 3, 3);
+    s_out ("0 1 gap(2-3)");
+    s_asks (4);
+}
+
+static void test_restart_known_by_what_is_held (void **state)
+{
+    (void) state;
+    s_ask_about_held ();
+    s_reply (1, 4, 4);
+    s_out ("lost(2-3) 4 restart(4)");
+    s_asks (0);
+}
+
+static void test_no_restart_known_by_what_is_held (void **state)
+{
+    (void) state;
+    s_ask_about_held ();
+    s_reply (0, 4, 4);
+    s_out ("gap(2-3)");
+    s_asks (2);
+}
+
 //  Each connection is a new chance for another run
 static void test_restart_while_away_after_the_check (void **state)
 {
@@ -1239,6 +1284,7 @@ typedef struct {
     bool checking;    //  The replay was asked for to see the batch of number `check` again,
     uint64_t check;   //  from there on,
     bool whole;       //  or from 0 on, since there was nothing from there on
+    bool check_gone;  //  It has come to later ones: the next question is about one that is held
     batch_t cause;    //  In the call that is going on
     bool from_live;   //  It is a live one,
     bool from_end;    //  or the end of a replay
@@ -1366,7 +1412,8 @@ static void s_model_deliver (void *owner, const kv_numbered_t *numbered)
               "a batch came twice");
     self->came[batch.run][seq] = true;
     self->came_of[seq] = batch.run + 1;
-    self->any = self->sure = true;
+    self->any = true;
+    self->sure = self->sure || !self->check_gone;  //  Then the run is not known yet
     self->last = batch;
     self->next = seq + 1;
     self->counts.delivered++;
@@ -1386,8 +1433,9 @@ static void s_close_link (model_t *self)
 static void s_model_restart (model_t *self)
 {
     //  Twice in a row a faulty server has ended before the batch that was asked for
-    self->misled =
-        self->misled || (!self->honest && self->from_end && self->cause.run == self->run_first);
+    bool same =
+        self->cause.run == self->run_first || (self->any && self->cause.run == self->last.run);
+    self->misled = self->misled || (!self->honest && self->from_end && same);
     //  Less than where we are to start counts as a restart, too
     bool below_start =
         self->from_live && !self->restarted && self->fresh && self->cause.seq < self->from_seq;
@@ -1460,7 +1508,9 @@ static void s_called (model_t *self)
                       (self->checking || self->next > 0);
         s_demand (self, self->whole || start >= self->next || start == self->last.seq,
                   "asked for what has come");
-        s_demand (self, start <= self->next || !self->any, "asked for less than is missing");
+        s_demand (self,
+                  start <= self->next || !self->any || self->check_gone || start == self->check,
+                  "asked for less than is missing");
         self->checking = self->whole || start != self->next;
         if (!self->whole)
             self->check = start;
@@ -1469,7 +1519,7 @@ static void s_called (model_t *self)
         self->state = KV_REPLAY_RUNNING;
         self->asked++;
     }
-    self->from_end = self->restarting = false;
+    self->from_end = self->restarting = self->check_gone = false;
 }
 
 //  The next of the SUB and its monitor
@@ -1536,7 +1586,8 @@ static void s_step_reply (model_t *self, batch_t batch)
         self->begun = true;
         self->run_first = batch.run;
     }
-    uint64_t run = self->any ? self->last.run : self->came_run[batch.seq];
+    bool by_last = self->any && self->check == self->last.seq;
+    uint64_t run = by_last ? self->last.run : self->came_run[batch.seq];
     bool known = self->came_of[batch.seq] > 0;
     if (known && batch.seq != self->check)
         run = self->came_of[batch.seq] - 1;
@@ -1544,6 +1595,7 @@ static void s_step_reply (model_t *self, batch_t batch)
     uint64_t duplicates = kv_sequence_counts (self->sequence)->duplicates;
     self->cause = batch;
     self->from_live = false;
+    self->check_gone = self->checking && batch.seq > self->check;
     bool fresh = s_reply_one (self->sequence, batch);
     //  A batch that the run is known by is looked at, and not counted
     bool check = kv_sequence_counts (self->sequence)->received == self->received;
@@ -1556,7 +1608,8 @@ static void s_step_reply (model_t *self, batch_t batch)
                   (check && batch.seq < self->check && !known),
               "the check shows a restart, which was not seen; or it does not, and one was");
     self->received += !check;
-    self->checking = self->checking && !check && batch.seq < self->check;
+    bool later = self->check_gone && !fresh;  //  It will be asked about another
+    self->checking = self->checking && !check && (batch.seq < self->check || later);
     if (!check && !self->checking)
         self->came_run[batch.seq] = batch.run;
     //  What comes before the check is of a run that is not known yet
@@ -1874,6 +1927,9 @@ int main (void)
         TEST (test_check_without_an_answer_gives_up),
         TEST (test_cut_while_a_replay_runs),
         TEST (test_restart_while_a_replay_runs),
+        TEST (test_held_before_it_cannot_be_told),
+        TEST (test_restart_known_by_what_is_held),
+        TEST (test_no_restart_known_by_what_is_held),
         TEST (test_restart_while_away_after_the_check),
         TEST (test_restart_before_the_check_without_a_cut),
         TEST (test_cut_before_anything_came_out),

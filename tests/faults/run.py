@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""Plays schedules of faults, many at a time, and counts.
+
+    .venv/bin/python tests/faults/run.py kv --count 100 --seed 7
+    .venv/bin/python tests/faults/run.py kv=1000 engines=200 others=50      (as make faults does)
+"""
+
+import argparse
+import inspect
+import multiprocessing
+import sys
+import time
+import traceback
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+import engine_loop
+import kv_stream
+import other_rooms
+import reliability
+
+KINDS = {
+    each.kind: each
+    for each in [
+        kv_stream.KvStream,
+        kv_stream.Away,
+        engine_loop.RoundRobin,
+        engine_loop.OneEngine,
+        engine_loop.Handshake,
+        other_rooms.ReqRep,
+        other_rooms.PushPull,
+        other_rooms.Topics,
+        other_rooms.Replays,
+    ]
+}
+
+
+#: So long a subscriber is away here; in `make test` only until its queues are full
+AWAY_S = 10
+
+#: More than one kind at a time, and of so many the share of each
+GROUPS = {
+    "engines": {"round-robin": 0.5, "one-engine": 0.25, "handshake": 0.25},
+    "others": {"req-rep": 1, "push-pull": 1, "topics": 1, "replays": 1},
+}
+
+
+def play(kind, seed, seconds=None):
+    """Its counts, and what did not hold or None."""
+    schedule = KINDS[kind](seed)
+    if seconds is not None:
+        schedule.seconds = seconds
+    try:
+        return schedule(), None
+    except AssertionError as error:
+        return schedule.counts, str(error)
+    except Exception:  # A mistake of ours: it must not end all the others
+        return schedule.counts, f"{kind}, seed {seed}\n{traceback.format_exc()}"
+
+
+def run_many(wanted, seed, at_once, tell=print):
+    """wanted: so many of a kind. For each kind its counts, and the failures."""
+    counts = {kind: Counter() for kind in wanted}
+    failures = {kind: [] for kind in wanted}
+    #  Side by side, and processes, since there is much to read; mixed, since some compute more
+    jobs = sorted((n / many, kind, n) for kind, many in wanted.items() for n in range(many))
+    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
+        futures = {}
+        for _, kind, n in jobs:
+            futures[pool.submit(play, kind, seed + n, AWAY_S if kind == "away" else None)] = kind
+        for done, future in enumerate(as_completed(futures), 1):
+            kind = futures[future]
+            more, failure = future.result()
+            if not failure:
+                counts[kind].update(more)
+            else:
+                failures[kind].append(failure)
+                tell(failure)
+            if done % 100 == 0:
+                tell(f"{done} of {len(jobs)} schedules", flush=True)
+    return counts, failures
+
+
+def figures(counts):
+    return ", ".join(f"{number:,} {name}" for name, number in sorted(counts.items()))
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Schedules of faults, and what came of them")
+    parser.add_argument("kinds", nargs="+", help=f"{', '.join([*KINDS, *GROUPS])}; or kind=so many")
+    parser.add_argument("--count", type=int, default=10, help="of each without a number")
+    parser.add_argument("--seed", type=int, default=1, help="of the first of each kind")
+    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--record", action="store_true", help="write docs/reliability.md")
+    options = parser.parse_args()
+    wanted = {}
+    for each in options.kinds:
+        kind, _, number = each.partition("=")
+        if kind not in KINDS and kind not in GROUPS:
+            parser.error(f"{kind}: no such kind")
+        for name, share in GROUPS.get(kind, {kind: 1}).items():
+            wanted[name] = max(1, int(share * int(number or options.count)))
+    began = time.monotonic()
+    counts, failures = run_many(wanted, options.seed, options.at_once)
+    seconds = round(time.monotonic() - began)
+    for kind in wanted:
+        print(f"{kind}: {figures(counts[kind])}; {len(failures[kind])} failures")
+    print(f"in {seconds} s")
+    if options.record:
+        kinds = {
+            kind: {"failures": len(failures[kind]), **dict(sorted(counts[kind].items()))}
+            for kind in wanted
+        }
+        reliability.record(
+            "faults",
+            {
+                "seed": options.seed,
+                "asked": " ".join(options.kinds),
+                "seconds": seconds,
+                "texts": {kind: inspect.cleandoc(KINDS[kind].__doc__) for kind in wanted},
+                "kinds": kinds,
+            },
+        )
+    return any(failures.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

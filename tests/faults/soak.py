@@ -1,0 +1,479 @@
+# SPDX-License-Identifier: MIT
+"""All demos together for a long time, with faults all the while. Of each pair one side lives on
+while the other is killed and started again around it, and whoever lives on must not grow.
+
+    .venv/bin/python tests/faults/soak.py 10 --seed 1         (make soak MINUTES=10)
+
+Flat means: the median of the last third of the time is no more than 1 MiB (VmRSS) and no more than
+one descriptor above the median of the second third. It is looked each half second.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import reliability
+from engine_loop import Handshake, OneEngine, RoundRobin
+from kv_stream import KvStream, Proxy, Reader
+from other_rooms import PushPull, ReqRep, Topics
+from run import figures
+from schedule import HANG_S, Schedule, patience
+
+GROWTH_KB, GROWTH_FDS = 1024, 1
+LOOK_S = 0.5
+
+
+class Lasting(Schedule):
+    """A room: `begin` starts those who last, `round` is what happens around them, again and again,
+    and `end` what must hold then."""
+
+    def __init__(self, seed, seconds):
+        super().__init__(seed)
+        self.until_s = time.monotonic() + seconds
+        self.lasting, self.samples = {}, []  # By name; for each look, memory and descriptors of each
+
+    def last(self, name, program):
+        self.lasting[name] = program
+        return program
+
+    def watch(self, done):
+        while not done.wait(LOOK_S):
+            if all(each.running() for each in self.lasting.values()):
+                self.samples.append({name: usage(each) for name, each in self.lasting.items()})
+
+    def finish(self, program):
+        """One who has come and gone: nobody asks for it any more."""
+        wrong = program.close()
+        self.demand(not wrong, "\n".join(wrong))
+        self.programs.remove(program)
+
+    def run(self):
+        done = threading.Event()
+        watcher = threading.Thread(target=self.watch, args=[done])
+        try:
+            self.begin()
+            watcher.start()
+            while time.monotonic() < self.until_s:
+                self.round()
+                del self.story[:-20]
+        finally:
+            done.set()
+            if watcher.is_alive():
+                watcher.join()
+        self.end()
+        for name, program in self.lasting.items():
+            if program.running():
+                self.stop(program)
+            else:
+                self.demand(program.wait() == 0, f"{name} has ended before its time")
+
+    def growth(self):
+        """name -> [KB, KB, descriptors, descriptors]: medians of the second and the last third."""
+        third = len(self.samples) // 3
+        grown = {}
+        for name in self.lasting:
+            second = [each[name] for each in self.samples[third : 2 * third]]
+            last = [each[name] for each in self.samples[2 * third :]]
+            grown[name] = [
+                int(statistics.median(look[what] for look in part))
+                for what in (0, 1)
+                for part in (second, last)
+            ]
+        return grown
+
+
+def usage(program):
+    """Memory in KB, and open descriptors."""
+    process = Path(f"/proc/{program.pid}")
+    memory = (process / "status").read_text().split("VmRSS:")[1].split()[0]
+    return int(memory), len(list((process / "fd").iterdir()))
+
+
+class Stream(Lasting, KvStream):
+    def begin(self):
+        self.lang, self.what = "c", ["replay_publisher"]
+        self.keeps = {"interval_ms": 2, "hwm": 1000, "buffer_steps": 1000, "blocks": 4}
+        self.bound = {"endpoint": self.ipc(), "replay_endpoint": self.ipc()}
+        self.proxies = [Proxy(end) for end in self.bound.values()]
+        self.ends = dict(zip(self.bound, (proxy.endpoint for proxy in self.proxies)))
+        self.truth = []
+        self.reader = Reader(self.counts, self.truth, self.first_token, self.note)
+        self.publish()
+        self.follow()
+        self.last(*self.who())
+
+    def round(self):
+        self.pace(0.2, 2)
+        self.fault()
+        self.look()
+        self.programs = [each for each in self.programs if each.running()]
+
+    def end(self):
+        self.catch_up()
+        for proxy in self.proxies:
+            proxy.close()
+
+
+class PublisherLasts(Stream):
+    kind = "kv, the publisher lasts"
+    faults = ("subscriber", "pause", "pause", "stall")
+
+    def who(self):
+        return "replay_publisher", self.publisher
+
+
+class SubscriberLasts(Stream):
+    kind = "kv, the subscriber lasts"
+    faults = ("publisher", "pause", "pause", "stall")
+
+    def who(self):
+        return "kv_subscriber", self.subscriber
+
+
+class Engines(Lasting, RoundRobin):
+    kind = "engines"
+
+    def begin(self):
+        self.setup()
+        self.tokens = 40
+        self.engines = [self.engine(index) for index in range(3)]
+        self.last("engine 0", self.engines[0])
+        self.last("engine 1", self.engines[1])
+
+    def engine(self, index, **more):
+        return self.start("engine", keep=20, index=index, step_ms=5, **self.wire, **more)
+
+    def round(self):
+        pick = self.random
+        self.dead, self.terms = set(), 0
+        self.requests, self.how = pick.randint(5, 100), pick.choice(["fail", "reroute"])
+        self.options = {
+            "engines": 3,
+            "requests": self.requests,
+            "max_tokens": self.tokens,
+            "on_dead": self.how,
+        }
+        frontend = self.front()
+        fault = pick.choice(["none", "front-end", "engine", "engine", "pause"])
+        self.pace(0, 0.3)
+        if fault == "front-end":
+            self.lose_frontend(frontend)
+            self.finish(frontend)
+            return
+        if fault == "pause":
+            self.pause(pick.choice(self.engines), pick.uniform(0.1, 0.5))
+        elif fault == "engine":
+            self.dead.add(2)
+            self.kill(self.engines[2])
+            self.finish(self.engines[2])
+            self.engines[2] = self.engine(2)
+        failed = self.settle(frontend, frontend.wait(patience(10)))
+        self.demand(self.how == "fail" or failed == 0, "failed although there was another engine")
+        self.counts["rerouted"] += len(frontend.lines("^r.* to be sent again: "))
+        self.finish(frontend)
+
+    def end(self):
+        self.stop(self.engines[2])
+
+
+class Alone(Lasting, OneEngine):
+    kind = "one engine"
+
+    def begin(self):
+        self.setup()
+        self.tokens = 40
+        self.last("the only engine", self.start("engine", keep=20, step_ms=5, **self.wire))
+
+    def round(self):
+        self.requests = self.random.randint(5, 60)
+        name = self.random.choice(["frontend", "poller_frontend"])
+        frontend = self.start(name, requests=self.requests, max_tokens=self.tokens, **self.wire)
+        self.pace(0, 0.4)
+        if self.sometimes(3):
+            self.lose_frontend(frontend)
+        else:
+            self.settle(frontend, frontend.wait(patience(10)))
+        self.finish(frontend)
+
+    def end(self):
+        pass
+
+
+class Joining(Lasting, Handshake):
+    kind = "handshakes"
+
+    def begin(self):
+        self.setup()
+        self.wire["handshake"] = self.ipc()
+        self.spawn, self.tokens, self.requests = False, 40, 20
+        self.engines = [self.engine(index, "--quiet") for index in range(2)]
+        self.last("vllm_engine 0", self.engines[0])
+
+    def engine(self, index, *args):
+        ends = {"handshake": self.wire["handshake"]}
+        return self.start("vllm_engine", *args, keep=20, index=index, step_ms=5, **ends)
+
+    def round(self):
+        frontend = self.front()
+        self.pace(0, 0.5)
+        fault = self.random.choice(["none", "front-end", "engine"])
+        if fault == "engine":
+            self.kill(self.engines[1])
+            self.finish(self.engines[1])
+            self.engines[1] = self.engine(1, "--quiet")
+        if fault == "front-end":
+            self.lose_frontend(frontend)
+        else:
+            status = frontend.wait(patience(10))
+            answered, _ = self.ended(frontend)
+            self.demand(status == 0 or frontend.err, "not all answered, and no word on stderr")
+            self.count(answered, self.requests - answered)
+        self.finish(frontend)
+
+    def end(self):
+        self.stop(self.engines[1])
+
+
+class Asking(Lasting, ReqRep):
+    kind = "questions"
+
+    def begin(self):
+        self.end_at = {"basic_server": self.ipc(), "slow_server": self.ipc()}
+        basic = self.start("basic_server", keep=20, endpoint=self.end_at["basic_server"])
+        self.last("basic_server", basic)
+        self.server = None
+        self.serve()
+
+    def serve(self):
+        if self.server:
+            self.kill(self.server)
+            self.finish(self.server)
+        self.server = self.start(
+            "slow_server",
+            keep=20,
+            endpoint=self.end_at["slow_server"],
+            delay_s=0.02,
+            delay_first_n=100000,
+        )
+        self.listens(self.server)
+
+    def round(self):
+        pick, clients = self.random, []
+        for _ in range(4):
+            endpoint = self.end_at[pick.choice(sorted(self.end_at))]
+            self.counts["asked"] += 1
+            name = pick.choice(["timeout_retry_client", "poller_client"])
+            clients.append(self.start(name, endpoint=endpoint, timeout_ms=150, retries=1000))
+        basic = self.start("basic_client", endpoint=self.end_at["basic_server"], count=20)
+        self.counts["asked"] += 20
+        self.pace(0, 0.2)
+        if self.sometimes(3):
+            self.serve()
+        doomed = clients.pop()
+        self.kill(doomed)
+        self.counts["killed clients"] += 1
+        for client in clients:
+            self.demand(client.wait(patience(5)) == 0, f"{client.name} has no answer")
+            self.counts["answered"] += 1
+        self.demand(basic.wait(patience(5)) == 0, "basic_client has no answers")
+        self.counts["answered"] += 20
+        for client in [*clients, doomed, basic]:
+            self.finish(client)
+
+    def end(self):
+        self.stop(self.server)
+
+
+class Working(Lasting, PushPull):
+    kind = "tasks"
+
+    def begin(self):
+        self.tasks_at, self.results_at = self.ipc(), self.ipc()
+        self.workers = [self.work(n) for n in range(3)]
+        self.last("worker 0", self.workers[0])
+        self.last("worker 1", self.workers[1])
+
+    def work(self, n):
+        ends = {"source": self.tasks_at, "sink": self.results_at}
+        return self.start("worker", keep=20, name=f"w{n}", work_ms=1, **ends)
+
+    def sink(self):
+        #  When it gives up, nothing is under way that would come in the next round
+        return self.start("sink", endpoint=self.results_at, count=self.tasks, timeout_s=4)
+
+    def round(self):
+        self.tasks = self.random.randint(200, 1500)
+        sink = self.sink()
+        self.listens(sink)
+        ventilator = self.start(
+            "ventilator", endpoint=self.tasks_at, sink=self.results_at, count=self.tasks, workers=3
+        )
+        ventilator.wait_line("^3 of 3 workers connected$", timeout=HANG_S)
+        self.pace(0, 0.3)
+        if self.sometimes(2):
+            self.kill(self.workers[2])
+            self.finish(self.workers[2])
+            self.workers[2] = self.work(2)
+        elif self.sometimes(2):
+            self.pause(self.workers[0], self.random.uniform(0.1, 0.5))
+        self.settle(sink)
+        self.results([sink])
+        self.demand(ventilator.wait(patience(5)) == 0, "the ventilator does not end")
+        self.finish(sink)
+        self.finish(ventilator)
+
+    def end(self):
+        self.stop(self.workers[2])
+
+
+class News(Lasting, Topics):
+    kind = "topics and replays"
+
+    def begin(self):
+        self.end_at, self.lives = self.ipc(), 1
+        self.last(
+            "topic_publisher",
+            self.start("topic_publisher", "--quiet", keep=20, endpoint=self.end_at, interval_ms=5),
+        )
+        self.came = Counter()
+        self.last("topic_subscriber", self.follow(also=self.count_topic, keep=20))
+        self.ends = {"endpoint": self.ipc(), "replay_endpoint": self.ipc()}
+        self.last(
+            "replay_publisher, short queue",
+            self.start(
+                "replay_publisher", "--quiet", interval_ms=5, hwm=2, buffer_steps=1000, **self.ends
+            ),
+        )
+        self.due, self.holes = 0, set()
+        self.last(
+            "replay_subscriber",
+            self.start(
+                "replay_subscriber",
+                keep=1000,
+                also=self.count_replay,
+                replay_socket="dealer",
+                **self.ends,
+            ),
+        )
+        self.wrong = []
+
+    def follow(self, **more):
+        return self.start("topic_subscriber", endpoint=self.end_at, **more)
+
+    def count_topic(self, line):
+        topic, _, seq = line.partition(" ")
+        if topic in ("a", "b"):
+            if topic in self.came and int(seq) != self.came[topic] + 1:
+                self.wrong.append(f"topic {line} after {self.came[topic]}")
+            self.came[topic] = int(seq)
+            self.counts["delivered"] += 1
+
+    def count_replay(self, line):
+        if line.startswith("seq "):
+            seq = int(line.split()[1].rstrip(":"))
+            if seq < self.due:
+                self.wrong.append(f"replay_subscriber: {line}, {self.due} was due")
+            self.holes |= set(range(self.due, seq))
+            self.due = seq + 1
+            self.counts["repaired by replay" if " replayed" in line else "delivered live"] += 1
+
+    def round(self):
+        other = self.follow()
+        ask = self.start("replay_subscriber", replay_socket="req", from_seq="live", **self.ends)
+        self.pace(0.3, 1)
+        self.pause(self.random.choice([self.lasting["replay_subscriber"], other]), 0.3)
+        other.wait_line("^[ab] ", timeout=HANG_S)
+        ask.wait_line("^seq ", timeout=HANG_S)
+        for program in (other, ask):
+            self.kill(program)
+            if program is other:
+                self.check(program)
+            self.finish(program)
+        self.demand(not self.wrong, "\n".join(self.wrong))
+
+    def end(self):
+        subscriber, lost = self.lasting["replay_subscriber"], set()
+        self.stop(subscriber)
+        for first, last in subscriber.lines(r": lost (\d+)-(\d+): ", "err"):
+            lost |= set(range(int(first), int(last) + 1))
+        self.counts["reported lost"] += len(lost)
+        #  What is reported last may not be followed by anything yet
+        self.demand(self.holes == {seq for seq in lost if seq < self.due}, "lost in silence")
+
+
+ROOMS = [
+    PublisherLasts,
+    SubscriberLasts,
+    Engines,
+    Alone,
+    Joining,
+    Asking,
+    Working,
+    News,
+]
+
+
+def play(number, seed, seconds):
+    """Its kind, its counts, how those who lasted have grown, and what did not hold or None."""
+    room = ROOMS[number](seed, seconds)
+    wrong = None
+    try:
+        room()
+    except AssertionError as error:
+        wrong = str(error)
+    except Exception:  # A mistake of ours, and the others go on
+        wrong = f"{room.kind}\n{traceback.format_exc()}"
+    return room.kind, room.counts, room.growth() if room.samples else {}, wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description="All demos together, with faults")
+    parser.add_argument("minutes", type=float)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--record", action="store_true", help="write docs/reliability.md")
+    options = parser.parse_args()
+    rooms, grown, wrong = {}, {}, []
+    with ProcessPoolExecutor(len(ROOMS), multiprocessing.get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(play, number, options.seed, options.minutes * 60)
+            for number in range(len(ROOMS))
+        ]
+        for job in jobs:
+            kind, counts, growth, failure = job.result()
+            counts.pop("schedules", None)
+            rooms[kind] = dict(sorted(counts.items()))
+            print(f"{kind}: {figures(counts)}")
+            grown |= growth
+            wrong += [failure] if failure else []
+    total = reliability.balance(rooms.values())
+    print(f"all: {figures(total)}")
+    if not wrong and total["sent"] != sum(total.values()) - total["sent"]:
+        wrong.append("what was sent is not what has become of it")
+    for name, (before, after, fds_before, fds_after) in grown.items():
+        print(f"{name}: {before} -> {after} KB, {fds_before} -> {fds_after} descriptors")
+        if after > before + GROWTH_KB or fds_after > fds_before + GROWTH_FDS:
+            wrong.append(f"{name} grows")
+    print("\n\n".join([*wrong, f"{len(wrong)} failures"]))
+    if options.record:
+        reliability.record(
+            "soak",
+            {
+                "minutes": options.minutes,
+                "seed": options.seed,
+                "failures": len(wrong),
+                "rooms": rooms,
+                "growth": grown,
+            },
+        )
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

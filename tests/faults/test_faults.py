@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""A few schedules of each kind. `make faults` plays 1,000 over the KV stream alone.
+
+FAULTS_SEED   other schedules
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import reliability
+import run
+
+from harness import ROOT, UNDER_VALGRIND
+
+SEED = int(os.environ.get("FAULTS_SEED", "1"))
+#: So many of a kind, beside the others a matter of seconds
+SELECTION = {
+    "kv": 6,
+    "away": 1,
+    "round-robin": 4,
+    "one-engine": 2,
+    "handshake": 3,
+    "req-rep": 2,
+    "push-pull": 2,
+    "topics": 2,
+    "replays": 2,
+}
+
+slow = pytest.mark.skipif(UNDER_VALGRIND, reason="too slow under valgrind")
+
+
+@slow
+@pytest.mark.parametrize(
+    "kind, seed", [(kind, SEED + n) for kind, many in SELECTION.items() for n in range(many)]
+)
+def test_schedule(kind, seed):
+    counts = run.KINDS[kind](seed)()
+    assert counts["schedules"] == 1
+    print(f"faults: {kind}, seed {seed}: {run.figures(counts)}")
+
+
+def test_every_kind_is_played():
+    assert set(SELECTION) == set(run.KINDS)
+
+
+@pytest.mark.parametrize("kind", run.KINDS)
+def test_a_seed_gives_the_same_schedule(kind):
+    one, other, next_one = (run.KINDS[kind](seed) for seed in (7, 7, 8))
+    drawn = [each.random.random() for each in (one, other, next_one)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert [each.close() for each in (one, other, next_one)] == [[], [], []]
+
+
+def test_a_failure_says_how_to_play_it_again():
+    """The schedule itself is wrong here: what it demands does not hold."""
+
+    class Wrong(run.KINDS["topics"]):
+        def run(self):
+            self.start("topic_publisher", endpoint=self.ipc())
+            self.demand(False, "the sky is green")
+
+    with pytest.raises(AssertionError) as caught:
+        Wrong(7)()
+    first, second = str(caught.value).splitlines()[:2]
+    again = re.search(r"again: (?:BUILD=\S+ )?\.venv/bin/python (tests/faults/run\.py .*)", first)
+    assert again[1] == "tests/faults/run.py topics --count 1 --seed 7"
+    assert second == "the sky is green"
+    assert (ROOT / again[1].split()[0]).exists()
+
+
+def test_the_document_is_that_of_the_recorded_figures():
+    assert reliability.DOCUMENT.read_text("utf-8") == reliability.render(reliability.load())
+    figures = reliability.load()
+    assert sum(each["failures"] for each in figures["faults"]["kinds"].values()) == 0
+    assert figures["soak"]["failures"] == 0
+
+
+def test_the_balance_of_a_soak():
+    """In the room that counts nothing sent, nothing is to be accounted for."""
+    rooms = [
+        {"published": 9, "delivered live": 4, "repaired by replay": 3, "reported lost": 2},
+        {"requests": 5, "answered": 3, "failed, and named": 1, "gone with a killed front-end": 1},
+        {"delivered live": 100, "killed": 7},
+    ]
+    total = reliability.balance(rooms)
+    assert total.pop("sent") == 14 == sum(total.values())
+    assert list(total.values()) == [7, 3, 3, 1, 0]
+
+
+@slow
+@pytest.mark.parametrize("script", ["run.py", "soak.py"])
+def test_help(script):
+    path = ROOT / "tests" / "faults" / script
+    done = subprocess.run(
+        [sys.executable, path, "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and "--seed" in done.stdout

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""What a program has to say goes to stdout. When that takes no more, it ends, and says so."""
+
+import array
+import fcntl
+import os
+import signal
+import subprocess
+import termios
+import time
+
+import pytest
+
+from harness import PROGRAMS, STOP_S, TRAPS, UNDER_VALGRIND, WAIT_S, arguments
+from programs import Bind, Connect, of_kind
+
+NAMES = sorted(set(PROGRAMS) - set(TRAPS))
+TOLD = "stdout: not all was taken, lines are missing"
+
+pytestmark = pytest.mark.skipif(UNDER_VALGRIND, reason="starts the programs itself")
+
+
+def run(name, *args, **more):
+    """Runs a program with a stdout of its own; its exit status, and its stderr."""
+    done = subprocess.run(
+        [PROGRAMS[name], *args], stderr=subprocess.PIPE, text=True, timeout=WAIT_S, **more
+    )
+    return done.returncode, done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_disk_that_is_full(name, ipc):
+    """Its first line is not taken; those that wait for others do not wait any more."""
+    args = [word for end in of_kind(name, Bind, Connect) for word in (f"--{end}", ipc())]
+    if name.endswith("_client"):
+        args = ["--help"]  # They print nothing before somebody answers
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        status, told = run(name, *args, stdout=full)
+    assert (status, told[-1]) == (1, f"{name}: {TOLD}")
+
+
+@pytest.mark.parametrize("name", TRAPS[:1])
+def test_a_trap(name):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        status, told = run(name, stdout=full)
+    assert (status, told[-1]) == (1, f"{name}: {TOLD}")
+
+
+@pytest.fixture
+def batches(start, ipc):
+    """A publisher; the arguments of a kv_subscriber that follows it."""
+    ends = {"endpoint": ipc(), "replay_endpoint": ipc()}
+    publisher = start("replay_publisher", "--quiet", interval_ms=1, blocks=8, **ends)
+    publisher.endpoint(2)
+    yield ["--json", *arguments(ends)]
+    assert publisher.stop() == 0
+
+
+def test_json_for_a_full_disk(batches):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        status, told = run("kv_subscriber", *batches, stdout=full)
+    assert (status, told[-1]) == (1, f"kv_subscriber: {TOLD}")
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_json_for_nobody(batches, ignored):
+    """A SIGPIPE ends it, as any program; where that is ignored, it ends by itself."""
+    read, write = os.pipe()
+    os.close(read)
+    how = signal.SIG_IGN if ignored else signal.SIG_DFL
+    status, told = run(
+        "kv_subscriber",
+        *batches,
+        stdout=write,
+        restore_signals=False,
+        preexec_fn=lambda: signal.signal(signal.SIGPIPE, how),
+    )
+    os.close(write)
+    assert status == (1 if ignored else -signal.SIGPIPE)
+    assert not ignored or told[-1] == f"kv_subscriber: {TOLD}"
+
+
+def in_pipe(pipe):
+    """So many bytes wait in it."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
+
+
+def test_json_for_somebody_who_does_not_read(batches):
+    """The pipe is full. A signal ends the write that waits, whose line is lost."""
+    with subprocess.Popen(
+        [PROGRAMS["kv_subscriber"], *batches], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as program:
+        inside, since, deadline = 0, time.monotonic(), time.monotonic() + WAIT_S
+        while inside == 0 or time.monotonic() < since + 0.3:  # Until no more goes in
+            assert time.monotonic() < deadline, inside
+            before, inside = inside, in_pipe(program.stdout)
+            since = since if inside == before else time.monotonic()
+        program.terminate()
+        assert program.wait(STOP_S["c"]) == 1
+        assert program.stderr.read().decode().splitlines()[-1] == f"kv_subscriber: {TOLD}"
