@@ -15,7 +15,6 @@ void keepalive_probe (zsock_t *socket)
     zsock_set_tcp_keepalive_idle (socket, 2);
     zsock_set_tcp_keepalive_intvl (socket, 2);
     zsock_set_tcp_keepalive_cnt (socket, 5);
-    int type = zsock_type (socket);
-    if (type == ZMQ_SUB || type == ZMQ_PULL)
+    if (zsock_type (socket) != ZMQ_PUSH)
         zsock_set_tcp_maxrt (socket, 10000);
 }

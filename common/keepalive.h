@@ -22,14 +22,14 @@
 
 //  Both are to be called before the socket is bound or connected.
 
-//  For a socket that takes all that comes, with no high-water mark or with few messages to come,
-//  and whose peers do so too; and for a PUB, which has no patience with slow ones anyway. Pings
-//  each 2 s. A connection ends 10 s after a PING that nothing has followed, or when what was sent
-//  was not taken for 10 s. (A PING may be behind it.)
+//  For a socket that takes all that comes: with no high-water mark, with few messages to come, or
+//  never read again; and whose peers do so too. Pings each 2 s. A connection ends 10 s after a PING
+//  that nothing has followed, or when what was sent was not taken for 10 s. (A PING may be behind
+//  it.)
 void keepalive_ping (zsock_t *socket);
 
-//  For the others: SUB, PULL, and what PUSHes to them. A connection that is silent for 2 s is
-//  probed each 2 s, and ends with the fifth probe that is not answered. TCP does not probe while it
-//  waits for what was sent to be acknowledged. A SUB and a PULL, which have nothing to say that a
-//  peer could be too busy for, give that 10 s; the others as long as the kernel, about 15 minutes.
+//  For the others: what may have a full queue, also because a stranger fills it. A connection that
+//  is silent for 2 s is probed each 2 s, and ends with the fifth probe that is not answered. TCP
+//  does not probe while it waits for what was sent to be taken. A PUSH may wait for a peer that is
+//  busy, and gives that as long as the kernel, about 15 minutes; the others 10 s.
 void keepalive_probe (zsock_t *socket);

@@ -42,7 +42,7 @@ int main (int argc, char **argv)
     zsock_t *rep = zsock_new (ZMQ_REP);
     curve_server (rep);
     zsock_set_maxmsgsize (rep, MP_MAX_FRAME);
-    keepalive_ping (rep);  //  A client whose machine has vanished is missed after 12 s
+    keepalive_probe (rep);  //  A client whose machine has vanished is missed after 12 s
     if (!say_listening (rep, endpoint, zsock_bind (rep, "%s", endpoint))) {
         zsock_destroy (&rep);
         return EXIT_STOPPED_OR_FAILED;

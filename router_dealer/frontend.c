@@ -63,20 +63,21 @@ int main (int argc, char **argv)
     options_read (argc, argv, &about, options);
 
     //  1. Bind (MPClient.__init__). As in vLLM's make_zmq_socket, what we send has no high-water
-    //     mark, so nothing blocks. What we receive has none there either. Here it keeps libzmq's
-    //     1000, or who sends faster than we read would fill our memory, and not their own.
+    //     mark, so nothing blocks. What we receive has none there either. Here it has one, or who
+    //     sends faster than we read would fill our memory, and not their own.
     zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
     curve_server (router);
     curve_server (pull);
     zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);  //  Engines only register here
     zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
     zsock_set_sndhwm (router, 0);
+    zsock_set_rcvhwm (pull, PROGRESS_HWM);
     zsock_set_router_mandatory (router, 1);  //  Not in vLLM: sending to an engine that is not there
                                              //  is an error then, otherwise it is silence
     zsock_set_linger (router, 250);          //  An ABORT gets so many ms to leave when we exit
     //  Not in vLLM: an engine whose machine has vanished is missed after 12 s
     keepalive_ping (router);
-    keepalive_ping (pull);
+    keepalive_probe (pull);
     zsock_set_rcvtimeo (pull, SILENCE_MS);
     bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
                  say_listening (pull, output, zsock_bind (pull, "%s", output));

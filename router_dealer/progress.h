@@ -9,6 +9,10 @@
 
 #include "engine_core.h"
 
+//  So many messages of outputs may wait at a front-end: what comes while its terminal is stopped. At
+//  the mark libzmq would read no more, and leave the engine's pings unanswered.
+#define PROGRESS_HWM 100000
+
 typedef struct progress progress_t;
 
 //  For `count` requests, none of them sent, of max_tokens each. With `stream` each new token is
