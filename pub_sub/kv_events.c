@@ -68,7 +68,7 @@ static const struct {
     {"BlockStored", 11, stored_fields, stored_names, stored_order, 12,
      1u << BLOCK_HASHES | 1u << TOKEN_IDS | 1u << BLOCK_SIZE},
     {"BlockRemoved", 12, removed_fields, removed_names, removed_order, 4, 1u << BLOCK_HASHES},
-    {"AllBlocksCleared", 16, no_fields, NULL, NULL, 0, 0}};
+    {"AllBlocksCleared", 16, no_fields, NULL, stored_order, 0, 0}};
 
 const char *const *kv_event_fields (kv_event_kind_t kind)
 {
