@@ -311,9 +311,9 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     zsock_set_rcvtimeo (self->sub, 0);  //  A receive does not wait: the poller does
     zsock_set_maxmsgsize (self->sub, MP_MAX_FRAME);
     zsock_set_rcvhwm (self->sub, SUB_HWM);
-    //  A publisher whose machine has vanished says nothing: after 10 s without an answer to TCP's own
-    //  probes it counts as gone. Not to ZMTP's pings: their answers wait behind what waits for us,
-    //  and when they are late and the mark is reached libzmq ends the program (libzmq#3937).
+    //  A publisher whose machine has vanished says nothing: after 10 s without an answer to TCP's
+    //  own probes it counts as gone. Not to ZMTP's pings: their answers wait behind what waits for
+    //  us, and when they are late and the mark is reached libzmq ends the program (libzmq#3937).
     zsock_set_tcp_keepalive (self->sub, 1);
     zsock_set_tcp_keepalive_idle (self->sub, 2);
     zsock_set_tcp_keepalive_intvl (self->sub, 2);
@@ -437,8 +437,8 @@ int main (int argc, char **argv)
     bool connects = !bind || replay_endpoints.count > 0;
     if ((bind && !curve_load (CURVE_SERVER)) || (connects && !curve_load (CURVE_CLIENT)))
         return EXIT_FAILURE;
-    //  A closed socket counts until libzmq's reaper has it, and each replay has one of its own. With
-    //  CZMQ's limit of 1024 who makes us ask and ask could end the program.
+    //  A closed socket counts until libzmq's reaper has it, and each replay has one of its own.
+    //  With CZMQ's limit of 1024 who makes us ask and ask could end the program.
     zsys_set_max_sockets (0);
     if (all.json)
         show_out = stderr;
