@@ -95,8 +95,8 @@ static void s_refuse (toy_engine_t *self, uint32_t client_index, const char *req
 }
 
 //  Sends each front-end its share of the outputs. The first that gets any gets the stats too, as in
-//  vLLM, unless they are NULL. That nothing runs any more is told to all of them: they share their
-//  metrics, the newest counts, and one that was slow to read an older number would leave that there.
+//  vLLM, unless they are NULL. That nothing runs any more is told to all of them: their metrics are
+//  one, in which the number that was set last counts, and who is slow would set an older one last.
 static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outputs, size_t count,
                            const engine_core_scheduler_stats_t *stats)
 {
