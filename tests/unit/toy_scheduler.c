@@ -758,8 +758,8 @@ static void test_logprobs (void **state)
         }
         toy_scheduler_destroy (&self);
     }
-    //  Of tokens that are asked for by name: in the order of the request, and the newest token knows
-    //  its own number everywhere
+    //  Of tokens that are asked for by name: in the order of the request. Where one of them is the
+    //  token itself, it has the same number again.
     toy_scheduler_t *named = toy_scheduler_new (&config);
     engine_core_request_t *labels = s_request ("r0", 0, 4);
     labels->logprob_token_ids = malloc (7 * sizeof (uint32_t));
