@@ -221,21 +221,27 @@ static const s_held_t *s_find_run (kv_sequence_t *self, s_run_t first, s_run_t l
     return held;
 }
 
-//  Delivers of those held what is due
-static void s_deliver_held (kv_sequence_t *self)
-{
-    const s_held_t *held;
-    while ((held = zlistx_first (self->held)) && held->seq == self->next)
-        s_deliver (self, s_take_held (self));
-    if (!held)
-        self->told_full = false;
-}
-
 //  Drops a batch that has come before
 static void s_drop (kv_sequence_t *self, s_held_t *batch)
 {
     self->counts.duplicates++;
     zmsg_destroy (&batch->message);
+}
+
+//  Delivers of those held what is due, and drops what would have been before: s_deliver_run may have
+//  gone on without it, as nobody knew then of which run it was
+static void s_deliver_held (kv_sequence_t *self)
+{
+    const s_held_t *held;
+    while ((held = zlistx_first (self->held)) && held->seq <= self->next) {
+        s_held_t batch = s_take_held (self);
+        if (batch.seq == self->next)
+            s_deliver (self, batch);
+        else
+            s_drop (self, &batch);
+    }
+    if (!held)
+        self->told_full = false;
 }
 
 //  Keeps a batch until its turn. False: there is no room, and it is gone. One has room always: it
