@@ -243,12 +243,16 @@ static const s_held_t *s_find_run (kv_sequence_t *self, s_run_t first, s_run_t l
     return held;
 }
 
-//  Delivers of those held what is due
+//  Delivers of those held what is due, and drops what would have been before: s_deliver_run may have
+//  gone on without it, as nobody knew then of which run it was
 static void s_deliver_held (kv_sequence_t *self)
 {
     const s_held_t *held;
-    while ((held = zlistx_first (self->held)) && held->batch.seq == self->next)
-        s_take_held (self, true);
+    while ((held = zlistx_first (self->held)) && held->batch.seq <= self->next) {
+        bool due = held->batch.seq == self->next;
+        self->counts.duplicates += !due;
+        s_take_held (self, due);
+    }
     if (!held)
         self->told_full = false;
 }

@@ -31,12 +31,15 @@ static void s_send (zsock_t *socket, zframe_t *payload)
     zmsg_destroy (&message);       //  NULL by now, unless a signal came, or the peer is gone
 }
 
-//  What the engine has for the front-end; `owner` is where the PUSH is
+//  What the engine has for the front-end; `owner` is where the PUSH is. NULL: nobody is there.
 static void s_send_outputs (void *owner, uint32_t client_index, zframe_t *payload)
 {
     (void) client_index;  //  There is but one front-end
     zsock_t **push_p = owner;
-    s_send (*push_p, payload);
+    if (*push_p)
+        s_send (*push_p, payload);
+    else
+        zframe_destroy (&payload);
 }
 
 //  A PUSH to the front-end's PULL. As vLLM's make_zmq_socket: no high-water mark, so nothing blocks
@@ -132,10 +135,11 @@ int main (int argc, char **argv)
             } else if (event == ZMQ_EVENT_DISCONNECTED && registered) {
                 registered = false;
                 note ("the front-end is gone");
-                //  What it has not taken is not for the next one: a new PUSH, with an empty queue
-                toy_engine_abort_all (engine);
+                //  What it has not taken is not for the next one, whose requests may have the same
+                //  ids, and with whom this PUSH may be connected by now: so it goes first
                 zsock_set_linger (push, 0);
                 zsock_destroy (&push);
+                toy_engine_abort_all (engine);
                 push = s_new_push (output);
             }
         }

@@ -112,6 +112,7 @@ class Reader:
         self.last = None  # Number and ts of the last batch
         self.told = True  # A notice has said that another run may follow: the next batch will tell
         self.unproved = False  # or that nobody knows whether one does
+        self.unchecked = 0  # So many notices since the last change of runs that was seen
         self.overlap = None  # On return: `last`, which is to come again if the run is the same
         self.another = False  # It was not the same
         self.settled = 0  # On return: what is below has been reported lost already
@@ -159,6 +160,8 @@ class Reader:
             self.notice(said)
 
     def notice(self, said):
+        if self.another:
+            return
         self.demand("notice" in said, f"neither a batch as we know it nor a notice: {said}")
         name = said["notice"]
         self.note(f"  {name} {said['first']}-{said['last']}, {self.next} was due")
@@ -186,6 +189,7 @@ class Reader:
             self.leave()
             if name == "unchecked":
                 self.unproved = True
+                self.unchecked += 1
             else:
                 self.counts["gone with a killed publisher"] -= self.pending  # It has been told
                 self.overlap, self.next, self.pending, self.unproved = None, 0, 0, False
@@ -222,7 +226,15 @@ class Reader:
         run = sum(ts >= each.born for each in self.runs) - 1
         if run != self.run:
             self.demand(self.run is None or run > self.run, f"{seq} is of an older run, {run}")
-            self.demand(self.told, f"silent restart: {seq} is of run {run}")
+            #  Of what is held when nobody can tell, some may be of the old run. So one change of runs
+            #  may come later than its `unchecked`.
+            late = not self.told and self.unchecked > 0
+            self.demand(self.told or late, f"silent restart: {seq} is of run {run}")
+            if late:
+                self.counts["changes of runs some time behind `unchecked`"] += 1
+                self.ends[self.run] = self.next
+                self.doubtful |= {self.run, run}
+            self.unchecked = 0
             if self.unproved:
                 self.doubtful.add(run)
         if self.told:

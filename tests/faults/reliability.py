@@ -23,7 +23,7 @@ other side makes of it: [tests/faults](../tests/faults).
 
 | pattern | holds | does not |
 |---|---|---|
-| KV events, `kv_subscriber` | Each batch once and in order, or its number is reported lost. Another run of the publisher begins behind a `restart` notice; where nothing can prove it, as without `--replay-endpoint`, behind `unchecked`. | What a killed publisher had numbered and nobody had heard of yet is gone, and nobody can say how much. |
+| KV events, `kv_subscriber` | Each batch once and in order, or its number is reported lost. Another run of the publisher begins behind a `restart` notice; where nothing can prove it, as without `--replay-endpoint`, behind `unchecked` (some of the old run may still come then). | What a killed publisher had numbered and nobody had heard of yet is gone, and nobody can say how much. |
 | the same, resumed | A reader that resumes with `--from-seq` and the number of the last batch it has gets that batch again. The same `ts`: the same run, and nothing is missing. Another: another run, to be read from 0 on. `history_lost` from that number on: it cannot be told. | Resumed with the number behind it, a new run that is further goes unseen. |
 | KV events, `replay_subscriber` | Numbers one after the other, or reported lost. | It does not watch its connection: a new run that is further than the old one goes unseen. |
 | topics, PUB/SUB | Of what arrives the order is right and nothing comes twice. | What is published while a subscriber is away is lost. The numbers show it, nobody repeats it. |

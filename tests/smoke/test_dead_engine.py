@@ -2,9 +2,15 @@
 """Engines and workers that die without a word (kill -9): nobody waits for ever, nothing is hidden."""
 
 import signal
+import subprocess
+import threading
 
+import msgspec
 import pytest
 import zmq
+from structs import EngineCoreOutputs, FinishReason, toy_request
+
+from harness import PROGRAMS, WAIT_S, arguments
 
 FAILED = r"^r(\d+) failed: engine (\d) is dead$"
 AGAIN = r"^r(\d+) to be sent again: engine (\d) is dead$"
@@ -170,6 +176,46 @@ def test_an_engine_behind_a_handshake(start, ipc, wire):
     assert "aborting 2 requests at engine 0" in frontend.out
     engines[0].wait_line("the front-end is gone")
     assert engines[0].stop() == 0
+
+
+def test_what_is_left_of_a_front_end_is_not_for_the_next(peer, wire):
+    """The engine is late to hear that its front-end is gone: nobody reads what it prints, so it
+    waits, while its PUSH is connected to the next one already. The r0 of that one is another."""
+    router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
+    command = [PROGRAMS["engine"], "--verbose", "--step-ms", "1", *arguments(wire)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as engine:
+        reader = threading.Thread(target=engine.stdout.read)
+        try:
+            identity = router.recv_multipart()[0]
+
+            def ask(max_tokens):
+                request = msgspec.msgpack.encode(toy_request("r0", max_tokens))
+                router.send_multipart([identity, b"\0", request])
+
+            ask(ENDLESS)
+            while pull.poll(1000):  # Until it waits
+                pull.recv()
+            router.close(0)
+            pull.close(0)
+            router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL)
+            connected = pull.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+            pull.bind(wire["output"])
+            assert connected.poll(WAIT_S * 1000)
+            reader.start()
+            assert router.recv_multipart()[0] == identity
+            ask(3)
+            ends = []
+            while FinishReason.LENGTH not in ends:
+                outputs = msgspec.msgpack.decode(pull.recv(), type=EngineCoreOutputs).outputs
+                ends += [each.finish_reason for each in outputs if each.finish_reason is not None]
+            assert ends == [FinishReason.LENGTH]
+            pull.disable_monitor()
+        finally:
+            engine.terminate()
+            if not reader.is_alive():
+                reader.start()
+            assert engine.wait(WAIT_S) == 0
+            reader.join()
 
 
 @pytest.mark.parametrize("lang", ["c", "py"])
