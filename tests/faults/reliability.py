@@ -36,6 +36,43 @@ What a program has to say goes to stdout. When that takes no more (the disk is f
 pipe), the program ends, says so on stderr, and its exit status is 1.
 """
 
+#  What tests/faults/test_network.py plays
+NETWORK = """
+## The network
+
+First `make faults` runs the programs on two machines: network namespaces, joined by veth pairs. In between a
+thread carries each packet, late or not at all, so this needs no netem; which packets are lost is
+seeded. `make test` has the tests that take no long cut (30 of them, about 40 s by four). All 58 take
+two minutes by six, more under sanitizers. They need root and iproute2, and are skipped with that
+reason otherwise.
+
+| what happens | to | what held |
+|---|---|---|
+| 200 ms each way; 5 % of the packets lost; a cut of 1 s | requests, tasks, each front-end with its engines, KV events; late and lossy also with CURVE | everything answered, nothing lost, no error told |
+| a cut of 5 s, silent or with the cable pulled out | KV events | 2000 of 2000 batches, in order, none twice: TCP keeps what a cut holds up |
+| | a replay under way | with `--replay-timeout-ms` longer than the cut all 3000 of 3000. With less the replay is given up after two tries, and what is missing is told to be lost (about 1980 batches with 1 s) |
+| | `timeout_retry_client`, `poller_client` | retry through it, and have their answer (the tests took 5.5 to 6.6 s, of which the cut is 5) |
+| | tasks | 200 of 200 results |
+| a cut of 18 s, which ends the connection | KV events | a replay brings what was missed. What the publisher keeps no more is told: delivered + lost = published |
+| the engines' machine vanishes | the four front-ends | dead and named after about 12 s, all requests ended |
+| one of two engines' machines vanishes | `round_robin_frontend` | 3 requests failed, or went to the other (`--on-dead`); the other's were done |
+| a front-end's machine vanishes | `engine`, `vllm_engine` | drop its requests after about 12 s, and serve the next one at the same place |
+| a worker's machine vanishes | `sink --timeout-s` | results + missing = tasks |
+| both machines are gone to each other | every pair of programs | no connection counts as alive after about 12 s, at either end (the test gives them 22 s; with all that comes before and after it took 13 to 19 s); when the network is back they meet again |
+| a publisher with more to say than TCP takes, its subscriber gone | both publishers | the connection ends after about 11 s |
+| no network fault, but a subscriber that cannot print, a worker with all queues full, for 14 and 16 s | `kv_subscriber`, `worker` | keep their connection, and 250,000 of 250,000 batches come |
+
+Half-open connections end by ZMTP's heartbeats at the engines, at the ROUTERs where they register, and at
+`basic_client`; all others have TCP's keepalive. The reason is in `common/keepalive.h`: libzmq reads no PONG
+while a queue is at its high-water mark, so heartbeats there cut off who is only busy, and libzmq 4.3 may then
+abort.
+
+Not found within 12 s: a vanished worker (or sink) to which something was sent that never arrived. A PUSH
+waits about 15 minutes there, as long as TCP tries again. A shorter limit would also end the connection to
+a worker that is busy with its queues full, and its tasks would be lost. The sink's `--timeout-s` tells
+which tasks are missing meanwhile.
+"""
+
 KV_SUM = """
 What was published is the sum of what was delivered live, repaired, reported lost, had gone with a killed
 publisher before anybody had heard of it (a `restart` notice says that the run is over), and was in
@@ -127,7 +164,7 @@ def render_soak(soak):
 
 
 def render(figures):
-    text = HEAD
+    text = HEAD + NETWORK
     if "faults" in figures:
         text += render_faults(figures["faults"])
     if "soak" in figures:
