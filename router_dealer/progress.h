@@ -9,8 +9,8 @@
 
 #include "engine_core.h"
 
-//  So many messages of outputs may wait at a front-end, which may be unable to print for a while. At
-//  the mark libzmq reads no more, and leaves the engine's pings unanswered.
+//  So many messages of outputs may wait at a front-end, which may be unable to print for a while.
+//  At the mark libzmq reads no more, and leaves the engine's pings unanswered.
 #define PROGRESS_HWM 100000
 
 typedef struct progress progress_t;
