@@ -145,7 +145,7 @@ ENGINE  ?= 200
 SEED    ?= 1
 MINUTES ?= 10
 
-faults: ## kill, stop and restart all programs: KV=1000 and ENGINE=200 schedules from SEED=1 on
+faults: ## kill, stop and restart all programs, by seed (SEED=1 KV=1000 ENGINE=200: so many schedules)
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all .venv/ready
 	@BUILD=$(BUILD) .venv/bin/python tests/faults/run.py --record --seed $(SEED) \

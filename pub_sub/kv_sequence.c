@@ -228,8 +228,8 @@ static void s_drop (kv_sequence_t *self, s_held_t *batch)
     zmsg_destroy (&batch->message);
 }
 
-//  Delivers of those held what is due, and drops what would have been before: s_deliver_run may have
-//  gone on without it, as nobody knew then of which run it was
+//  Delivers of those held what is due, and drops what would have been before: s_deliver_run may
+//  have gone on without it, as nobody knew then of which run it was
 static void s_deliver_held (kv_sequence_t *self)
 {
     const s_held_t *held;
