@@ -243,8 +243,8 @@ static const s_held_t *s_find_run (kv_sequence_t *self, s_run_t first, s_run_t l
     return held;
 }
 
-//  Delivers of those held what is due, and drops what would have been before: s_deliver_run may have
-//  gone on without it, as nobody knew then of which run it was
+//  Delivers of those held what is due, and drops what would have been before: s_deliver_run may
+//  have gone on without it, as nobody knew then of which run it was
 static void s_deliver_held (kv_sequence_t *self)
 {
     const s_held_t *held;
