@@ -131,7 +131,22 @@ fuzz-corpus: ## the fewest of the committed inputs, the vectors, and what fuzzin
 	    $(PYTHON) tests/fuzz/corpus.py pack $(FUZZ_BUILD)/least tests/fuzz/corpus/$$name.hex || exit 1; \
 	done
 
-faults: ## cut networks; kill, stop and restart all programs: KV=1000 and ENGINE=200 schedules from SEED=1 on
+# So many messages at each program that receives, which takes 1 to 2 minutes a program
+HOSTILE ?= 1000000
+
+hostile: ## a million malformed messages at each program that receives (HOSTILE=n), under sanitizers
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory SAN=address,undefined all .venv/ready
+	@BUILD=build-address-undefined HOSTILE=$(HOSTILE) ASAN_OPTIONS=quarantine_size_mb=16 \
+	    .venv/bin/python -m pytest -q -rP --show-capture=stdout $(PYTEST) tests/hostile
+
+# So many schedules over the KV stream and over the engine loop, from this seed on
+KV      ?= 1000
+ENGINE  ?= 200
+SEED    ?= 1
+MINUTES ?= 10
+
+faults: ## cut networks; kill, stop and restart programs, by seed (SEED=1 KV=1000 ENGINE=200)
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all .venv/ready
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) $(PYTEST) tests/faults
