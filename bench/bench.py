@@ -855,7 +855,7 @@ def main():
     )
     parser.add_argument(
         "--name",
-        type=number(30000),
+        type=number(255),
         default=NAME,
         help=f"bytes of a worker's name, which goes with each result of row 2 (default {NAME})",
     )

@@ -29,7 +29,7 @@
 
 //  And where nobody says more than a name, a few numbers or a topic. A socket keeps up to 1000
 //  messages (its mark) from each peer that it does not read: times this, not times the above.
-#define MP_MAX_SMALL_FRAME (64 << 10)
+#define MP_MAX_SMALL_FRAME (1 << 20)
 
 //  Why decoding failed, in one line that names the field. Who does not want to know passes NULL.
 typedef struct {

@@ -142,8 +142,7 @@ int main (int argc, char **argv)
     const char *topic = "kv-events", *wire_name = "v0.26";
     int interval_ms = 200, buffer_steps = 10000, hwm = 100000, replay_hwm = 1000;
     int count = 0, restart_after = 0, blocks = 1, prefill = 0, wait_subscribers = 0;
-    int buffer_mb =
-        256;  //  10000 batches of the largest size that we make, 256 blocks, are 230 MiB
+    int buffer_mb = 256;  //  10000 batches of 256 blocks, our largest, are 230 MiB
     option_range_t drop = {.set = false};
     end_t end = {.withheld = false};
     const option_t options[] = {
@@ -196,8 +195,8 @@ int main (int argc, char **argv)
     keepalive_probe (router);
     zsock_set_sndhwm (pub, hwm);
     zsock_set_sndhwm (router, replay_hwm);
-    zsock_set_linger (pub,
-                      10000);  //  Slow subscribers get so many ms to take the rest when we exit
+    //  Slow subscribers get so many ms to take the rest when we exit
+    zsock_set_linger (pub, 10000);
     zsock_set_linger (router, 10000);
     if (!say_listening (pub, endpoint, zsock_bind (pub, "%s", endpoint)) ||
         !say_listening (router, replay_endpoint, zsock_bind (router, "%s", replay_endpoint))) {

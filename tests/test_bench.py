@@ -68,13 +68,13 @@ def test_all_rows(tmp_path):
 
 
 def test_other_sizes(tmp_path):
-    sizes = ["--text", "3000", "--name", "300", "--workers", "3", "--engines", "1"]
+    sizes = ["--text", "3000", "--name", "200", "--workers", "3", "--engines", "1"]
     sizes += ["--in-flight", "4", "16", "--tokens", "5"]
     done = bench("--only", "REQ/REP|PUSH/PULL|engine loop", *sizes, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert [row[1] for row in rows((tmp_path / "RESULTS.md").read_text(), "# Results of")] == [
         "REQ/REP round trip, 3000 bytes (time)",
-        "PUSH/PULL, 3 workers, names of 300 bytes",
+        "PUSH/PULL, 3 workers, names of 200 bytes",
         "engine loop, 1 engine, 4 in flight, 5 tokens",
         "engine loop, 1 engine, 16 in flight, 5 tokens",
     ]

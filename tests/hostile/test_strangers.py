@@ -100,7 +100,7 @@ def serve_handshake(program, ends, peer, time):
 
 SEVERAL = {"requests": 3, "max_tokens": 1}
 # The kinds of peer; and behind each the largest frame that is taken from it
-SMALL, LARGE = 64 * 2**10, 64 * 2**20
+SMALL, LARGE = 2**20, 64 * 2**20
 ENGINES = [(b"DEALER", SMALL), (b"PUSH", LARGE)]
 PROGRAMS = {
     "basic_server": ({"endpoint": ANY}, [(b"DEALER", LARGE)], serve_rep, 0),
