@@ -91,8 +91,8 @@ static uint64_t s_seq (s_bytes_t *bytes, const model_t *model)
     return seq < UINT64_MAX ? seq : 0;  //  The readers let no KV_SEQ_END pass
 }
 
-//  The payload is of one byte or of many, and its first one says of which run. It is ours again, and
-//  another, after the call.
+//  The payload is of one byte or of many, and its first one says of which run. It is ours again,
+//  and another, after the call.
 static void s_live (kv_sequence_t *sequence, uint64_t seq, s_bytes_t *bytes)
 {
     uint8_t how = s_byte (bytes);
