@@ -454,8 +454,8 @@ int main (int argc, char **argv)
     bool connects = !bind || replay_endpoints.count > 0;
     if ((bind && !curve_load (CURVE_SERVER)) || (connects && !curve_load (CURVE_CLIENT)))
         return EXIT_FAILURE;
-    //  A closed socket counts until libzmq's reaper has it, and each replay has one of its own. With
-    //  CZMQ's limit of 1024 who makes us ask and ask could end the program.
+    //  A closed socket counts until libzmq's reaper has it, and each replay has one of its own.
+    //  With CZMQ's limit of 1024 who makes us ask and ask could end the program.
     zsys_set_max_sockets (0);
     if (all.json)
         show_out = stderr;
