@@ -9,6 +9,9 @@ SAN        ?=
 JOBS       ?= 4
 ROOMS      := req_rep pub_sub push_pull router_dealer traps
 
+# What was freed waits in AddressSanitizer's quarantine, up to 256 MB: too much where memory is looked at
+export ASAN_OPTIONS ?= quarantine_size_mb=16
+
 # A sanitizer build lives in a folder of its own: build-address-undefined
 comma := ,
 BUILD ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
@@ -137,7 +140,7 @@ HOSTILE ?= 1000000
 hostile: ## a million malformed messages at each program that receives (HOSTILE=n), under sanitizers
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory SAN=address,undefined all .venv/ready
-	@BUILD=build-address-undefined HOSTILE=$(HOSTILE) ASAN_OPTIONS=quarantine_size_mb=16 \
+	@BUILD=build-address-undefined HOSTILE=$(HOSTILE) \
 	    .venv/bin/python -m pytest -q -rP --show-capture=stdout $(PYTEST) tests/hostile
 
 # So many schedules over the KV stream and over the engine loop, from this seed on
