@@ -256,6 +256,7 @@ def test_a_restart_of_the_publisher_is_noticed(start, ipc):
     publisher = start("replay_publisher", endpoint=live, replay_endpoint=replay, interval_ms=5)
     subscriber = start("replay_subscriber", endpoint=live, replay_endpoint=replay)
     subscriber.wait_line("^seq 60")
+    subscriber.wait_line(r"^seq \d+: ")  # A live one: no replay is under way
     assert publisher.stop() == 0
     # Slow enough to be heard again before it has come to 60
     publisher = start("replay_publisher", endpoint=live, replay_endpoint=replay, interval_ms=50)
