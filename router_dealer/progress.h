@@ -11,7 +11,7 @@
 
 //  So many messages of outputs may wait at a front-end, which may be unable to print for a while.
 //  At the mark libzmq reads no more, and leaves the engine's pings unanswered.
-#define PROGRESS_HWM 100000
+#define PROGRESS_HWM 10000
 
 typedef struct progress progress_t;
 

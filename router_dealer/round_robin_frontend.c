@@ -106,7 +106,6 @@ int main (int argc, char **argv)
     zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);  //  Engines only register here
     zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
     zsock_set_sndhwm (router, 0);
-    zsock_set_rcvhwm (router, 0);  //  It is read all the time: see keepalive_ping
     zsock_set_rcvhwm (pull, PROGRESS_HWM);
     zsock_set_rcvtimeo (pull, 1);  //  See below
     zsock_set_router_mandatory (router, 1);
