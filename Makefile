@@ -7,7 +7,7 @@ PYTHON     ?= python3
 SAN        ?=
 # Tests side by side: they wait more than they compute
 JOBS       ?= 4
-ROOMS      := req_rep pub_sub push_pull router_dealer traps
+ROOMS      := req_rep pub_sub push_pull router_dealer traps tools
 
 # What was freed waits in AddressSanitizer's quarantine, up to 256 MB: too much where memory is looked at
 export ASAN_OPTIONS ?= quarantine_size_mb=16
@@ -23,7 +23,7 @@ PACKAGES := libczmq libzmq $(or $(MSGPACK),msgpack-c)
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wformat=2 -Wconversion
 CFLAGS   ?= -O2 -g
-CPPFLAGS += -D_XOPEN_SOURCE=700 -Icommon
+CPPFLAGS += -D_XOPEN_SOURCE=700 -Icommon -Itools
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 WERROR   ?=
 COMPILE   = $(CC) -std=c11 -pthread $(WARNINGS) $(if $(WERROR),-Werror) $(CPPFLAGS) $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
@@ -40,13 +40,17 @@ PKG_LIBS   = $(eval PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES)))$(PKG_
 SOURCES  := $(sort $(wildcard $(ROOMS:%=%/*.c)))
 MODULES  := $(filter $(patsubst %.h,%.c,$(wildcard $(ROOMS:%=%/*.h))),$(SOURCES))
 PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(filter-out $(MODULES),$(SOURCES)))
-COMMON   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
-UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
-TOOLS    := $(patsubst %.c,$(BUILD)/%,$(wildcard scripts/*.c))
+# The modules of the tools are an archive: a program takes of it what it calls
+PARTS    := $(sort $(wildcard tools/lib/*.c tools/kv/*.c tools/engine/*.c))
+TOOLS_A  := $(BUILD)/tools/tools.a
+SCRIPTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard scripts/*.c))
+UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/tools/unit/*.c))
 BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
-FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-ALL_C    := $(SOURCES) $(wildcard common/*.c scripts/*.c tests/unit/*.c tests/fuzz/*.c bench/*.c)
-ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h tests/fuzz/*.h)
+FUZZERS  := $(patsubst tests/tools/fuzz/%.c,%,$(wildcard tests/tools/fuzz/*.c))
+# The modules of the rooms that have unit tests
+TESTED   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard req_rep/pingpong.c push_pull/tasks.c push_pull/ledger.c traps/trap.c))
+ALL_C    := $(SOURCES) $(PARTS) $(wildcard scripts/*.c tests/tools/unit/*.c tests/tools/fuzz/*.c bench/*.c)
+ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h tests/tools/unit/*.h tests/tools/fuzz/*.h)
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo trace diagrams keys test test-page unit bench lint check-challenge \
@@ -54,7 +58,7 @@ ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tests/unit/*.h tests
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-all: $(PROGRAMS) $(TOOLS) ## build every program into build/<room>/
+all: $(PROGRAMS) $(SCRIPTS) ## build every program into build/<room>/
 
 help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
@@ -94,9 +98,9 @@ test: ## set up what the tests need, build, and run them all
 test-page: ## test the page that `make trace` writes, in a headless Chromium
 	@scripts/install-deps page
 	@$(MAKE) --no-print-directory all .venv/ready
-	@BUILD=$(BUILD) .venv/bin/python -m pytest -q $(PYTEST) tests/page
+	@BUILD=$(BUILD) .venv/bin/python -m pytest -q $(PYTEST) tests/trace/page
 
-unit: $(UNITS) ## unit tests of common/ and the wire modules
+unit: $(UNITS) ## unit tests of the modules
 	@for unit in $(UNITS); do $$unit || exit 1; done
 
 valgrind: ## one pass of the process tests under valgrind
@@ -117,21 +121,21 @@ SECONDS    ?= 60
 
 fuzz: ## fuzz each decoder for SECONDS=60, two at a time with -j2
 	@scripts/install-deps lint
-	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/fuzz/%)
+	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/tools/fuzz/%)
 	@+$(FUZZ_MAKE) -k $(FUZZERS:%=run-fuzz-%)
 
 run-fuzz-%:
 	@scripts/fuzz $(BUILD) $* $(SECONDS)
 
 fuzz-corpus: ## the fewest of the committed inputs, the vectors, and what fuzzing found
-	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/fuzz/%)
-	@$(PYTHON) tests/fuzz/seeds.py $(FUZZ_BUILD)/seeds
+	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/tools/fuzz/%)
+	@$(PYTHON) tests/tools/fuzz/seeds.py $(FUZZ_BUILD)/seeds
 	@for name in $(FUZZERS); do \
 	    rm -rf $(FUZZ_BUILD)/least && mkdir -p $(FUZZ_BUILD)/least $(FUZZ_BUILD)/corpus/$$name && \
-	    $(PYTHON) tests/fuzz/corpus.py unpack tests/fuzz/corpus/$$name.hex $(FUZZ_BUILD)/inputs/$$name && \
-	    nice $(FUZZ_BUILD)/tests/fuzz/$$name -set_cover_merge=1 -use_counters=0 $(FUZZ_BUILD)/least \
+	    $(PYTHON) tests/tools/fuzz/corpus.py unpack tests/tools/fuzz/corpus/$$name.hex $(FUZZ_BUILD)/inputs/$$name && \
+	    nice $(FUZZ_BUILD)/tests/tools/fuzz/$$name -set_cover_merge=1 -use_counters=0 $(FUZZ_BUILD)/least \
 	        $(FUZZ_BUILD)/seeds/$$name $(FUZZ_BUILD)/inputs/$$name $(FUZZ_BUILD)/corpus/$$name 2>$(FUZZ_BUILD)/merge.log && \
-	    $(PYTHON) tests/fuzz/corpus.py pack $(FUZZ_BUILD)/least tests/fuzz/corpus/$$name.hex || exit 1; \
+	    $(PYTHON) tests/tools/fuzz/corpus.py pack $(FUZZ_BUILD)/least tests/tools/fuzz/corpus/$$name.hex || exit 1; \
 	done
 
 # So many messages at each program that receives, which takes 1 to 2 minutes a program
@@ -141,7 +145,7 @@ hostile: ## a million malformed messages at each program that receives (HOSTILE=
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory SAN=address,undefined all .venv/ready
 	@BUILD=build-address-undefined HOSTILE=$(HOSTILE) \
-	    .venv/bin/python -m pytest -q -rP --show-capture=stdout $(PYTEST) tests/hostile
+	    .venv/bin/python -m pytest -q -rP --show-capture=stdout $(PYTEST) tests/tools/hostile
 
 # So many schedules over the KV stream and over the engine loop, from this seed on
 KV      ?= 1000
@@ -152,14 +156,14 @@ MINUTES ?= 10
 faults: ## cut networks; kill, stop and restart programs, by seed (SEED=1 KV=1000 ENGINE=200)
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all .venv/ready
-	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) $(PYTEST) tests/faults
-	@BUILD=$(BUILD) .venv/bin/python tests/faults/run.py --record --seed $(SEED) \
+	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) $(PYTEST) tests/tools/faults
+	@BUILD=$(BUILD) .venv/bin/python tests/tools/faults/run.py --record --seed $(SEED) \
 	    away=3 kv=$(KV) engines=$(ENGINE) others=50
 
 soak: ## all demos together, with faults, for MINUTES=10
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all .venv/ready
-	@BUILD=$(BUILD) .venv/bin/python tests/faults/soak.py --record --seed $(SEED) $(MINUTES)
+	@BUILD=$(BUILD) .venv/bin/python tests/tools/faults/soak.py --record --seed $(SEED) $(MINUTES)
 
 lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house
 	@scripts/lint $(ALL_CH)
@@ -172,7 +176,7 @@ check-vllm: ## look up what we cite of vLLM in its source (VLLM=<checkout>)
 	@$(PYTHON) scripts/check_vllm.py '$(VLLM)'
 
 format: ## let clang-format decide
-	clang-format -i $(filter-out tests/vectors/%,$(ALL_CH))
+	clang-format -i $(filter-out tests/tools/vectors/%,$(ALL_CH))
 
 clean: ## remove what was built
 	rm -rf build build-* compile_commands.json
@@ -189,26 +193,31 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@echo '  CC    $@'
 	$(Q)$(COMPILE) -MMD -MP -c $< -o $@
 
-# A program is linked with common/ and the modules of its own room, nothing else
+$(TOOLS_A): $(PARTS:%.c=$(BUILD)/%.o)
+	@echo '  AR    $@'
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+# A program is linked with the modules of its own room, then with what it calls of tools/
 define room_rules
-$(filter $(BUILD)/$(1)/%,$(PROGRAMS)): $(BUILD)/%: $(BUILD)/%.o $(COMMON) $(patsubst %.c,$(BUILD)/%.o,$(filter $(1)/%,$(MODULES)))
+$(filter $(BUILD)/$(1)/%,$(PROGRAMS)): $(BUILD)/%: $(BUILD)/%.o $(patsubst %.c,$(BUILD)/%.o,$(filter $(1)/%,$(MODULES))) $(TOOLS_A)
 	@echo '  LINK  $$@'
 	$$(Q)$$(LINK) $$^ $$(PKG_LIBS) $$(LDLIBS) -lm -o $$@
 endef
 $(foreach room,$(ROOMS),$(eval $(call room_rules,$(room))))
 
-$(TOOLS): %: %.o $(COMMON)
+$(SCRIPTS): %: %.o $(TOOLS_A)
 	@echo '  LINK  $@'
 	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
 
-$(BUILD)/tests/unit/%.o: CPPFLAGS += -I. -Itests/vectors
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(COMMON) $(MODULES:%.c=$(BUILD)/%.o)
+$(BUILD)/tests/tools/unit/%.o: CPPFLAGS += -I. -Itests/tools/vectors
+$(BUILD)/tests/tools/unit/%: $(BUILD)/tests/tools/unit/%.o $(TESTED) $(TOOLS_A)
 	@echo '  LINK  $@'
 	$(Q)$(LINK) $^ $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs cmocka) $(LDLIBS) -lm -o $@
 
 # The codec is linked with all rooms, the others with none. wait4 is not of POSIX.
 $(BUILD)/bench/%.o: CPPFLAGS += -I. -D_DEFAULT_SOURCE
-$(BUILD)/bench/codec: $(COMMON) $(MODULES:%.c=$(BUILD)/%.o)
+$(BUILD)/bench/codec: $(TESTED) $(TOOLS_A)
 $(BUILD)/bench/%: $(BUILD)/bench/%.o
 	@echo '  LINK  $@'
 	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
@@ -216,8 +225,8 @@ $(BUILD)/bench/%: $(BUILD)/bench/%.o
 .PHONY: $(BUILD)/benches
 $(BUILD)/benches: $(BENCHES)
 
-$(BUILD)/tests/fuzz/%.o: CPPFLAGS += -I.
-$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(COMMON) $(MODULES:%.c=$(BUILD)/%.o)
+$(BUILD)/tests/tools/fuzz/%.o: CPPFLAGS += -I.
+$(BUILD)/tests/tools/fuzz/%: $(BUILD)/tests/tools/fuzz/%.o $(TESTED) $(TOOLS_A)
 	@echo '  LINK  $@'
 	$(Q)$(LINK) -fsanitize=fuzzer $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
 
@@ -238,6 +247,6 @@ venv: .venv/ready
 compile_commands.json: Makefile $(ALL_C)
 	@{ echo '['; sep=; for file in $(ALL_C); do \
 	    printf '%s{"directory":"%s","file":"%s","command":"%s"}' "$$sep" "$(CURDIR)" "$$file" \
-	        '$(COMPILE) -I. -Itests/vectors -D_DEFAULT_SOURCE -c '"$$file"; sep=','; echo; done; echo ']'; } > $@
+	        '$(COMPILE) -I. -Itests/tools/vectors -D_DEFAULT_SOURCE -c '"$$file"; sep=','; echo; done; echo ']'; } > $@
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(ALL_C))

@@ -267,7 +267,7 @@ def kv_receive(run, side, count, blocks, wire):
     feeder = run.bare("publisher", "pub", TCP, run.bench.payloads(blocks, wire), count, 1, 0)
     if side == "c":
         subscriber = run.demo(
-            "subscriber", "pub_sub/kv_subscriber", endpoint=feeder.endpoint(), count=count
+            "subscriber", "tools/kv_subscriber", endpoint=feeder.endpoint(), count=count
         )
         subscriber.wait_line(rf" {count} delivered, .* 0 gaps, 0 lost, 0 malformed")
     elif side == "python":
@@ -288,7 +288,7 @@ def kv_publish(run, side, count, blocks, wire):
     if side == "c":
         publisher = run.demo(
             "publisher",
-            "pub_sub/replay_publisher",
+            "tools/kv_publisher",
             endpoint=TCP,
             replay_endpoint=TCP,
             wire=wire,
@@ -325,7 +325,7 @@ def replay_slow_reader(bench, mark, name):
     with Run(bench) as run:
         publisher = run.demo(
             "publisher",
-            "pub_sub/replay_publisher",
+            "tools/kv_publisher",
             endpoint=TCP,
             replay_endpoint=TCP,
             replay_hwm=mark,
@@ -338,7 +338,7 @@ def replay_slow_reader(bench, mark, name):
         )
         reader = run.demo(
             "reader",
-            "pub_sub/kv_subscriber",
+            "tools/kv_subscriber",
             endpoint=publisher.endpoint(),
             replay_endpoint=publisher.endpoint(2),
             from_seq=0,
@@ -373,7 +373,7 @@ def replay_cost(bench, kind, batches, mark):
     with Run(bench) as run:
         publisher = run.demo(
             "publisher",
-            "pub_sub/replay_publisher",
+            "tools/kv_publisher",
             endpoint=TCP,
             replay_endpoint=TCP,
             replay_hwm=mark,
@@ -450,7 +450,7 @@ def replay_prefill(bench, batches):
     with Run(bench) as run:
         run.demo(
             "publisher",
-            "pub_sub/replay_publisher",
+            "tools/kv_publisher",
             endpoint=TCP,
             replay_endpoint=TCP,
             blocks=32,
@@ -553,7 +553,7 @@ def trace_cost(bench):
                     more = {"trace": run.folder / "trace"} if traced else {}
                     run.demo(
                         "subscriber",
-                        "pub_sub/kv_subscriber",
+                        "tools/kv_subscriber",
                         endpoint=feeder.endpoint(),
                         count=n,
                         **more,

@@ -6,11 +6,11 @@
 //  Run:   build/bench/codec encode|decode SCHEMA SIZE COUNT
 //         SIZE: blocks of a KV batch, tokens of a request's prompt, outputs of one step
 
-#include "pub_sub/kv_events.h"
-#include "pub_sub/toy_cache.h"
+#include "kv/kv_events.h"
+#include "kv/toy_cache.h"
 #include "push_pull/tasks.h"
 #include "req_rep/pingpong.h"
-#include "router_dealer/engine_core.h"
+#include "engine/engine_core.h"
 
 //  So many different messages, so that no branch is learnt by heart
 #define MESSAGES 16

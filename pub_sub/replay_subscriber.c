@@ -9,13 +9,13 @@
 //  vLLM:  examples/features/kv_events/kv_events_subscriber.py main, which has a REQ for this
 //         tests/distributed/conftest.py MockSubscriber, which was changed to a DEALER
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
-#include "trace.h"
-#include "kv_events.h"
-#include "kv_sequence.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
+#include "lib/trace.h"
+#include "kv/kv_events.h"
+#include "kv/kv_sequence.h"
 
 //  A replay may wait for the publisher's next batch (in vLLM up to 100 ms), not much longer
 #define REPLAY_TIMEOUT_MS 2000

@@ -9,11 +9,11 @@
 //         vllm/v1/engine/coordinator.py DPCoordinatorProc.process_input_socket
 //         Both wait for subscriptions on an XPUB like this.
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
-#include "mp.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
+#include "lib/mp.h"
 
 //  So many subscriptions are read in one go, which is more than come in meanwhile: what is not read
 //  waits behind a mark of 1000

@@ -7,12 +7,12 @@
 //  Run:   build/pub_sub/topic_subscriber --topic a
 //  vLLM:  examples/features/kv_events/kv_events_subscriber.py main
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
-#include "trace.h"
-#include "mp.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
+#include "lib/trace.h"
+#include "lib/mp.h"
 
 //  Reads [topic][{"seq": n}]. False with `error` set when it is something else.
 static bool s_read (zmsg_t *message, uint64_t *seq, mp_error_t *error)

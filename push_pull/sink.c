@@ -9,10 +9,10 @@
 //  vLLM:  vllm/v1/engine/core_client.py MPClient.__init__: output_socket gathers what all engines
 //         PUSH
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
 #include "tasks.h"
 #include "ledger.h"
 

@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "tasks.h"
-#include "mp_put.h"
+#include "lib/mp_put.h"
 
 //  What a message takes up at the most, without the name of a worker
 #define BOUND 64

@@ -12,7 +12,7 @@
 
 #pragma once
 
-#include "mp.h"
+#include "lib/mp.h"
 
 typedef struct {
     uint32_t id;

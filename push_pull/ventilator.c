@@ -7,10 +7,10 @@
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc.process_output_sockets PUSHes the outputs. It keeps
 //         one PUSH for each front-end, since one PUSH for all would deal them out like this.
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
 #include "tasks.h"
 
 //  Waits until `count` peers are connected to the socket. False when a signal came first.

@@ -6,10 +6,10 @@
 //  Run:   build/push_pull/worker --name w1
 //  vLLM:  vllm/v1/engine/__init__.py EngineCoreOutputs.engine_index is there for the same reason
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
 #include "tasks.h"
 
 #include <unistd.h>

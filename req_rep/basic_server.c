@@ -7,10 +7,10 @@
 //  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/mooncake/store/worker.py LookupKeyServer
 //         It answers like this, unknown requests included.
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
 #include "pingpong.h"
 
 int main (int argc, char **argv)

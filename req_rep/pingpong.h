@@ -6,7 +6,7 @@
 
 #pragma once
 
-#include "mp.h"
+#include "lib/mp.h"
 
 //  A message that holds the str `text`, the caller's
 zmsg_t *pingpong_new (const char *text);

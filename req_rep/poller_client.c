@@ -6,9 +6,9 @@
 //  Run:   build/req_rep/poller_client               (beside build/req_rep/slow_server)
 //  vLLM:  vllm/v1/engine/core_client.py SyncMPClient.__init__: one zmq.Poller over two sockets
 
-#include "curve.h"
-#include "options.h"
-#include "show.h"
+#include "lib/curve.h"
+#include "lib/options.h"
+#include "lib/show.h"
 #include "pingpong.h"
 
 //  A new REQ; NULL when it cannot be made

@@ -5,10 +5,10 @@
 //  serves one at a time. The client of a late answer may be gone; the answer is then dropped.
 //  Run:   build/req_rep/slow_server --delay-s 1.5 --delay-first-n 2
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
 #include "pingpong.h"
 
 //  Plays at hard work: a poll of no socket at all only waits, and a Ctrl-C ends it

@@ -8,9 +8,9 @@
 //  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py NixlBaseConnectorWorker
 //         Its _nixl_handshake sets RCVTIMEO on a REQ that lives for one handshake.
 
-#include "curve.h"
-#include "options.h"
-#include "show.h"
+#include "lib/curve.h"
+#include "lib/options.h"
+#include "lib/show.h"
 #include "pingpong.h"
 
 //  A new REQ that gives up receiving after timeout_ms; NULL when it cannot be made

@@ -10,11 +10,11 @@
 //         vllm/v1/engine/core.py EngineCoreProc._send_engine_dead
 //         There they are three threads, here one poller.
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
-#include "toy_engine.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
+#include "engine/toy_engine.h"
 
 //  After so many messages a step is due, whatever else there is
 #define DRAIN_MAX 1000

@@ -10,11 +10,11 @@
 //         vllm/v1/engine/core_client.py SyncMPClient._send_input
 //         vllm/v1/engine/core_client.py BackgroundResources.validate_alive
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
-#include "progress.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
+#include "engine/progress.h"
 
 //  After so long without outputs we look after the engine
 #define SILENCE_MS 1000

@@ -7,19 +7,19 @@
 //  READY tells us that it has connected. Then the ROUTER is closed, and all goes on as in Demo 2.2.
 //  An engine may die before it is ready, and who is dead sends nothing. So what waits for messages
 //  waits for the deaths of our children too (--spawn).
-//  Run:   build/router_dealer/handshake_frontend    (beside build/router_dealer/vllm_engine)
+//  Run:   build/router_dealer/handshake_frontend    (beside build/tools/mock_engine)
 //  vLLM:  vllm/v1/engine/utils.py launch_core_engines
 //         vllm/v1/engine/utils.py wait_for_engine_startup
 //         vllm/v1/engine/utils.py CoreEngineState
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
-#include "trace.h"
-#include "children.h"
-#include "handshake.h"
-#include "progress.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
+#include "lib/trace.h"
+#include "engine/children.h"
+#include "engine/handshake.h"
+#include "engine/progress.h"
 
 #include <libgen.h>
 
@@ -58,11 +58,11 @@ static zmsg_t *s_wait (watch_t *self, zsock_t *socket, char **why)
     return zmsg_recv (socket);
 }
 
-//  Starts an engine, which is in the folder that we are in. False when that fails.
+//  Starts an engine, which is in the folder tools/ beside ours. False when that fails.
 static bool s_spawn (watch_t *watch, const char *own_path, int index, const char *handshake)
 {
     char *copy = strdup (own_path);
-    char *path = zsys_sprintf ("%s/vllm_engine", dirname (copy));
+    char *path = zsys_sprintf ("%s/../tools/mock_engine", dirname (copy));
     char *number = zsys_sprintf ("%d", index);
     char *pipe = zsys_sprintf ("%d", CHILDREN_DEATH_PIPE);
     char *argv[] = {path,      "--quiet", "--handshake",  (char *) handshake,
@@ -196,7 +196,7 @@ int main (int argc, char **argv)
     const about_t about = {
         .name = "handshake_frontend",
         .purpose = "ROUTER: HELLO, INIT, READY with each engine; then deals requests out",
-        .example = "  build/router_dealer/handshake_frontend\n  build/router_dealer/vllm_engine",
+        .example = "  build/router_dealer/handshake_frontend\n  build/tools/mock_engine",
         .exposes = "requests, which carry prompts, and what engines answer",
     };
     options_read (argc, argv, &about, options);

@@ -9,11 +9,11 @@
 //         vllm/v1/engine/core.py EngineCoreProc.process_input_sockets
 //         Each has one zmq.Poller over several sockets.
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
-#include "progress.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
+#include "engine/progress.h"
 
 //  So often we look after the engine: who is dead says nothing
 #define KNOCK_MS 1000

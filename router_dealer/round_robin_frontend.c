@@ -12,12 +12,12 @@
 //         vllm/v1/engine/core_client.py BackgroundResources.validate_alive
 //         That one gives up all engines when one is dead.
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
-#include "progress.h"
-#include "fleet.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
+#include "engine/progress.h"
+#include "engine/fleet.h"
 
 //  So often we look after the engines: who is dead says nothing. After last words, which name
 //  nobody, more often, unless they can be those of one that is known to be dead; if so many times

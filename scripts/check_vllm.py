@@ -44,8 +44,9 @@ HEADING = re.compile(r"^# --- ")
 
 
 def sources(root):
-    """Our files that may cite: rooms, common/, units, READMEs, docs/, peers. Not vLLM's own."""
-    folders = sorted({path.parent for path in root.glob("[!.]*/*.c")} | {root / "tests" / "unit"})
+    """Our files that may cite: rooms, tools/, units, READMEs, docs/, peers. Not vLLM's own."""
+    more = [*root.glob("tools/*/*.c"), *root.glob("tests/tools/unit/*.c")]
+    folders = sorted({path.parent for path in [*root.glob("[!.]*/*.c"), *more]})
     found = [path for folder in folders for path in [*folder.glob("*.[ch]"), folder / "README.md"]]
     found += [*root.glob("README*.md"), *root.glob("docs/*.md"), *root.glob("tests/peers/*.py")]
     return sorted(path for path in found if path.is_file())

@@ -4,8 +4,8 @@
 //
 //  Run:   build/scripts/make_keys keys      (or make keys)
 
-#include "curve.h"
-#include "show.h"
+#include "lib/curve.h"
+#include "lib/show.h"
 
 #include <sys/stat.h>
 

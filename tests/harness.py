@@ -38,6 +38,8 @@ def _programs():
 PROGRAMS = _programs()
 #: These take no options and end by themselves
 TRAPS = sorted(name for name, path in PROGRAMS.items() if path.parent.name == "traps")
+#: Programs with options: all but the traps, and but what is still a copy of kv_publisher
+NAMES = sorted(set(PROGRAMS) - set(TRAPS) - {"replay_publisher"})
 MAKE_KEYS = BUILD / "scripts" / "make_keys"
 
 

@@ -121,6 +121,25 @@ OPTIONS = {
         "topic": Texts('""'),
         "count": Number(0),
     },
+    "kv_publisher": {
+        "endpoint": Bind("tcp://127.0.0.1:5557"),
+        "replay-endpoint": Bind("tcp://127.0.0.1:5657"),
+        "topic": Text("kv-events"),
+        "interval-ms": Number(200, 0, 3600000),
+        "buffer-steps": Number(10000, 1, 10000000),
+        "buffer-mb": Number(256, 1, 100000),
+        "hwm": Number(100000),
+        "replay-hwm": Number(1000),
+        "wire": Choice("v0.26", "v0.26", "v0.24", "v0.9"),
+        "drop": Range("none"),
+        "restart-after": Number(0),
+        "withhold-end": None,  # A flag
+        "end-delay-ms": Number(0, 0, 600000),
+        "blocks": Number(1, 1, 256),
+        "prefill": Number(0, 0, 10000000),
+        "wait-subscribers": Number(0),
+        "count": Number(0),
+    },
     "replay_publisher": {
         "endpoint": Bind("tcp://127.0.0.1:5557"),
         "replay-endpoint": Bind("tcp://127.0.0.1:5657"),
@@ -204,7 +223,7 @@ OPTIONS = {
         "timeout-s": Number(60, 1, 86400),
         "spawn": None,
     },
-    "vllm_engine": {
+    "mock_engine": {
         "handshake": Connect(_HANDSHAKE),
         "handshake-address": Alias(_HANDSHAKE),
         "index": Number(0, 0, 65535),

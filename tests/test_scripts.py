@@ -128,7 +128,7 @@ def test_install_fails_when_its_command_fails(bare):
 
 
 def test_vectors_are_what_msgspec_makes_of_the_structs():
-    script = ROOT / "tests" / "vectors" / "make_vectors.py"
+    script = ROOT / "tests" / "tools" / "vectors" / "make_vectors.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

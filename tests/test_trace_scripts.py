@@ -525,7 +525,7 @@ def test_message_to_oneself(trace):
     assert "p0->>p0: ping" in mermaid
 
 
-# --- The page. How it behaves in a browser is in tests/page.
+# --- The page. How it behaves in a browser is in tests/trace/page.
 
 
 def page_data(page):

@@ -1,22 +1,22 @@
 //  SPDX-License-Identifier: MIT
-//  replay_publisher.c - PUB numbers its messages, and a ROUTER repeats those that somebody missed
+//  kv_publisher.c - PUB numbers its messages, and a ROUTER repeats those that somebody missed
 //
 //  A PUB drops what a subscriber is too late or too slow for, and says nothing. So each message has
 //  a number, the last ones are kept, and who finds a hole in the numbers asks the ROUTER to fill
 //  it.
-//  Run:   build/pub_sub/replay_publisher            (beside build/pub_sub/replay_subscriber)
+//  Run:   build/tools/kv_publisher            (beside build/pub_sub/replay_subscriber)
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher._publisher_thread
 //         vllm/distributed/kv_events.py ZmqEventPublisher._service_replay
 //         It also leaves the ROUTER at libzmq's mark of 1000 messages: a reader that is slow to
 //         take a long replay loses part of it, without a word. So do we, without --replay-hwm.
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
-#include "trace.h"
-#include "kv_events.h"
-#include "toy_cache.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
+#include "lib/trace.h"
+#include "kv/kv_events.h"
+#include "kv/toy_cache.h"
 
 //  So many subscriptions are read in one go, which is more than come in meanwhile: what is not read
 //  waits behind a mark of 1000
@@ -171,9 +171,9 @@ int main (int argc, char **argv)
         OPTION_END,
     };
     const about_t about = {
-        .name = "replay_publisher",
+        .name = "kv_publisher",
         .purpose = "PUB + ROUTER: numbered KV events, and a replay of those that were missed",
-        .example = "  build/pub_sub/replay_publisher\n"
+        .example = "  build/tools/kv_publisher\n"
                    "  build/pub_sub/replay_subscriber --skip 3-6 --count 12",
         .exposes = "KV events, which carry the token ids of prompts",
     };

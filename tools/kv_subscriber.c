@@ -6,18 +6,18 @@
 //  replay dies with its socket. A monitor tells when the SUB is cut off and when it is back: the
 //  two moments at which batches go missing without a hole in the numbers. What order all this comes
 //  in is the business of kv_sequence.h.
-//  Run:   build/pub_sub/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 --from-seq 0
-//         (beside a vLLM, or build/pub_sub/replay_publisher)
+//  Run:   build/tools/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 --from-seq 0
+//         (beside a vLLM, or build/tools/kv_publisher)
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher, which is at the other end
 //         vllm/config/kv_events.py KVEventsConfig, which has its defaults
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
-#include "trace.h"
-#include "kv_json.h"
-#include "kv_sequence.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
+#include "lib/trace.h"
+#include "kv/kv_json.h"
+#include "kv/kv_sequence.h"
 
 //  In one go a stream is served so many messages, then it is the others' turn
 #define SERVE_MAX 1000
@@ -429,8 +429,8 @@ int main (int argc, char **argv)
     const about_t about = {
         .name = "kv_subscriber",
         .purpose = "SUB + DEALER: follows a vLLM's KV events, every batch once and in order",
-        .example = "  build/pub_sub/replay_publisher\n"
-                   "  build/pub_sub/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 "
+        .example = "  build/tools/kv_publisher\n"
+                   "  build/tools/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 "
                    "--from-seq 0",
         .exposes = "what it takes for KV events",
     };

@@ -1,11 +1,11 @@
 //  SPDX-License-Identifier: MIT
-//  vllm_engine.c - Demo 2.3: joins an unmodified vLLM v0.26.0 front-end as its EngineCore
+//  mock_engine.c - Demo 2.3: joins an unmodified vLLM v0.26.0 front-end as its EngineCore
 //
 //  The handshake tells an engine where its front-ends are. For each it has a DEALER, on which it
 //  registers and gets requests, and a PUSH for the outputs of that front-end's requests. With
 //  several engines there may be a coordinator too: an XSUB to hear from it, a PUSH to tell it how
 //  busy we are. The tokens are made up: see toy_scheduler.h.
-//  Run:   build/router_dealer/vllm_engine   (beside build/router_dealer/handshake_frontend, or
+//  Run:   build/tools/mock_engine   (beside build/router_dealer/handshake_frontend, or
 //         vllm serve MODEL --data-parallel-address 127.0.0.1 --data-parallel-rpc-port 29550
 //         --data-parallel-size 1 --data-parallel-size-local 0)
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc._perform_handshake
@@ -15,12 +15,12 @@
 //         rust/src/mock-engine/src/lib.rs Opt, whose options these are
 //         rust/src/engine-core-client/src/mock_engine.rs connect_to_frontend
 
-#include "curve.h"
-#include "keepalive.h"
-#include "options.h"
-#include "show.h"
-#include "handshake.h"
-#include "toy_engine.h"
+#include "lib/curve.h"
+#include "lib/keepalive.h"
+#include "lib/options.h"
+#include "lib/show.h"
+#include "engine/handshake.h"
+#include "engine/toy_engine.h"
 
 #include <sys/resource.h>
 
@@ -65,7 +65,7 @@ typedef struct {
     bool start;             //  It has said READY
     toy_engine_t *engine;   //  From JOINING on
     int64_t next_step;
-} vllm_engine_t;
+} mock_engine_t;
 
 //  -- Sockets
 
@@ -97,14 +97,14 @@ static void s_send (const char *peer, zsock_t *socket, zframe_t *payload)
 //  What the engine has for a front-end
 static void s_send_outputs (void *owner, uint32_t client_index, zframe_t *payload)
 {
-    vllm_engine_t *self = owner;
+    mock_engine_t *self = owner;
     s_send ("front-end", self->pushes[client_index], payload);
 }
 
 //  As vLLM's make_zmq_socket: no high-water mark, and the engine's index as the identity. An
 //  identity may have zero bytes, as 00 00 of engine 0 does, so it is set by libzmq's own call:
 //  zsock_set_identity takes a C string.
-static zsock_t *s_new_socket (const vllm_engine_t *self, int type, int linger)
+static zsock_t *s_new_socket (const mock_engine_t *self, int type, int linger)
 {
     byte identity[ENGINE_CORE_IDENTITY_SIZE];
     engine_core_identity (self->index, identity);
@@ -130,7 +130,7 @@ static bool s_connect (zsock_t *socket, const char *endpoint)
 
 //  A PAIR on which the connections of a socket show up as events
 //  Each has a name of its own: libzmq gives one back only some time after its socket was closed.
-static zsock_t *s_new_events (const vllm_engine_t *self, zsock_t *socket)
+static zsock_t *s_new_events (const mock_engine_t *self, zsock_t *socket)
 {
     char where[64];
     snprintf (where, sizeof where, "inproc://events-%" PRIu64, self->shared->monitors++);
@@ -155,7 +155,7 @@ static uint16_t s_recv_event (zsock_t *socket, zsock_t *events)
 }
 
 //  Closes a socket that is polled; nothing for NULL
-static void s_close (const vllm_engine_t *self, zsock_t **socket_p)
+static void s_close (const mock_engine_t *self, zsock_t **socket_p)
 {
     if (*socket_p)
         zpoller_remove (self->shared->poller, *socket_p);
@@ -164,7 +164,7 @@ static void s_close (const vllm_engine_t *self, zsock_t **socket_p)
 
 //  Closes a socket and the PAIR of its events. First of all the events have to stop: there may be
 //  one more, and libzmq's I/O thread would wait for ever for somebody to take it.
-static void s_close_with_events (const vllm_engine_t *self, zsock_t **socket_p, zsock_t **events_p)
+static void s_close_with_events (const mock_engine_t *self, zsock_t **socket_p, zsock_t **events_p)
 {
     if (*socket_p)
         zmq_socket_monitor (zsock_resolve (*socket_p), NULL, 0);
@@ -179,13 +179,13 @@ static bool s_has_input (zsock_t *socket)
 
 //  -- Handshake
 
-static void s_fail (vllm_engine_t *self, const char *what, const mp_error_t *error)
+static void s_fail (mock_engine_t *self, const char *what, const mp_error_t *error)
 {
     complain ("engine %u: %s: %s", self->index, what, error->text);
     self->state = FAILED;
 }
 
-static void s_greet (vllm_engine_t *self)
+static void s_greet (mock_engine_t *self)
 {
     self->state = GREETING;
     self->greeter = s_new_socket (self, ZMQ_DEALER, 5000);  //  vLLM's linger for READY, ms
@@ -202,7 +202,7 @@ static void s_greet (vllm_engine_t *self)
 }
 
 //  Tells the front-end how far we are: HELLO or READY
-static void s_send_status (vllm_engine_t *self, const char *name)
+static void s_send_status (mock_engine_t *self, const char *name)
 {
     say ("engine %u: %s", self->index, name);
     handshake_status_t status = {.status = name, .headless = true};
@@ -212,7 +212,7 @@ static void s_send_status (vllm_engine_t *self, const char *name)
 }
 
 //  Says READY when that is true
-static void s_become_ready (vllm_engine_t *self)
+static void s_become_ready (mock_engine_t *self)
 {
     if (self->connected < self->clients || (self->xsub && !self->start))
         return;
@@ -223,7 +223,7 @@ static void s_become_ready (vllm_engine_t *self)
 }
 
 //  The sockets to one front-end. False when one of the endpoints is no good.
-static bool s_join_client (vllm_engine_t *self, size_t client, const char *input,
+static bool s_join_client (mock_engine_t *self, size_t client, const char *input,
                            const char *output)
 {
     self->pushes[client] = s_new_socket (self, ZMQ_PUSH, 4000);  //  As vLLM: for ENGINE_CORE_DEAD
@@ -239,7 +239,7 @@ static bool s_join_client (vllm_engine_t *self, size_t client, const char *input
 }
 
 //  The sockets to the coordinator. False when one of the endpoints is no good.
-static bool s_join_coordinator (vllm_engine_t *self, const char *input, const char *output)
+static bool s_join_coordinator (mock_engine_t *self, const char *input, const char *output)
 {
     self->xsub = s_new_socket (self, ZMQ_XSUB, 0);
     self->stats = s_new_socket (self, ZMQ_PUSH, 4000);
@@ -253,7 +253,7 @@ static bool s_join_coordinator (vllm_engine_t *self, const char *input, const ch
 }
 
 //  Connects to everything that INIT names, and registers
-static void s_join (vllm_engine_t *self, const handshake_init_t *init)
+static void s_join (mock_engine_t *self, const handshake_init_t *init)
 {
     toy_engine_config_t config = self->shared->config;
     config.index = self->index;
@@ -285,7 +285,7 @@ static void s_join (vllm_engine_t *self, const handshake_init_t *init)
 }
 
 //  Lets go of everything that INIT named
-static void s_leave (vllm_engine_t *self)
+static void s_leave (mock_engine_t *self)
 {
     for (size_t i = 0; i < self->clients; i++) {
         s_close_with_events (self, &self->dealers[i], &self->events[i]);
@@ -306,7 +306,7 @@ static void s_leave (vllm_engine_t *self)
     toy_engine_destroy (&self->engine);
 }
 
-static void s_serve_init (vllm_engine_t *self, zmsg_t *message)
+static void s_serve_init (mock_engine_t *self, zmsg_t *message)
 {
     mp_error_t error;
     handshake_init_t *init = NULL;
@@ -326,7 +326,7 @@ static void s_serve_init (vllm_engine_t *self, zmsg_t *message)
 }
 
 //  False when the front-end is gone
-static bool s_serve_greeter (vllm_engine_t *self)
+static bool s_serve_greeter (mock_engine_t *self)
 {
     bool connected = false, lost = false;
     while (s_has_input (self->greeter_events)) {
@@ -355,7 +355,7 @@ static bool s_serve_greeter (vllm_engine_t *self)
 
 //  -- Service
 
-static void s_serve_coordinator (vllm_engine_t *self)
+static void s_serve_coordinator (mock_engine_t *self)
 {
     zmsg_t *message = zmsg_recv (self->xsub);
     if (!message)
@@ -369,7 +369,7 @@ static void s_serve_coordinator (vllm_engine_t *self)
 }
 
 //  False when the front-end is gone
-static bool s_serve_client (vllm_engine_t *self, size_t client)
+static bool s_serve_client (mock_engine_t *self, size_t client)
 {
     for (int i = 0; i < SERVE_MAX && s_has_input (self->dealers[client]); i++) {
         zmsg_t *message = zmsg_recv (self->dealers[client]);
@@ -392,7 +392,7 @@ static bool s_serve_client (vllm_engine_t *self, size_t client)
 }
 
 //  Forgets a front-end that is gone, and waits for the next
-static void s_start_over (vllm_engine_t *self)
+static void s_start_over (mock_engine_t *self)
 {
     note ("engine %u: the front-end is gone", self->index);
     toy_engine_abort_all (self->engine);
@@ -403,7 +403,7 @@ static void s_start_over (vllm_engine_t *self)
 }
 
 //  All that has come, then a step if one is due
-static void s_serve (vllm_engine_t *self)
+static void s_serve (mock_engine_t *self)
 {
     bool there = !self->greeter || s_serve_greeter (self);
     while (self->xsub && s_has_input (self->xsub))
@@ -428,7 +428,7 @@ static void s_serve (vllm_engine_t *self)
 }
 
 //  Going while front-ends count on us: their requests end, and they are told
-static void s_die (vllm_engine_t *self)
+static void s_die (mock_engine_t *self)
 {
     if (self->state == SERVING) {
         toy_engine_abort_all (self->engine);
@@ -440,7 +440,7 @@ static void s_die (vllm_engine_t *self)
 }
 
 //  How long to wait for messages: until a step is due, or for ever (-1)
-static int s_wait_ms (const vllm_engine_t *engines, int count)
+static int s_wait_ms (const mock_engine_t *engines, int count)
 {
     int64_t least = -1;
     for (int i = 0; i < count; i++) {
@@ -484,10 +484,10 @@ int main (int argc, char **argv)
         OPTION_END,
     };
     const about_t about = {
-        .name = "vllm_engine",
+        .name = "mock_engine",
         .purpose = "joins a vLLM front-end as its EngineCore, and makes tokens up",
         .example = "  build/router_dealer/handshake_frontend\n"
-                   "  build/router_dealer/vllm_engine --log-requests",
+                   "  build/tools/mock_engine --log-requests",
         .instance = "index",
     };
     options_read (argc, argv, &about, options);
@@ -521,10 +521,10 @@ int main (int argc, char **argv)
     shared.poller = zpoller_new (NULL, NULL);
     if (death_pipe > 0)
         zpoller_add (shared.poller, &death_pipe);  //  The first: it is told before anything else
-    vllm_engine_t *engines = zmalloc ((size_t) count * sizeof *engines);
+    mock_engine_t *engines = zmalloc ((size_t) count * sizeof *engines);
     bool failed = false;
     for (int i = 0; i < count; i++) {
-        engines[i] = (vllm_engine_t){.shared = &shared, .index = (uint16_t) (index + i)};
+        engines[i] = (mock_engine_t){.shared = &shared, .index = (uint16_t) (index + i)};
         s_greet (&engines[i]);
         failed = failed || engines[i].state == FAILED;
     }

@@ -16,7 +16,7 @@
 
 #pragma once
 
-#include "show.h"
+#include "lib/show.h"
 
 //  Begins the one run of a program. It takes no argument: --help prints `purpose` and exits with 0,
 //  any other exits with 2. From here on a signal, or the end of TRAP_SECONDS, interrupts whatever

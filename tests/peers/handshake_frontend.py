@@ -4,7 +4,7 @@
 work, as round_robin_frontend.py.
 
     python3 handshake_frontend.py --engines 2
-    python3 vllm_engine.py --engine-count 2
+    python3 mock_engine.py --engine-count 2
 
 An engine knows one address, that of this ROUTER. It says HELLO, is told in INIT where to connect,
 registers there, and says READY. As vLLM's wait_for_engine_startup in vllm/v1/engine/utils.py,

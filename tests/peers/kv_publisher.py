@@ -3,7 +3,7 @@
 """A vLLM publisher of KV events that does wrong on demand, to try a subscriber with.
 
     python3 kv_publisher.py --wire v0.23 --drop 3-6
-    ../../build/pub_sub/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 --json
+    ../../build/tools/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 --json
 
 As ZmqEventPublisher in vllm/distributed/kv_events.py: a PUB, and a ROUTER that is served by the
 same thread, one request at a time. The generations:

@@ -1,6 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "children.h"
+#include "engine/children.h"
 
 #include <czmq.h>
 #include <spawn.h>

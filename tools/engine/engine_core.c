@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
-#include "engine_core.h"
-#include "mp_put.h"
+#include "engine/engine_core.h"
+#include "lib/mp_put.h"
 
 //  SamplingParams.max_tokens when the map does not have it: omit_defaults leaves it out
 #define DEFAULT_MAX_TOKENS 16

@@ -19,7 +19,7 @@
 
 #pragma once
 
-#include "mp.h"
+#include "lib/mp.h"
 
 //  EngineCoreRequestType: the frame behind the identity, one raw byte and not msgpack
 #define ENGINE_CORE_ADD 0x00

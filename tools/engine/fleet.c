@@ -1,6 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "fleet.h"
+#include "engine/fleet.h"
 
 #include <czmq.h>
 

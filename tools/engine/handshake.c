@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
-#include "handshake.h"
-#include "engine_core.h"
+#include "engine/handshake.h"
+#include "engine/engine_core.h"
 
 static void s_pack_flag (msgpack_packer *packer, const char *name, bool value)
 {

@@ -14,7 +14,7 @@
 
 #pragma once
 
-#include "mp.h"
+#include "lib/mp.h"
 
 //  Where an engine connects to: EngineZmqAddresses. One input (a ROUTER) and one output (a PULL)
 //  for each front-end process, in the order of client_index.

@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
-#include "progress.h"
-#include "show.h"
+#include "engine/progress.h"
+#include "lib/show.h"
 
 //  Any tokens would do
 static const uint32_t prompt[] = {1, 15043, 3186, 29892, 590};

@@ -2,12 +2,12 @@
 //  progress.h - a front-end's requests r0, r1, ... and how far each has come
 //
 //  Outputs come back in any order, from any engine, a few tokens at a time. The request id is what
-//  ties them together. Says what happens, in lines of common/show.h. No sockets in here.
+//  ties them together. Says what happens, in lines of tools/lib/show.h. No sockets in here.
 //  vLLM:  vllm/v1/engine/output_processor.py OutputProcessor
 
 #pragma once
 
-#include "engine_core.h"
+#include "engine/engine_core.h"
 
 //  So many messages of outputs may wait at a front-end, which may be unable to print for a while.
 //  At the mark libzmq reads no more, and leaves the engine's pings unanswered.

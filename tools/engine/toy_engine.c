@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
-#include "toy_engine.h"
-#include "show.h"
+#include "engine/toy_engine.h"
+#include "lib/show.h"
 
 //  More adapters, and more calls that wait for a pause, are somebody's who means no good
 #define LORAS_MAX 1000

@@ -1,6 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "toy_scheduler.h"
+#include "engine/toy_scheduler.h"
 
 //  How many logprobs a token gets at the most: its own, and as many as vLLM lets its users ask for
 //  (MAX_LOGPROB_TOKEN_IDS; and max_logprobs, which is 20)

@@ -12,7 +12,7 @@
 
 #pragma once
 
-#include "engine_core.h"
+#include "engine/engine_core.h"
 
 typedef struct {
     uint32_t vocab_size;     //  Token ids are below this

@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
-#include "kv_events.h"
-#include "mp_put.h"
+#include "kv/kv_events.h"
+#include "lib/mp_put.h"
 
 //  The fields of BlockStored in the order of its struct: its places in an array. BlockRemoved has
 //  some of the same.

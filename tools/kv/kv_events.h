@@ -20,7 +20,7 @@
 
 #pragma once
 
-#include "mp.h"
+#include "lib/mp.h"
 
 typedef enum { KV_WIRE_V09, KV_WIRE_V024, KV_WIRE_V026 } kv_wire_t;
 

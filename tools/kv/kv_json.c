@@ -1,6 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "kv_json.h"
+#include "kv/kv_json.h"
 
 static void s_print_json_str (FILE *out, mp_slice_t text)
 {

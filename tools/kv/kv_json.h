@@ -3,7 +3,7 @@
 
 #pragma once
 
-#include "kv_events.h"
+#include "kv/kv_events.h"
 
 //  One batch as a JSON object on one line of `out`, whole: integers exact, hashes of bytes as
 //  lower-case hex, every field that came and none that did not, whatever its name (a further

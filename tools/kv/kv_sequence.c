@@ -1,6 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "kv_sequence.h"
+#include "kv/kv_sequence.h"
 
 //  A batch that has come. Of one that waits for its turn, the bytes are in memory behind this.
 typedef struct {

@@ -20,7 +20,7 @@
 
 #pragma once
 
-#include "kv_events.h"
+#include "kv/kv_events.h"
 
 //  What went wrong with the stream; first and last are the numbers it is about
 typedef enum {

@@ -1,6 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "toy_cache.h"
+#include "kv/toy_cache.h"
 
 //  Token ids are below this
 #define VOCABULARY 32000

@@ -8,7 +8,7 @@
 
 #pragma once
 
-#include "kv_events.h"
+#include "kv/kv_events.h"
 
 #define TOY_CACHE_BLOCK_SIZE 16
 

@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
-#include "curve.h"
-#include "show.h"
+#include "lib/curve.h"
+#include "lib/show.h"
 
 #include <dirent.h>
 #include <fcntl.h>

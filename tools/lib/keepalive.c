@@ -1,6 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "keepalive.h"
+#include "lib/keepalive.h"
 
 void keepalive_ping (zsock_t *socket)
 {

@@ -1,6 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "mp.h"
+#include "lib/mp.h"
 
 #include <inttypes.h>
 #include <math.h>

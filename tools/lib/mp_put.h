@@ -15,7 +15,7 @@
 
 #pragma once
 
-#include "mp.h"
+#include "lib/mp.h"
 
 //  What a number, nil or the head of anything takes up at the most
 #define MP_PUT_MAX 9

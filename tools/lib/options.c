@@ -1,10 +1,10 @@
 //  SPDX-License-Identifier: MIT
 
-#include "options.h"
-#include "curve.h"
-#include "show.h"
-#include "stop.h"
-#include "trace.h"
+#include "lib/options.h"
+#include "lib/curve.h"
+#include "lib/show.h"
+#include "lib/stop.h"
+#include "lib/trace.h"
 
 #include <ctype.h>
 #include <errno.h>

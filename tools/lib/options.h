@@ -11,8 +11,8 @@
 //      options_read (argc, argv, &about, options);
 //
 //  A variable's value before options_read is its default. --help, --quiet, --verbose, --trace and
-//  --curve-dir come with every program: --quiet and --verbose set how much common/show.h prints,
-//  --trace is for common/trace.h, --curve-dir for common/curve.h.
+//  --curve-dir come with every program: --quiet and --verbose set how much tools/lib/show.h prints,
+//  --trace is for tools/lib/trace.h, --curve-dir for tools/lib/curve.h.
 
 #pragma once
 

@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 
-#include "show.h"
-#include "mp.h"
-#include "trace.h"
+#include "lib/show.h"
+#include "lib/mp.h"
+#include "lib/trace.h"
 
 #include <ctype.h>
 #include <arpa/inet.h>

@@ -1,6 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "stop.h"
+#include "lib/stop.h"
 
 #include <czmq.h>
 #include <signal.h>

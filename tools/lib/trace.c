@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 
-#include "trace.h"
-#include "mp.h"
-#include "show.h"
+#include "lib/trace.h"
+#include "lib/mp.h"
+#include "lib/show.h"
 
 #include <fcntl.h>
 #include <stdarg.h>

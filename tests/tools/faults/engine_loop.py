@@ -190,7 +190,7 @@ class OneEngine(Loop):
 
 
 class Handshake(Loop):
-    """handshake_frontend and two vllm_engines, which it has started (--spawn) or not. One engine is
+    """handshake_frontend and two mock_engines, which it has started (--spawn) or not. One engine is
     killed, in the handshake or under load, and perhaps started again; or the front-end is.
 
     Must hold: the front-end ends, with everything answered or with the reason on stderr. Engines
@@ -238,7 +238,7 @@ class Handshake(Loop):
 
     def engine(self, index, **more):
         ends = {"handshake": self.wire["handshake"]}
-        return self.start("vllm_engine", index=index, step_ms=5, **ends, **more)
+        return self.start("mock_engine", index=index, step_ms=5, **ends, **more)
 
     def front(self):
         return self.start(
@@ -269,7 +269,7 @@ def is_engine(pid):
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
-    return "(vllm_engine)" in text and text.rpartition(")")[2].split()[0] != "Z"
+    return "(mock_engine)" in text and text.rpartition(")")[2].split()[0] != "Z"
 
 
 def kill_child(parent, child):

@@ -269,7 +269,7 @@ class Reader:
 
 
 class KvStream(Schedule):
-    """kv_subscriber behind replay_publisher, or behind a vLLM in Python of any generation. Either
+    """kv_subscriber behind kv_publisher, or behind a vLLM in Python of any generation. Either
     is killed and started again, or stopped for a time; connections are cut; queues and the history
     are long or short, batches are small or large, up to full speed.
 
@@ -316,7 +316,7 @@ class KvStream(Schedule):
             wire = pick.choice(["v0.9", "v0.10", "v0.23", "v0.24", "v0.26", "v0.26"])
             self.keeps = {"wire": wire, "interval_ms": pick.choice([2, 5])}
         else:
-            self.what = ["replay_publisher"]
+            self.what = ["kv_publisher"]
             self.keeps = {
                 "wire": pick.choice(["v0.9", "v0.24", "v0.26", "v0.26"]),
                 "interval_ms": pick.choice([1, 1, 2, 5]),
@@ -419,7 +419,7 @@ class Away(KvStream):
     seconds = 0  # At least so long it is away
 
     def choose(self):
-        self.lang, self.what, self.proxies = "c", ["replay_publisher"], []
+        self.lang, self.what, self.proxies = "c", ["kv_publisher"], []
         self.keeps = {"interval_ms": 0, "hwm": 100, "buffer_steps": 2000}
         self.bound = {"endpoint": self.ipc(), "replay_endpoint": self.ipc()}
         self.ends = dict(self.bound)

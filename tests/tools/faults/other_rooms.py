@@ -229,7 +229,7 @@ class Topics(Schedule):
 
 
 class Replays(Schedule):
-    """replay_subscriber, with a REQ or a DEALER, behind replay_publisher. Either is killed and
+    """replay_subscriber, with a REQ or a DEALER, behind kv_publisher. Either is killed and
     started again, or stopped for a time, with a short queue.
 
     Must hold: numbers come one after the other, or were told as lost; they begin anew only behind
@@ -241,7 +241,7 @@ class Replays(Schedule):
 
     def publish(self):
         self.publisher = self.start(
-            "replay_publisher", interval_ms=5, hwm=self.hwm, **self.ends
+            "kv_publisher", interval_ms=5, hwm=self.hwm, **self.ends
         )
         self.listens(self.publisher, 2)
 

@@ -2,22 +2,22 @@
 """Writes docs/reliability.md from the figures in docs/reliability.json, which `make faults` and
 `make soak` put there.
 
-    python3 tests/faults/reliability.py       writes it again, after a change of the text below
+    python3 tests/tools/faults/reliability.py       writes it again, after a change of the text below
 """
 
 import json
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 FIGURES, DOCUMENT = DOCS / "reliability.json", DOCS / "reliability.md"
 
 HEAD = """# What happens when processes die
 
-<!-- Written by tests/faults/reliability.py; `make faults` and `make soak` bring it up to date. -->
+<!-- Written by tests/tools/faults/reliability.py; `make faults` and `make soak` bring it up to date. -->
 
 Real processes are killed (`kill -9`) and started again, or stopped for a time (SIGSTOP), while
 messages flow. A seed decides which, how and in what order. Message by message it is checked what the
-other side makes of it: [tests/faults](../tests/faults).
+other side makes of it: [tests/tools/faults](../tests/tools/faults).
 
 ## What you can rely on, and what not
 
@@ -36,7 +36,7 @@ What a program has to say goes to stdout. When that takes no more (the disk is f
 pipe), the program ends, says so on stderr, and its exit status is 1.
 """
 
-#  What tests/faults/test_network.py plays
+#  What tests/tools/faults/test_network.py plays
 NETWORK = """
 ## The network
 
@@ -56,14 +56,14 @@ reason otherwise.
 | a cut of 18 s, which ends the connection | KV events | a replay brings what was missed. What the publisher keeps no more is told: delivered + lost = published |
 | the engines' machine vanishes | the four front-ends | dead and named after about 12 s, all requests ended |
 | one of two engines' machines vanishes | `round_robin_frontend` | 3 requests failed, or went to the other (`--on-dead`); the other's were done |
-| a front-end's machine vanishes | `engine`, `vllm_engine` | drop its requests after about 12 s, and serve the next one at the same place |
+| a front-end's machine vanishes | `engine`, `mock_engine` | drop its requests after about 12 s, and serve the next one at the same place |
 | a worker's machine vanishes | `sink --timeout-s` | results + missing = tasks |
 | both machines are gone to each other | every pair of programs | no connection counts as alive after about 12 s, at either end (the test gives them 22 s; with all that comes before and after it took 13 to 19 s); when the network is back they meet again |
 | a publisher with more to say than TCP takes, its subscriber gone | both publishers | the connection ends after about 11 s |
 | no network fault, but a subscriber that cannot print, a worker with all queues full, for 14 and 16 s | `kv_subscriber`, `worker` | keep their connection, and 250,000 of 250,000 batches come |
 
 Half-open connections end by ZMTP's heartbeats at the engines, at the ROUTERs where they register, and at
-`basic_client`; all others have TCP's keepalive. The reason is in `common/keepalive.h`: libzmq reads no PONG
+`basic_client`; all others have TCP's keepalive. The reason is in `tools/lib/keepalive.h`: libzmq reads no PONG
 while a queue is at its high-water mark, so heartbeats there cut off who is only busy, and libzmq 4.3 may then
 abort.
 

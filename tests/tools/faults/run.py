@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Plays schedules of faults, many at a time, and counts.
 
-    .venv/bin/python tests/faults/run.py kv --count 100 --seed 7
-    .venv/bin/python tests/faults/run.py kv=1000 engines=200 others=50      (as make faults does)
+    .venv/bin/python tests/tools/faults/run.py kv --count 100 --seed 7
+    .venv/bin/python tests/tools/faults/run.py kv=1000 engines=200 others=50      (as make faults does)
 """
 
 import argparse

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from harness import FACTOR, WAIT_S, Program, arguments  # noqa: E402
 
 #: Nothing here takes as long, on a machine that does much else besides; so it hangs
@@ -122,7 +122,7 @@ class Schedule:
         wrong += wrong_too
         if wrong:
             build = os.environ.get("BUILD")
-            again = f"{f'BUILD={build} ' if build else ''}.venv/bin/python tests/faults/run.py"
+            again = f"{f'BUILD={build} ' if build else ''}.venv/bin/python tests/tools/faults/run.py"
             again += f" {self.kind} --count 1 --seed {self.seed}"
             told = [f"{self.kind}, seed {self.seed}; again: {again}", *wrong, *self.story]
             raise AssertionError("\n".join([*told, *map(str, self.programs)]))

@@ -2,7 +2,7 @@
 """All demos together for a long time, with faults all the while. Of each pair one side lives on
 while the other is killed and started again around it, and whoever lives on must not grow.
 
-    .venv/bin/python tests/faults/soak.py 10 --seed 1         (make soak MINUTES=10)
+    .venv/bin/python tests/tools/faults/soak.py 10 --seed 1         (make soak MINUTES=10)
 
 Flat means: the median of the last third of the time is no more than 1 MiB (VmRSS) and no more than
 one descriptor above the median of the second third. It is looked each half second.
@@ -98,7 +98,7 @@ def usage(program):
 
 class Stream(Lasting, KvStream):
     def begin(self):
-        self.lang, self.what = "c", ["replay_publisher"]
+        self.lang, self.what = "c", ["kv_publisher"]
         self.keeps = {"interval_ms": 2, "hwm": 1000, "buffer_steps": 1000, "blocks": 4}
         self.bound = {"endpoint": self.ipc(), "replay_endpoint": self.ipc()}
         self.proxies = [Proxy(end) for end in self.bound.values()]
@@ -126,7 +126,7 @@ class PublisherLasts(Stream):
     faults = ("subscriber", "pause", "pause", "stall")
 
     def who(self):
-        return "replay_publisher", self.publisher
+        return "kv_publisher", self.publisher
 
 
 class SubscriberLasts(Stream):
@@ -214,11 +214,11 @@ class Joining(Lasting, Handshake):
         self.wire["handshake"] = self.ipc()
         self.spawn, self.tokens, self.requests = False, 40, 20
         self.engines = [self.engine(index, "--quiet") for index in range(2)]
-        self.last("vllm_engine 0", self.engines[0])
+        self.last("mock_engine 0", self.engines[0])
 
     def engine(self, index, *args):
         ends = {"handshake": self.wire["handshake"]}
-        return self.start("vllm_engine", *args, keep=20, index=index, step_ms=5, **ends)
+        return self.start("mock_engine", *args, keep=20, index=index, step_ms=5, **ends)
 
     def round(self):
         frontend = self.front()
@@ -346,9 +346,9 @@ class News(Lasting, Topics):
         self.last("topic_subscriber", self.follow(also=self.count_topic, keep=20))
         self.ends = {"endpoint": self.ipc(), "replay_endpoint": self.ipc()}
         self.last(
-            "replay_publisher, short queue",
+            "kv_publisher, short queue",
             self.start(
-                "replay_publisher", "--quiet", interval_ms=5, hwm=2, buffer_steps=1000, **self.ends
+                "kv_publisher", "--quiet", interval_ms=5, hwm=2, buffer_steps=1000, **self.ends
             ),
         )
         self.due, self.holes = 0, set()

@@ -65,8 +65,8 @@ def test_a_failure_says_how_to_play_it_again():
     with pytest.raises(AssertionError) as caught:
         Wrong(7)()
     first, second = str(caught.value).splitlines()[:2]
-    again = re.search(r"again: (?:BUILD=\S+ )?\.venv/bin/python (tests/faults/run\.py .*)", first)
-    assert again[1] == "tests/faults/run.py topics --count 1 --seed 7"
+    again = re.search(r"again: (?:BUILD=\S+ )?\.venv/bin/python (tests/tools/faults/run\.py .*)", first)
+    assert again[1] == "tests/tools/faults/run.py topics --count 1 --seed 7"
     assert second == "the sky is green"
     assert (ROOT / again[1].split()[0]).exists()
 
@@ -93,7 +93,7 @@ def test_the_balance_of_a_soak():
 @slow
 @pytest.mark.parametrize("script", ["run.py", "soak.py"])
 def test_help(script):
-    path = ROOT / "tests" / "faults" / script
+    path = ROOT / "tests" / "tools" / "faults" / script
     done = subprocess.run(
         [sys.executable, path, "--help"], capture_output=True, text=True, timeout=60
     )

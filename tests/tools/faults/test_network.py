@@ -108,7 +108,7 @@ def stream(wire, on):
     def new(count, *args, replay_timeout_ms=3000, **options):
         publisher = on(
             wire.far,
-            "replay_publisher",
+            "kv_publisher",
             *args,
             endpoint=wire.far.at(),
             replay_endpoint=wire.far.at(),
@@ -218,7 +218,7 @@ def engines(wire, on):
         endpoints = [front.endpoint(nth) for nth in range(1, 3 + ("handshake" in options))]
         away_options = (
             {"handshake": endpoints[0]}
-            if engine == "vllm_engine"
+            if engine == "mock_engine"
             else dict(zip(("input", "output"), endpoints))
         )
         many = [on(away, engine, index=index, step_ms=10, **away_options) for index in indices]
@@ -233,7 +233,7 @@ FRONTENDS = pytest.mark.parametrize(
         ("frontend", "engine", {}),
         ("poller_frontend", "engine", {}),
         ("round_robin_frontend", "engine", {"engines": 2}),
-        ("handshake_frontend", "vllm_engine", {"engines": 2}),
+        ("handshake_frontend", "mock_engine", {"engines": 2}),
     ],
 )
 
@@ -305,7 +305,7 @@ def test_one_of_two_engines_vanishes(wire, on, on_dead):
 
 @slow
 @pytest.mark.parametrize(
-    "frontend, engine, many", [("frontend", "engine", {}), ("handshake_frontend", "vllm_engine", {})]
+    "frontend, engine, many", [("frontend", "engine", {}), ("handshake_frontend", "mock_engine", {})]
 )
 def test_a_frontend_vanishes(wire, on, engines, frontend, engine, many):
     """The engine notices, drops its requests, and takes the next one that comes to that place."""
@@ -458,7 +458,7 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
             ("topic_subscriber", ["endpoint"], {}),
         ),
         (
-            "replay_publisher",
+            "kv_publisher",
             ["endpoint", "replay-endpoint"],
             {"wait_subscribers": 2},
             ("kv_subscriber", ["endpoint", "replay-endpoint"], {}),
@@ -476,7 +476,7 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
             "handshake_frontend",
             ["handshake", "input", "output"],
             {"engines": 2},
-            ("vllm_engine", ["handshake"], {}),
+            ("mock_engine", ["handshake"], {}),
         ),
     ):
         serving, places = listen(server, *binds, **options)
@@ -518,7 +518,7 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
         of["handshake_frontend"]
     )  # To vLLM's front-end that is an error, too
     everybody.remove((far, of["handshake_frontend"]))
-    pairless = ("engine", "vllm_engine")  # Of some the front-end has just ended
+    pairless = ("engine", "mock_engine")  # Of some the front-end has just ended
     for machine, program in everybody:
         if program.name not in pairless:
             until(lambda: connections(machine, program) > 0, LATE_S)
@@ -532,7 +532,7 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
     "name, binds, other, connects, much",
     [
         (
-            "replay_publisher",
+            "kv_publisher",
             ["endpoint", "replay-endpoint"],
             "kv_subscriber",
             ["endpoint"],

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Keeps the inputs of a fuzzing harness in one file, one a line in hex, and gives them back as files.
 
-    python3 tests/fuzz/corpus.py pack FOLDER FILE
-    python3 tests/fuzz/corpus.py unpack FILE FOLDER
+    python3 tests/tools/fuzz/corpus.py pack FOLDER FILE
+    python3 tests/tools/fuzz/corpus.py unpack FILE FOLDER
 """
 
 import sys

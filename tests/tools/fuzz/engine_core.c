@@ -1,13 +1,13 @@
 //  SPDX-License-Identifier: MIT
-//  engine_core.c - fuzzes router_dealer/engine_core and handshake: the payloads between a vLLM
+//  engine_core.c - fuzzes tools/engine/engine_core and handshake: the payloads between a vLLM
 //  front-end and its engines
 //
 //  The first byte says which: a request, an abort, a utility call, outputs, a ready response, HELLO
 //  or READY, INIT.
 
 #include "mutate.h"
-#include "router_dealer/handshake.h"
-#include "router_dealer/engine_core.h"
+#include "engine/handshake.h"
+#include "engine/engine_core.h"
 
 size_t LLVMFuzzerCustomMutator (uint8_t *data, size_t size, size_t max, unsigned seed)
 {

@@ -6,7 +6,7 @@
 
 #pragma once
 
-#include "mp.h"
+#include "lib/mp.h"
 
 //  Ends the process, so that libFuzzer keeps the input, when `right` is false
 #define DEMAND(right)                                                                              \
@@ -19,7 +19,7 @@
 
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
-//  -- UTF-8 and JSON, written apart from common/mp.c, which is what they are to check
+//  -- UTF-8 and JSON, written apart from tools/lib/mp.c, which is what they are to check
 
 //  Length of the character that text[0..size) begins with; 0: it is no UTF-8
 static inline size_t fuzz_utf8 (const char *text, size_t size)

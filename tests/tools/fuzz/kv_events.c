@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
-//  kv_events.c - fuzzes pub_sub/kv_events and kv_json: batches as a publisher's payload
+//  kv_events.c - fuzzes tools/kv/kv_events and kv_json: batches as a publisher's payload
 
 #include "mutate.h"
-#include "pub_sub/kv_json.h"
+#include "kv/kv_json.h"
 
 size_t LLVMFuzzerCustomMutator (uint8_t *data, size_t size, size_t max, unsigned seed)
 {

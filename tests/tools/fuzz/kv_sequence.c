@@ -1,12 +1,12 @@
 //  SPDX-License-Identifier: MIT
-//  kv_sequence.c - fuzzes pub_sub/kv_sequence: anything that can happen to it, in any order
+//  kv_sequence.c - fuzzes tools/kv/kv_sequence: anything that can happen to it, in any order
 //
 //  The publisher is a liar: numbers jump, come twice, with other bytes, from runs that never were.
 //  Whatever comes: batches go out once, in order, and those that do not are reported lost.
-//  tests/unit/kv_sequence.c has an honest publisher, of whom more can be demanded.
+//  tests/tools/unit/kv_sequence.c has an honest publisher, of whom more can be demanded.
 
 #include "fuzz.h"
-#include "pub_sub/kv_sequence.h"
+#include "kv/kv_sequence.h"
 
 #define RUNS 3
 
@@ -20,7 +20,7 @@ typedef struct {
     kv_sequence_counts_t counts;
 } model_t;
 
-//  ALOUD=1 build-fuzz/tests/fuzz/kv_sequence FILE tells what happens with an input
+//  ALOUD=1 build-fuzz/tests/tools/fuzz/kv_sequence FILE tells what happens with an input
 static bool aloud;
 
 static void s_told (const char *what, uint64_t seq)

@@ -4,12 +4,12 @@
 //  The first byte says who receives it, the second is one of its circumstances.
 
 #include "mutate.h"
-#include "show.h"
-#include "pub_sub/kv_events.h"
+#include "lib/show.h"
+#include "kv/kv_events.h"
 #include "push_pull/tasks.h"
 #include "req_rep/pingpong.h"
-#include "router_dealer/handshake.h"
-#include "router_dealer/progress.h"
+#include "engine/handshake.h"
+#include "engine/progress.h"
 
 int LLVMFuzzerInitialize (int *argc, char ***argv);
 

@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
-//  mp.c - fuzzes common/mp: what is taken, and what is printed of it
+//  mp.c - fuzzes tools/lib/mp: what is taken, and what is printed of it
 
-#include "mp_put.h"
+#include "lib/mp_put.h"
 #include "mutate.h"
 
 size_t LLVMFuzzerCustomMutator (uint8_t *data, size_t size, size_t max, unsigned seed)

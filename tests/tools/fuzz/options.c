@@ -1,10 +1,10 @@
 //  SPDX-License-Identifier: MIT
-//  options.c - fuzzes common/options: a command line, its arguments with a NUL between them
+//  options.c - fuzzes tools/lib/options: a command line, its arguments with a NUL between them
 
 #include "fuzz.h"
-#include "curve.h"
-#include "options.h"
-#include "show.h"
+#include "lib/curve.h"
+#include "lib/options.h"
+#include "lib/show.h"
 
 #define ARGS_MAX 32
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Writes the inputs that fuzzing starts from: the vectors of vLLM's wire, as each harness wants them.
 
-    python3 tests/fuzz/seeds.py FOLDER      one folder a harness in it, one file an input
+    python3 tests/tools/fuzz/seeds.py FOLDER      one folder a harness in it, one file an input
 """
 
 import re

@@ -5,8 +5,8 @@
 //  a length of two bytes before it; a length of zero is a step.
 
 #include "mutate.h"
-#include "show.h"
-#include "router_dealer/toy_engine.h"
+#include "lib/show.h"
+#include "engine/toy_engine.h"
 
 #define CLIENTS 2
 

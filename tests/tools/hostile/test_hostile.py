@@ -143,12 +143,12 @@ def test_topic_subscriber(victim, ipc, peer):
     assert subscriber.stop() == 0
 
 
-@pytest.mark.parametrize("name", ["topic_publisher", "replay_publisher"])
+@pytest.mark.parametrize("name", ["topic_publisher", "kv_publisher"])
 @pytest.mark.parametrize("wait_subscribers", [0, 1])
 def test_subscriptions(victim, ipc, peer, name, wait_subscribers):
     """Subscriptions, and what is none."""
     endpoint, made = ipc(), mutants.Mutants(SEED, ["TOPIC_SEQ", "PING"], 2000)
-    options = {"replay_endpoint": ipc(), "topic": "a"} if name == "replay_publisher" else {}
+    options = {"replay_endpoint": ipc(), "topic": "a"} if name == "kv_publisher" else {}
     publisher = victim(
         name, endpoint=endpoint, interval_ms=1, wait_subscribers=wait_subscribers, **options
     )
@@ -176,10 +176,10 @@ def batch(marker):
     return pack([0.5, [{"type": "BlockRemoved", "block_hashes": [marker], "medium": "GPU"}], 0])
 
 
-def test_replay_publisher(victim, ipc, peer):
+def test_kv_publisher(victim, ipc, peer):
     endpoint = ipc()
     publisher = victim(
-        "replay_publisher", endpoint=ipc(), replay_endpoint=endpoint, interval_ms=5, buffer_steps=2
+        "kv_publisher", endpoint=ipc(), replay_endpoint=endpoint, interval_ms=5, buffer_steps=2
     )
     made = mutants.Mutants(SEED, ["TOPIC_SEQ"])
     stranger, client = peer(zmq.DEALER, connect=endpoint), peer(zmq.DEALER, connect=endpoint)
@@ -411,7 +411,7 @@ def test_vllm_engine(victim, ipc, peer):
     greeter = peer(zmq.ROUTER, bind=at)
     router = peer(zmq.ROUTER, bind=inputs, router_mandatory=1)
     pull = peer(zmq.PULL, bind=outputs)
-    engine = victim("vllm_engine", handshake=at)
+    engine = victim("mock_engine", handshake=at)
     identity = greeter.recv_multipart()[0]
     addresses = structs.EngineZmqAddresses([inputs], [outputs])
     greeter.send_multipart([identity, pack(structs.EngineHandshakeMetadata(addresses, {}))])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Demo 2.3: handshake_frontend and vllm_engine, in C and in Python, and each alone with raw sockets
+"""Demo 2.3: handshake_frontend and mock_engine, in C and in Python, and each alone with raw sockets
 at its other end.
 
 What they send is decoded strictly into vLLM's structs, and encoded again by msgspec it has to come
@@ -53,7 +53,7 @@ def test_pair(start, wire, server, client, count):
     """One process has all the engines."""
     frontend = start("handshake_frontend", lang=server, engines=count, requests=7, **wire)
     engine = start(
-        "vllm_engine",
+        "mock_engine",
         "--log-requests",
         lang=client,
         handshake=wire["handshake"],
@@ -95,9 +95,9 @@ def test_engines_of_several_processes(start, wire, server, client):
         input="tcp://127.0.0.1:*",
         output="tcp://127.0.0.1:*",
     )
-    first = start("vllm_engine", lang=client, handshake=wire["handshake"], index=2)
+    first = start("mock_engine", lang=client, handshake=wire["handshake"], index=2)
     frontend.wait_line("^engine 2: HELLO")
-    second = start("vllm_engine", lang=client, handshake=wire["handshake"], engine_count=2)
+    second = start("mock_engine", lang=client, handshake=wire["handshake"], engine_count=2)
     assert frontend.wait() == 0
     assert frontend.out[-4:] == [
         "engine 0: r0 r3 r6 r9",
@@ -111,7 +111,7 @@ def test_engines_of_several_processes(start, wire, server, client):
 @pytest.mark.parametrize("lang", ["c", "py"])
 def test_engines_of_both_languages(start, wire, lang):
     engines = [
-        start("vllm_engine", lang=each, handshake=wire["handshake"], index=index)
+        start("mock_engine", lang=each, handshake=wire["handshake"], index=index)
         for index, each in enumerate(["c", "py", "c"])
     ]
     frontend = start("handshake_frontend", lang=lang, engines=3, **wire)
@@ -126,7 +126,7 @@ def test_chunks(start, wire, server, client):
         "handshake_frontend", "--verbose", lang=server, requests=2, max_tokens=7, **wire
     )
     engine = start(
-        "vllm_engine", lang=client, handshake=wire["handshake"], output_token_chunk_size=3
+        "mock_engine", lang=client, handshake=wire["handshake"], output_token_chunk_size=3
     )
     assert frontend.wait() == 0
     assert frontend.summary() == "2 of 2 requests complete, 14 tokens"
@@ -139,8 +139,8 @@ def test_an_engine_that_dies(start, wire, server, client):
         "handshake_frontend", lang=server, engines=2, requests=4, max_tokens=1000000, **wire
     )
     options = {"lang": client, "handshake": wire["handshake"], "step_ms": 20}
-    dying = start("vllm_engine", "--log-requests", index=0, **options)
-    living = start("vllm_engine", "--log-requests", index=1, **options)
+    dying = start("mock_engine", "--log-requests", index=0, **options)
+    living = start("mock_engine", "--log-requests", index=1, **options)
     dying.wait_line("r2")
     living.wait_line("r3")
     assert dying.stop() == 0
@@ -400,7 +400,7 @@ def join(start, peer, ipc):
     def join(lang="c", servers=1, index=0, **options):
         front = FrontEnd(peer, ipc, servers)
         program = start(
-            "vllm_engine", lang=lang, handshake=front.handshake_at, index=index, **options
+            "mock_engine", lang=lang, handshake=front.handshake_at, index=index, **options
         )
         identity = front.hello()
         front.registrations(identity)
@@ -427,7 +427,7 @@ def tokens_of(outputs):
 def test_joining(start, peer, ipc, lang, index, identity):
     """HELLO; INIT; a registration at each API server; READY. Nothing in another order."""
     front = FrontEnd(peer, ipc, servers=3)
-    program = start("vllm_engine", lang=lang, handshake=front.handshake_at, index=index)
+    program = start("mock_engine", lang=lang, handshake=front.handshake_at, index=index)
     assert front.hello() == identity
     for ready in front.registrations(identity):
         assert ready.vllm_version == "0.26.0"
@@ -446,7 +446,7 @@ def test_the_handshake_is_for_the_start_only(start, peer, ipc, lang, times):
     Again and again, since the moment is short in which its own still lingers, or is watched."""
     for _ in range(times):
         front = FrontEnd(peer, ipc)
-        program = start("vllm_engine", lang=lang, handshake=front.handshake_at)
+        program = start("mock_engine", lang=lang, handshake=front.handshake_at)
         identity = front.hello()
         assert front.ready(identity) == READY
         front.handshake.close()
@@ -460,7 +460,7 @@ def test_the_handshake_is_for_the_start_only(start, peer, ipc, lang, times):
 def test_joining_as_several(start, peer, ipc, lang):
     front = FrontEnd(peer, ipc)
     program = start(
-        "vllm_engine", lang=lang, handshake=front.handshake_at, index=254, engine_count=4
+        "mock_engine", lang=lang, handshake=front.handshake_at, index=254, engine_count=4
     )
     expected = {index.to_bytes(2, "little") for index in range(254, 258)}
     assert set(front.hellos(4)) == expected
@@ -492,7 +492,7 @@ def test_joining_as_several(start, peer, ipc, lang):
 def test_bad_init(start, peer, ipc, lang, init):
     endpoint = ipc()
     router = peer(zmq.ROUTER, bind=endpoint)
-    program = start("vllm_engine", lang=lang, handshake=endpoint, index=5)
+    program = start("mock_engine", lang=lang, handshake=endpoint, index=5)
     router.send_multipart([router.recv_multipart()[0], init])
     assert program.wait() == 1
     assert len(program.err) == 1 and "5" in program.err[0]
@@ -877,7 +877,7 @@ def test_init_of_ipv6_addresses(start, peer, ipc):
     except zmq.ZMQError as why:
         pytest.skip(f"no IPv6 here: {why}")
     pull = peer(zmq.PULL, bind="tcp://[::1]:*", ipv6=1)
-    engine = start("vllm_engine", handshake=handshake)
+    engine = start("mock_engine", handshake=handshake)
     addresses = [[each.last_endpoint.decode()] for each in (router, pull)]
     init = structs.EngineHandshakeMetadata(structs.EngineZmqAddresses(*addresses), {})
     greeter.send_multipart([greeter.recv_multipart()[0], pack(init)])
@@ -931,7 +931,7 @@ def test_bad_messages(join, lang, name):
 @pytest.mark.valgrind
 def test_coordinator(start, peer, ipc, lang):
     front = FrontEnd(peer, ipc, coordinator=True)
-    program = start("vllm_engine", lang=lang, handshake=front.handshake_at, step_ms=20)
+    program = start("mock_engine", lang=lang, handshake=front.handshake_at, step_ms=20)
     identity = front.hello()
     assert front.xpub.recv_multipart() == [structs.SUBSCRIBE_ALL]
     (ready,) = front.registrations(identity)
@@ -968,7 +968,7 @@ def test_coordinator(start, peer, ipc, lang):
 def test_two_engines_and_a_coordinator(start, peer, ipc, lang):
     """The coordinator waits for one subscription of each."""
     front = FrontEnd(peer, ipc, coordinator=True)
-    program = start("vllm_engine", lang=lang, handshake=front.handshake_at, engine_count=2)
+    program = start("mock_engine", lang=lang, handshake=front.handshake_at, engine_count=2)
     identities = front.hellos(2)
     assert [front.xpub.recv(), front.xpub.recv()] == [structs.SUBSCRIBE_ALL] * 2
     front.xpub.send(structs.COORDINATOR_READY)
@@ -982,7 +982,7 @@ def test_two_engines_and_a_coordinator(start, peer, ipc, lang):
 
 def test_engines_join_one_front_end_after_the_other(start, wire):
     """Twenty of them in one process, five times: none may get lost on the way."""
-    engine = start("vllm_engine", handshake=wire["handshake"], engine_count=20)
+    engine = start("mock_engine", handshake=wire["handshake"], engine_count=20)
     for _ in range(5):
         frontend = start("handshake_frontend", engines=20, requests=20, **wire)
         assert frontend.wait() == 0
@@ -995,7 +995,7 @@ def test_engines_join_one_front_end_after_the_other(start, wire):
 def test_init_with_an_address_that_is_none(start, peer, ipc, wrong):
     at = ipc()
     router = peer(zmq.ROUTER, bind=at)
-    engine = start("vllm_engine", handshake=at)
+    engine = start("mock_engine", handshake=at)
     identity, _ = router.recv_multipart()
     addresses = {name: ipc() for name in ("input", "output")}
     if wrong.startswith("coordinator"):
@@ -1014,7 +1014,7 @@ def test_init_twice(start, peer, ipc):
     at, router_at, pull_at = ipc(), ipc(), ipc()
     greeter, router = peer(zmq.ROUTER, bind=at), peer(zmq.ROUTER, bind=router_at)
     peer(zmq.PULL, bind=pull_at)
-    engine = start("vllm_engine", handshake=at)
+    engine = start("mock_engine", handshake=at)
     identity, _ = greeter.recv_multipart()
     addresses = structs.EngineZmqAddresses([router_at], [pull_at], ipc(), ipc())
     init = pack(structs.EngineHandshakeMetadata(addresses, {}))
@@ -1029,7 +1029,7 @@ def test_front_end_that_goes_before_the_engine_is_ready(start, peer, ipc):
     """Nobody is bound to what INIT names: the next front-end has to hear HELLO all the same."""
     at = ipc()
     first = peer(zmq.ROUTER, bind=at)
-    engine = start("vllm_engine", handshake=at)
+    engine = start("mock_engine", handshake=at)
     identity, _ = first.recv_multipart()
     addresses = structs.EngineZmqAddresses([ipc()], [ipc()])
     first.send_multipart([identity, pack(structs.EngineHandshakeMetadata(addresses, {}))])
@@ -1040,12 +1040,12 @@ def test_front_end_that_goes_before_the_engine_is_ready(start, peer, ipc):
     assert engine.stop() == 0
 
 
-@pytest.mark.parametrize("name", ["vllm_engine", "engine"])
+@pytest.mark.parametrize("name", ["mock_engine", "engine"])
 def test_one_hello_for_each_front_end(start, peer, ipc, name):
     """A front-end that goes before it has read its HELLO, or its registration, leaves none to the
     next one, for which a second one is an error. Again and again, since that moment is short."""
     at = ipc()
-    names = {"handshake": at} if name == "vllm_engine" else {"input": at, "output": ipc()}
+    names = {"handshake": at} if name == "mock_engine" else {"input": at, "output": ipc()}
     engine = start(name, "--quiet", **names)
     for _ in range(15):
         hasty = peer(zmq.ROUTER)
@@ -1083,7 +1083,7 @@ def test_spawn(start, wire):
     frontend = start("handshake_frontend", "--spawn", engines=3, requests=6, **wire)
     assert frontend.wait() == 0
     assert frontend.lines("^handshake_frontend: 6 of 6 requests complete")
-    assert len(frontend.lines("^vllm_engine: 2 finished, 0 aborted, 0 bad")) == 3
+    assert len(frontend.lines("^mock_engine: 2 finished, 0 aborted, 0 bad")) == 3
 
 
 def test_spawned_engine_that_is_killed(start, wire):
@@ -1134,7 +1134,7 @@ def test_death_pipe(peer, ipc, state):
     if state == "alone":
         front.handshake.close()
     ours, its = socket.socketpair()
-    command = [PROGRAMS["vllm_engine"], "--handshake", front.handshake_at]
+    command = [PROGRAMS["mock_engine"], "--handshake", front.handshake_at]
     with subprocess.Popen(
         [*command, "--death-pipe", str(its.fileno())],
         pass_fds=[its.fileno()],
@@ -1160,7 +1160,7 @@ def test_death_pipe(peer, ipc, state):
 @pytest.mark.parametrize("number", [0, 1])
 def test_death_pipe_that_is_none(start, ipc, number):
     """0 is none at all; and a file is no socket."""
-    engine = start("vllm_engine", handshake=ipc(), death_pipe=[0, 999][number])
+    engine = start("mock_engine", handshake=ipc(), death_pipe=[0, 999][number])
     if number == 0:
         engine.wait_line("waiting")
         assert engine.stop() == 0

@@ -145,7 +145,7 @@ def replay(start, ipc, peer):
     """A publisher that has published 0 to 9 or more, and a DEALER that can ask it."""
     endpoint = ipc()
     program = start(
-        "replay_publisher",
+        "kv_publisher",
         endpoint=ipc(),
         replay_endpoint=endpoint,
         interval_ms=3,

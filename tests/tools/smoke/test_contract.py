@@ -7,10 +7,9 @@ import socket
 import msgspec
 import pytest
 
-from harness import PROGRAMS, TRAPS
+from harness import NAMES, PROGRAMS, TRAPS
 from programs import OPTIONS, Bind, Connect, of_kind
 
-NAMES = sorted(set(PROGRAMS) - set(TRAPS))
 ALL_OPTIONS = [(name, option) for name in NAMES for option in OPTIONS.get(name, {})]
 
 

@@ -20,11 +20,10 @@ import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import parse_monitor_message
 
-from harness import MAKE_KEYS, PROGRAMS, TRAPS, WAIT_S
+from harness import MAKE_KEYS, NAMES, WAIT_S
 from programs import OPTIONS, Bind, Connect, of_kind
 
 pack = msgspec.msgpack.encode
-NAMES = sorted(set(PROGRAMS) - set(TRAPS))
 
 
 @pytest.fixture
@@ -111,7 +110,7 @@ def test_spawned_engines(closed):
 def test_kv_subscriber(closed, ipc):
     live, replay = ipc(), ipc()
     publisher = closed(
-        "replay_publisher", endpoint=live, replay_endpoint=replay, interval_ms=5, drop="12-14"
+        "kv_publisher", endpoint=live, replay_endpoint=replay, interval_ms=5, drop="12-14"
     )
     publisher.wait_line("^seq 5:")
     subscriber = closed(
@@ -235,8 +234,8 @@ DOORS = {
     ("basic_server", "endpoint"): (zmq.REQ, [pack("stranger")]),
     ("slow_server", "endpoint"): (zmq.REQ, [pack("stranger")]),
     ("topic_publisher", "endpoint"): (zmq.SUB, None),
-    ("replay_publisher", "endpoint"): (zmq.SUB, None),
-    ("replay_publisher", "replay-endpoint"): (zmq.DEALER, [b"", bytes(8)]),
+    ("kv_publisher", "endpoint"): (zmq.SUB, None),
+    ("kv_publisher", "replay-endpoint"): (zmq.DEALER, [b"", bytes(8)]),
     ("ventilator", "endpoint"): (zmq.PULL, None),
     ("sink", "endpoint"): (zmq.PUSH, [TASK_RESULT]),
     **{
@@ -251,7 +250,7 @@ DOORS = {
 }
 IDENTITY = {zmq.DEALER: {"routing_id": bytes(2)}}
 FAST = {
-    "replay_publisher": {"interval_ms": 5},
+    "kv_publisher": {"interval_ms": 5},
     "topic_publisher": {"interval_ms": 5},
 }
 
@@ -336,13 +335,13 @@ SERVER_KINDS = {
     "worker-sink": zmq.PULL,
     "engine-input": zmq.ROUTER,
     "engine-output": zmq.PULL,
-    "vllm_engine": zmq.ROUTER,
+    "mock_engine": zmq.ROUTER,
 }
 # A replay is asked for when something is missing
 LATER = {("replay_subscriber", "replay-endpoint")}
 ENDS = [end for end in other_ends() if end not in LATER]
 # Without keys nobody watches the others' connections
-WATCHED = [("kv_subscriber", "endpoint"), ("engine", "input"), ("vllm_engine", "handshake")]
+WATCHED = [("kv_subscriber", "endpoint"), ("engine", "input"), ("mock_engine", "handshake")]
 
 
 @pytest.mark.parametrize("end", ENDS, ids="-".join)
@@ -663,7 +662,7 @@ def test_warning(start, name):
     for line, endpoint in zip(told, endpoints):
         assert line.startswith(f"{name}: warning: without CURVE")
         assert endpoint in line and "get in at" in line
-        if name == "replay_publisher":
+        if name == "kv_publisher":
             assert "token ids of prompts" in line
         if name.endswith("frontend"):
             assert "prompts" in line

@@ -166,7 +166,7 @@ def test_an_engine_behind_a_handshake(start, ipc, wire):
         "handshake_frontend", engines=2, requests=4, max_tokens=ENDLESS, handshake=hello, **wire
     )
     engines = [
-        start("vllm_engine", "--log-requests", index=index, step_ms=10000, handshake=hello)
+        start("mock_engine", "--log-requests", index=index, step_ms=10000, handshake=hello)
         for index in (0, 1)
     ]
     frontend.wait_line("^r3 -> engine 1$")

@@ -11,10 +11,9 @@ import time
 
 import pytest
 
-from harness import PROGRAMS, STOP_S, TRAPS, UNDER_VALGRIND, WAIT_S, arguments
+from harness import NAMES, PROGRAMS, STOP_S, TRAPS, UNDER_VALGRIND, WAIT_S, arguments
 from programs import Bind, Connect, of_kind
 
-NAMES = sorted(set(PROGRAMS) - set(TRAPS))
 TOLD = "stdout: not all was taken, lines are missing"
 
 pytestmark = pytest.mark.skipif(UNDER_VALGRIND, reason="starts the programs itself")
@@ -50,7 +49,7 @@ def test_a_trap(name):
 def batches(start, ipc):
     """A publisher; the arguments of a kv_subscriber that follows it."""
     ends = {"endpoint": ipc(), "replay_endpoint": ipc()}
-    publisher = start("replay_publisher", "--quiet", interval_ms=1, blocks=8, **ends)
+    publisher = start("kv_publisher", "--quiet", interval_ms=1, blocks=8, **ends)
     publisher.endpoint(2)
     yield ["--json", *arguments(ends)]
     assert publisher.stop() == 0

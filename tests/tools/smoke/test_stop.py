@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import zmq
 
-from harness import PROGRAMS, TRAPS, WAIT_S
+from harness import NAMES, WAIT_S
 from programs import Bind, Connect, of_kind
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
@@ -53,7 +53,7 @@ def alone(start, ipc, name):
 
 
 @BOTH
-@pytest.mark.parametrize("name", sorted(set(PROGRAMS) - set(TRAPS)))
+@pytest.mark.parametrize("name", NAMES)
 def test_stop_at_once(start, ipc, name, number):
     """Again and again, since the worst moment is short: a signal that comes after a loop has
     looked whether there was one, and before the call that it should interrupt."""
@@ -130,19 +130,19 @@ def topic_subscriber_flat_out(start, ipc, peer):
 
 
 @state
-def replay_publisher_flat_out(start, ipc, peer):
+def kv_publisher_flat_out(start, ipc, peer):
     program = start(
-        "replay_publisher", "--quiet", endpoint=ipc(), replay_endpoint=ipc(), interval_ms=0
+        "kv_publisher", "--quiet", endpoint=ipc(), replay_endpoint=ipc(), interval_ms=0
     )
     program.endpoint(2)
     return program
 
 
 @state
-def replay_publisher_with_a_deaf_subscriber(start, ipc, peer):
+def kv_publisher_with_a_deaf_subscriber(start, ipc, peer):
     endpoint = ipc()
     program = start(
-        "replay_publisher",
+        "kv_publisher",
         "--quiet",
         endpoint=endpoint,
         replay_endpoint=ipc(),
@@ -156,10 +156,10 @@ def replay_publisher_with_a_deaf_subscriber(start, ipc, peer):
 
 
 @state
-def replay_publisher_is_done_and_lingers(start, ipc, peer):
+def kv_publisher_is_done_and_lingers(start, ipc, peer):
     endpoint = ipc()
     program = start(
-        "replay_publisher",
+        "kv_publisher",
         "--quiet",
         endpoint=endpoint,
         replay_endpoint=ipc(),
@@ -167,14 +167,14 @@ def replay_publisher_is_done_and_lingers(start, ipc, peer):
         count=50000,
     )
     deaf(peer, zmq.SUB, connect=endpoint).subscribe(b"")
-    program.wait_line("^replay_publisher: 50000 published$")
+    program.wait_line("^kv_publisher: 50000 published$")
     return program
 
 
 @state
-def replay_publisher_asked_all_the_time(start, ipc, peer):
+def kv_publisher_asked_all_the_time(start, ipc, peer):
     replay = ipc()
-    program = start("replay_publisher", endpoint=ipc(), replay_endpoint=replay, interval_ms=0)
+    program = start("kv_publisher", endpoint=ipc(), replay_endpoint=replay, interval_ms=0)
     program.wait_line("^seq 100")
     client = peer(zmq.DEALER, connect=replay, rcvhwm=0)
     for _ in range(300):
@@ -186,7 +186,7 @@ def replay_publisher_asked_all_the_time(start, ipc, peer):
 @state
 def replay_subscriber_flat_out(start, ipc, peer):
     endpoints = {"endpoint": ipc(), "replay_endpoint": ipc()}
-    start("replay_publisher", "--quiet", interval_ms=0, **endpoints)
+    start("kv_publisher", "--quiet", interval_ms=0, **endpoints)
     program = start("replay_subscriber", replay_socket="dealer", from_seq="live", **endpoints)
     program.wait_line(r"^seq", nth=100)
     return program

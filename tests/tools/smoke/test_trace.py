@@ -10,10 +10,9 @@ import msgspec
 import pytest
 import zmq
 
-from harness import PROGRAMS, TRAPS, WAIT_S
+from harness import NAMES, WAIT_S
 from programs import OPTIONS, Bind, Connect, of_kind
 
-NAMES = sorted(set(PROGRAMS) - set(TRAPS))
 
 #: The keys of an object that is a message; those behind the bar may be left out
 MESSAGE = ["t", "program", "pid", "socket", "peer", "dir", "frames"]
@@ -63,7 +62,7 @@ def test_every_program_tells_its_life(start, ipc, tmp_path, name):
     assert before < first["t"] < time.monotonic()
     assert {each["program"] for each in told} == {name}
     assert {each["pid"] for each in told} == {program.pid}
-    instance = {"engine": "0", "vllm_engine": "0", "worker": f"worker-{program.pid}"}.get(name)
+    instance = {"engine": "0", "mock_engine": "0", "worker": f"worker-{program.pid}"}.get(name)
     assert {each.get("instance") for each in told} == {instance}
 
 
@@ -272,7 +271,7 @@ def test_spawned_engines_are_traced_too(start, ipc, tmp_path):
         **nowhere("handshake_frontend", ipc),
     )
     assert frontend.wait() == 0
-    assert {each["program"] for each in messages(path)} == {"handshake_frontend", "vllm_engine"}
+    assert {each["program"] for each in messages(path)} == {"handshake_frontend", "mock_engine"}
 
 
 def test_json_of_kv_subscriber_stays_what_it_is(start, ipc, tmp_path):

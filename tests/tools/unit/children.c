@@ -2,7 +2,7 @@
 
 #include "unit.h"
 
-#include "router_dealer/children.h"
+#include "engine/children.h"
 
 #include <dirent.h>
 #include <poll.h>

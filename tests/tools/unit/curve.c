@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "curve.h"
-#include "show.h"
+#include "lib/curve.h"
+#include "lib/show.h"
 
 #include <sys/stat.h>
 

@@ -3,7 +3,7 @@
 #include "unit.h"
 #include "vectors.h"
 
-#include "router_dealer/engine_core.h"
+#include "engine/engine_core.h"
 
 //  The prompt of the vectors
 static const uint32_t prompt[] = {1, 2, 3, 70000, UINT32_MAX};

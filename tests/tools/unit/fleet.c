@@ -2,7 +2,7 @@
 
 #include "unit.h"
 
-#include "router_dealer/fleet.h"
+#include "engine/fleet.h"
 
 static void test_join (void **state)
 {

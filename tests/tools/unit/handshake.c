@@ -3,8 +3,8 @@
 #include "unit.h"
 #include "vectors.h"
 
-#include "router_dealer/engine_core.h"
-#include "router_dealer/handshake.h"
+#include "engine/engine_core.h"
+#include "engine/handshake.h"
 
 //  The addresses of the vectors
 static const char *inputs[] = {"tcp://127.0.0.1:5570", "tcp://127.0.0.1:5571"};

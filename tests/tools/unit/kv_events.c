@@ -3,8 +3,8 @@
 #include "unit.h"
 #include "vectors.h"
 
-#include "pub_sub/kv_events.h"
-#include "pub_sub/toy_cache.h"
+#include "kv/kv_events.h"
+#include "kv/toy_cache.h"
 
 #define TS 1789095808.83
 

@@ -3,7 +3,7 @@
 #include "unit.h"
 #include "vectors.h"
 
-#include "pub_sub/kv_json.h"
+#include "kv/kv_json.h"
 
 //  What the last call of s_print or s_notice printed
 static char *text;

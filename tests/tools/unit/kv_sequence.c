@@ -2,8 +2,8 @@
 
 #include "unit.h"
 
-#include "pub_sub/kv_events.h"
-#include "pub_sub/kv_sequence.h"
+#include "kv/kv_events.h"
+#include "kv/kv_sequence.h"
 
 //  -- Batches. The payload says of which run of the publisher a batch is, and its number there.
 

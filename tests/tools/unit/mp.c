@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "mp_put.h"
+#include "lib/mp_put.h"
 #include "vectors.h"
 
 #include <float.h>

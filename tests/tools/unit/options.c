@@ -1,10 +1,10 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "curve.h"
-#include "options.h"
-#include "show.h"
-#include "trace.h"
+#include "lib/curve.h"
+#include "lib/options.h"
+#include "lib/show.h"
+#include "lib/trace.h"
 
 #include <math.h>
 #include <signal.h>

@@ -1,9 +1,9 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "show.h"
+#include "lib/show.h"
 
-#include "router_dealer/progress.h"
+#include "engine/progress.h"
 
 //  What was said on stdout and stderr in the last call below
 static char *said, *complained;

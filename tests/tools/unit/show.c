@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "show.h"
+#include "lib/show.h"
 #include "vectors.h"
 
 //  What was printed in the last call below

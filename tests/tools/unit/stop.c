@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "stop.h"
+#include "lib/stop.h"
 
 #include <signal.h>
 

@@ -1,10 +1,10 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "show.h"
+#include "lib/show.h"
 #include "vectors.h"
 
-#include "router_dealer/toy_engine.h"
+#include "engine/toy_engine.h"
 
 //  What the engine said on stdout and stderr in the last call below
 static char *said, *complained;

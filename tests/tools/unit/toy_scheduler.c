@@ -2,7 +2,7 @@
 
 #include "unit.h"
 
-#include "router_dealer/toy_scheduler.h"
+#include "engine/toy_scheduler.h"
 
 static const toy_scheduler_config_t plain = {
     .vocab_size = 32000, .chunk_size = 1, .max_model_len = 1 << 20};

@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "show.h"
-#include "trace.h"
+#include "lib/show.h"
+#include "lib/trace.h"
 #include "vectors.h"
 
 #include <signal.h>

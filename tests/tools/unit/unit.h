@@ -3,7 +3,7 @@
 
 #pragma once
 
-#include "mp.h"
+#include "lib/mp.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,7 @@
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
 
-//  One of tests/vectors/vectors.h
+//  One of tests/tools/vectors/vectors.h
 typedef struct {
     const char *name;
     const unsigned char *data;

@@ -8,7 +8,7 @@ import pytest
 
 from browser import Browser
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import readme  # noqa: E402

@@ -3,7 +3,7 @@
 """A toy EngineCore that an unmodified vLLM v0.26.0 front-end takes for its own, or several.
 
     python3 handshake_frontend.py --engines 2
-    python3 vllm_engine.py --engine-count 2
+    python3 mock_engine.py --engine-count 2
 
 As EngineCoreProc in vllm/v1/engine/core.py: HELLO, INIT, then for each API server a DEALER that
 registers and a PUSH, the coordinator's two sockets if there is one, and READY. Outputs go to the
