@@ -53,7 +53,7 @@ ALL_C    := $(SOURCES) $(PARTS) $(wildcard scripts/*.c tests/tools/unit/*.c test
 ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h tests/tools/unit/*.h tests/tools/fuzz/*.h)
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps demo trace diagrams keys test test-page unit bench lint check-challenge \
+.PHONY: all help deps demo panes trace diagrams keys test test-page unit bench lint check-challenge \
         check-vllm format valgrind fuzz fuzz-corpus hostile faults soak clean
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -61,14 +61,13 @@ ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h tests/to
 all: $(PROGRAMS) $(SCRIPTS) ## build every program into build/<room>/
 
 help: ## this list
+	@echo 'Learn:'
 	@sed -n 's/^\([a-z_.-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
-	@echo '  make demo DEMO=2.2        play one demo'
-	@echo '  make trace DEMO=2.2       draw one demo; OPEN=1 opens it in a browser'
-	@echo '  make trace FILE=my.jsonl  draw what your programs have written with --trace my.jsonl'
-	@echo '  make SAN=address,undefined, make CC=clang, make V=1: another build, with another compiler,'
-	@echo '                            with its commands shown'
+	@echo 'Develop:'
+	@sed -n 's/^\([a-z_.-]*\):[^#]*### \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
+	@echo '  make SAN=address,undefined, make CC=clang: a build of its own; V=1 shows the commands'
 
-deps: ## install what is missing to build (says what it runs)
+deps: ### install what is missing to build (says what it runs)
 	@scripts/install-deps build
 
 demo: ## install what is missing, build, and play every demo (or DEMO=2.2)
@@ -76,12 +75,16 @@ demo: ## install what is missing, build, and play every demo (or DEMO=2.2)
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) scripts/tour.py --build $(BUILD) $(DEMO)
 
-trace: ## play every demo (or DEMO=2.2) and draw what it sends, into build/trace/
+trace: ## play every demo (or DEMO=2.2) and draw its messages; FILE=, OPEN=1
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all venv
 	@.venv/bin/python scripts/trace_demo.py --build $(BUILD) $(if $(OPEN),--open) $(if $(FILE),'$(FILE)',$(DEMO))
 
-diagrams: ## bring the diagrams of the READMEs up to date (or DEMO=2.2)
+panes: ## open the terminals of a demo in tmux, its commands typed (DEMO=2.2)
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) scripts/panes.py $(DEMO)
+
+diagrams: ### bring the diagrams of the READMEs up to date (or DEMO=2.2)
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all .venv/ready
 	@.venv/bin/python scripts/trace_demo.py --build $(BUILD) --diagrams $(DEMO)
@@ -95,21 +98,21 @@ test: ## set up what the tests need, build, and run them all
 	@$(MAKE) --no-print-directory unit
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) -m 'not slow' $(PYTEST) tests
 
-test-page: ## test the page that `make trace` writes, in a headless Chromium
+test-page: ### test the page that `make trace` writes, in a headless Chromium
 	@scripts/install-deps page
 	@$(MAKE) --no-print-directory all .venv/ready
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q $(PYTEST) tests/trace/page
 
-unit: $(UNITS) ## unit tests of the modules
+unit: $(UNITS) ### unit tests of the modules
 	@for unit in $(UNITS); do $$unit || exit 1; done
 
-valgrind: ## one pass of the process tests under valgrind
+valgrind: ### one pass of the process tests under valgrind
 	@scripts/install-deps lint
 	@$(MAKE) --no-print-directory all $(BUILD)/units .venv/ready
 	@for unit in $(UNITS); do valgrind -q --leak-check=full --errors-for-leak-kinds=definite,indirect --error-exitcode=99 $$unit || exit 1; done
 	@BUILD=$(BUILD) UNDER_VALGRIND=1 .venv/bin/python -m pytest -q -n 2 -m valgrind $(PYTEST) tests
 
-bench: ## measure against pyzmq + msgspec and against bare libzmq (BENCH=quick: under a minute)
+bench: ### measure against pyzmq + msgspec and against bare libzmq (BENCH=quick: under a minute)
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all $(BUILD)/benches .venv/ready
 	@.venv/bin/python bench/bench.py --build $(BUILD) $(if $(BENCH),--mode $(BENCH)) $(BENCHFLAGS)
@@ -119,7 +122,7 @@ FUZZ_BUILD := build-fuzz
 FUZZ_MAKE   = $(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_BUILD) SAN=fuzzer-no-link,address,undefined
 SECONDS    ?= 60
 
-fuzz: ## fuzz each decoder for SECONDS=60, two at a time with -j2
+fuzz: ### fuzz each decoder for SECONDS=60, two at a time with -j2
 	@scripts/install-deps lint
 	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/tools/fuzz/%)
 	@+$(FUZZ_MAKE) -k $(FUZZERS:%=run-fuzz-%)
@@ -127,7 +130,7 @@ fuzz: ## fuzz each decoder for SECONDS=60, two at a time with -j2
 run-fuzz-%:
 	@scripts/fuzz $(BUILD) $* $(SECONDS)
 
-fuzz-corpus: ## the fewest of the committed inputs, the vectors, and what fuzzing found
+fuzz-corpus: ### the fewest of the committed inputs, the vectors, and what fuzzing found
 	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/tools/fuzz/%)
 	@$(PYTHON) tests/tools/fuzz/seeds.py $(FUZZ_BUILD)/seeds
 	@for name in $(FUZZERS); do \
@@ -141,7 +144,7 @@ fuzz-corpus: ## the fewest of the committed inputs, the vectors, and what fuzzin
 # So many messages at each program that receives, which takes 1 to 2 minutes a program
 HOSTILE ?= 1000000
 
-hostile: ## a million malformed messages at each program that receives (HOSTILE=n), under sanitizers
+hostile: ### a million malformed messages at each program that receives (HOSTILE=n), under sanitizers
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory SAN=address,undefined all .venv/ready
 	@BUILD=build-address-undefined HOSTILE=$(HOSTILE) \
@@ -153,32 +156,32 @@ ENGINE  ?= 200
 SEED    ?= 1
 MINUTES ?= 10
 
-faults: ## cut networks; kill, stop and restart programs, by seed (SEED=1 KV=1000 ENGINE=200)
+faults: ### cut networks; kill, stop and restart programs, by seed (SEED=1 KV=1000 ENGINE=200)
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all .venv/ready
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) $(PYTEST) tests/tools/faults
 	@BUILD=$(BUILD) .venv/bin/python tests/tools/faults/run.py --record --seed $(SEED) \
 	    away=3 kv=$(KV) engines=$(ENGINE) others=50
 
-soak: ## all demos together, with faults, for MINUTES=10
+soak: ### all demos together, with faults, for MINUTES=10
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all .venv/ready
 	@BUILD=$(BUILD) .venv/bin/python tests/tools/faults/soak.py --record --seed $(SEED) $(MINUTES)
 
-lint: compile_commands.json ## formatting, clang-tidy, cppcheck, and the habits of the house
+lint: compile_commands.json ### formatting, clang-tidy, cppcheck, and the habits of the house
 	@scripts/lint $(ALL_CH)
 
 check-challenge: ## does your solution of a challenge work? (N=1, see docs/challenges.md)
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) scripts/challenge.py --build $(BUILD) $(N)
 
-check-vllm: ## look up what we cite of vLLM in its source (VLLM=<checkout>)
+check-vllm: ### look up what we cite of vLLM in its source (VLLM=<checkout>)
 	@$(PYTHON) scripts/check_vllm.py '$(VLLM)'
 
-format: ## let clang-format decide
+format: ### let clang-format decide
 	clang-format -i $(filter-out tests/tools/vectors/%,$(ALL_CH))
 
-clean: ## remove what was built
+clean: ### remove what was built
 	rm -rf build build-* compile_commands.json
 
 # Another compiler or other flags: build again

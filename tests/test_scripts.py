@@ -167,3 +167,53 @@ def test_tour_is_silent_about_silence_in_a_pipe():
     with tour.Patience(threading.Lock(), pipe) as patience:
         assert not patience.thread.is_alive()
     assert pipe.getvalue() == ""
+
+
+def panes(bare, *names, **env):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "panes.py"), *names],
+        env={"PATH": bare.path, **env},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_panes_types_the_first_command_of_each_terminal(bare):
+    log = Path(bare.path) / "log"
+    bare("tmux", f'echo "$@" >> {log}; case $1 in new-session | split-window) echo %7 ;; esac')
+    done = panes(bare, "1")
+    assert (done.returncode, done.stdout) == (0, "panes: tmux attach -t demo-1\n"), done.stderr
+    calls = log.read_text().splitlines()
+    typed = [call for call in calls if call.startswith("send-keys")]
+    assert [call.split(" -l ")[1] for call in typed] == [
+        "build/req_rep/basic_server",
+        "build/req_rep/basic_client",
+    ]
+    assert not any("Enter" in call for call in calls)  # Typed, not started
+
+
+def test_panes_without_tmux_says_so_in_one_line(bare):
+    done = panes(bare, "1")
+    assert done.returncode == 1
+    assert done.stderr == "panes: tmux is not installed; open the terminals by hand\n"
+
+
+def test_panes_names_the_demos_that_there_are(bare):
+    done = panes(bare, "9.9")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and "2.2" in done.stderr
+
+
+def test_panes_reports_what_tmux_refuses(bare):
+    bare("tmux", "[ $1 != new-session ] || { echo no server >&2; exit 1; }")
+    done = panes(bare, "1")
+    assert (done.returncode, done.stderr) == (1, "panes: tmux new-session: no server\n")
+
+
+def test_help_lists_what_a_learner_needs_first():
+    done = subprocess.run(["make", "-s", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True)
+    learn, develop = done.stdout.removeprefix("Learn:\n").split("Develop:\n")
+    targets = {line.split("  ")[1] for line in learn.splitlines()}
+    assert {"make demo", "make panes", "make test"} <= targets
+    assert "make lint" in develop and "make demo" not in develop
