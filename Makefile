@@ -8,6 +8,16 @@ SAN        ?=
 # Tests side by side: they wait more than they compute
 JOBS       ?= 4
 ROOMS      := req_rep pub_sub push_pull router_dealer traps tools
+LESSONS    := $(filter-out traps tools,$(ROOMS))
+# Programs and modules of the rooms that still need modules of the tools: this list only shrinks
+OLD        := \
+  req_rep/pingpong req_rep/basic_server req_rep/basic_client \
+  req_rep/slow_server req_rep/timeout_retry_client req_rep/poller_client \
+  push_pull/tasks push_pull/ledger push_pull/ventilator push_pull/worker push_pull/sink \
+  pub_sub/topic_publisher pub_sub/topic_subscriber \
+  pub_sub/replay_publisher pub_sub/replay_subscriber \
+  router_dealer/engine router_dealer/frontend router_dealer/poller_frontend \
+  router_dealer/round_robin_frontend router_dealer/handshake_frontend
 
 # What was freed waits in AddressSanitizer's quarantine, up to 256 MB: too much where memory is looked at
 export ASAN_OPTIONS ?= quarantine_size_mb=16
@@ -23,10 +33,12 @@ PACKAGES := libczmq libzmq $(or $(MSGPACK),msgpack-c)
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wformat=2 -Wconversion
 CFLAGS   ?= -O2 -g
-CPPFLAGS += -D_XOPEN_SOURCE=700 -Icommon -Itools
+CPPFLAGS += -D_XOPEN_SOURCE=700
+# A lesson sees common/ and its own folder, all else sees the modules of the tools
+INCLUDES  = -Itools
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 WERROR   ?=
-COMPILE   = $(CC) -std=c11 -pthread $(WARNINGS) $(if $(WERROR),-Werror) $(CPPFLAGS) $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
+COMPILE   = $(CC) -std=c11 -pthread $(WARNINGS) $(if $(WERROR),-Werror) $(CPPFLAGS) $(INCLUDES) $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
 LINK      = $(CC) -pthread $(SANFLAGS) $(LDFLAGS)
 
 # `make V=1` shows the commands
@@ -40,17 +52,18 @@ PKG_LIBS   = $(eval PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES)))$(PKG_
 SOURCES  := $(sort $(wildcard $(ROOMS:%=%/*.c)))
 MODULES  := $(filter $(patsubst %.h,%.c,$(wildcard $(ROOMS:%=%/*.h))),$(SOURCES))
 PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(filter-out $(MODULES),$(SOURCES)))
+WITH_TOOLS := $(OLD:%=$(BUILD)/%) $(BUILD)/traps/% $(BUILD)/tools/%
 # The modules of the tools are an archive: a program takes of it what it calls
 PARTS    := $(sort $(wildcard tools/lib/*.c tools/kv/*.c tools/engine/*.c))
 TOOLS_A  := $(BUILD)/tools/tools.a
 SCRIPTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard scripts/*.c))
-UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/tools/unit/*.c))
+UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/tools/unit/*.c tests/lessons/unit/*.c))
 BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
-FUZZERS  := $(patsubst tests/tools/fuzz/%.c,%,$(wildcard tests/tools/fuzz/*.c))
+FUZZERS  := $(basename $(wildcard tests/tools/fuzz/*.c tests/lessons/fuzz/*.c))
 # The modules of the rooms that have unit tests
 TESTED   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard req_rep/pingpong.c push_pull/tasks.c push_pull/ledger.c traps/trap.c))
-ALL_C    := $(SOURCES) $(PARTS) $(wildcard scripts/*.c tests/tools/unit/*.c tests/tools/fuzz/*.c bench/*.c)
-ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h tests/tools/unit/*.h tests/tools/fuzz/*.h)
+ALL_C    := $(SOURCES) $(PARTS) $(wildcard scripts/*.c tests/*/unit/*.c tests/*/fuzz/*.c bench/*.c)
+ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h tests/*/unit/*.h tests/*/fuzz/*.h)
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo panes trace diagrams keys test test-page unit bench lint check-challenge \
@@ -124,21 +137,22 @@ SECONDS    ?= 60
 
 fuzz: ### fuzz each decoder for SECONDS=60, two at a time with -j2
 	@scripts/install-deps lint
-	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/tools/fuzz/%)
-	@+$(FUZZ_MAKE) -k $(FUZZERS:%=run-fuzz-%)
+	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/%)
+	@+$(FUZZ_MAKE) -k $(FUZZERS:%=run-fuzz/%)
 
-run-fuzz-%:
+run-fuzz/%:
 	@scripts/fuzz $(BUILD) $* $(SECONDS)
 
 fuzz-corpus: ### the fewest of the committed inputs, the vectors, and what fuzzing found
-	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/tests/tools/fuzz/%)
+	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/%)
 	@$(PYTHON) tests/tools/fuzz/seeds.py $(FUZZ_BUILD)/seeds
-	@for name in $(FUZZERS); do \
+	@for path in $(FUZZERS); do \
+	    name=$${path##*/} corpus=$${path%/*}/corpus/$${path##*/}.hex; \
 	    rm -rf $(FUZZ_BUILD)/least && mkdir -p $(FUZZ_BUILD)/least $(FUZZ_BUILD)/corpus/$$name && \
-	    $(PYTHON) tests/tools/fuzz/corpus.py unpack tests/tools/fuzz/corpus/$$name.hex $(FUZZ_BUILD)/inputs/$$name && \
-	    nice $(FUZZ_BUILD)/tests/tools/fuzz/$$name -set_cover_merge=1 -use_counters=0 $(FUZZ_BUILD)/least \
+	    $(PYTHON) tests/tools/fuzz/corpus.py unpack $$corpus $(FUZZ_BUILD)/inputs/$$name && \
+	    nice $(FUZZ_BUILD)/$$path -set_cover_merge=1 -use_counters=0 $(FUZZ_BUILD)/least \
 	        $(FUZZ_BUILD)/seeds/$$name $(FUZZ_BUILD)/inputs/$$name $(FUZZ_BUILD)/corpus/$$name 2>$(FUZZ_BUILD)/merge.log && \
-	    $(PYTHON) tests/tools/fuzz/corpus.py pack $(FUZZ_BUILD)/least tests/tools/fuzz/corpus/$$name.hex || exit 1; \
+	    $(PYTHON) tests/tools/fuzz/corpus.py pack $(FUZZ_BUILD)/least $$corpus || exit 1; \
 	done
 
 # So many messages at each program that receives, which takes 1 to 2 minutes a program
@@ -201,13 +215,19 @@ $(TOOLS_A): $(PARTS:%.c=$(BUILD)/%.o)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
-# A program is linked with the modules of its own room, then with what it calls of tools/
+# A lesson sees common/ and the modules of its own room. What is OLD, the traps and the tools also see the
+# modules of the tools, an archive.
+$(foreach room,$(LESSONS),$(eval $(BUILD)/$(room)/%.o: INCLUDES = -Icommon))
+$(OLD:%=$(BUILD)/%.o): INCLUDES = -Itools
+objects = $(patsubst %.c,$(BUILD)/%.o,$(filter $(1)/%,$(2)))
 define room_rules
-$(filter $(BUILD)/$(1)/%,$(PROGRAMS)): $(BUILD)/%: $(BUILD)/%.o $(patsubst %.c,$(BUILD)/%.o,$(filter $(1)/%,$(MODULES))) $(TOOLS_A)
-	@echo '  LINK  $$@'
-	$$(Q)$$(LINK) $$^ $$(PKG_LIBS) $$(LDLIBS) -lm -o $$@
+$(filter-out $(WITH_TOOLS),$(filter $(BUILD)/$(1)/%,$(PROGRAMS))): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(1),$(filter-out $(OLD:%=%.c),$(MODULES)))
+$(filter $(WITH_TOOLS),$(filter $(BUILD)/$(1)/%,$(PROGRAMS))): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(1),$(filter $(OLD:%=%.c) traps/%,$(MODULES))) $(TOOLS_A)
 endef
 $(foreach room,$(ROOMS),$(eval $(call room_rules,$(room))))
+$(PROGRAMS):
+	@echo '  LINK  $@'
+	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
 
 $(SCRIPTS): %: %.o $(TOOLS_A)
 	@echo '  LINK  $@'
@@ -217,6 +237,11 @@ $(BUILD)/tests/tools/unit/%.o: CPPFLAGS += -I. -Itests/tools/vectors
 $(BUILD)/tests/tools/unit/%: $(BUILD)/tests/tools/unit/%.o $(TESTED) $(TOOLS_A)
 	@echo '  LINK  $@'
 	$(Q)$(LINK) $^ $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs cmocka) $(LDLIBS) -lm -o $@
+
+$(BUILD)/tests/lessons/%.o: INCLUDES = -Icommon
+$(BUILD)/tests/lessons/unit/%: $(BUILD)/tests/lessons/unit/%.o
+	@echo '  LINK  $@'
+	$(Q)$(LINK) $^ $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs cmocka) $(LDLIBS) -o $@
 
 # The codec is linked with all rooms, the others with none. wait4 is not of POSIX.
 $(BUILD)/bench/%.o: CPPFLAGS += -I. -D_DEFAULT_SOURCE
@@ -232,6 +257,11 @@ $(BUILD)/tests/tools/fuzz/%.o: CPPFLAGS += -I.
 $(BUILD)/tests/tools/fuzz/%: $(BUILD)/tests/tools/fuzz/%.o $(TESTED) $(TOOLS_A)
 	@echo '  LINK  $@'
 	$(Q)$(LINK) -fsanitize=fuzzer $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
+
+$(BUILD)/tests/lessons/fuzz/%.o: CPPFLAGS += -I.
+$(BUILD)/tests/lessons/fuzz/%: $(BUILD)/tests/lessons/fuzz/%.o
+	@echo '  LINK  $@'
+	$(Q)$(LINK) -fsanitize=fuzzer $^ $(PKG_LIBS) $(LDLIBS) -o $@
 
 .PHONY: $(BUILD)/units
 $(BUILD)/units: $(UNITS)
@@ -250,6 +280,6 @@ venv: .venv/ready
 compile_commands.json: Makefile $(ALL_C)
 	@{ echo '['; sep=; for file in $(ALL_C); do \
 	    printf '%s{"directory":"%s","file":"%s","command":"%s"}' "$$sep" "$(CURDIR)" "$$file" \
-	        '$(COMPILE) -I. -Itests/tools/vectors -D_DEFAULT_SOURCE -c '"$$file"; sep=','; echo; done; echo ']'; } > $@
+	        '$(COMPILE) -Icommon -I. -Itests/tools/vectors -D_DEFAULT_SOURCE -c '"$$file"; sep=','; echo; done; echo ']'; } > $@
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(ALL_C))

@@ -161,7 +161,7 @@ class Stage:
         program = str(ROOT / self.build / words[0][len("build/") :])
         # Which options have a default endpoint is what the program itself says
         text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
-        defaults = re.findall(r"--(\S+) ENDPOINT .*\(default (\w+://[^\s;)]+)", text)
+        defaults = re.findall(r"--(\S+) +(?:ENDPOINT )?.*\(default (\w+://[^\s;)]+)", text)
         given = [
             word
             for name, value in defaults

@@ -3,64 +3,11 @@
 
 #include "lib/mp_put.h"
 #include "mutate.h"
+#include "value.h"
 
 size_t LLVMFuzzerCustomMutator (uint8_t *data, size_t size, size_t max, unsigned seed)
 {
     return mutate_msgpack (data, size, max, seed);
-}
-
-//  A big-endian count or length of `size` bytes; the reader's place is behind it then
-static bool s_count (const uint8_t **at, const uint8_t *end, size_t size, uint64_t *count)
-{
-    *count = 0;
-    if ((size_t) (end - *at) < size)
-        return false;
-    while (size-- > 0)
-        *count = *count << 8 | *(*at)++;
-    return true;
-}
-
-//  The format as its specification has it, read by hand: true when there is a value at *at, no
-//  deeper than `depth` containers
-//  NOLINTNEXTLINE(misc-no-recursion)
-static bool s_is_value (const uint8_t **at, const uint8_t *end, int depth)
-{
-    if (*at == end)
-        return false;
-    uint8_t type = *(*at)++;
-    uint64_t bytes = 0, elements = 0;
-    bool ok = type != 0xc1, container = false;
-    if (type < 0x80 || type >= 0xe0 || type == 0xc0 || type == 0xc2 || type == 0xc3) {
-    } else if (type < 0xa0) {
-        container = true;
-        elements = (type & 0x0fu) * (type < 0x90 ? 2u : 1u);
-    } else if (type < 0xc0) {
-        bytes = type & 0x1f;
-    } else if (type >= 0xdc) {
-        container = true;
-        ok = s_count (at, end, type % 2 == 0 ? 2 : 4, &elements);
-        elements *= type >= 0xde ? 2 : 1;
-    } else if (type >= 0xd9) {  //  str
-        ok = s_count (at, end, (size_t) 1 << (type - 0xd9), &bytes);
-    } else if (type >= 0xc4 && type <= 0xc6) {  //  bin
-        ok = s_count (at, end, (size_t) 1 << (type - 0xc4), &bytes);
-    } else if (type >= 0xc7 && type <= 0xc9) {  //  ext: its type is a byte more
-        ok = s_count (at, end, (size_t) 1 << (type - 0xc7), &bytes);
-        bytes++;
-    } else if (type >= 0xd4) {  //  fixext 1 to 16
-        bytes = ((uint64_t) 1 << (type - 0xd4)) + 1;
-    } else if (type >= 0xcc) {  //  uint, int
-        bytes = (uint64_t) 1 << (type & 3);
-    } else {  //  float
-        bytes = type == 0xca ? 4 : 8;
-    }
-    if (!ok || bytes > (uint64_t) (end - *at) || (container && depth == 0))
-        return false;
-    *at += bytes;
-    for (; elements > 0; elements--)
-        if (!s_is_value (at, end, depth - 1))
-            return false;
-    return true;
 }
 
 //  Reads a value with mp_read alone and writes it again with mp_put
@@ -227,7 +174,7 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     DEMAND (copy);
     memcpy (copy, data, size);
     const uint8_t *at = data;
-    bool good = s_is_value (&at, data + size, MP_MAX_DEPTH) && at == data + size;
+    bool good = fuzz_is_value (&at, data + size, MP_MAX_DEPTH) && at == data + size;
 
     msgpack_unpacked doc;
     mp_error_t error;

@@ -63,6 +63,7 @@ def seeds():
     ]
     for name, data in every.items():
         yield "mp", name, data
+        yield "lesson_mp", name, data
         if name.startswith("KV_"):
             yield "kv_events", name, data
             yield "messages", "live_" + name, b"\0\0" + frames(b"kv-events", SEQ, data)

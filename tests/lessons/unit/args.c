@@ -1,0 +1,252 @@
+//  SPDX-License-Identifier: MIT
+//  args.c - unit tests of common/args.h. Each command line is read in a child: a wrong one ends it.
+
+#include "args.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const char *text;
+static int number, least;
+static double decimal;
+static bool flag;
+static uint64_t range[2];
+
+static void s_read (char *line)
+{
+    char *argv[20] = {"path/to/program"};
+    int argc = 1;
+    for (char *word = line; *line; word = line) {  //  Words are separated by one '|'
+        line += strcspn (line, "|");
+        if (*line)
+            *line++ = 0;
+        argv[argc++] = word;
+    }
+    args_read (argc, argv, "tests options",
+               (arg_t[]){{"text", "some text", .text = &text},
+                         {"number", "up to 65535", .number = &number, .max = 65535},
+                         {"least", "from 2 on", .number = &least, .min = 2},
+                         {"decimal", "seconds", .decimal = &decimal, .max = 10},
+                         {"flag", "yes", .flag = &flag},
+                         {"range", "numbers", .range = range},
+                         {0}});
+}
+
+//  What a program that reads this command line prints, to be freed; and its exit status. After a right
+//  one it prints its values.
+static char *s_play (const char *line, int *status)
+{
+    int ends[2];
+    assert_int_equal (pipe (ends), 0);
+    fflush (NULL);
+    pid_t child = fork ();
+    assert_int_not_equal (child, -1);
+    if (child == 0) {
+        dup2 (ends[1], STDOUT_FILENO);
+        dup2 (ends[1], STDERR_FILENO);
+        text = "word", number = 1, least = 2, decimal = 1.5, flag = false;
+        range[0] = range[1] = 0;
+        char *copy = strdup (line);
+        s_read (copy);
+        printf ("%s %d %d %g %d %" PRIu64 "-%" PRIu64 "\n", text, number, least, decimal, flag,
+                range[0], range[1]);
+        fflush (stdout);
+        _exit (0);
+    }
+    close (ends[1]);
+    char *printed = calloc (1, 10000);
+    assert_non_null (printed);
+    for (ssize_t got, size = 0; (got = read (ends[0], printed + size, 9999 - (size_t) size)) > 0;)
+        size += got;
+    close (ends[0]);
+    assert_int_equal (waitpid (child, status, 0), child);
+    return printed;
+}
+
+static void s_takes (const char *line, const char *values)
+{
+    int status;
+    char *printed = s_play (line, &status);
+    printed[strcspn (printed, "\n")] = 0;
+    assert_string_equal (printed, values);
+    assert_int_equal (status, 0);
+    free (printed);
+}
+
+//  It ends with 2, after one line that begins with the program's name and has `what` in it
+static void s_refuses (const char *line, const char *what)
+{
+    int status;
+    char *printed = s_play (line, &status);
+    if (!WIFEXITED (status) || WEXITSTATUS (status) != 2 ||
+        strncmp (printed, "program: ", 9) != 0 ||
+        strchr (printed, '\n') != printed + strlen (printed) - 1 || !strstr (printed, what))
+        fail_msg ("%s: status %d: %s", line, status, printed);
+    free (printed);
+}
+
+static void test_values (void **state)
+{
+    (void) state;
+    s_takes ("", "word 1 2 1.5 0 0-0");
+    s_takes ("--text|x y|--number|7|--least|2147483647|--decimal|0.25|--flag|--range|3-6",
+             "x y 7 2147483647 0.25 1 3-6");
+    s_takes ("--text=|--number=65535|--decimal=10|--range=0-18446744073709551614",
+             " 65535 2 10 0 0-18446744073709551614");
+    s_takes ("--number|1|--number|0|--decimal|2", "word 0 2 2 0 0-0");  //  The last one counts
+    s_takes ("--num=5", "word 5 2 1.5 0 0-0");
+    s_takes ("--text=--flag", "--flag 1 2 1.5 0 0-0");
+}
+
+static void test_wrong (void **state)
+{
+    (void) state;
+    static const char *wrong[][2] = {
+        {"--nothing", "--nothing"}, {"--nothing=1", "--nothing"}, {"-q", "q"},
+        {"extra", "extra"},         {"--flag=1", "--flag"},       {"--text", "--text"},
+    };
+    static const char *numbers[] = {"x",  "1x", "1.5",  "1e3",   "-1",
+                                    "+1", " 1", "0x10", "65536", "999999999999999999999999999"};
+    static const char *decimals[] = {"x",   "-1",  "+1",    "1e3", "1.2.3", ".",
+                                     "nan", "inf", "0x1p1", " 1",  "10.001"};
+    static const char *ranges[] = {"3",
+                                   "3-",
+                                   "-6",
+                                   "6-3",
+                                   "a-b",
+                                   "3-6-9",
+                                   "3..6",
+                                   "-1-3",
+                                   "3--6",
+                                   " 3-6",
+                                   "3- 6",
+                                   "3-6x",
+                                   "0",
+                                   "+3-6",
+                                   "3-18446744073709551615",
+                                   "3-99999999999999999999"};
+    char line[100];
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        s_refuses (wrong[i][0], wrong[i][1]);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        snprintf (line, sizeof line, "--number=%s", numbers[i]);
+        s_refuses (line, "program: --number: ");
+    }
+    for (size_t i = 0; i < sizeof decimals / sizeof *decimals; i++) {
+        snprintf (line, sizeof line, "--decimal=%s", decimals[i]);
+        s_refuses (line, "program: --decimal: ");
+    }
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        snprintf (line, sizeof line, "--range=%s", ranges[i]);
+        s_refuses (line, "program: --range: ");
+    }
+    s_refuses ("--number=", "program: --number: ");
+    s_refuses ("--decimal=", "program: --decimal: ");
+    s_refuses ("--range=", "program: --range: ");
+    s_refuses ("--least=1", "program: --least: 1 is not a number from 2 to 2147483647");
+    s_refuses ("--least=2147483648", "program: --least: ");
+}
+
+static void test_help (void **state)
+{
+    (void) state;
+    int status;
+    char *printed = s_play ("--text=|--help", &status);
+    assert_string_equal (printed, "program - tests options\n\n"
+                                  "  --help               show this\n"
+                                  "  --text               some text (default \"\")\n"
+                                  "  --number             up to 65535 (default 1)\n"
+                                  "  --least              from 2 on (default 2)\n"
+                                  "  --decimal            seconds (default 1.5)\n"
+                                  "  --flag               yes\n"
+                                  "  --range              numbers\n");
+    assert_int_equal (status, 0);
+    free (printed);
+}
+
+static void test_fail (void **state)
+{
+    (void) state;
+    args_program = "program";
+    int ends[2], status;
+    assert_int_equal (pipe (ends), 0);
+    pid_t child = fork ();
+    assert_int_not_equal (child, -1);
+    if (child == 0) {
+        dup2 (ends[1], STDERR_FILENO);
+        args_fail (1, "cannot listen on %s: %s", "x", "why");
+    }
+    close (ends[1]);
+    char printed[100] = "";
+    assert_true (read (ends[0], printed, sizeof printed - 1) > 0);
+    close (ends[0]);
+    assert_string_equal (printed, "program: cannot listen on x: why\n");
+    assert_int_equal (waitpid (child, &status, 0), child);
+    assert_true (WIFEXITED (status) && WEXITSTATUS (status) == 1);
+}
+
+//  A child that has read its options and gets these signals, one when the one before has been handled
+static int s_signalled (int first, int second)
+{
+    int ends[2], status;
+    assert_int_equal (pipe (ends), 0);
+    pid_t child = fork ();
+    assert_int_not_equal (child, -1);
+    if (child == 0) {
+        char line[] = "";
+        s_read (line);
+        char byte_back = zsys_interrupted ? '?' : 'r';
+        if (write (ends[1], &byte_back, 1) != 1)
+            _exit (9);
+        zmq_poll (NULL, 0, 60000);  //  The first one interrupts it
+        byte_back = zsys_interrupted ? 'i' : '?';
+        if (write (ends[1], &byte_back, 1) != 1)
+            _exit (9);
+        if (second == 0) {
+            zmq_poll (NULL, 0, 60000);  //  And so does SIGALRM a second later
+            _exit (7);
+        }
+        for (int i = 0; i < 60; i++)
+            zmq_poll (NULL, 0, 1000);
+        _exit (8);
+    }
+    close (ends[1]);
+    char got = 0;
+    assert_int_equal (read (ends[0], &got, 1), 1);
+    assert_int_equal (got, 'r');
+    kill (child, first);
+    assert_int_equal (read (ends[0], &got, 1), 1);
+    assert_int_equal (got, 'i');
+    if (second)
+        kill (child, second);
+    close (ends[0]);
+    assert_int_equal (waitpid (child, &status, 0), child);
+    return status;
+}
+
+static void test_signals (void **state)
+{
+    (void) state;
+    int status = s_signalled (SIGINT, 0);
+    assert_true (WIFEXITED (status) && WEXITSTATUS (status) == 7);
+    status = s_signalled (SIGTERM, SIGINT);
+    assert_true (WIFSIGNALED (status) && WTERMSIG (status) == SIGINT);
+    status = s_signalled (SIGINT, SIGTERM);
+    assert_true (WIFSIGNALED (status) && WTERMSIG (status) == SIGTERM);
+}
+
+int main (void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test (test_values),  cmocka_unit_test (test_wrong),
+        cmocka_unit_test (test_help),    cmocka_unit_test (test_fail),
+        cmocka_unit_test (test_signals),
+    };
+    return cmocka_run_group_tests_name ("args.h", tests, NULL, NULL);
+}
