@@ -14,7 +14,7 @@
 #include "lib/keepalive.h"
 #include "lib/options.h"
 #include "lib/show.h"
-#include "engine/progress.h"
+#include "engine/requests.h"
 
 //  After so long without outputs we look after the engine
 #define SILENCE_MS 1000
@@ -36,7 +36,7 @@ static bool s_is_dead (zsock_t *router, int engine)
         if (again)
             return true;
     }
-    zmsg_t *knock = progress_knock (engine);
+    zmsg_t *knock = requests_knock (engine);
     show_send ("engine", router, knock);
     bool dead = zmsg_send (&knock, router) == -1 && zmq_errno () == EHOSTUNREACH;
     zmsg_destroy (&knock);  //  NULL by now, unless it could not be sent
@@ -71,7 +71,7 @@ int main (int argc, char **argv)
     zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);  //  Engines only register here
     zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
     zsock_set_sndhwm (router, 0);
-    zsock_set_rcvhwm (pull, PROGRESS_HWM);
+    zsock_set_rcvhwm (pull, REQUESTS_HWM);
     zsock_set_router_mandatory (router, 1);  //  Not in vLLM: sending to an engine that is not there
                                              //  is an error then, otherwise it is silence
     zsock_set_linger (router, 250);          //  An ABORT gets so many ms to leave when we exit
@@ -101,9 +101,9 @@ int main (int argc, char **argv)
     }
 
     //  3. Send all requests (SyncMPClient._send_input), waiting for nothing in between
-    progress_t *progress = progress_new (requests, max_tokens, true);
+    requests_t *progress = requests_new (requests, max_tokens, true);
     for (int i = 0; engine != -1 && alive && i < requests; i++) {
-        zmsg_t *message = progress_request (progress, i, engine);
+        zmsg_t *message = requests_message (progress, i, engine);
         show_send ("engine", router, message);
         alive = zmsg_send (&message, router) == 0;
         if (!alive)
@@ -114,7 +114,7 @@ int main (int argc, char **argv)
     //  4. Gather the outputs (SyncMPClient.__init__, process_outputs_socket), and notice last words
     //     (BackgroundResources.validate_alive), or that there were none
     bool dead = false;
-    while (engine != -1 && alive && !dead && progress_open (progress) > 0 && !zsys_interrupted) {
+    while (engine != -1 && alive && !dead && requests_open (progress) > 0 && !zsys_interrupted) {
         zmsg_t *message = zmsg_recv (pull);
         if (message)
             show_recv ("engine", pull, message);
@@ -123,26 +123,26 @@ int main (int argc, char **argv)
         else if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD))
             dead = true;
         else
-            progress_take (progress, message);
+            requests_take (progress, message);
         zmsg_destroy (&message);
     }
     if (dead) {
-        int lost = progress_lose (progress, engine, false);
+        int lost = requests_engine_died (progress, engine, false);
         complain ("the engine is dead, %d requests are lost", lost);
         alive = false;
     }
 
     //  5. Who leaves early says so (SyncMPClient.abort_requests), or the engine would go on
     //  computing for nobody
-    zmsg_t *abort = alive ? progress_abort (progress, engine) : NULL;
+    zmsg_t *abort = alive ? requests_abort (progress, engine) : NULL;
     if (abort) {
         show_send ("engine", router, abort);
         zmsg_send (&abort, router);
         zmsg_destroy (&abort);
     }
-    int status = progress_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
-    progress_say_summary (progress);
-    progress_destroy (&progress);
+    int status = requests_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
+    requests_print_summary (progress);
+    requests_destroy (&progress);
     zsock_destroy (&router);
     zsock_destroy (&pull);
     return status;

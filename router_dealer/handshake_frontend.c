@@ -19,7 +19,7 @@
 #include "lib/trace.h"
 #include "engine/children.h"
 #include "engine/handshake.h"
-#include "engine/progress.h"
+#include "engine/requests.h"
 
 #include <libgen.h>
 
@@ -164,7 +164,7 @@ static bool s_register (watch_t *watch, zsock_t *router, int count)
 static bool s_knock (zsock_t *router, int count)
 {
     for (int i = 0; i < count; i++) {
-        zmsg_t *knock = progress_knock (i);
+        zmsg_t *knock = requests_knock (i);
         show_send ("engine", router, knock);
         bool dead = zmsg_send (&knock, router) == -1 && zmq_errno () == EHOSTUNREACH;
         zmsg_destroy (&knock);  //  NULL by now, unless it could not be sent
@@ -210,7 +210,7 @@ int main (int argc, char **argv)
     zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);  //  Engines only register here
     zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
     zsock_set_sndhwm (router, 0);
-    zsock_set_rcvhwm (pull, PROGRESS_HWM);
+    zsock_set_rcvhwm (pull, REQUESTS_HWM);
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
     //  Not in vLLM: an engine whose machine has vanished is missed after 12 s
@@ -238,17 +238,17 @@ int main (int argc, char **argv)
         alive && s_shake_hands (&watch, greeter, startup) && s_register (&watch, router, engines);
     zsock_destroy (&greeter);  //  The handshake is for the start only
 
-    progress_t *progress = progress_new (requests, max_tokens, false);
+    requests_t *progress = requests_new (requests, max_tokens, false);
     for (int i = 0; ready && alive && i < requests; i++) {
         int engine = i % engines;
-        zmsg_t *message = progress_request (progress, i, engine);
+        zmsg_t *message = requests_message (progress, i, engine);
         show_send ("engine", router, message);
         alive = zmsg_send (&message, router) == 0;
         if (!alive)
             complain ("engine %d: %s", engine, zmq_strerror (zmq_errno ()));
         zmsg_destroy (&message);  //  NULL by now, unless it could not be sent
     }
-    while (ready && alive && progress_open (progress) > 0) {
+    while (ready && alive && requests_open (progress) > 0) {
         char *why = NULL;
         watch.deadline = zclock_mono () + KNOCK_MS;
         zmsg_t *message = s_wait (&watch, pull, &why);
@@ -263,26 +263,26 @@ int main (int argc, char **argv)
         }
         show_recv ("engine", pull, message);
         if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
-            complain ("an engine is dead, %d requests are open", progress_open (progress));
+            complain ("an engine is dead, %d requests are open", requests_open (progress));
             alive = false;
         } else {
-            progress_take (progress, message);
+            requests_take (progress, message);
         }
         zmsg_destroy (&message);
     }
 
     for (int i = 0; ready && i < engines; i++) {
-        progress_say_engine (progress, i);
-        zmsg_t *abort = progress_abort (progress, i);
+        requests_print_engine (progress, i);
+        zmsg_t *abort = requests_abort (progress, i);
         if (abort) {
             show_send ("engine", router, abort);
             zmsg_send (&abort, router);  //  Fails for the engine that is dead: no matter
             zmsg_destroy (&abort);
         }
     }
-    int status = progress_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
-    progress_say_summary (progress);
-    progress_destroy (&progress);
+    int status = requests_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
+    requests_print_summary (progress);
+    requests_destroy (&progress);
     startup_destroy (&startup);
     zsock_destroy (&router);
     zsock_destroy (&pull);

@@ -13,7 +13,7 @@
 #include "lib/keepalive.h"
 #include "lib/options.h"
 #include "lib/show.h"
-#include "engine/progress.h"
+#include "engine/requests.h"
 
 //  So often we look after the engine: who is dead says nothing
 #define KNOCK_MS 1000
@@ -43,7 +43,7 @@ int main (int argc, char **argv)
     zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);  //  Engines only register here
     zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
     zsock_set_sndhwm (router, 0);
-    zsock_set_rcvhwm (pull, PROGRESS_HWM);
+    zsock_set_rcvhwm (pull, REQUESTS_HWM);
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
     //  Not in vLLM: an engine whose machine has vanished is missed after 12 s
@@ -54,12 +54,12 @@ int main (int argc, char **argv)
 
     //  The first socket of the list is served first when both are ready: outputs before newcomers
     zpoller_t *poller = zpoller_new (pull, router, NULL);
-    progress_t *progress = progress_new (requests, max_tokens, true);
+    requests_t *progress = requests_new (requests, max_tokens, true);
     int engine = -1;
     bool dead = false;
-    while (alive && !dead && progress_open (progress) > 0 && !zsys_interrupted) {
+    while (alive && !dead && requests_open (progress) > 0 && !zsys_interrupted) {
         //  With requests still to send it only looks, otherwise it waits
-        bool to_send = engine != -1 && progress_unsent (progress) != -1;
+        bool to_send = engine != -1 && requests_unsent (progress) != -1;
         zsock_t *ready = zpoller_wait (poller, to_send ? 0 : KNOCK_MS);
         zmsg_t *message = ready ? zmsg_recv (ready) : NULL;
         if (message)
@@ -80,32 +80,32 @@ int main (int argc, char **argv)
                    zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
             dead = true;
         } else if (message) {
-            progress_take (progress, message);
+            requests_take (progress, message);
         } else if (engine != -1 && !zsys_interrupted) {
             //  Nothing to receive, so there is time to send one more request; or, after a silence,
             //  to see whether the engine is still there: if not, the ROUTER refuses to send
-            message = to_send ? progress_request (progress, progress_unsent (progress), engine)
-                              : progress_knock (engine);
+            message = to_send ? requests_message (progress, requests_unsent (progress), engine)
+                              : requests_knock (engine);
             show_send ("engine", router, message);
             dead = zmsg_send (&message, router) == -1 && zmq_errno () == EHOSTUNREACH;
         }
         zmsg_destroy (&message);  //  NULL by now, if it was one that we have sent
     }
     if (dead) {
-        int lost = progress_lose (progress, engine, false);
+        int lost = requests_engine_died (progress, engine, false);
         complain ("the engine is dead, %d requests are lost", lost);
         alive = false;
     }
 
-    zmsg_t *abort = alive ? progress_abort (progress, engine) : NULL;
+    zmsg_t *abort = alive ? requests_abort (progress, engine) : NULL;
     if (abort) {
         show_send ("engine", router, abort);
         zmsg_send (&abort, router);
         zmsg_destroy (&abort);
     }
-    int status = progress_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
-    progress_say_summary (progress);
-    progress_destroy (&progress);
+    int status = requests_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
+    requests_print_summary (progress);
+    requests_destroy (&progress);
     zpoller_destroy (&poller);
     zsock_destroy (&router);
     zsock_destroy (&pull);

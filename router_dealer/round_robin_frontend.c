@@ -16,7 +16,7 @@
 #include "lib/keepalive.h"
 #include "lib/options.h"
 #include "lib/show.h"
-#include "engine/progress.h"
+#include "engine/requests.h"
 #include "engine/fleet.h"
 
 //  So often we look after the engines: who is dead says nothing. After last words, which name
@@ -66,10 +66,10 @@ static bool s_send (zsock_t *router, zmsg_t *message)
     return there;
 }
 
-static void s_bury (fleet_t *fleet, progress_t *progress, int engine, bool reroute)
+static void s_bury (fleet_t *fleet, requests_t *progress, int engine, bool reroute)
 {
     fleet_bury (fleet, engine);
-    int lost = progress_lose (progress, engine, reroute);
+    int lost = requests_engine_died (progress, engine, reroute);
     complain ("engine %d is dead, %d requests were open", engine, lost);
 }
 
@@ -106,7 +106,7 @@ int main (int argc, char **argv)
     zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);  //  Engines only register here
     zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
     zsock_set_sndhwm (router, 0);
-    zsock_set_rcvhwm (pull, PROGRESS_HWM);
+    zsock_set_rcvhwm (pull, REQUESTS_HWM);
     zsock_set_rcvtimeo (pull, 1);  //  See below
     zsock_set_router_mandatory (router, 1);
     zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
@@ -118,7 +118,7 @@ int main (int argc, char **argv)
 
     bool reroute = streq (on_dead, "reroute");
     fleet_t *fleet = fleet_new (engine_count);
-    progress_t *progress = progress_new (requests, max_tokens, false);
+    requests_t *progress = requests_new (requests, max_tokens, false);
     bool ready = alive && s_collect (router, fleet, engine_count);
     //  Outputs first: what a dead engine had to say still counts
     zpoller_t *poller = zpoller_new (pull, router, NULL);
@@ -126,12 +126,12 @@ int main (int argc, char **argv)
     int last_words = 0, soon = 0;  //  So many have come; so many knocks are left after them
     int overdue = 0;               //  Outputs that were taken since the last knock was due
     int64_t looked = 0;
-    while (ready && !zsys_interrupted && fleet_living (fleet) > 0 && progress_open (progress) > 0) {
+    while (ready && !zsys_interrupted && fleet_living (fleet) > 0 && requests_open (progress) > 0) {
         //  What is to be sent, for the first time or again, goes to the living in turn
         int number, engine;
-        while ((in_flight == 0 || progress_in_flight (progress) < in_flight) &&
-               (number = progress_unsent (progress)) != -1 && (engine = fleet_next (fleet)) != -1)
-            if (!s_send (router, progress_request (progress, number, engine)))
+        while ((in_flight == 0 || requests_in_flight (progress) < in_flight) &&
+               (number = requests_unsent (progress)) != -1 && (engine = fleet_next (fleet)) != -1)
+            if (!s_send (router, requests_message (progress, number, engine)))
                 s_bury (fleet, progress, engine, reroute);
 
         //  The poller asks each of its sockets, which takes several system calls. So it is asked
@@ -161,7 +161,7 @@ int main (int argc, char **argv)
             soon = KNOCK_SOON_TIMES;
             knock_at = zclock_mono ();
         } else if (any) {
-            progress_take (progress, message);
+            requests_take (progress, message);
         }
         zmsg_destroy (&message);
 
@@ -171,23 +171,24 @@ int main (int argc, char **argv)
         bool all = soon == 1 && last_words > fleet_deaths (fleet);
         for (int i = 0; i < fleet_size (fleet); i++)
             if (fleet_lives_at (fleet, i) &&
-                (all || !s_send (router, progress_knock (fleet_at (fleet, i)))))
+                (all || !s_send (router, requests_knock (fleet_at (fleet, i)))))
                 s_bury (fleet, progress, fleet_at (fleet, i), reroute);
         soon = last_words > fleet_deaths (fleet) ? soon - 1 : 0;
         knock_at = zclock_mono () + (soon > 0 ? KNOCK_SOON_MS : KNOCK_MS);
     }
     if (fleet_living (fleet) == 0)
-        progress_lose (progress, -1, false);  //  Nobody is left for what was to be sent again
+        requests_engine_died (progress, -1,
+                              false);  //  Nobody is left for what was to be sent again
 
     for (int i = 0; ready && i < fleet_size (fleet); i++) {
-        progress_say_engine (progress, fleet_at (fleet, i));
-        zmsg_t *abort = progress_abort (progress, fleet_at (fleet, i));
+        requests_print_engine (progress, fleet_at (fleet, i));
+        zmsg_t *abort = requests_abort (progress, fleet_at (fleet, i));
         if (abort)
             s_send (router, abort);  //  It may have died just now: no matter
     }
-    int status = progress_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
-    progress_say_summary (progress);
-    progress_destroy (&progress);
+    int status = requests_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
+    requests_print_summary (progress);
+    requests_destroy (&progress);
     fleet_destroy (&fleet);
     zpoller_destroy (&poller);
     zsock_destroy (&router);

@@ -9,7 +9,7 @@
 #include "push_pull/tasks.h"
 #include "req_rep/pingpong.h"
 #include "engine/handshake.h"
-#include "engine/progress.h"
+#include "engine/requests.h"
 
 int LLVMFuzzerInitialize (int *argc, char ***argv);
 
@@ -173,18 +173,18 @@ static void s_progress (zmsg_t *message, mp_error_t *error)
     engine_core_ready_t ready;
     if (engine_core_registration (message, &ready, error) == -1)
         fuzz_is_told (error);
-    progress_t *progress = progress_new (3, 2, true);
+    requests_t *progress = requests_new (3, 2, true);
     for (int i = 0; i < 2; i++) {
-        zmsg_t *request = progress_request (progress, i, i);
+        zmsg_t *request = requests_message (progress, i, i);
         zmsg_destroy (&request);
     }
-    progress_take (progress, message);
-    int open = progress_open (progress);
+    requests_take (progress, message);
+    int open = requests_open (progress);
     //  The third was sent to nobody: no output can be of it
-    DEMAND (open >= 1 && open <= 3 && !progress_complete (progress));
-    progress_take (progress, message);  //  What has ended does not end again
-    DEMAND (progress_open (progress) == open);
-    progress_destroy (&progress);
+    DEMAND (open >= 1 && open <= 3 && !requests_complete (progress));
+    requests_take (progress, message);  //  What has ended does not end again
+    DEMAND (requests_open (progress) == open);
+    requests_destroy (&progress);
 }
 
 static void s_show (zmsg_t *message)

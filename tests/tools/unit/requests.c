@@ -3,7 +3,7 @@
 #include "unit.h"
 #include "lib/show.h"
 
-#include "engine/progress.h"
+#include "engine/requests.h"
 
 //  What was said on stdout and stderr in the last call below
 static char *said, *complained;
@@ -31,17 +31,17 @@ static int s_teardown (void **state)
 }
 
 //  Sends a request, of which only the line is looked at
-static void s_send (progress_t *self, int number, int engine)
+static void s_send (requests_t *self, int number, int engine)
 {
     s_forget ();
     capture_t out = unit_catch (stdout);
-    zmsg_t *message = progress_request (self, number, engine);
+    zmsg_t *message = requests_message (self, number, engine);
     said = unit_caught (&out);
     assert_non_null (message);
     zmsg_destroy (&message);
 }
 
-static void s_take_frame (progress_t *self, zframe_t *frame)
+static void s_take_frame (requests_t *self, zframe_t *frame)
 {
     assert_non_null (frame);
     zmsg_t *message = zmsg_new ();
@@ -49,7 +49,7 @@ static void s_take_frame (progress_t *self, zframe_t *frame)
     s_forget ();
     capture_t out = unit_catch (stdout);
     capture_t err = unit_catch (stderr);
-    progress_take (self, message);
+    requests_take (self, message);
     complained = unit_caught (&err);
     said = unit_caught (&out);
     //  The message stays the caller's
@@ -58,7 +58,7 @@ static void s_take_frame (progress_t *self, zframe_t *frame)
 }
 
 //  Takes one output of engine 1
-static void s_take (progress_t *self, const char *id, size_t tokens, engine_core_finish_t reason)
+static void s_take (requests_t *self, const char *id, size_t tokens, engine_core_finish_t reason)
 {
     static const uint32_t token_ids[] = {17, 18, 19};
     engine_core_output_t output = {.request_id = id,
@@ -69,12 +69,12 @@ static void s_take (progress_t *self, const char *id, size_t tokens, engine_core
     s_take_frame (self, engine_core_outputs_encode (&outputs));
 }
 
-static void s_has_summary (progress_t *self, const char *summary)
+static void s_has_summary (requests_t *self, const char *summary)
 {
     s_forget ();
     capture_t out = unit_catch (stdout);
     capture_t err = unit_catch (stderr);
-    progress_say_summary (self);
+    requests_print_summary (self);
     complained = unit_caught (&err);
     said = unit_caught (&out);
     assert_string_equal (said, summary);
@@ -83,13 +83,13 @@ static void s_has_summary (progress_t *self, const char *summary)
 static void test_request (void **state)
 {
     (void) state;
-    progress_t *self = progress_new (12, 4, false);
-    assert_int_equal (progress_open (self), 12);
-    assert_false (progress_complete (self));
+    requests_t *self = requests_new (12, 4, false);
+    assert_int_equal (requests_open (self), 12);
+    assert_false (requests_complete (self));
 
     s_forget ();
     capture_t out = unit_catch (stdout);
-    zmsg_t *message = progress_request (self, 11, 258);
+    zmsg_t *message = requests_message (self, 11, 258);
     said = unit_caught (&out);
     assert_string_equal (said, "r11 -> engine 258\n");
     assert_int_equal (zmsg_size (message), 3);
@@ -113,24 +113,24 @@ static void test_request (void **state)
     engine_core_request_destroy (&request);
     zframe_destroy (&frame);
     zmsg_destroy (&message);
-    assert_int_equal (progress_open (self), 12);
-    progress_destroy (&self);
+    assert_int_equal (requests_open (self), 12);
+    requests_destroy (&self);
     assert_null (self);
-    progress_destroy (&self);
+    requests_destroy (&self);
 }
 
 //  Outputs in any order, several tokens at a time, several requests in a message
 static void test_take (void **state)
 {
     (void) state;
-    progress_t *self = progress_new (3, 4, false);
+    requests_t *self = requests_new (3, 4, false);
     s_send (self, 0, 1);
     s_send (self, 1, 1);
     s_send (self, 2, 1);
     s_take (self, "r1", 1, ENGINE_CORE_RUNNING);
     assert_string_equal (said, "");
     assert_string_equal (complained, "");
-    assert_int_equal (progress_open (self), 3);
+    assert_int_equal (requests_open (self), 3);
 
     static const uint32_t token_ids[] = {17, 18, 19};
     engine_core_output_t list[] = {
@@ -152,27 +152,27 @@ static void test_take (void **state)
     assert_string_equal (said, "r2 <- engine 1: 2 tokens, stop\n"
                                "r1 <- engine 1: 4 tokens, length\n");
     assert_string_equal (complained, "");
-    assert_int_equal (progress_open (self), 1);
-    assert_false (progress_complete (self));
+    assert_int_equal (requests_open (self), 1);
+    assert_false (requests_complete (self));
 
     s_take (self, "r0", 3, ENGINE_CORE_LENGTH);
-    assert_int_equal (progress_open (self), 0);
-    assert_true (progress_complete (self));
+    assert_int_equal (requests_open (self), 0);
+    assert_true (requests_complete (self));
     s_has_summary (self, "frontend: 3 of 3 requests complete, 9 tokens\n");
     assert_string_equal (complained, "");
-    progress_destroy (&self);
+    requests_destroy (&self);
 }
 
 static void test_stream (void **state)
 {
     (void) state;
-    progress_t *self = progress_new (1, 4, true);
+    requests_t *self = requests_new (1, 4, true);
     s_send (self, 0, 1);
     s_take (self, "r0", 2, ENGINE_CORE_RUNNING);
     assert_string_equal (said, "r0 <- engine 1: token 17\nr0 <- engine 1: token 18\n");
     s_take (self, "r0", 1, ENGINE_CORE_LENGTH);
     assert_string_equal (said, "r0 <- engine 1: token 17\nr0 <- engine 1: 3 tokens, length\n");
-    progress_destroy (&self);
+    requests_destroy (&self);
 }
 
 //  Aborted, or in error: it has ended, and yet all is not complete
@@ -183,7 +183,7 @@ static void test_not_complete (void **state)
                                                    ENGINE_CORE_REPETITION};
     static const char *const names[] = {"abort", "error", "repetition"};
     for (size_t i = 0; i < COUNT (reasons); i++) {
-        progress_t *self = progress_new (2, 4, false);
+        requests_t *self = requests_new (2, 4, false);
         s_send (self, 0, 1);
         s_send (self, 1, 1);
         s_take (self, "r0", 2, ENGINE_CORE_LENGTH);
@@ -191,11 +191,11 @@ static void test_not_complete (void **state)
         char line[60];
         snprintf (line, sizeof line, "r1 <- engine 1: 1 tokens, %s\n", names[i]);
         assert_string_equal (said, line);
-        assert_int_equal (progress_open (self), 0);
-        assert_false (progress_complete (self));
+        assert_int_equal (requests_open (self), 0);
+        assert_false (requests_complete (self));
         s_has_summary (self, "frontend: 1 of 2 requests complete, 3 tokens\n");
         assert_string_equal (complained, "frontend: 1 requests ended before their time\n");
-        progress_destroy (&self);
+        requests_destroy (&self);
     }
 }
 
@@ -233,7 +233,7 @@ static void test_strange_ids (void **state)
         "r-99999999999999999999",
         "r18446744073709551617",
     };
-    progress_t *self = progress_new (4, 4, true);
+    requests_t *self = requests_new (4, 4, true);
     s_send (self, 0, 1);
     s_send (self, 1, 1);
     s_send (self, 3, 1);
@@ -246,17 +246,17 @@ static void test_strange_ids (void **state)
                   streq (ids[i], "r\t1") ? "r?1" : ids[i]);
         assert_string_equal (complained, line);
     }
-    assert_int_equal (progress_open (self), 3);
+    assert_int_equal (requests_open (self), 3);
     s_has_summary (self, "frontend: 1 of 4 requests complete, 1 tokens\n");
     assert_string_equal (complained, "");
-    progress_destroy (&self);
+    requests_destroy (&self);
 }
 
 //  The end of a request counts once, in one message too
 static void test_finished_twice (void **state)
 {
     (void) state;
-    progress_t *self = progress_new (2, 4, false);
+    requests_t *self = requests_new (2, 4, false);
     s_send (self, 0, 0);
     s_send (self, 1, 0);
     engine_core_output_t list[] = {
@@ -273,9 +273,9 @@ static void test_finished_twice (void **state)
     s_take_frame (self, engine_core_outputs_encode (&outputs));
     assert_string_equal (said, "r0 <- engine 0: 0 tokens, length\n");
     assert_string_equal (complained, "frontend: engine 0: no open request has the id r0\n");
-    assert_int_equal (progress_open (self), 1);
-    assert_false (progress_complete (self));
-    progress_destroy (&self);
+    assert_int_equal (requests_open (self), 1);
+    assert_false (requests_complete (self));
+    requests_destroy (&self);
 }
 
 static void test_bad_outputs (void **state)
@@ -293,7 +293,7 @@ static void test_bad_outputs (void **state)
         {"[0,[['r0',[1],null,null,null,1],['r1',['x']]]]",
          "EngineCoreOutput.new_token_ids: [0]: want an unsigned integer, got str"},
     };
-    progress_t *self = progress_new (1, 4, false);
+    requests_t *self = requests_new (1, 4, false);
     s_send (self, 0, 0);
     for (size_t i = 0; i < COUNT (cases); i++) {
         s_take_frame (self, unit_frame (cases[i].text));
@@ -302,7 +302,7 @@ static void test_bad_outputs (void **state)
         assert_memory_equal (complained, begin, strlen (begin));
         assert_string_equal (said, "");
     }
-    assert_int_equal (progress_open (self), 1);
+    assert_int_equal (requests_open (self), 1);
     //  A message of outputs without any is fine
     s_take_frame (self, unit_frame ("[0,[],null,0.0,null,null,null,null]"));
     assert_string_equal (complained, "");
@@ -313,19 +313,19 @@ static void test_bad_outputs (void **state)
     zmsg_addmem (message, "\xc1", 1);
     s_forget ();
     capture_t out = unit_catch (stdout);
-    progress_take (self, message);
+    requests_take (self, message);
     said = unit_caught (&out);
-    assert_int_equal (progress_open (self), 0);
+    assert_int_equal (requests_open (self), 0);
     zmsg_destroy (&message);
-    progress_destroy (&self);
+    requests_destroy (&self);
 }
 
 //  The ids in an ABORT for engine `engine`, or "nothing"
-static void s_aborts (progress_t *self, int engine, const char *ids)
+static void s_aborts (requests_t *self, int engine, const char *ids)
 {
     s_forget ();
     capture_t out = unit_catch (stdout);
-    zmsg_t *message = progress_abort (self, engine);
+    zmsg_t *message = requests_abort (self, engine);
     said = unit_caught (&out);
     if (!message) {
         assert_string_equal (ids, "nothing");
@@ -346,7 +346,7 @@ static void s_aborts (progress_t *self, int engine, const char *ids)
 static void test_abort (void **state)
 {
     (void) state;
-    progress_t *self = progress_new (6, 4, false);
+    requests_t *self = requests_new (6, 4, false);
     s_aborts (self, 0, "nothing");
     for (int i = 0; i < 5; i++)
         s_send (self, i, i % 2);
@@ -360,20 +360,20 @@ static void test_abort (void **state)
     s_aborts (self, 1, "[\"r1\"]");
     s_aborts (self, 2, "nothing");
     s_aborts (self, -1, "nothing");  //  r5 was not sent: it is at no engine
-    progress_destroy (&self);
+    requests_destroy (&self);
 
     //  All that there are
-    self = progress_new (2, 4, false);
+    self = requests_new (2, 4, false);
     s_send (self, 0, 3);
     s_send (self, 1, 3);
     s_aborts (self, 3, "[\"r0\",\"r1\"]");
-    progress_destroy (&self);
+    requests_destroy (&self);
 }
 
 static void test_say_engine (void **state)
 {
     (void) state;
-    progress_t *self = progress_new (10, 4, false);
+    requests_t *self = requests_new (10, 4, false);
     for (int i = 0; i < 9; i++)
         s_send (self, i, i % 2);
     s_take (self, "r3", 1, ENGINE_CORE_LENGTH);
@@ -382,19 +382,19 @@ static void test_say_engine (void **state)
     for (int engine = 0; engine < 3; engine++) {
         s_forget ();
         capture_t out = unit_catch (stdout);
-        progress_say_engine (self, engine);
+        requests_print_engine (self, engine);
         said = unit_caught (&out);
         assert_string_equal (said, lines[engine]);
     }
-    progress_destroy (&self);
+    requests_destroy (&self);
 }
 
 //  Engine 1 is dead: what is open there is lost, and nothing else
-static void s_lose (progress_t *self, int engine, bool reroute, int count, const char *lines)
+static void s_lose (requests_t *self, int engine, bool reroute, int count, const char *lines)
 {
     s_forget ();
     capture_t out = unit_catch (stdout);
-    int lost = progress_lose (self, engine, reroute);
+    int lost = requests_engine_died (self, engine, reroute);
     said = unit_caught (&out);
     assert_int_equal (lost, count);
     assert_string_equal (said, lines);
@@ -403,20 +403,20 @@ static void s_lose (progress_t *self, int engine, bool reroute, int count, const
 static void test_lose (void **state)
 {
     (void) state;
-    progress_t *self = progress_new (5, 4, false);
+    requests_t *self = requests_new (5, 4, false);
     for (int i = 0; i < 4; i++) {
-        assert_int_equal (progress_unsent (self), i);
+        assert_int_equal (requests_unsent (self), i);
         s_send (self, i, i % 2);
     }
-    assert_int_equal (progress_unsent (self), 4);
-    assert_int_equal (progress_in_flight (self), 4);
+    assert_int_equal (requests_unsent (self), 4);
+    assert_int_equal (requests_in_flight (self), 4);
     s_take (self, "r1", 1, ENGINE_CORE_LENGTH);
-    assert_int_equal (progress_in_flight (self), 3);
+    assert_int_equal (requests_in_flight (self), 3);
     s_lose (self, 2, false, 0, "");
     s_lose (self, 1, false, 1, "r3 failed: engine 1 is dead\n");
     s_lose (self, 1, false, 0, "");
-    assert_int_equal (progress_open (self), 3);
-    assert_int_equal (progress_in_flight (self), 2);
+    assert_int_equal (requests_open (self), 3);
+    assert_int_equal (requests_in_flight (self), 2);
     s_aborts (self, 1, "nothing");
     //  Its last words come too late
     s_take (self, "r3", 1, ENGINE_CORE_LENGTH);
@@ -424,47 +424,47 @@ static void test_lose (void **state)
     //  It was told that r3 is lost: the summary has not to complain of that again
     s_lose (self, 0, false, 2, "r0 failed: engine 0 is dead\nr2 failed: engine 0 is dead\n");
     s_lose (self, -1, false, 1, "r4 failed: no engine is left\n");
-    assert_int_equal (progress_unsent (self), -1);
-    assert_int_equal (progress_open (self), 0);
-    assert_int_equal (progress_in_flight (self), 0);
-    assert_false (progress_complete (self));
+    assert_int_equal (requests_unsent (self), -1);
+    assert_int_equal (requests_open (self), 0);
+    assert_int_equal (requests_in_flight (self), 0);
+    assert_false (requests_complete (self));
     s_has_summary (self, "frontend: 1 of 5 requests complete, 1 tokens\n");
     assert_string_equal (complained, "");
-    progress_destroy (&self);
+    requests_destroy (&self);
 }
 
 static void test_reroute (void **state)
 {
     (void) state;
-    progress_t *self = progress_new (4, 4, false);
+    requests_t *self = requests_new (4, 4, false);
     for (int i = 0; i < 4; i++)
         s_send (self, i, i % 2);
     s_take (self, "r1", 1, ENGINE_CORE_RUNNING);
     s_lose (self, 1, true, 2,
             "r1 to be sent again: engine 1 is dead\nr3 to be sent again: engine 1 is dead\n");
-    assert_int_equal (progress_open (self), 4);
-    assert_int_equal (progress_in_flight (self), 2);
+    assert_int_equal (requests_open (self), 4);
+    assert_int_equal (requests_in_flight (self), 2);
     //  At no engine for now, and what engine 1 still had to say is no part of it
     s_aborts (self, 1, "nothing");
     s_take (self, "r1", 1, ENGINE_CORE_LENGTH);
     assert_string_equal (complained, "frontend: engine 1: no open request has the id r1\n");
-    assert_int_equal (progress_unsent (self), 1);
+    assert_int_equal (requests_unsent (self), 1);
     s_send (self, 1, 0);
-    assert_int_equal (progress_unsent (self), 3);
+    assert_int_equal (requests_unsent (self), 3);
     s_send (self, 3, 2);
-    assert_int_equal (progress_unsent (self), -1);
-    assert_int_equal (progress_in_flight (self), 4);
+    assert_int_equal (requests_unsent (self), -1);
+    assert_int_equal (requests_in_flight (self), 4);
     s_aborts (self, 0, "[\"r0\",\"r1\",\"r2\"]");
     s_aborts (self, 2, "[\"r3\"]");
     //  Tokens of the first try do not count
     s_has_summary (self, "frontend: 0 of 4 requests complete, 0 tokens\n");
-    progress_destroy (&self);
+    requests_destroy (&self);
 }
 
 static void test_knock (void **state)
 {
     (void) state;
-    zmsg_t *message = progress_knock (256);
+    zmsg_t *message = requests_knock (256);
     assert_int_equal (zmsg_size (message), 3);
     zframe_t *identity = zmsg_pop (message), *type = zmsg_pop (message);
     assert_int_equal (engine_core_index (identity), 256);

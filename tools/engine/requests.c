@@ -1,6 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "engine/progress.h"
+#include "engine/requests.h"
 #include "lib/show.h"
 
 //  Any tokens would do
@@ -13,7 +13,7 @@ typedef struct {
     size_t tokens;
 } s_request_t;
 
-struct progress {
+struct requests {
     uint32_t max_tokens;
     bool stream;
     int count;
@@ -23,25 +23,25 @@ struct progress {
     int lost;                        //  With a dead engine; that has been told
     int unsent;                      //  No request before this one is to be sent
     engine_core_outputs_t *outputs;  //  Of the last message; NULL: there was none
-    s_request_t requests[];
+    s_request_t all[];
 };
 
-progress_t *progress_new (int count, int max_tokens, bool stream)
+requests_t *requests_new (int count, int max_tokens, bool stream)
 {
-    progress_t *self = zmalloc (sizeof *self + (size_t) count * sizeof self->requests[0]);
+    requests_t *self = zmalloc (sizeof *self + (size_t) count * sizeof self->all[0]);
     self->max_tokens = (uint32_t) max_tokens;
     self->stream = stream;
     self->count = self->open = count;
     for (int i = 0; i < count; i++) {
-        snprintf (self->requests[i].id, sizeof self->requests[i].id, "r%d", i);
-        self->requests[i].engine = -1;
+        snprintf (self->all[i].id, sizeof self->all[i].id, "r%d", i);
+        self->all[i].engine = -1;
     }
     return self;
 }
 
-void progress_destroy (progress_t **self_p)
+void requests_destroy (requests_t **self_p)
 {
-    progress_t *self = *self_p;
+    requests_t *self = *self_p;
     if (!self)
         return;
     engine_core_outputs_destroy (&self->outputs);
@@ -49,17 +49,17 @@ void progress_destroy (progress_t **self_p)
     *self_p = NULL;
 }
 
-int progress_unsent (progress_t *self)
+int requests_unsent (requests_t *self)
 {
     while (self->unsent < self->count &&
-           (self->requests[self->unsent].engine != -1 || self->requests[self->unsent].finished))
+           (self->all[self->unsent].engine != -1 || self->all[self->unsent].finished))
         self->unsent++;
     return self->unsent < self->count ? self->unsent : -1;
 }
 
-zmsg_t *progress_request (progress_t *self, int number, int engine)
+zmsg_t *requests_message (requests_t *self, int number, int engine)
 {
-    s_request_t *open = &self->requests[number];
+    s_request_t *open = &self->all[number];
     engine_core_request_t request = {.request_id = open->id,
                                      .prompt_token_ids = prompt,
                                      .prompt_token_count = sizeof prompt / sizeof prompt[0],
@@ -73,7 +73,7 @@ zmsg_t *progress_request (progress_t *self, int number, int engine)
 }
 
 //  The open request of this id at this engine, or NULL
-static s_request_t *s_find (progress_t *self, const char *id, uint32_t engine)
+static s_request_t *s_find (requests_t *self, const char *id, uint32_t engine)
 {
     //  Our ids are numbers behind an r. This takes more than those; the comparison does not.
     int number = 0;
@@ -83,12 +83,12 @@ static s_request_t *s_find (progress_t *self, const char *id, uint32_t engine)
         number = number * 10 + (*at - '0');
     if (number >= self->count)
         return NULL;
-    s_request_t *request = &self->requests[number];
+    s_request_t *request = &self->all[number];
     bool open = streq (request->id, id) && request->engine == (int) engine && !request->finished;
     return open ? request : NULL;
 }
 
-static void s_take_output (progress_t *self, const engine_core_output_t *output, uint32_t engine)
+static void s_take_output (requests_t *self, const engine_core_output_t *output, uint32_t engine)
 {
     s_request_t *request = s_find (self, output->request_id, engine);
     if (!request) {
@@ -109,7 +109,7 @@ static void s_take_output (progress_t *self, const engine_core_output_t *output,
         self->complete++;
 }
 
-void progress_take (progress_t *self, zmsg_t *message)
+void requests_take (requests_t *self, zmsg_t *message)
 {
     mp_error_t error;
     if (!engine_core_outputs_decode_again (&self->outputs, zmsg_first (message), &error)) {
@@ -120,28 +120,28 @@ void progress_take (progress_t *self, zmsg_t *message)
         s_take_output (self, &self->outputs->outputs[i], self->outputs->engine_index);
 }
 
-int progress_open (progress_t *self)
+int requests_open (requests_t *self)
 {
     return self->open;
 }
 
-int progress_in_flight (progress_t *self)
+int requests_in_flight (requests_t *self)
 {
     return self->in_flight;
 }
 
-bool progress_complete (progress_t *self)
+bool requests_complete (requests_t *self)
 {
     return self->complete == self->count;
 }
 
-zmsg_t *progress_abort (progress_t *self, int engine)
+zmsg_t *requests_abort (requests_t *self, int engine)
 {
     const char **ids = zmalloc (((size_t) self->count + 1) * sizeof *ids);
     engine_core_abort_t abort = {.request_ids = ids};
     for (int i = 0; engine != -1 && i < self->count; i++)
-        if (self->requests[i].engine == engine && !self->requests[i].finished)
-            ids[abort.count++] = self->requests[i].id;
+        if (self->all[i].engine == engine && !self->all[i].finished)
+            ids[abort.count++] = self->all[i].id;
     zmsg_t *message = NULL;
     if (abort.count > 0) {
         zframe_t *payload = engine_core_abort_encode (&abort);
@@ -152,11 +152,11 @@ zmsg_t *progress_abort (progress_t *self, int engine)
     return message;
 }
 
-int progress_lose (progress_t *self, int engine, bool reroute)
+int requests_engine_died (requests_t *self, int engine, bool reroute)
 {
     int lost = 0;
     for (int i = 0; i < self->count; i++) {
-        s_request_t *request = &self->requests[i];
+        s_request_t *request = &self->all[i];
         if (request->engine != engine || request->finished)
             continue;
         if (engine == -1)
@@ -180,14 +180,14 @@ int progress_lose (progress_t *self, int engine, bool reroute)
     return lost;
 }
 
-zmsg_t *progress_knock (int engine)
+zmsg_t *requests_knock (int engine)
 {
     engine_core_abort_t nothing = {.count = 0};
     zframe_t *payload = engine_core_abort_encode (&nothing);
     return engine_core_message ((uint16_t) engine, ENGINE_CORE_ABORT, &payload);
 }
 
-void progress_say_engine (progress_t *self, int engine)
+void requests_print_engine (requests_t *self, int engine)
 {
     char *line = NULL;
     size_t size;
@@ -196,14 +196,14 @@ void progress_say_engine (progress_t *self, int engine)
         return;
     fprintf (out, "engine %d:", engine);
     for (int i = 0; i < self->count; i++)
-        if (self->requests[i].engine == engine)
-            fprintf (out, " %s", self->requests[i].id);
+        if (self->all[i].engine == engine)
+            fprintf (out, " %s", self->all[i].id);
     fclose (out);
     say_result ("%s", line);
     free (line);
 }
 
-void progress_say_summary (progress_t *self)
+void requests_print_summary (requests_t *self)
 {
     //  With requests open there was another reason to stop, and it has been told
     int early = self->count - self->complete - self->lost;
@@ -211,6 +211,6 @@ void progress_say_summary (progress_t *self)
         complain ("%d requests ended before their time", early);
     size_t tokens = 0;
     for (int i = 0; i < self->count; i++)
-        tokens += self->requests[i].tokens;
+        tokens += self->all[i].tokens;
     say_summary ("%d of %d requests complete, %zu tokens", self->complete, self->count, tokens);
 }

@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  progress.h - a front-end's requests r0, r1, ... and how far each has come
+//  requests.h - a front-end's requests r0, r1, ... and how far each has come
 //
 //  Outputs come back in any order, from any engine, a few tokens at a time. The request id is what
 //  ties them together. Says what happens, in lines of tools/lib/show.h. No sockets in here.
@@ -11,52 +11,52 @@
 
 //  So many messages of outputs may wait at a front-end, which may be unable to print for a while.
 //  At the mark libzmq reads no more, and leaves the engine's pings unanswered.
-#define PROGRESS_HWM 10000
+#define REQUESTS_HWM 10000
 
-typedef struct progress progress_t;
+typedef struct requests requests_t;
 
 //  For `count` requests, none of them sent, of max_tokens each. With `stream` each new token is
 //  told and not only the end of each request.
-progress_t *progress_new (int count, int max_tokens, bool stream);
-void progress_destroy (progress_t **self_p);
+requests_t *requests_new (int count, int max_tokens, bool stream);
+void requests_destroy (requests_t **self_p);
 
 //  The number of a request that has yet to be sent, for the first time or again; -1: there is none
-int progress_unsent (progress_t *self);
+int requests_unsent (requests_t *self);
 
 //  Makes request `number` out to an engine: the message for the ROUTER, the caller's. It counts as
 //  sent from now on.
-zmsg_t *progress_request (progress_t *self, int number, int engine);
+zmsg_t *requests_message (requests_t *self, int number, int engine);
 
 //  Counts in a message of outputs, [EngineCoreOutputs], which stays the caller's. One that cannot
 //  be read, or is about a request that is not open, is told on stderr.
-void progress_take (progress_t *self, zmsg_t *message);
+void requests_take (requests_t *self, zmsg_t *message);
 
 //  Requests that have not come to their end, sent or not
-int progress_open (progress_t *self);
+int requests_open (requests_t *self);
 
 //  Of these, the ones that were sent
-int progress_in_flight (progress_t *self);
+int requests_in_flight (requests_t *self);
 
 //  True when all requests have got their tokens: none is open, aborted or in error
-bool progress_complete (progress_t *self);
+bool requests_complete (requests_t *self);
 
 //  The message that aborts all that is open at an engine, the caller's; NULL when nothing is, and
 //  for engine -1, which is none
-zmsg_t *progress_abort (progress_t *self, int engine);
+zmsg_t *requests_abort (requests_t *self, int engine);
 
 //  An engine is dead, and with it all that was open there. With `reroute` that is to be sent again,
 //  and begins anew; otherwise it has failed. The line `r3 failed: engine 1 is dead`, or
 //  `r3 to be sent again: engine 1 is dead`, for each. Engine -1: what is at none has failed, since
 //  none is left. Returns how many.
-int progress_lose (progress_t *self, int engine, bool reroute);
+int requests_engine_died (requests_t *self, int engine, bool reroute);
 
 //  A message that wants nothing of an engine, the caller's: an ABORT of no requests. Who is dead
 //  sends nothing; but a ROUTER with ROUTER_MANDATORY refuses to send to whom it has lost
 //  (EHOSTUNREACH). So this can be sent to find out.
-zmsg_t *progress_knock (int engine);
+zmsg_t *requests_knock (int engine);
 
 //  The line `engine 1: r1 r3 r5`: which requests an engine was sent
-void progress_say_engine (progress_t *self, int engine);
+void requests_print_engine (requests_t *self, int engine);
 
 //  The summary, one line
-void progress_say_summary (progress_t *self);
+void requests_print_summary (requests_t *self);
