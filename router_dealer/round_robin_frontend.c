@@ -17,7 +17,7 @@
 #include "lib/options.h"
 #include "lib/show.h"
 #include "engine/requests.h"
-#include "engine/fleet.h"
+#include "engine/engine_set.h"
 
 //  So often we look after the engines: who is dead says nothing. After last words, which name
 //  nobody, more often, unless they can be those of one that is known to be dead; if so many times
@@ -42,15 +42,15 @@ static int s_read_registration (zmsg_t *message)
 }
 
 //  Receives registrations until `count` different engines have come. False when a signal came.
-static bool s_collect (zsock_t *router, fleet_t *fleet, int count)
+static bool s_collect (zsock_t *router, engine_set_t *set, int count)
 {
-    while (fleet_size (fleet) < count) {
+    while (engine_set_size (set) < count) {
         zmsg_t *message = zmsg_recv (router);
         if (!message)
             return false;
         show_recv ("engine", router, message);
         int engine = s_read_registration (message);
-        if (engine != -1 && fleet_join (fleet, engine))
+        if (engine != -1 && engine_set_join (set, engine))
             say ("engine %d registered", engine);
         zmsg_destroy (&message);
     }
@@ -66,9 +66,9 @@ static bool s_send (zsock_t *router, zmsg_t *message)
     return there;
 }
 
-static void s_bury (fleet_t *fleet, requests_t *progress, int engine, bool reroute)
+static void s_bury (engine_set_t *set, requests_t *progress, int engine, bool reroute)
 {
-    fleet_bury (fleet, engine);
+    engine_set_bury (set, engine);
     int lost = requests_engine_died (progress, engine, reroute);
     complain ("engine %d is dead, %d requests were open", engine, lost);
 }
@@ -117,22 +117,24 @@ int main (int argc, char **argv)
                  say_listening (pull, output, zsock_bind (pull, "%s", output));
 
     bool reroute = streq (on_dead, "reroute");
-    fleet_t *fleet = fleet_new (engine_count);
+    engine_set_t *set = engine_set_new (engine_count);
     requests_t *progress = requests_new (requests, max_tokens, false);
-    bool ready = alive && s_collect (router, fleet, engine_count);
+    bool ready = alive && s_collect (router, set, engine_count);
     //  Outputs first: what a dead engine had to say still counts
     zpoller_t *poller = zpoller_new (pull, router, NULL);
     int64_t knock_at = zclock_mono () + KNOCK_MS;
     int last_words = 0, soon = 0;  //  So many have come; so many knocks are left after them
     int overdue = 0;               //  Outputs that were taken since the last knock was due
     int64_t looked = 0;
-    while (ready && !zsys_interrupted && fleet_living (fleet) > 0 && requests_open (progress) > 0) {
+    while (ready && !zsys_interrupted && engine_set_living (set) > 0 &&
+           requests_open (progress) > 0) {
         //  What is to be sent, for the first time or again, goes to the living in turn
         int number, engine;
         while ((in_flight == 0 || requests_in_flight (progress) < in_flight) &&
-               (number = requests_unsent (progress)) != -1 && (engine = fleet_next (fleet)) != -1)
+               (number = requests_unsent (progress)) != -1 &&
+               (engine = engine_set_next (set)) != -1)
             if (!s_send (router, requests_message (progress, number, engine)))
-                s_bury (fleet, progress, engine, reroute);
+                s_bury (set, progress, engine, reroute);
 
         //  The poller asks each of its sockets, which takes several system calls. So it is asked
         //  once a millisecond, or when nothing has come; in between, we wait for outputs only.
@@ -149,10 +151,10 @@ int main (int argc, char **argv)
             show_recv ("engine", socket, message);
         if (any && socket == router) {
             engine = s_read_registration (message);
-            if (fleet_knows (fleet, engine)) {
+            if (engine_set_knows (set, engine)) {
                 //  It has started anew, and knows nothing of what was open
-                s_bury (fleet, progress, engine, reroute);
-                fleet_join (fleet, engine);
+                s_bury (set, progress, engine, reroute);
+                engine_set_join (set, engine);
                 say ("engine %d registered", engine);
             }
         } else if (any && zmsg_size (message) == 1 &&
@@ -168,28 +170,28 @@ int main (int argc, char **argv)
         if (zclock_mono () < knock_at || (any && ++overdue < DRAIN_MAX))
             continue;
         overdue = 0;
-        bool all = soon == 1 && last_words > fleet_deaths (fleet);
-        for (int i = 0; i < fleet_size (fleet); i++)
-            if (fleet_lives_at (fleet, i) &&
-                (all || !s_send (router, requests_knock (fleet_at (fleet, i)))))
-                s_bury (fleet, progress, fleet_at (fleet, i), reroute);
-        soon = last_words > fleet_deaths (fleet) ? soon - 1 : 0;
+        bool all = soon == 1 && last_words > engine_set_deaths (set);
+        for (int i = 0; i < engine_set_size (set); i++)
+            if (engine_set_lives_at (set, i) &&
+                (all || !s_send (router, requests_knock (engine_set_at (set, i)))))
+                s_bury (set, progress, engine_set_at (set, i), reroute);
+        soon = last_words > engine_set_deaths (set) ? soon - 1 : 0;
         knock_at = zclock_mono () + (soon > 0 ? KNOCK_SOON_MS : KNOCK_MS);
     }
-    if (fleet_living (fleet) == 0)
+    if (engine_set_living (set) == 0)
         requests_engine_died (progress, -1,
                               false);  //  Nobody is left for what was to be sent again
 
-    for (int i = 0; ready && i < fleet_size (fleet); i++) {
-        requests_print_engine (progress, fleet_at (fleet, i));
-        zmsg_t *abort = requests_abort (progress, fleet_at (fleet, i));
+    for (int i = 0; ready && i < engine_set_size (set); i++) {
+        requests_print_engine (progress, engine_set_at (set, i));
+        zmsg_t *abort = requests_abort (progress, engine_set_at (set, i));
         if (abort)
             s_send (router, abort);  //  It may have died just now: no matter
     }
     int status = requests_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
     requests_print_summary (progress);
     requests_destroy (&progress);
-    fleet_destroy (&fleet);
+    engine_set_destroy (&set);
     zpoller_destroy (&poller);
     zsock_destroy (&router);
     zsock_destroy (&pull);

@@ -1,6 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "engine/fleet.h"
+#include "engine/engine_set.h"
 
 #include <czmq.h>
 
@@ -9,7 +9,7 @@ typedef struct {
     bool dead;
 } s_engine_t;
 
-struct fleet {
+struct engine_set {
     int max;
     int size;
     int turn;
@@ -17,14 +17,14 @@ struct fleet {
     s_engine_t engines[];  //  By index
 };
 
-fleet_t *fleet_new (int max)
+engine_set_t *engine_set_new (int max)
 {
-    fleet_t *self = zmalloc (sizeof *self + (size_t) max * sizeof self->engines[0]);
+    engine_set_t *self = zmalloc (sizeof *self + (size_t) max * sizeof self->engines[0]);
     self->max = max;
     return self;
 }
 
-void fleet_destroy (fleet_t **self_p)
+void engine_set_destroy (engine_set_t **self_p)
 {
     free (*self_p);
     *self_p = NULL;
@@ -35,13 +35,13 @@ static int s_compare (const void *a, const void *b)
     return ((const s_engine_t *) a)->index - ((const s_engine_t *) b)->index;
 }
 
-static s_engine_t *s_find (const fleet_t *self, int engine)
+static s_engine_t *s_find (const engine_set_t *self, int engine)
 {
     s_engine_t wanted = {.index = engine};
     return bsearch (&wanted, self->engines, (size_t) self->size, sizeof wanted, s_compare);
 }
 
-bool fleet_join (fleet_t *self, int engine)
+bool engine_set_join (engine_set_t *self, int engine)
 {
     s_engine_t *known = s_find (self, engine);
     if (known)
@@ -53,12 +53,12 @@ bool fleet_join (fleet_t *self, int engine)
     return true;
 }
 
-bool fleet_knows (const fleet_t *self, int engine)
+bool engine_set_knows (const engine_set_t *self, int engine)
 {
     return s_find (self, engine) != NULL;
 }
 
-void fleet_bury (fleet_t *self, int engine)
+void engine_set_bury (engine_set_t *self, int engine)
 {
     s_engine_t *known = s_find (self, engine);
     if (!known || known->dead)
@@ -67,17 +67,17 @@ void fleet_bury (fleet_t *self, int engine)
     self->deaths++;
 }
 
-int fleet_deaths (const fleet_t *self)
+int engine_set_deaths (const engine_set_t *self)
 {
     return self->deaths;
 }
 
-int fleet_size (const fleet_t *self)
+int engine_set_size (const engine_set_t *self)
 {
     return self->size;
 }
 
-int fleet_living (const fleet_t *self)
+int engine_set_living (const engine_set_t *self)
 {
     int living = 0;
     for (int i = 0; i < self->size; i++)
@@ -85,17 +85,17 @@ int fleet_living (const fleet_t *self)
     return living;
 }
 
-int fleet_at (const fleet_t *self, int i)
+int engine_set_at (const engine_set_t *self, int i)
 {
     return self->engines[i].index;
 }
 
-bool fleet_lives_at (const fleet_t *self, int i)
+bool engine_set_lives_at (const engine_set_t *self, int i)
 {
     return !self->engines[i].dead;
 }
 
-int fleet_next (fleet_t *self)
+int engine_set_next (engine_set_t *self)
 {
     for (int i = 0; i < self->size; i++) {
         const s_engine_t *engine = &self->engines[self->turn];
