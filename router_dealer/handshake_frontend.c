@@ -17,7 +17,7 @@
 #include "lib/options.h"
 #include "lib/show.h"
 #include "lib/trace.h"
-#include "engine/children.h"
+#include "engine/spawned.h"
 #include "engine/handshake.h"
 #include "engine/requests.h"
 
@@ -30,7 +30,7 @@
 typedef struct {
     zmq_pollitem_t *items;  //  The first is the socket's
     int count;
-    children_t *children;
+    spawned_t *spawned;
     int64_t deadline;  //  By zclock_mono
     bool late;         //  It has passed
 } watch_t;
@@ -50,7 +50,7 @@ static zmsg_t *s_wait (watch_t *self, zsock_t *socket, char **why)
         return NULL;
     for (int i = 1; i < self->count; i++)
         if (self->items[i].revents) {
-            char *ending = children_ending (self->children, (size_t) i - 1);
+            char *ending = spawned_ending (self->spawned, (size_t) i - 1);
             *why = zsys_sprintf ("engine %d is dead: %s", i - 1, ending);
             zstr_free (&ending);
             return NULL;
@@ -64,7 +64,7 @@ static bool s_spawn (watch_t *watch, const char *own_path, int index, const char
     char *copy = strdup (own_path);
     char *path = zsys_sprintf ("%s/../tools/mock_engine", dirname (copy));
     char *number = zsys_sprintf ("%d", index);
-    char *pipe = zsys_sprintf ("%d", CHILDREN_DEATH_PIPE);
+    char *pipe = zsys_sprintf ("%d", SPAWNED_DEATH_PIPE);
     char *argv[] = {path,      "--quiet", "--handshake",  (char *) handshake,
                     "--index", number,    "--death-pipe", pipe,
                     NULL,      NULL,      NULL,           NULL,
@@ -78,7 +78,7 @@ static bool s_spawn (watch_t *watch, const char *own_path, int index, const char
         *more++ = "--curve-dir";
         *more++ = (char *) curve_dir;
     }
-    int sentinel = children_spawn (watch->children, argv);
+    int sentinel = spawned_start (watch->spawned, argv);
     if (sentinel == -1)
         complain ("cannot start %s: %s", path, strerror (errno));
     else
@@ -227,7 +227,7 @@ int main (int argc, char **argv)
         .inputs = (const char *[]){router_at}, .outputs = (const char *[]){pull_at}, .count = 1};
     startup_t *startup = startup_new (engines, &init);
 
-    watch_t watch = {.children = children_new ((size_t) engines), .count = 1};
+    watch_t watch = {.spawned = spawned_new ((size_t) engines), .count = 1};
     watch.items = zmalloc (((size_t) engines + 1) * sizeof *watch.items);
     watch.items[0].events = ZMQ_POLLIN;
     watch.deadline = zclock_mono () + timeout_s * INT64_C (1000);
@@ -286,7 +286,7 @@ int main (int argc, char **argv)
     startup_destroy (&startup);
     zsock_destroy (&router);
     zsock_destroy (&pull);
-    children_destroy (&watch.children);
+    spawned_destroy (&watch.spawned);
     free (watch.items);
     zstr_free (&greeter_at);
     zstr_free (&router_at);

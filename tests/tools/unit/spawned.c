@@ -2,7 +2,7 @@
 
 #include "unit.h"
 
-#include "engine/children.h"
+#include "engine/spawned.h"
 
 #include <dirent.h>
 #include <poll.h>
@@ -19,24 +19,24 @@ static bool s_readable (int sentinel, int timeout)
 }
 
 //  Starts a shell that does this
-static int s_shell (children_t *self, const char *script)
+static int s_shell (spawned_t *self, const char *script)
 {
     char *argv[] = {"/bin/sh", "-c", (char *) script, NULL};
-    int sentinel = children_spawn (self, argv);
+    int sentinel = spawned_start (self, argv);
     assert_true (sentinel >= 0);
     return sentinel;
 }
 
-static void s_has_ended (children_t *self, size_t i, const char *want)
+static void s_has_ended (spawned_t *self, size_t i, const char *want)
 {
-    char *ending = children_ending (self, i);
+    char *ending = spawned_ending (self, i);
     assert_string_equal (ending, want);
     zstr_free (&ending);
 }
 
 //  Starts a shell that does this once `*gate` is closed, which is the caller's: the other end of
 //  its stdin
-static int s_shell_behind (children_t *self, int *gate, const char *then)
+static int s_shell_behind (spawned_t *self, int *gate, const char *then)
 {
     int ends[2], saved = fcntl (STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
     assert_int_equal (pipe (ends), 0);
@@ -69,16 +69,16 @@ static size_t s_descriptors (void)
 static void test_none (void **state)
 {
     (void) state;
-    children_t *self = children_new (0);
-    children_destroy (&self);
+    spawned_t *self = spawned_new (0);
+    spawned_destroy (&self);
     assert_null (self);
-    children_destroy (&self);
+    spawned_destroy (&self);
 }
 
 static void test_exit_status (void **state)
 {
     (void) state;
-    children_t *self = children_new (3);
+    spawned_t *self = spawned_new (3);
     int sentinels[] = {s_shell (self, "exit 0"), s_shell (self, "exit 1"),
                        s_shell (self, "exit 255")};
     for (size_t i = 0; i < COUNT (sentinels); i++)
@@ -89,44 +89,44 @@ static void test_exit_status (void **state)
     //  It may be asked again
     s_has_ended (self, 1, "exit status 1");
     assert_true (s_readable (sentinels[1], 0));
-    children_destroy (&self);
+    spawned_destroy (&self);
 }
 
 static void test_signals (void **state)
 {
     (void) state;
-    children_t *self = children_new (2);
+    spawned_t *self = spawned_new (2);
     int killed = s_shell (self, "kill -9 $$");
     int terminated = s_shell (self, "kill -15 $$");
     assert_true (s_readable (killed, LONG));
     assert_true (s_readable (terminated, LONG));
     s_has_ended (self, 0, "signal 9");
     s_has_ended (self, 1, "signal 15");
-    children_destroy (&self);
+    spawned_destroy (&self);
 }
 
 //  A child that runs says nothing; asked for its end, one waits
 static void test_running (void **state)
 {
     (void) state;
-    children_t *self = children_new (1);
+    spawned_t *self = spawned_new (1);
     int gate, sentinel = s_shell_behind (self, &gate, "exit 7");
     assert_false (s_readable (sentinel, SHORT));
     close (gate);
     s_has_ended (self, 0, "exit status 7");
     assert_true (s_readable (sentinel, 0));
-    children_destroy (&self);
+    spawned_destroy (&self);
 }
 
 static void test_arguments (void **state)
 {
     (void) state;
-    children_t *self = children_new (1);
+    spawned_t *self = spawned_new (1);
     char *argv[] = {"/bin/sh", "-c", "test \"$0\" = 'a b' && test \"$1\" = '' && test $# = 1",
                     "a b",     "",   NULL};
-    assert_true (children_spawn (self, argv) >= 0);
+    assert_true (spawned_start (self, argv) >= 0);
     s_has_ended (self, 0, "exit status 0");
-    children_destroy (&self);
+    spawned_destroy (&self);
 }
 
 //  A child has its own end as 3, and nothing else of the pairs
@@ -143,14 +143,14 @@ static void test_descriptors (void **state)
     assert_true (WIFEXITED (status));
     char want[30];
     snprintf (want, sizeof want, "exit status %d", WEXITSTATUS (status));
-    children_t *self = children_new (3);
+    spawned_t *self = spawned_new (3);
     s_shell (self, count);
     s_shell (self, "test -S /proc/self/fd/3");
     s_shell (self, count);
     s_has_ended (self, 0, want);
     s_has_ended (self, 1, "exit status 0");
     s_has_ended (self, 2, want);
-    children_destroy (&self);
+    spawned_destroy (&self);
 }
 
 //  A sentinel is of one child: that another lives on does not keep it open
@@ -158,7 +158,7 @@ static void test_one_of_several (void **state)
 {
     (void) state;
     for (size_t victim = 0; victim < 3; victim++) {
-        children_t *self = children_new (3);
+        spawned_t *self = spawned_new (3);
         int sentinels[3], gates[3];
         for (size_t i = 0; i < 3; i++)
             sentinels[i] = s_shell_behind (self, &gates[i], "kill -9 $$");
@@ -170,7 +170,7 @@ static void test_one_of_several (void **state)
                 assert_false (s_readable (sentinels[i], SHORT));
                 close (gates[i]);
             }
-        children_destroy (&self);
+        spawned_destroy (&self);
     }
 }
 
@@ -191,17 +191,17 @@ static void test_no_program (void **state)
     if (!s_spawn_tells (missing))
         skip ();
     size_t before = s_descriptors ();
-    children_t *self = children_new (1);
+    spawned_t *self = spawned_new (1);
     errno = 0;
-    assert_int_equal (children_spawn (self, missing), -1);
+    assert_int_equal (spawned_start (self, missing), -1);
     assert_int_equal (errno, ENOENT);
-    assert_int_equal (children_spawn (self, directory), -1);
+    assert_int_equal (spawned_start (self, directory), -1);
     assert_int_equal (errno, EACCES);
     assert_int_equal (s_descriptors (), before);
     //  It was not one of them: there is room, and the next is the first
     s_shell (self, "exit 3");
     s_has_ended (self, 0, "exit status 3");
-    children_destroy (&self);
+    spawned_destroy (&self);
 }
 
 //  Those that run are ended, and nothing is left of any
@@ -209,17 +209,17 @@ static void test_destroy (void **state)
 {
     (void) state;
     size_t before = s_descriptors ();
-    children_t *self = children_new (4);
+    spawned_t *self = spawned_new (4);
     char *argv[] = {"/bin/sleep", "100", NULL};
-    assert_true (children_spawn (self, argv) >= 0);
+    assert_true (spawned_start (self, argv) >= 0);
     int ended = s_shell (self, "exit 0");
     int asked = s_shell (self, "exit 0");
-    assert_true (children_spawn (self, argv) >= 0);
+    assert_true (spawned_start (self, argv) >= 0);
     assert_true (s_readable (ended, LONG));
     assert_true (s_readable (asked, LONG));
     s_has_ended (self, 2, "exit status 0");
     int64_t start = zclock_mono ();
-    children_destroy (&self);
+    spawned_destroy (&self);
     assert_null (self);
     assert_true (zclock_mono () - start < LONG);
     assert_int_equal (s_descriptors (), before);

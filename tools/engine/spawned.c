@@ -1,13 +1,13 @@
 //  SPDX-License-Identifier: MIT
 
-#include "engine/children.h"
+#include "engine/spawned.h"
 
 #include <czmq.h>
 #include <spawn.h>
 
 extern char **environ;
 
-struct children {
+struct spawned {
     size_t count;
     struct {
         pid_t pid;  //  0: its end was seen
@@ -16,12 +16,12 @@ struct children {
     } items[];
 };
 
-children_t *children_new (size_t max)
+spawned_t *spawned_new (size_t max)
 {
-    return zmalloc (sizeof (children_t) + max * sizeof ((children_t *) 0)->items[0]);
+    return zmalloc (sizeof (spawned_t) + max * sizeof ((spawned_t *) 0)->items[0]);
 }
 
-static void s_wait (children_t *self, size_t i)
+static void s_wait (spawned_t *self, size_t i)
 {
     if (self->items[i].pid == 0)
         return;
@@ -30,9 +30,9 @@ static void s_wait (children_t *self, size_t i)
     self->items[i].pid = 0;
 }
 
-void children_destroy (children_t **self_p)
+void spawned_destroy (spawned_t **self_p)
 {
-    children_t *self = *self_p;
+    spawned_t *self = *self_p;
     if (!self)
         return;
     for (size_t i = 0; i < self->count; i++)
@@ -46,7 +46,7 @@ void children_destroy (children_t **self_p)
     *self_p = NULL;
 }
 
-int children_spawn (children_t *self, char *const argv[])
+int spawned_start (spawned_t *self, char *const argv[])
 {
     int ends[2];
     if (socketpair (AF_UNIX, SOCK_STREAM, 0, ends) == -1)
@@ -55,7 +55,7 @@ int children_spawn (children_t *self, char *const argv[])
     fcntl (ends[1], F_SETFD, FD_CLOEXEC);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init (&actions);
-    posix_spawn_file_actions_adddup2 (&actions, ends[1], CHILDREN_DEATH_PIPE);
+    posix_spawn_file_actions_adddup2 (&actions, ends[1], SPAWNED_DEATH_PIPE);
     pid_t pid;
     int rc = posix_spawn (&pid, argv[0], &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy (&actions);
@@ -71,7 +71,7 @@ int children_spawn (children_t *self, char *const argv[])
     return ends[0];
 }
 
-char *children_ending (children_t *self, size_t i)
+char *spawned_ending (spawned_t *self, size_t i)
 {
     s_wait (self, i);
     int status = self->items[i].status;

@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  children.h - processes that somebody starts and has to know the end of
+//  spawned.h - processes that somebody starts and has to know the end of
 //
 //  Each child holds one end of a socket pair, and never uses it. When the child ends, in whatever
 //  way, the kernel closes that end, and the other one becomes readable. (A child that has children
@@ -18,20 +18,20 @@
 
 //  Where a child has its end: a socket that is readable from the end of its parent on. Of the
 //  descriptors behind stdin, stdout and stderr a child gets this one and no other.
-#define CHILDREN_DEATH_PIPE 3
+#define SPAWNED_DEATH_PIPE 3
 
-typedef struct children children_t;
+typedef struct spawned spawned_t;
 
 //  For `max` of them
-children_t *children_new (size_t max);
+spawned_t *spawned_new (size_t max);
 
 //  Ends those that still run with SIGTERM, and waits for them
-void children_destroy (children_t **self_p);
+void spawned_destroy (spawned_t **self_p);
 
 //  Starts a program, with argv as execv has it. Returns its sentinel, a file descriptor that is
 //  readable from the program's end on and stays the children's; or -1 with errno set.
-int children_spawn (children_t *self, char *const argv[]);
+int spawned_start (spawned_t *self, char *const argv[]);
 
 //  How the i-th that was started has ended: "exit status 1", "signal 9". To be asked when its
 //  sentinel is readable; waits for the end, if need be. The caller's to free with zstr_free.
-char *children_ending (children_t *self, size_t i);
+char *spawned_ending (spawned_t *self, size_t i);
