@@ -65,5 +65,5 @@ static void test_turns (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test (test_join), cmocka_unit_test (test_turns)};
-    return cmocka_run_group_tests_name ("set", tests, NULL, NULL);
+    return cmocka_run_group_tests_name ("engine_set", tests, NULL, NULL);
 }

@@ -485,5 +485,5 @@ int main (void)
         cmocka_unit_test (test_say_engine),  cmocka_unit_test (test_lose),
         cmocka_unit_test (test_reroute),     cmocka_unit_test (test_knock),
     };
-    return cmocka_run_group_tests_name ("progress", tests, s_setup, s_teardown);
+    return cmocka_run_group_tests_name ("requests", tests, s_setup, s_teardown);
 }

@@ -238,5 +238,5 @@ int main (void)
         cmocka_unit_test (test_one_of_several), cmocka_unit_test (test_no_program),
         cmocka_unit_test (test_destroy),
     };
-    return cmocka_run_group_tests_name ("children", tests, NULL, NULL);
+    return cmocka_run_group_tests_name ("spawned", tests, NULL, NULL);
 }
