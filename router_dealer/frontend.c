@@ -36,10 +36,10 @@ static bool s_is_dead (zsock_t *router, int engine)
         if (again)
             return true;
     }
-    zmsg_t *knock = requests_knock (engine);
-    show_send ("engine", router, knock);
-    bool dead = zmsg_send (&knock, router) == -1 && zmq_errno () == EHOSTUNREACH;
-    zmsg_destroy (&knock);  //  NULL by now, unless it could not be sent
+    zmsg_t *probe = requests_probe (engine);
+    show_send ("engine", router, probe);
+    bool dead = zmsg_send (&probe, router) == -1 && zmq_errno () == EHOSTUNREACH;
+    zmsg_destroy (&probe);  //  NULL by now, unless it could not be sent
     return dead;
 }
 

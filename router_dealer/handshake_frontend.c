@@ -24,7 +24,7 @@
 #include <libgen.h>
 
 //  So often we look after engines that are not our children: who is dead says nothing
-#define KNOCK_MS 1000
+#define PROBE_MS 1000
 
 //  A socket that is waited for, and the sentinels of the engines that we have started
 typedef struct {
@@ -161,13 +161,13 @@ static bool s_register (watch_t *watch, zsock_t *router, int count)
 
 //  Sends each engine a message that wants nothing. The ROUTER refuses that for one whose connection
 //  is gone. False, and told, when there is one.
-static bool s_knock (zsock_t *router, int count)
+static bool s_probe (zsock_t *router, int count)
 {
     for (int i = 0; i < count; i++) {
-        zmsg_t *knock = requests_knock (i);
-        show_send ("engine", router, knock);
-        bool dead = zmsg_send (&knock, router) == -1 && zmq_errno () == EHOSTUNREACH;
-        zmsg_destroy (&knock);  //  NULL by now, unless it could not be sent
+        zmsg_t *probe = requests_probe (i);
+        show_send ("engine", router, probe);
+        bool dead = zmsg_send (&probe, router) == -1 && zmq_errno () == EHOSTUNREACH;
+        zmsg_destroy (&probe);  //  NULL by now, unless it could not be sent
         if (dead) {
             complain ("engine %d is dead", i);
             return false;
@@ -250,11 +250,11 @@ int main (int argc, char **argv)
     }
     while (ready && alive && requests_open (progress) > 0) {
         char *why = NULL;
-        watch.deadline = zclock_mono () + KNOCK_MS;
+        watch.deadline = zclock_mono () + PROBE_MS;
         zmsg_t *message = s_wait (&watch, pull, &why);
         if (!message && watch.late) {
             zstr_free (&why);
-            alive = s_knock (router, engines);
+            alive = s_probe (router, engines);
             continue;
         }
         if (!message) {

@@ -16,7 +16,7 @@
 #include "engine/requests.h"
 
 //  So often we look after the engine: who is dead says nothing
-#define KNOCK_MS 1000
+#define PROBE_MS 1000
 
 int main (int argc, char **argv)
 {
@@ -60,7 +60,7 @@ int main (int argc, char **argv)
     while (alive && !dead && requests_open (progress) > 0 && !zsys_interrupted) {
         //  With requests still to send it only looks, otherwise it waits
         bool to_send = engine != -1 && requests_unsent (progress) != -1;
-        zsock_t *ready = zpoller_wait (poller, to_send ? 0 : KNOCK_MS);
+        zsock_t *ready = zpoller_wait (poller, to_send ? 0 : PROBE_MS);
         zmsg_t *message = ready ? zmsg_recv (ready) : NULL;
         if (message)
             show_recv ("engine", ready, message);
@@ -85,7 +85,7 @@ int main (int argc, char **argv)
             //  Nothing to receive, so there is time to send one more request; or, after a silence,
             //  to see whether the engine is still there: if not, the ROUTER refuses to send
             message = to_send ? requests_message (progress, requests_unsent (progress), engine)
-                              : requests_knock (engine);
+                              : requests_probe (engine);
             show_send ("engine", router, message);
             dead = zmsg_send (&message, router) == -1 && zmq_errno () == EHOSTUNREACH;
         }

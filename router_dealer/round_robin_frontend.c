@@ -22,9 +22,9 @@
 //  So often we look after the engines: who is dead says nothing. After last words, which name
 //  nobody, more often, unless they can be those of one that is known to be dead; if so many times
 //  nobody is missing, all count as dead.
-#define KNOCK_MS 1000
-#define KNOCK_SOON_MS 50
-#define KNOCK_SOON_TIMES 20
+#define PROBE_MS 1000
+#define PROBE_SOON_MS 50
+#define PROBE_SOON_TIMES 20
 
 //  When it is time to look after them, so many outputs may still be taken first: what a dead engine
 //  had to say counts
@@ -122,9 +122,9 @@ int main (int argc, char **argv)
     bool ready = alive && s_collect (router, set, engine_count);
     //  Outputs first: what a dead engine had to say still counts
     zpoller_t *poller = zpoller_new (pull, router, NULL);
-    int64_t knock_at = zclock_mono () + KNOCK_MS;
-    int last_words = 0, soon = 0;  //  So many have come; so many knocks are left after them
-    int overdue = 0;               //  Outputs that were taken since the last knock was due
+    int64_t probe_at = zclock_mono () + PROBE_MS;
+    int last_words = 0, soon = 0;  //  So many have come; so many probes are left after them
+    int overdue = 0;               //  Outputs that were taken since the last probe was due
     int64_t looked = 0;
     while (ready && !zsys_interrupted && engine_set_living (set) > 0 &&
            requests_open (progress) > 0) {
@@ -138,7 +138,7 @@ int main (int argc, char **argv)
 
         //  The poller asks each of its sockets, which takes several system calls. So it is asked
         //  once a millisecond, or when nothing has come; in between, we wait for outputs only.
-        int64_t now = zclock_mono (), left = knock_at - now;
+        int64_t now = zclock_mono (), left = probe_at - now;
         zsock_t *socket = pull;
         zmsg_t *message = now == looked ? zmsg_recv (pull) : NULL;
         if (!message) {
@@ -160,23 +160,23 @@ int main (int argc, char **argv)
         } else if (any && zmsg_size (message) == 1 &&
                    zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
             last_words++;
-            soon = KNOCK_SOON_TIMES;
-            knock_at = zclock_mono ();
+            soon = PROBE_SOON_TIMES;
+            probe_at = zclock_mono ();
         } else if (any) {
             requests_take (progress, message);
         }
         zmsg_destroy (&message);
 
-        if (zclock_mono () < knock_at || (any && ++overdue < DRAIN_MAX))
+        if (zclock_mono () < probe_at || (any && ++overdue < DRAIN_MAX))
             continue;
         overdue = 0;
         bool all = soon == 1 && last_words > engine_set_deaths (set);
         for (int i = 0; i < engine_set_size (set); i++)
             if (engine_set_lives_at (set, i) &&
-                (all || !s_send (router, requests_knock (engine_set_at (set, i)))))
+                (all || !s_send (router, requests_probe (engine_set_at (set, i)))))
                 s_bury (set, progress, engine_set_at (set, i), reroute);
         soon = last_words > engine_set_deaths (set) ? soon - 1 : 0;
-        knock_at = zclock_mono () + (soon > 0 ? KNOCK_SOON_MS : KNOCK_MS);
+        probe_at = zclock_mono () + (soon > 0 ? PROBE_SOON_MS : PROBE_MS);
     }
     if (engine_set_living (set) == 0)
         requests_engine_died (progress, -1,

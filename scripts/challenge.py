@@ -197,14 +197,14 @@ def call_a_method(stage):
 
 @check(6)
 def at_once(stage):
-    stage.wants("round_robin_frontend", "knock-ms")
-    # Far longer than this check takes: it is not the knocking that tells
-    frontend, engine = round_robin(stage, requests=2, max_tokens=100, knock_ms=60000)
+    stage.wants("round_robin_frontend", "probe-ms")
+    # Far longer than this check takes: it is not the probe that tells
+    frontend, engine = round_robin(stage, requests=2, max_tokens=100, probe_ms=60000)
     engines = [engine(index=index, step_ms=step_ms) for index, step_ms in ((0, 20), (1, 60000))]
     for each in engines:
         each.wait_line("prompt tokens")
     engines[1].kill()
-    why = "engine 1 was killed by SIGKILL, and round_robin_frontend waits for its next knock"
+    why = "engine 1 was killed by SIGKILL, and round_robin_frontend waits for its next probe"
     line(frontend, "^r1 failed: engine 1 is dead$", why, timeout=5)
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.connect(frontend.endpoint().removeprefix("ipc://"))

@@ -180,7 +180,7 @@ int requests_engine_died (requests_t *self, int engine, bool reroute)
     return lost;
 }
 
-zmsg_t *requests_knock (int engine)
+zmsg_t *requests_probe (int engine)
 {
     engine_core_abort_t nothing = {.count = 0};
     zframe_t *payload = engine_core_abort_encode (&nothing);

@@ -53,7 +53,7 @@ int requests_engine_died (requests_t *self, int engine, bool reroute);
 //  A message that wants nothing of an engine, the caller's: an ABORT of no requests. Who is dead
 //  sends nothing; but a ROUTER with ROUTER_MANDATORY refuses to send to whom it has lost
 //  (EHOSTUNREACH). So this can be sent to find out.
-zmsg_t *requests_knock (int engine);
+zmsg_t *requests_probe (int engine);
 
 //  The line `engine 1: r1 r3 r5`: which requests an engine was sent
 void requests_print_engine (requests_t *self, int engine);

@@ -461,10 +461,10 @@ static void test_reroute (void **state)
     requests_destroy (&self);
 }
 
-static void test_knock (void **state)
+static void test_probe (void **state)
 {
     (void) state;
-    zmsg_t *message = requests_knock (256);
+    zmsg_t *message = requests_probe (256);
     assert_int_equal (zmsg_size (message), 3);
     zframe_t *identity = zmsg_pop (message), *type = zmsg_pop (message);
     assert_int_equal (engine_core_index (identity), 256);
@@ -483,7 +483,7 @@ int main (void)
         cmocka_unit_test (test_strange_ids), cmocka_unit_test (test_finished_twice),
         cmocka_unit_test (test_bad_outputs), cmocka_unit_test (test_abort),
         cmocka_unit_test (test_say_engine),  cmocka_unit_test (test_lose),
-        cmocka_unit_test (test_reroute),     cmocka_unit_test (test_knock),
+        cmocka_unit_test (test_reroute),     cmocka_unit_test (test_probe),
     };
     return cmocka_run_group_tests_name ("requests", tests, s_setup, s_teardown);
 }
