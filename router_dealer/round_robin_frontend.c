@@ -66,9 +66,9 @@ static bool s_send (zsock_t *router, zmsg_t *message)
     return there;
 }
 
-static void s_bury (engine_set_t *set, requests_t *progress, int engine, bool reroute)
+static void s_mark_dead (engine_set_t *set, requests_t *progress, int engine, bool reroute)
 {
-    engine_set_bury (set, engine);
+    engine_set_mark_dead (set, engine);
     int lost = requests_engine_died (progress, engine, reroute);
     complain ("engine %d is dead, %d requests were open", engine, lost);
 }
@@ -134,7 +134,7 @@ int main (int argc, char **argv)
                (number = requests_unsent (progress)) != -1 &&
                (engine = engine_set_next (set)) != -1)
             if (!s_send (router, requests_message (progress, number, engine)))
-                s_bury (set, progress, engine, reroute);
+                s_mark_dead (set, progress, engine, reroute);
 
         //  The poller asks each of its sockets, which takes several system calls. So it is asked
         //  once a millisecond, or when nothing has come; in between, we wait for outputs only.
@@ -153,7 +153,7 @@ int main (int argc, char **argv)
             engine = s_read_registration (message);
             if (engine_set_knows (set, engine)) {
                 //  It has started anew, and knows nothing of what was open
-                s_bury (set, progress, engine, reroute);
+                s_mark_dead (set, progress, engine, reroute);
                 engine_set_join (set, engine);
                 say ("engine %d registered", engine);
             }
@@ -174,7 +174,7 @@ int main (int argc, char **argv)
         for (int i = 0; i < engine_set_size (set); i++)
             if (engine_set_lives_at (set, i) &&
                 (all || !s_send (router, requests_probe (engine_set_at (set, i)))))
-                s_bury (set, progress, engine_set_at (set, i), reroute);
+                s_mark_dead (set, progress, engine_set_at (set, i), reroute);
         soon = last_words > engine_set_deaths (set) ? soon - 1 : 0;
         probe_at = zclock_mono () + (soon > 0 ? PROBE_SOON_MS : PROBE_MS);
     }

@@ -58,7 +58,7 @@ bool engine_set_knows (const engine_set_t *self, int engine)
     return s_find (self, engine) != NULL;
 }
 
-void engine_set_bury (engine_set_t *self, int engine)
+void engine_set_mark_dead (engine_set_t *self, int engine)
 {
     s_engine_t *known = s_find (self, engine);
     if (!known || known->dead)

@@ -23,7 +23,7 @@ bool engine_set_join (engine_set_t *self, int engine);
 bool engine_set_knows (const engine_set_t *self, int engine);
 
 //  It is dead: it gets no more turns. Nothing for one that is not known.
-void engine_set_bury (engine_set_t *self, int engine);
+void engine_set_mark_dead (engine_set_t *self, int engine);
 
 //  How often one has died; one that came back and died again counts twice
 int engine_set_deaths (const engine_set_t *self);

@@ -38,11 +38,11 @@ static void test_turns (void **state)
         engine_set_join (self, i);
     for (int i = 0; i < 7; i++)
         assert_int_equal (engine_set_next (self), i % 3);
-    engine_set_bury (self, 7);  //  Nobody
+    engine_set_mark_dead (self, 7);  //  Nobody
     assert_int_equal (engine_set_living (self), 3);
     assert_int_equal (engine_set_deaths (self), 0);
-    engine_set_bury (self, 1);
-    engine_set_bury (self, 1);
+    engine_set_mark_dead (self, 1);
+    engine_set_mark_dead (self, 1);
     assert_int_equal (engine_set_living (self), 2);
     assert_int_equal (engine_set_deaths (self), 1);
     assert_int_equal (engine_set_size (self), 3);
@@ -55,7 +55,7 @@ static void test_turns (void **state)
     assert_int_equal (engine_set_living (self), 3);
     assert_int_equal (engine_set_next (self), 1);
     for (int i = 0; i < 3; i++)
-        engine_set_bury (self, i);
+        engine_set_mark_dead (self, i);
     assert_int_equal (engine_set_next (self), -1);
     assert_int_equal (engine_set_living (self), 0);
     assert_int_equal (engine_set_deaths (self), 4);
