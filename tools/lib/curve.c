@@ -38,7 +38,7 @@ const char *curve_dir = NULL;
 static zcert_t *server_cert, *client_cert;
 static byte server_key[KEY_SIZE];  //  The public one, when there is a client_cert
 static zsock_t *doorbell;          //  The pipe to the thread below
-static pthread_t doorman;
+static pthread_t zap_thread;
 
 //  -- Keys
 //
@@ -177,7 +177,7 @@ static char *s_load_client (void)
     return why;
 }
 
-//  -- The doorman: a thread of its own, since the main thread waits for messages
+//  -- The ZAP thread: a thread of its own, since the main thread waits for messages
 //
 //  Not a zactor: of that one cannot know when its thread has closed its last socket, and CZMQ's
 //  exit waits 200 ms if that is late
@@ -400,7 +400,7 @@ static bool s_serve_pipe (door_t *self, zsock_t *pipe)
     return more;
 }
 
-static void *s_door (void *args)
+static void *s_zap_thread (void *args)
 {
     zsock_t *pipe = args;
     door_t self = {.zap = zsock_new (ZMQ_REP),
@@ -443,7 +443,7 @@ static void *s_door (void *args)
 }
 
 //  Ctrl-C is the main thread's business, and that must not be interrupted where it deals with the
-//  doorman. The thread inherits the mask.
+//  ZAP thread. The thread inherits the mask.
 static void s_block_signals (sigset_t *before)
 {
     sigset_t set;
@@ -460,7 +460,7 @@ static void s_on_exit (void)
     sigset_t before;
     s_block_signals (&before);
     if (doorbell && zstr_send (doorbell, "$TERM") == 0)
-        pthread_join (doorman, NULL);
+        pthread_join (zap_thread, NULL);
     zsock_destroy (&doorbell);
     pthread_sigmask (SIG_SETMASK, &before, NULL);
     zcert_destroy (&server_cert);
@@ -503,11 +503,11 @@ static const char *s_role (zsock_t *socket)
     return zsock_curve_server (socket) ? "server" : "client";
 }
 
-static void s_start_doorman (void)
+static void s_start_zap_thread (void)
 {
     zsock_t *pipe;
     doorbell = zsys_create_pipe (&pipe);
-    int error = pthread_create (&doorman, NULL, s_door, pipe);
+    int error = pthread_create (&zap_thread, NULL, s_zap_thread, pipe);
     if (error == 0) {
         zsock_wait (doorbell);
         return;
@@ -517,7 +517,7 @@ static void s_start_doorman (void)
     zsock_destroy (&doorbell);
 }
 
-//  Lets the doorman know where to hear of the connections
+//  Lets the ZAP thread know where to hear of the connections
 void curve_watch (zsock_t *socket)
 {
     if (!curve_dir)
@@ -526,7 +526,7 @@ void curve_watch (zsock_t *socket)
     sigset_t before;
     s_block_signals (&before);
     if (!doorbell)
-        s_start_doorman ();
+        s_start_zap_thread ();
     if (doorbell) {
         char *where = zsys_sprintf ("inproc://curve-%d", number++);
         int events = CURVE_EVENTS | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
@@ -545,13 +545,13 @@ void curve_server (zsock_t *socket)
         return;
     zcert_apply (server_cert, socket);
     zsock_set_curve_server (socket, 1);
-    //  In its domain nobody gets in unless the doorman says so. Without the second option libzmq
-    //  would let in who knows the server's key, were there no doorman.
+    //  In its domain nobody gets in unless the ZAP thread says so. Without the second option libzmq
+    //  would let in who knows the server's key, were there no ZAP thread.
     zsock_set_zap_domain (socket, "curve");
     int enforce = 1;
     if (zmq_setsockopt (zsock_resolve (socket), ZMQ_ZAP_ENFORCE_DOMAIN, &enforce, sizeof enforce) ==
         -1)
-        complain ("the doorman cannot be made a must: %s", zmq_strerror (zmq_errno ()));
+        complain ("ZAP cannot be made mandatory: %s", zmq_strerror (zmq_errno ()));
     curve_watch (socket);
 }
 

@@ -32,7 +32,7 @@ static bool s_is_harmless (const char *text, size_t size)
     return size > 0 && !iscntrl (c[0]) && !(c[0] == 0xc2 && c[1] < 0xa0);
 }
 
-//  Who has it writes a line: beside the main thread the doorman (curve.h) may have something to say
+//  Held while a line is written: the ZAP thread (curve.h) prints as well as the main thread
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 
 //  When what takes so long has begun, and when its line was last written; 0: not
