@@ -12,7 +12,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "lib/trace.h"
 #include "kv/kv_events.h"
 #include "kv/kv_sequence.h"
@@ -43,12 +43,12 @@ static void s_deliver (void *owner, const kv_numbered_t *numbered)
     mp_error_t error;
     kv_batch_t *batch = kv_batch_decode (numbered->payload, &error);
     if (!batch) {
-        complain ("seq %" PRIu64 ": bad batch: %s", numbered->seq, error.text);
+        warn_line ("seq %" PRIu64 ": bad batch: %s", numbered->seq, error.text);
         self->bad++;
     }
     char *text = batch ? kv_batch_describe (batch) : NULL;
-    say ("seq %" PRIu64 "%s: %s", numbered->seq, numbered->replayed ? " replayed" : "",
-         text ? text : "unreadable");
+    print_line ("seq %" PRIu64 "%s: %s", numbered->seq, numbered->replayed ? " replayed" : "",
+                text ? text : "unreadable");
     zstr_free (&text);
     kv_batch_destroy (&batch);
     self->received++;
@@ -58,11 +58,11 @@ static void s_notice (void *owner, kv_notice_t notice, uint64_t first, uint64_t 
 {
     (void) owner;
     if (notice == KV_GAP)
-        note ("missed %" PRIu64 "-%" PRIu64 ", asking for replay", first, last);
+        print_note ("missed %" PRIu64 "-%" PRIu64 ", asking for replay", first, last);
     else if (notice == KV_HISTORY_LOST || notice == KV_LOST)
-        complain ("lost %" PRIu64 "-%" PRIu64 ": %s", first, last, kv_notice_meaning (notice));
+        warn_line ("lost %" PRIu64 "-%" PRIu64 ": %s", first, last, kv_notice_meaning (notice));
     else if (notice == KV_RESTART)
-        note ("%s", kv_notice_meaning (notice));
+        print_note ("%s", kv_notice_meaning (notice));
     else if (notice == KV_REPLAY_TIMEOUT)
         trace_note ("%s", kv_notice_meaning (notice));
 }
@@ -77,15 +77,15 @@ static zsock_t *s_ask (const subscriber_t *self, uint64_t start)
     zsock_set_rcvhwm (socket, 100000);  //  Ten times what vLLM keeps: of what has to wait in the
                                         //  publisher, its ROUTER drops all beyond 1000 messages
     zsock_set_rcvtimeo (socket, REPLAY_TIMEOUT_MS);
-    if (!say_connecting (self->replay_endpoint,
-                         zsock_connect (socket, "%s", self->replay_endpoint))) {
+    if (!log_connected (self->replay_endpoint,
+                        zsock_connect (socket, "%s", self->replay_endpoint))) {
         zsock_destroy (&socket);
         return NULL;
     }
     zmsg_t *request = kv_replay_request (start);
     if (self->by_dealer)
         zmsg_pushmem (request, NULL, 0);  //  The empty frame that a REQ adds by itself
-    show_send ("publisher", socket, request);
+    log_send ("publisher", socket, request);
     zmsg_send (&request, socket);
     zmsg_destroy (&request);  //  NULL by now, unless a signal came
     return socket;
@@ -109,17 +109,17 @@ static void s_recover (subscriber_t *self)
                 kv_sequence_timeout (self->sequence);
             continue;
         }
-        show_recv ("publisher", socket, reply);
+        log_recv ("publisher", socket, reply);
         kv_numbered_t batch;
         mp_error_t error;
         bool end = !self->by_dealer;  //  There are more replies, but a REQ is done after one
         if (!kv_replay_reply_read (reply, &batch, &error)) {
-            complain ("bad reply: %s", error.text);
+            warn_line ("bad reply: %s", error.text);
             self->bad++;
         } else if (batch.seq == KV_SEQ_END) {
             end = true;
         } else {
-            show_busy ("replay: at seq %" PRIu64, batch.seq);
+            print_progress ("replay: at seq %" PRIu64, batch.seq);
             kv_sequence_reply (self->sequence, &batch);
         }
         if (end)
@@ -127,7 +127,7 @@ static void s_recover (subscriber_t *self)
         zmsg_destroy (&reply);
     }
     zsock_destroy (&socket);
-    show_busy (NULL);
+    print_progress (NULL);
 }
 
 int main (int argc, char **argv)
@@ -163,12 +163,12 @@ int main (int argc, char **argv)
     keepalive_probe (sub);           //  A publisher whose machine has vanished is missed after 12 s
     zsock_set_rcvhwm (sub, 100000);  //  Live batches wait here while a replay goes on
     zsock_set_subscribe (sub, topic);
-    if (!say_connecting (endpoint, zsock_connect (sub, "%s", endpoint))) {
+    if (!log_connected (endpoint, zsock_connect (sub, "%s", endpoint))) {
         zsock_destroy (&sub);
         return EXIT_STOPPED_OR_FAILED;
     }
     trace_subscribe ("publisher", sub, topic);
-    say ("replay_subscriber: subscribed to \"%s\" at %s", topic, endpoint);
+    print_line ("replay_subscriber: subscribed to \"%s\" at %s", topic, endpoint);
 
     kv_sequence_handler_t handler = {.deliver = s_deliver, .notice = s_notice, .owner = &self};
     self.sequence = kv_sequence_new (&limits, &handler);
@@ -176,11 +176,11 @@ int main (int argc, char **argv)
         zmsg_t *message = zmsg_recv (sub);
         if (!message)
             break;  //  A signal came
-        show_recv ("publisher", sub, message);
+        log_recv ("publisher", sub, message);
         kv_numbered_t batch;
         mp_error_t error;
         if (!kv_message_read (message, &batch, &error)) {
-            complain ("bad message: %s", error.text);
+            warn_line ("bad message: %s", error.text);
             self.bad++;
         } else if (!skip.set || batch.seq < skip.first || batch.seq > skip.last) {
             kv_sequence_live (self.sequence, &batch);
@@ -189,8 +189,8 @@ int main (int argc, char **argv)
         zmsg_destroy (&message);
     }
     const kv_sequence_counts_t *counts = kv_sequence_counts (self.sequence);
-    say_summary ("%" PRIu64 " received, %" PRIu64 " replayed, %" PRIu64 " lost, %d bad",
-                 self.received, counts->replayed, counts->lost, self.bad);
+    print_summary ("%" PRIu64 " received, %" PRIu64 " replayed, %" PRIu64 " lost, %d bad",
+                   self.received, counts->replayed, counts->lost, self.bad);
     kv_sequence_destroy (&self.sequence);
     zsock_destroy (&sub);
     return EXIT_SUCCESS;

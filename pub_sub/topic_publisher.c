@@ -12,7 +12,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "lib/mp.h"
 
 //  So many subscriptions are read in one go, which is more than come in meanwhile: what is not read
@@ -26,13 +26,14 @@ static bool s_wait_subscriptions (zsock_t *xpub, int count)
         zmsg_t *message = zmsg_recv (xpub);
         if (!message)
             return false;
-        show_recv ("subscriber", xpub, message);
+        log_recv ("subscriber", xpub, message);
         //  01 and the topic: somebody has subscribed. 00 and the topic: somebody has left.
         zframe_t *frame = zmsg_first (message);
         byte *data = zframe_data (frame);
         int length = (int) zframe_size (frame) - 1;
         if (length >= 0 && data[0] <= 1) {
-            say ("%s \"%.*s\"", data[0] ? "subscribed:" : "left:", length, (char *) data + 1);
+            print_line ("%s \"%.*s\"", data[0] ? "subscribed:" : "left:", length,
+                        (char *) data + 1);
             count += data[0] ? -1 : 1;
         }
         zmsg_destroy (&message);
@@ -82,7 +83,7 @@ int main (int argc, char **argv)
         .purpose = "PUB: publishes on several topics; as XPUB it can wait for its subscribers",
         .example = "  build/pub_sub/topic_publisher --topics a,b\n"
                    "  build/pub_sub/topic_subscriber --topic a",
-        .exposes = "all that is published",
+        .at_risk = "all that is published",
     };
     options_read (argc, argv, &about, options);
 
@@ -96,7 +97,7 @@ int main (int argc, char **argv)
         zsock_set_xpub_verbose (pub, 1);  //  Show each subscription, not only the first of its kind
     zsock_set_linger (pub,
                       10000);  //  Slow subscribers get so many ms to take the rest when we exit
-    if (!say_listening (pub, endpoint, zsock_bind (pub, "%s", endpoint))) {
+    if (!log_bound (pub, endpoint, zsock_bind (pub, "%s", endpoint))) {
         zsock_destroy (&pub);
         return EXIT_STOPPED_OR_FAILED;
     }
@@ -115,10 +116,10 @@ int main (int argc, char **argv)
     while (ready && !zsys_interrupted && (count == 0 || published < (uint64_t) count)) {
         uint64_t seq = published / topic_count;  //  Of this topic
         zmsg_t *message = s_message (topic, seq);
-        show_send ("subscriber", pub, message);
+        log_send ("subscriber", pub, message);
         zmsg_send (&message, pub);  //  Never blocks: a PUB drops what a slow subscriber cannot take
         s_drain (pub);
-        say ("%s %" PRIu64, topic, seq);
+        print_line ("%s %" PRIu64, topic, seq);
         published++;
         topic = zlist_next (names);
         if (!topic)
@@ -126,7 +127,7 @@ int main (int argc, char **argv)
         if (count == 0 || published < (uint64_t) count)
             zmq_poll (NULL, 0, interval_ms);  //  The pace of the show
     }
-    say_summary ("%" PRIu64 " published", published);
+    print_summary ("%" PRIu64 " published", published);
     zlist_destroy (&names);
     zsock_destroy (&pub);
     return EXIT_SUCCESS;

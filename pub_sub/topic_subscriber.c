@@ -10,7 +10,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "lib/trace.h"
 #include "lib/mp.h"
 
@@ -56,9 +56,9 @@ int main (int argc, char **argv)
     keepalive_probe (sub);  //  A publisher whose machine has vanished is missed after 12 s
     for (size_t i = 0; i < topics.count; i++) {
         zsock_set_subscribe (sub, topics.items[i]);  //  Without one, a SUB gets nothing at all
-        say ("topic_subscriber: subscribed to \"%s\" at %s", topics.items[i], endpoint);
+        print_line ("topic_subscriber: subscribed to \"%s\" at %s", topics.items[i], endpoint);
     }
-    if (!say_connecting (endpoint, zsock_connect (sub, "%s", endpoint))) {
+    if (!log_connected (endpoint, zsock_connect (sub, "%s", endpoint))) {
         zsock_destroy (&sub);
         return EXIT_STOPPED_OR_FAILED;
     }
@@ -70,23 +70,23 @@ int main (int argc, char **argv)
         zmsg_t *message = zmsg_recv (sub);
         if (!message)
             break;  //  A signal came
-        show_recv ("publisher", sub, message);
+        log_recv ("publisher", sub, message);
         uint64_t seq = 0;
         mp_error_t error;
         if (s_read (message, &seq, &error)) {
             char *topic = zframe_strdup (zmsg_first (message));
             if (received == 0 && seq > 0)
-                note ("joined late: missed %" PRIu64 " of topic %s", seq, topic);
-            say ("%s %" PRIu64, topic, seq);
+                print_note ("joined late: missed %" PRIu64 " of topic %s", seq, topic);
+            print_line ("%s %" PRIu64, topic, seq);
             zstr_free (&topic);
             received++;
         } else {
-            complain ("bad message: %s", error.text);
+            warn_line ("bad message: %s", error.text);
             bad++;
         }
         zmsg_destroy (&message);
     }
-    say_summary ("%d received, %d bad", received, bad);
+    print_summary ("%d received, %d bad", received, bad);
     zsock_destroy (&sub);
     return EXIT_SUCCESS;
 }

@@ -12,7 +12,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "tasks.h"
 #include "ledger.h"
 
@@ -45,10 +45,10 @@ static void s_report (zhash_t *workers, uint64_t others)
     zlist_t *names = zhash_keys (workers);
     zlist_sort (names, s_by_name);
     for (const char *name = zlist_first (names); name; name = zlist_next (names))
-        say_result ("%s: %" PRIu64 " tasks", name, *(uint64_t *) zhash_lookup (workers, name));
+        print_result ("%s: %" PRIu64 " tasks", name, *(uint64_t *) zhash_lookup (workers, name));
     zlist_destroy (&names);
     if (others > 0)
-        say_result ("other workers: %" PRIu64 " tasks", others);
+        print_result ("other workers: %" PRIu64 " tasks", others);
 }
 
 //  `missing: 3 5-7`. A worker that was killed had taken these.
@@ -57,7 +57,7 @@ static void s_report_missing (const ledger_t *ledger)
     if (ledger_missing (ledger) == 0)
         return;
     char *tasks = ledger_describe (ledger);
-    say_result ("missing: %s", tasks ? tasks : "");
+    print_result ("missing: %s", tasks ? tasks : "");
     free (tasks);
 }
 
@@ -79,7 +79,7 @@ int main (int argc, char **argv)
                    "  build/push_pull/worker --name w1\n"
                    "  build/push_pull/worker --name w2\n"
                    "  build/push_pull/ventilator --workers 2 --count 100",
-        .exposes = "what it takes for results",
+        .at_risk = "what it takes for results",
     };
     options_read (argc, argv, &about, options);
 
@@ -87,7 +87,7 @@ int main (int argc, char **argv)
     curve_server (pull);
     zsock_set_maxmsgsize (pull, MP_MAX_SMALL_FRAME);
     keepalive_probe (pull);  //  A worker whose machine has vanished is missed after 12 s
-    if (!say_listening (pull, endpoint, zsock_bind (pull, "%s", endpoint))) {
+    if (!log_bound (pull, endpoint, zsock_bind (pull, "%s", endpoint))) {
         zsock_destroy (&pull);
         return EXIT_STOPPED_OR_FAILED;
     }
@@ -102,25 +102,25 @@ int main (int argc, char **argv)
             late = !zsys_interrupted;
             break;
         }
-        show_recv_frame ("worker", pull, frame);
+        log_recv_frame ("worker", pull, frame);
 
         uint32_t tasks;
         task_result_t result;
         mp_error_t error;
         if (task_result_read (frame, &result, &error)) {
-            say ("task %u <- %s: %" PRIu64, result.id, result.worker, result.value);
+            print_line ("task %u <- %s: %" PRIu64, result.id, result.worker, result.value);
             if (!s_count (workers, result.worker) && others++ == 0)
-                complain ("more than %d workers: the others are not counted by name", WORKERS_MAX);
+                warn_line ("more than %d workers: the others are not counted by name", WORKERS_MAX);
             ledger_mark (ledger, result.id);
             zstr_free (&result.worker);
             gathered++;
         } else if (task_batch_read (frame, &tasks)) {
-            say ("the ventilator announces %u tasks", tasks);
+            print_line ("the ventilator announces %u tasks", tasks);
             ledger_expect (ledger, tasks);
             if (timeout_s > 0)
                 zsock_set_rcvtimeo (pull, timeout_s * 1000);
         } else {
-            complain ("bad result: %s", error.text);
+            warn_line ("bad result: %s", error.text);
             bad++;
             zsock_flush (pull);  //  Of its further frames, if it has any
         }
@@ -129,9 +129,9 @@ int main (int argc, char **argv)
     s_report (workers, others);
     s_report_missing (ledger);
     if (late)
-        complain ("no result for %d s: gave up", timeout_s);
-    say_summary ("%" PRIu64 " results from %zu workers, %" PRIu64 " bad", gathered,
-                 zhash_size (workers), bad);
+        warn_line ("no result for %d s: gave up", timeout_s);
+    print_summary ("%" PRIu64 " results from %zu workers, %" PRIu64 " bad", gathered,
+                   zhash_size (workers), bad);
     zhash_destroy (&workers);
     ledger_destroy (&ledger);
     zsock_destroy (&pull);

@@ -10,7 +10,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "tasks.h"
 
 //  Waits until `count` peers are connected to the socket. False when a signal came first.
@@ -40,7 +40,7 @@ static bool s_wait_workers (zsock_t *push, int count)
         else
             connected--;
         if (failed == 0)
-            note ("%d of %d workers connected", connected, count);
+            print_note ("%d of %d workers connected", connected, count);
     }
     zmq_socket_monitor (zsock_resolve (push), NULL, 0);  //  Seen enough
     zsock_destroy (&events);
@@ -66,7 +66,7 @@ int main (int argc, char **argv)
                    "  build/push_pull/worker --name w1\n"
                    "  build/push_pull/worker --name w2\n"
                    "  build/push_pull/ventilator --workers 2 --count 100",
-        .exposes = "the tasks",
+        .at_risk = "the tasks",
     };
     options_read (argc, argv, &about, options);
 
@@ -85,8 +85,8 @@ int main (int argc, char **argv)
     zsock_set_linger (sink, 1000);
     zmq_socket_monitor (zsock_resolve (push), "inproc://push-events",
                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | CURVE_EVENTS);
-    if (!say_connecting (sink_endpoint, zsock_connect (sink, "%s", sink_endpoint)) ||
-        !say_listening (push, endpoint, zsock_bind (push, "%s", endpoint))) {
+    if (!log_connected (sink_endpoint, zsock_connect (sink, "%s", sink_endpoint)) ||
+        !log_bound (push, endpoint, zsock_bind (push, "%s", endpoint))) {
         zsock_destroy (&push);
         zsock_destroy (&sink);
         return EXIT_STOPPED_OR_FAILED;
@@ -94,7 +94,7 @@ int main (int argc, char **argv)
 
     if (count > 0) {
         zframe_t *batch = task_batch_new ((uint32_t) count);
-        show_send_frame ("sink", sink, batch);
+        log_send_frame ("sink", sink, batch);
         zframe_send (&batch, sink, 0);
         zframe_destroy (&batch);  //  NULL by now, unless a signal came
     }
@@ -104,15 +104,15 @@ int main (int argc, char **argv)
     while (ready && !zsys_interrupted && (count == 0 || sent < (uint32_t) count)) {
         task_t task = {.id = sent, .value = sent};
         zframe_t *frame = task_new (&task);
-        show_send_frame ("worker", push, frame);
+        log_send_frame ("worker", push, frame);
         if (zframe_send (&frame, push, 0) == 0) {  //  Blocks while all queues are full: ours, the
                                                    //  workers', and what TCP has in between
-            say ("task %u ->", task.id);
+            print_line ("task %u ->", task.id);
             sent++;
         }
         zframe_destroy (&frame);  //  NULL by now, unless a signal came
     }
-    say_summary ("%u tasks handed out", sent);
+    print_summary ("%u tasks handed out", sent);
     zsock_destroy (&push);
     zsock_destroy (&sink);
     return EXIT_SUCCESS;

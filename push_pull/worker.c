@@ -9,7 +9,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "tasks.h"
 
 #include <unistd.h>
@@ -40,7 +40,7 @@ int main (int argc, char **argv)
     };
     options_read (argc, argv, &about, options);
     if (strlen (name) > TASK_WORKER_MAX) {
-        complain ("--name: want at most %d bytes", TASK_WORKER_MAX);
+        warn_line ("--name: want at most %d bytes", TASK_WORKER_MAX);
         return OPTIONS_WRONG;
     }
 
@@ -52,20 +52,20 @@ int main (int argc, char **argv)
     keepalive_probe (pull);  //  Whose machine has vanished is missed after 12 s
     keepalive_probe (push);
     zsock_set_linger (push, -1);  //  The last results wait for the sink when we exit, however long
-    if (!say_connecting (source, zsock_connect (pull, "%s", source)) ||
-        !say_connecting (sink, zsock_connect (push, "%s", sink))) {
+    if (!log_connected (source, zsock_connect (pull, "%s", source)) ||
+        !log_connected (sink, zsock_connect (push, "%s", sink))) {
         zsock_destroy (&pull);
         zsock_destroy (&push);
         return EXIT_STOPPED_OR_FAILED;
     }
-    say ("worker %s: pulling from %s", name, source);
+    print_line ("worker %s: pulling from %s", name, source);
 
     uint64_t done = 0, bad = 0;
     while (!zsys_interrupted && (count == 0 || done < (uint64_t) count)) {
         zframe_t *frame = zframe_recv (pull);
         if (!frame)
             break;  //  A signal came
-        show_recv_frame ("ventilator", pull, frame);
+        log_recv_frame ("ventilator", pull, frame);
 
         task_t task;
         mp_error_t error;
@@ -77,20 +77,20 @@ int main (int argc, char **argv)
             }
             task_result_t result = {task.id, (char *) name, (uint64_t) task.value * task.value};
             zframe_t *reply = task_result_new (&result);
-            show_send_frame ("sink", push, reply);
+            log_send_frame ("sink", push, reply);
             if (zframe_send (&reply, push, 0) == 0) {
-                say ("task %u: %u squared is %" PRIu64, task.id, task.value, result.value);
+                print_line ("task %u: %u squared is %" PRIu64, task.id, task.value, result.value);
                 done++;
             }
             zframe_destroy (&reply);  //  NULL by now, unless a signal came
         } else {
-            complain ("bad task: %s", error.text);
+            warn_line ("bad task: %s", error.text);
             bad++;
             zsock_flush (pull);  //  Of its further frames, if it has any
         }
         zframe_destroy (&frame);
     }
-    say_summary ("%s did %" PRIu64 " tasks, %" PRIu64 " bad", name, done, bad);
+    print_summary ("%s did %" PRIu64 " tasks, %" PRIu64 " bad", name, done, bad);
     zsock_destroy (&pull);
     zsock_destroy (&push);
     return EXIT_SUCCESS;

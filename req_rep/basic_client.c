@@ -10,7 +10,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "pingpong.h"
 
 int main (int argc, char **argv)
@@ -36,7 +36,7 @@ int main (int argc, char **argv)
     curve_client (req);
     zsock_set_maxmsgsize (req, MP_MAX_FRAME);
     keepalive_ping (req);  //  Misses a server whose machine has vanished, but its reply no less
-    if (!say_connecting (endpoint, zsock_connect (req, "%s", endpoint))) {
+    if (!log_connected (endpoint, zsock_connect (req, "%s", endpoint))) {
         zsock_destroy (&req);
         return EXIT_FAILURE;
     }
@@ -45,28 +45,28 @@ int main (int argc, char **argv)
     bool failed = false;
     while (!zsys_interrupted && (count == 0 || answered < count)) {
         zmsg_t *request = pingpong_new (message);
-        show_send ("server", req, request);
+        log_send ("server", req, request);
         zmsg_send (&request, req);
         zmsg_destroy (&request);  //  NULL by now, unless a signal came
 
         zmsg_t *reply = zmsg_recv (req);
         if (!reply)
             break;  //  A signal came
-        show_recv ("server", req, reply);
+        log_recv ("server", req, reply);
 
         mp_error_t why;
         char *text = pingpong_text (reply, &why);
         zmsg_destroy (&reply);
         if (!text) {
-            complain ("bad reply: %s", why.text);
+            warn_line ("bad reply: %s", why.text);
             failed = true;
             break;
         }
-        say ("%s", text);
+        print_line ("%s", text);
         zstr_free (&text);
         answered++;
     }
-    say_summary ("%d answered", answered);
+    print_summary ("%d answered", answered);
     zsock_destroy (&req);
     return !failed && answered > 0 && answered >= count ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -10,7 +10,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "pingpong.h"
 
 int main (int argc, char **argv)
@@ -26,7 +26,7 @@ int main (int argc, char **argv)
         .name = "basic_server",
         .purpose = "REP: prints what it gets, answers \"pong: <message>\"",
         .example = "  build/req_rep/basic_server\n  build/req_rep/basic_client --message hello",
-        .exposes = "requests, and their answers",
+        .at_risk = "requests, and their answers",
     };
     options_read (argc, argv, &about, options);
 
@@ -34,7 +34,7 @@ int main (int argc, char **argv)
     curve_server (rep);
     zsock_set_maxmsgsize (rep, MP_MAX_FRAME);
     keepalive_probe (rep);  //  A client whose machine has vanished is missed after 12 s
-    if (!say_listening (rep, endpoint, zsock_bind (rep, "%s", endpoint))) {
+    if (!log_bound (rep, endpoint, zsock_bind (rep, "%s", endpoint))) {
         zsock_destroy (&rep);
         return EXIT_STOPPED_OR_FAILED;
     }
@@ -45,25 +45,25 @@ int main (int argc, char **argv)
         zmsg_t *request = zmsg_recv (rep);
         if (!request)
             break;  //  A signal came
-        show_recv ("client", rep, request);
+        log_recv ("client", rep, request);
 
         mp_error_t why;
         char *text = pingpong_text (request, &why);
         if (text) {
-            say ("got: %s", text);
+            print_line ("got: %s", text);
         } else {
-            complain ("bad request: %s", why.text);
+            warn_line ("bad request: %s", why.text);
             bad++;
         }
         zmsg_t *reply = pingpong_reply (text, &why);
-        show_send ("client", rep, reply);
+        log_send ("client", rep, reply);
         zmsg_send (&reply, rep);  //  Destroys the reply. Of a client that is gone we hear nothing:
                                   //  libzmq drops the reply to it
         zstr_free (&text);
         zmsg_destroy (&request);
         served++;
     }
-    say_summary ("%d answered, %d bad", served - bad, bad);
+    print_summary ("%d answered, %d bad", served - bad, bad);
     zsock_destroy (&rep);
     return EXIT_SUCCESS;
 }

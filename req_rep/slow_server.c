@@ -8,7 +8,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "pingpong.h"
 
 //  Plays at hard work: a poll of no socket at all only waits, and a Ctrl-C ends it
@@ -35,7 +35,7 @@ int main (int argc, char **argv)
         .purpose = "REP that delays its first N answers",
         .example = "  build/req_rep/slow_server --delay-s 1.5 --delay-first-n 2\n"
                    "  build/req_rep/timeout_retry_client",
-        .exposes = "requests, and their answers",
+        .at_risk = "requests, and their answers",
     };
     options_read (argc, argv, &about, options);
 
@@ -43,7 +43,7 @@ int main (int argc, char **argv)
     curve_server (rep);
     zsock_set_maxmsgsize (rep, MP_MAX_FRAME);
     keepalive_probe (rep);  //  A client whose machine has vanished is missed after 12 s
-    if (!say_listening (rep, endpoint, zsock_bind (rep, "%s", endpoint))) {
+    if (!log_bound (rep, endpoint, zsock_bind (rep, "%s", endpoint))) {
         zsock_destroy (&rep);
         return EXIT_STOPPED_OR_FAILED;
     }
@@ -54,27 +54,27 @@ int main (int argc, char **argv)
         zmsg_t *request = zmsg_recv (rep);
         if (!request)
             break;  //  A signal came
-        show_recv ("client", rep, request);
+        log_recv ("client", rep, request);
 
         mp_error_t why;
         char *text = pingpong_text (request, &why);
         if (text && served < delay_first_n) {
-            say ("got: %s, answering in %g s", text, delay_s);
+            print_line ("got: %s, answering in %g s", text, delay_s);
             s_work (delay_s);
         } else if (text) {
-            say ("got: %s, answering now", text);
+            print_line ("got: %s, answering now", text);
         } else {
-            complain ("bad request: %s", why.text);
+            warn_line ("bad request: %s", why.text);
             bad++;
         }
         zmsg_t *reply = pingpong_reply (text, &why);
-        show_send ("client", rep, reply);
+        log_send ("client", rep, reply);
         zmsg_send (&reply, rep);  //  If the client has given up, the late reply is dropped here
         zstr_free (&text);
         zmsg_destroy (&request);
         served++;
     }
-    say_summary ("%d answered, %d bad", served - bad, bad);
+    print_summary ("%d answered, %d bad", served - bad, bad);
     zsock_destroy (&rep);
     return EXIT_SUCCESS;
 }

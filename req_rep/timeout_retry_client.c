@@ -10,7 +10,7 @@
 
 #include "lib/curve.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "pingpong.h"
 
 //  A new REQ that gives up receiving after timeout_ms; NULL when it cannot be made
@@ -20,7 +20,7 @@ static zsock_t *s_new_req (const char *endpoint, int timeout_ms)
     curve_client (req);
     zsock_set_maxmsgsize (req, MP_MAX_FRAME);
     zsock_set_rcvtimeo (req, timeout_ms);
-    if (!say_connecting (endpoint, zsock_connect (req, "%s", endpoint)))
+    if (!log_connected (endpoint, zsock_connect (req, "%s", endpoint)))
         zsock_destroy (&req);
     //  CZMQ's linger is 0: zsock_destroy forgets a request that has not left yet
     return req;
@@ -50,35 +50,35 @@ int main (int argc, char **argv)
     zsock_t *req = s_new_req (endpoint, timeout_ms);
     for (int tries = 0; req && !answered && !zsys_interrupted; tries++) {
         zmsg_t *request = pingpong_new (message);
-        show_send ("server", req, request);
+        log_send ("server", req, request);
         zmsg_send (&request, req);
         zmsg_destroy (&request);  //  NULL by now, unless a signal came
 
         zmsg_t *reply = zmsg_recv (req);  //  NULL after timeout_ms, or when a signal came
         if (reply) {
-            show_recv ("server", req, reply);
+            log_recv ("server", req, reply);
             mp_error_t why;
             char *text = pingpong_text (reply, &why);
             zmsg_destroy (&reply);
             if (!text) {
-                complain ("bad reply: %s", why.text);
+                warn_line ("bad reply: %s", why.text);
                 break;
             }
-            say ("%s", text);
+            print_line ("%s", text);
             zstr_free (&text);
             answered = true;
         } else if (!zsys_interrupted) {
             if (tries == retries) {
-                complain ("no reply from %s: gave up after %d retries", endpoint, retries);
+                warn_line ("no reply from %s: gave up after %d retries", endpoint, retries);
                 break;
             }
-            note ("timeout after %d ms, rebuilding the REQ socket, retry %d of %d", timeout_ms,
-                  tries + 1, retries);
+            print_note ("timeout after %d ms, rebuilding the REQ socket, retry %d of %d",
+                        timeout_ms, tries + 1, retries);
             zsock_destroy (&req);
             req = s_new_req (endpoint, timeout_ms);
         }
     }
-    say_summary ("%d answered", answered ? 1 : 0);
+    print_summary ("%d answered", answered ? 1 : 0);
     zsock_destroy (&req);
     return answered ? EXIT_SUCCESS : EXIT_FAILURE;
 }

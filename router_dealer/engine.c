@@ -13,7 +13,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "engine/toy_engine.h"
 
 //  After so many messages a step is due, whatever else there is
@@ -26,7 +26,7 @@ static void s_send (zsock_t *socket, zframe_t *payload)
         return;
     zmsg_t *message = zmsg_new ();
     zmsg_append (message, &payload);
-    show_send ("front-end", socket, message);
+    log_send ("front-end", socket, message);
     zmsg_send (&message, socket);  //  Never blocks: there is no high-water mark
     zmsg_destroy (&message);       //  NULL by now, unless a signal came, or the peer is gone
 }
@@ -54,7 +54,7 @@ static zsock_t *s_new_push (const char *output)
     //  Not in vLLM: a front-end whose machine has vanished is missed after 12 s
     keepalive_ping (push);
     zsock_set_linger (push, 4000);
-    if (!say_connecting (output, zsock_connect (push, "%s", output)))
+    if (!log_connected (output, zsock_connect (push, "%s", output)))
         zsock_destroy (&push);
     return push;
 }
@@ -103,9 +103,10 @@ int main (int argc, char **argv)
     zpoller_t *poller = zpoller_new (dealer, events, NULL);
     toy_engine_config_t config = {.index = (uint16_t) index, .clients = 1, .plain = true};
     toy_engine_t *engine = toy_engine_new (&config, s_send_outputs, &push);
-    bool connected = push && say_connecting (input, zsock_connect (dealer, "%s", input));
+    bool connected = push && log_connected (input, zsock_connect (dealer, "%s", input));
     if (connected)
-        say ("waiting for a front-end at %s", input);  //  That it is not there yet is no error
+        print_line ("waiting for a front-end at %s",
+                    input);  //  That it is not there yet is no error
 
     bool registered = false;
     int64_t next_step = 0, looked = 0;
@@ -130,11 +131,11 @@ int main (int argc, char **argv)
             zmsg_destroy (&message);
             if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
                 registered = true;
-                say ("registering as engine %d", index);
+                print_line ("registering as engine %d", index);
                 s_send (dealer, toy_engine_registration (engine));
             } else if (event == ZMQ_EVENT_DISCONNECTED && registered) {
                 registered = false;
-                note ("the front-end is gone");
+                print_note ("the front-end is gone");
                 //  What it has not taken is not for the next one, whose requests may have the same
                 //  ids, and with whom this PUSH may be connected by now: so it goes first
                 zsock_set_linger (push, 0);
@@ -147,7 +148,7 @@ int main (int argc, char **argv)
             next_step = zclock_mono () + step_ms;
         //  All that has come, then a step for all: that is what makes it a batch
         for (int left = DRAIN_MAX; message && left > 0; left--) {
-            show_recv ("front-end", dealer, message);
+            log_recv ("front-end", dealer, message);
             toy_engine_handle (engine, message);
             zmsg_destroy (&message);
             message = left > 1 ? zmsg_recv (dealer) : NULL;

@@ -13,7 +13,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "engine/requests.h"
 
 //  After so long without outputs we look after the engine
@@ -28,7 +28,7 @@ static bool s_is_dead (zsock_t *router, int engine)
         zmsg_t *message = zmsg_recv (router);
         if (!message)
             return false;  //  A signal came
-        show_recv ("engine", router, message);
+        log_recv ("engine", router, message);
         engine_core_ready_t ready;
         mp_error_t error;
         bool again = engine_core_registration (message, &ready, &error) == engine;
@@ -37,7 +37,7 @@ static bool s_is_dead (zsock_t *router, int engine)
             return true;
     }
     zmsg_t *probe = requests_probe (engine);
-    show_send ("engine", router, probe);
+    log_send ("engine", router, probe);
     bool dead = zmsg_send (&probe, router) == -1 && zmq_errno () == EHOSTUNREACH;
     zmsg_destroy (&probe);  //  NULL by now, unless it could not be sent
     return dead;
@@ -58,7 +58,7 @@ int main (int argc, char **argv)
         .name = "frontend",
         .purpose = "ROUTER + PULL: sends requests to one engine, gathers its tokens",
         .example = "  build/router_dealer/frontend\n  build/router_dealer/engine",
-        .exposes = "requests, which carry prompts, and what engines answer",
+        .at_risk = "requests, which carry prompts, and what engines answer",
     };
     options_read (argc, argv, &about, options);
 
@@ -79,8 +79,8 @@ int main (int argc, char **argv)
     keepalive_ping (router);
     keepalive_probe (pull);
     zsock_set_rcvtimeo (pull, SILENCE_MS);
-    bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
-                 say_listening (pull, output, zsock_bind (pull, "%s", output));
+    bool alive = log_bound (router, input, zsock_bind (router, "%s", input)) &&
+                 log_bound (pull, output, zsock_bind (pull, "%s", output));
 
     //  2. Wait for an engine to register (MPClient.__init__, identities): that is how the ROUTER
     //     learns where it can send
@@ -89,14 +89,14 @@ int main (int argc, char **argv)
         zmsg_t *message = zmsg_recv (router);
         if (!message)
             break;  //  A signal came
-        show_recv ("engine", router, message);
+        log_recv ("engine", router, message);
         engine_core_ready_t ready;
         mp_error_t error;
         engine = engine_core_registration (message, &ready, &error);
         if (engine == -1)
-            complain ("%s", error.text);
+            warn_line ("%s", error.text);
         else
-            say ("engine %d registered", engine);
+            print_line ("engine %d registered", engine);
         zmsg_destroy (&message);
     }
 
@@ -104,10 +104,10 @@ int main (int argc, char **argv)
     requests_t *progress = requests_new (requests, max_tokens, true);
     for (int i = 0; engine != -1 && alive && i < requests; i++) {
         zmsg_t *message = requests_message (progress, i, engine);
-        show_send ("engine", router, message);
+        log_send ("engine", router, message);
         alive = zmsg_send (&message, router) == 0;
         if (!alive)
-            complain ("engine %d: %s", engine, zmq_strerror (zmq_errno ()));
+            warn_line ("engine %d: %s", engine, zmq_strerror (zmq_errno ()));
         zmsg_destroy (&message);  //  NULL by now, unless it could not be sent
     }
 
@@ -117,7 +117,7 @@ int main (int argc, char **argv)
     while (engine != -1 && alive && !dead && requests_open (progress) > 0 && !zsys_interrupted) {
         zmsg_t *message = zmsg_recv (pull);
         if (message)
-            show_recv ("engine", pull, message);
+            log_recv ("engine", pull, message);
         if (!message)
             dead = !zsys_interrupted && s_is_dead (router, engine);
         else if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD))
@@ -128,7 +128,7 @@ int main (int argc, char **argv)
     }
     if (dead) {
         int lost = requests_engine_died (progress, engine, false);
-        complain ("the engine is dead, %d requests are lost", lost);
+        warn_line ("the engine is dead, %d requests are lost", lost);
         alive = false;
     }
 
@@ -136,7 +136,7 @@ int main (int argc, char **argv)
     //  computing for nobody
     zmsg_t *abort = alive ? requests_abort (progress, engine) : NULL;
     if (abort) {
-        show_send ("engine", router, abort);
+        log_send ("engine", router, abort);
         zmsg_send (&abort, router);
         zmsg_destroy (&abort);
     }

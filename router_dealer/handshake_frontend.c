@@ -15,7 +15,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "lib/trace.h"
 #include "engine/spawned.h"
 #include "engine/handshake.h"
@@ -80,7 +80,7 @@ static bool s_spawn (watch_t *watch, const char *own_path, int index, const char
     }
     int sentinel = spawned_start (watch->spawned, argv);
     if (sentinel == -1)
-        complain ("cannot start %s: %s", path, strerror (errno));
+        warn_line ("cannot start %s: %s", path, strerror (errno));
     else
         watch->items[watch->count++] = (zmq_pollitem_t){.fd = sentinel, .events = ZMQ_POLLIN};
     zstr_free (&pipe);
@@ -94,7 +94,7 @@ static bool s_spawn (watch_t *watch, const char *own_path, int index, const char
 static bool s_give_up (char *why, char *missing)
 {
     if (why)
-        complain ("%s%s%s", missing ? missing : "", missing ? ": " : "", why);
+        warn_line ("%s%s%s", missing ? missing : "", missing ? ": " : "", why);
     zstr_free (&why);
     zstr_free (&missing);
     return false;
@@ -108,18 +108,18 @@ static bool s_shake_hands (watch_t *watch, zsock_t *router, startup_t *startup)
         zmsg_t *message = s_wait (watch, router, &why);
         if (!message)
             return s_give_up (why, startup_pending (startup));
-        show_recv ("engine", router, message);
+        log_recv ("engine", router, message);
         mp_error_t error;
         zmsg_t *init;
         int engine = startup_handle (startup, message, &init, &error);
         zmsg_destroy (&message);
         if (engine == -1) {
-            complain ("%s", error.text);
+            warn_line ("%s", error.text);
             return false;
         }
-        say ("engine %d: %s", engine, init ? "HELLO" : "READY");
+        print_line ("engine %d: %s", engine, init ? "HELLO" : "READY");
         if (init) {
-            show_send ("engine", router, init);
+            log_send ("engine", router, init);
             zmsg_send (&init, router);
             zmsg_destroy (&init);  //  NULL by now, unless the engine is gone
         }
@@ -142,17 +142,17 @@ static bool s_register (watch_t *watch, zsock_t *router, int count)
             s_give_up (why, zsys_sprintf ("engine %d: no registration", missing));
             break;
         }
-        show_recv ("engine", router, message);
+        log_recv ("engine", router, message);
         engine_core_ready_t ready;
         mp_error_t error;
         int engine = engine_core_registration (message, &ready, &error);
         zmsg_destroy (&message);
         if (engine == -1 || engine >= count || registered[engine]) {
-            complain ("%s", engine == -1 ? error.text : "registration: not one that is expected");
+            warn_line ("%s", engine == -1 ? error.text : "registration: not one that is expected");
             break;
         }
         registered[engine] = true;
-        say ("engine %d registered", engine);
+        print_line ("engine %d registered", engine);
         left--;
     }
     free (registered);
@@ -165,11 +165,11 @@ static bool s_probe (zsock_t *router, int count)
 {
     for (int i = 0; i < count; i++) {
         zmsg_t *probe = requests_probe (i);
-        show_send ("engine", router, probe);
+        log_send ("engine", router, probe);
         bool dead = zmsg_send (&probe, router) == -1 && zmq_errno () == EHOSTUNREACH;
         zmsg_destroy (&probe);  //  NULL by now, unless it could not be sent
         if (dead) {
-            complain ("engine %d is dead", i);
+            warn_line ("engine %d is dead", i);
             return false;
         }
     }
@@ -197,7 +197,7 @@ int main (int argc, char **argv)
         .name = "handshake_frontend",
         .purpose = "ROUTER: HELLO, INIT, READY with each engine; then deals requests out",
         .example = "  build/router_dealer/handshake_frontend\n  build/tools/mock_engine",
-        .exposes = "requests, which carry prompts, and what engines answer",
+        .at_risk = "requests, which carry prompts, and what engines answer",
     };
     options_read (argc, argv, &about, options);
 
@@ -217,9 +217,9 @@ int main (int argc, char **argv)
     keepalive_ping (greeter);
     keepalive_ping (router);
     keepalive_probe (pull);
-    bool alive = say_listening (greeter, handshake, zsock_bind (greeter, "%s", handshake)) &&
-                 say_listening (router, input, zsock_bind (router, "%s", input)) &&
-                 say_listening (pull, output, zsock_bind (pull, "%s", output));
+    bool alive = log_bound (greeter, handshake, zsock_bind (greeter, "%s", handshake)) &&
+                 log_bound (router, input, zsock_bind (router, "%s", input)) &&
+                 log_bound (pull, output, zsock_bind (pull, "%s", output));
     //  INIT has the addresses as bound: a port * has become a number
     char *greeter_at = zsock_last_endpoint (greeter);
     char *router_at = zsock_last_endpoint (router), *pull_at = zsock_last_endpoint (pull);
@@ -242,10 +242,10 @@ int main (int argc, char **argv)
     for (int i = 0; ready && alive && i < requests; i++) {
         int engine = i % engines;
         zmsg_t *message = requests_message (progress, i, engine);
-        show_send ("engine", router, message);
+        log_send ("engine", router, message);
         alive = zmsg_send (&message, router) == 0;
         if (!alive)
-            complain ("engine %d: %s", engine, zmq_strerror (zmq_errno ()));
+            warn_line ("engine %d: %s", engine, zmq_strerror (zmq_errno ()));
         zmsg_destroy (&message);  //  NULL by now, unless it could not be sent
     }
     while (ready && alive && requests_open (progress) > 0) {
@@ -261,9 +261,9 @@ int main (int argc, char **argv)
             s_give_up (why, NULL);
             break;
         }
-        show_recv ("engine", pull, message);
+        log_recv ("engine", pull, message);
         if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
-            complain ("an engine is dead, %d requests are open", requests_open (progress));
+            warn_line ("an engine is dead, %d requests are open", requests_open (progress));
             alive = false;
         } else {
             requests_take (progress, message);
@@ -275,7 +275,7 @@ int main (int argc, char **argv)
         requests_print_engine (progress, i);
         zmsg_t *abort = requests_abort (progress, i);
         if (abort) {
-            show_send ("engine", router, abort);
+            log_send ("engine", router, abort);
             zmsg_send (&abort, router);  //  Fails for the engine that is dead: no matter
             zmsg_destroy (&abort);
         }

@@ -12,7 +12,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "engine/requests.h"
 
 //  So often we look after the engine: who is dead says nothing
@@ -33,7 +33,7 @@ int main (int argc, char **argv)
         .name = "poller_frontend",
         .purpose = "ROUTER + PULL under one poller: requests out, tokens in",
         .example = "  build/router_dealer/poller_frontend\n  build/router_dealer/engine",
-        .exposes = "requests, which carry prompts, and what engines answer",
+        .at_risk = "requests, which carry prompts, and what engines answer",
     };
     options_read (argc, argv, &about, options);
 
@@ -49,8 +49,8 @@ int main (int argc, char **argv)
     //  Not in vLLM: an engine whose machine has vanished is missed after 12 s
     keepalive_ping (router);
     keepalive_probe (pull);
-    bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
-                 say_listening (pull, output, zsock_bind (pull, "%s", output));
+    bool alive = log_bound (router, input, zsock_bind (router, "%s", input)) &&
+                 log_bound (pull, output, zsock_bind (pull, "%s", output));
 
     //  The first socket of the list is served first when both are ready: outputs before newcomers
     zpoller_t *poller = zpoller_new (pull, router, NULL);
@@ -63,15 +63,15 @@ int main (int argc, char **argv)
         zsock_t *ready = zpoller_wait (poller, to_send ? 0 : PROBE_MS);
         zmsg_t *message = ready ? zmsg_recv (ready) : NULL;
         if (message)
-            show_recv ("engine", ready, message);
+            log_recv ("engine", ready, message);
         if (message && ready == router) {
             engine_core_ready_t response;
             mp_error_t error;
             int index = engine_core_registration (message, &response, &error);
             if (index == -1)
-                complain ("%s", error.text);
+                warn_line ("%s", error.text);
             else
-                say ("engine %d registered", index);
+                print_line ("engine %d registered", index);
             //  Again? It has started anew, and knows nothing of our requests
             dead = engine != -1 && index == engine;
             if (engine == -1)
@@ -86,20 +86,20 @@ int main (int argc, char **argv)
             //  to see whether the engine is still there: if not, the ROUTER refuses to send
             message = to_send ? requests_message (progress, requests_unsent (progress), engine)
                               : requests_probe (engine);
-            show_send ("engine", router, message);
+            log_send ("engine", router, message);
             dead = zmsg_send (&message, router) == -1 && zmq_errno () == EHOSTUNREACH;
         }
         zmsg_destroy (&message);  //  NULL by now, if it was one that we have sent
     }
     if (dead) {
         int lost = requests_engine_died (progress, engine, false);
-        complain ("the engine is dead, %d requests are lost", lost);
+        warn_line ("the engine is dead, %d requests are lost", lost);
         alive = false;
     }
 
     zmsg_t *abort = alive ? requests_abort (progress, engine) : NULL;
     if (abort) {
-        show_send ("engine", router, abort);
+        log_send ("engine", router, abort);
         zmsg_send (&abort, router);
         zmsg_destroy (&abort);
     }

@@ -15,7 +15,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "engine/requests.h"
 #include "engine/engine_set.h"
 
@@ -37,7 +37,7 @@ static int s_read_registration (zmsg_t *message)
     mp_error_t error;
     int engine = engine_core_registration (message, &ready, &error);
     if (engine == -1)
-        complain ("%s", error.text);
+        warn_line ("%s", error.text);
     return engine;
 }
 
@@ -48,10 +48,10 @@ static bool s_collect (zsock_t *router, engine_set_t *set, int count)
         zmsg_t *message = zmsg_recv (router);
         if (!message)
             return false;
-        show_recv ("engine", router, message);
+        log_recv ("engine", router, message);
         int engine = s_read_registration (message);
         if (engine != -1 && engine_set_join (set, engine))
-            say ("engine %d registered", engine);
+            print_line ("engine %d registered", engine);
         zmsg_destroy (&message);
     }
     return true;
@@ -60,7 +60,7 @@ static bool s_collect (zsock_t *router, engine_set_t *set, int count)
 //  Sends a message to an engine, and takes it over. False when the ROUTER has lost that engine.
 static bool s_send (zsock_t *router, zmsg_t *message)
 {
-    show_send ("engine", router, message);
+    log_send ("engine", router, message);
     bool there = zmsg_send (&message, router) == 0 || zmq_errno () != EHOSTUNREACH;
     zmsg_destroy (&message);  //  NULL by now, unless it could not be sent
     return there;
@@ -70,7 +70,7 @@ static void s_mark_dead (engine_set_t *set, requests_t *progress, int engine, bo
 {
     engine_set_mark_dead (set, engine);
     int lost = requests_engine_died (progress, engine, reroute);
-    complain ("engine %d is dead, %d requests were open", engine, lost);
+    warn_line ("engine %d is dead, %d requests were open", engine, lost);
 }
 
 int main (int argc, char **argv)
@@ -96,7 +96,7 @@ int main (int argc, char **argv)
         .example = "  build/router_dealer/round_robin_frontend\n"
                    "  build/router_dealer/engine --index 0\n"
                    "  build/router_dealer/engine --index 1",
-        .exposes = "requests, which carry prompts, and what engines answer",
+        .at_risk = "requests, which carry prompts, and what engines answer",
     };
     options_read (argc, argv, &about, options);
 
@@ -113,8 +113,8 @@ int main (int argc, char **argv)
     //  Not in vLLM: an engine whose machine has vanished is missed after 12 s
     keepalive_ping (router);
     keepalive_probe (pull);
-    bool alive = say_listening (router, input, zsock_bind (router, "%s", input)) &&
-                 say_listening (pull, output, zsock_bind (pull, "%s", output));
+    bool alive = log_bound (router, input, zsock_bind (router, "%s", input)) &&
+                 log_bound (pull, output, zsock_bind (pull, "%s", output));
 
     bool reroute = streq (on_dead, "reroute");
     engine_set_t *set = engine_set_new (engine_count);
@@ -148,14 +148,14 @@ int main (int argc, char **argv)
         }
         bool any = message;
         if (any)
-            show_recv ("engine", socket, message);
+            log_recv ("engine", socket, message);
         if (any && socket == router) {
             engine = s_read_registration (message);
             if (engine_set_knows (set, engine)) {
                 //  It has started anew, and knows nothing of what was open
                 s_mark_dead (set, progress, engine, reroute);
                 engine_set_join (set, engine);
-                say ("engine %d registered", engine);
+                print_line ("engine %d registered", engine);
             }
         } else if (any && zmsg_size (message) == 1 &&
                    zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {

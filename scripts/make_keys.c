@@ -5,7 +5,7 @@
 //  Run:   build/scripts/make_keys keys      (or make keys)
 
 #include "lib/curve.h"
-#include "lib/show.h"
+#include "lib/log.h"
 
 #include <sys/stat.h>
 
@@ -39,7 +39,7 @@ static bool s_fill (const char *folder)
     bool ok = s_save (server, folder, "server") && s_save (client, folder, "client") &&
               s_save_listed (client, folder, "client");
     if (!ok)
-        complain ("cannot write to %s: %s", folder, strerror (errno));
+        warn_line ("cannot write to %s: %s", folder, strerror (errno));
     zcert_destroy (&server);
     zcert_destroy (&client);
     //  A full disk shows only when one reads
@@ -51,17 +51,17 @@ static bool s_fill (const char *folder)
 
 int main (int argc, char **argv)
 {
-    show_program = "make_keys";
+    log_program = "make_keys";
     if (argc == 2 && streq (argv[1], "--help")) {
         puts ("make_keys - makes keys for the programs' --curve-dir\n\nUsage: make_keys FOLDER");
         return EXIT_SUCCESS;
     }
     if (argc != 2 || argv[1][0] == '-' || !argv[1][0]) {
-        complain ("want the name of a folder to make");
+        warn_line ("want the name of a folder to make");
         return 2;
     }
     if (!zsys_has_curve ()) {
-        complain ("this libzmq was built without CURVE");
+        warn_line ("this libzmq was built without CURVE");
         return EXIT_FAILURE;
     }
     const char *folder = argv[1];
@@ -70,28 +70,29 @@ int main (int argc, char **argv)
     snprintf (making, sizeof making, "%s.XXXXXX", folder);
     struct stat status;
     if (stat (secret, &status) == 0) {
-        say ("%s: there are keys already, and they stay", folder);
+        print_line ("%s: there are keys already, and they stay", folder);
         return EXIT_SUCCESS;
     }
     umask (umask (0) | S_IWGRP | S_IWOTH);  //  A key that others can write is refused
     //  Made beside it (mkdtemp: nobody else can look in), and renamed when all is there. So nothing
     //  that exists is overwritten, and there are all keys or none.
     if (size >= PATH_SIZE || !mkdtemp (making)) {
-        complain ("cannot make %s: %s", making,
-                  strerror (size >= PATH_SIZE ? ENAMETOOLONG : errno));
+        warn_line ("cannot make %s: %s", making,
+                   strerror (size >= PATH_SIZE ? ENAMETOOLONG : errno));
         return EXIT_FAILURE;
     }
     bool ok = s_fill (making);
     if (ok && rename (making, folder) == -1) {
-        complain ("cannot make %s: %s", folder, strerror (errno));
+        warn_line ("cannot make %s: %s", folder, strerror (errno));
         ok = false;
     }
     if (ok) {
-        say ("%s/server.key_secret       for who binds; keep it secret", folder);
-        say ("%s/server.key              its public key, for who connects", folder);
-        say ("%s/client.key_secret       for who connects; keep it secret", folder);
-        say ("%s/clients/client.key      its public key, on the list of whom the server lets in",
-             folder);
+        print_line ("%s/server.key_secret       for who binds; keep it secret", folder);
+        print_line ("%s/server.key              its public key, for who connects", folder);
+        print_line ("%s/client.key_secret       for who connects; keep it secret", folder);
+        print_line (
+            "%s/clients/client.key      its public key, on the list of whom the server lets in",
+            folder);
     } else {
         zdir_t *left = zdir_new (making, NULL);
         if (left)

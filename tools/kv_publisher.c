@@ -13,7 +13,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "lib/trace.h"
 #include "kv/kv_events.h"
 #include "kv/toy_cache.h"
@@ -74,9 +74,9 @@ static void s_forget (history_t *self)
 static void s_send_reply (zsock_t *router, zframe_t *client, const char *topic, uint64_t seq,
                           zframe_t *payload, kv_wire_t wire)
 {
-    if (show_frames ()) {
+    if (log_frames ()) {
         zmsg_t *reply = kv_replay_reply (client, topic, seq, payload, wire);
-        show_send ("subscriber", router, reply);
+        log_send ("subscriber", router, reply);
         zmsg_destroy (&reply);
     }
     kv_replay_send (router, client, topic, seq, payload, wire);
@@ -89,12 +89,12 @@ static void s_serve_replay (zsock_t *router, const history_t *history, const cha
     zmsg_t *request = zmsg_recv (router);
     if (!request)
         return;  //  A signal came
-    show_recv ("subscriber", router, request);
+    log_recv ("subscriber", router, request);
     zframe_t *client;
     uint64_t start;
     if (!kv_replay_request_read (request, &client, &start)) {
-        complain ("bad replay request: want client, empty and seq, got %zu frames",
-                  zmsg_size (request));
+        warn_line ("bad replay request: want client, empty and seq, got %zu frames",
+                   zmsg_size (request));
         zmsg_destroy (&request);
         return;
     }
@@ -107,7 +107,7 @@ static void s_serve_replay (zsock_t *router, const history_t *history, const cha
     zclock_sleep (how->delay_ms);  //  Nobody is served meanwhile, as in a vLLM that is busy
     if (!how->withheld)
         s_send_reply (router, client, topic, 0, NULL, wire);
-    say ("replay from %" PRIu64 ": %" PRIu64 " batches", start, batches);
+    print_line ("replay from %" PRIu64 ": %" PRIu64 " batches", start, batches);
     zmsg_destroy (&request);
 }
 
@@ -118,7 +118,7 @@ static bool s_wait_subscribers (zsock_t *xpub, int count)
         zmsg_t *message = zmsg_recv (xpub);
         if (!message)
             return false;
-        show_recv ("subscriber", xpub, message);
+        log_recv ("subscriber", xpub, message);
         zframe_t *frame = zmsg_first (message);  //  01 and the topic; 00 from one who leaves
         if (zframe_size (frame) > 0 && zframe_data (frame)[0] <= 1)
             count += zframe_data (frame)[0] ? -1 : 1;
@@ -175,7 +175,7 @@ int main (int argc, char **argv)
         .purpose = "PUB + ROUTER: numbered KV events, and a replay of those that were missed",
         .example = "  build/tools/kv_publisher\n"
                    "  build/pub_sub/replay_subscriber --skip 3-6 --count 12",
-        .exposes = "KV events, which carry the token ids of prompts",
+        .at_risk = "KV events, which carry the token ids of prompts",
     };
     options_read (argc, argv, &about, options);
     kv_wire_t wire = kv_wire_from_name (wire_name);
@@ -198,8 +198,8 @@ int main (int argc, char **argv)
     //  Slow subscribers get so many ms to take the rest when we exit
     zsock_set_linger (pub, 10000);
     zsock_set_linger (router, 10000);
-    if (!say_listening (pub, endpoint, zsock_bind (pub, "%s", endpoint)) ||
-        !say_listening (router, replay_endpoint, zsock_bind (router, "%s", replay_endpoint))) {
+    if (!log_bound (pub, endpoint, zsock_bind (pub, "%s", endpoint)) ||
+        !log_bound (router, replay_endpoint, zsock_bind (router, "%s", replay_endpoint))) {
         zsock_destroy (&pub);
         zsock_destroy (&router);
         return EXIT_STOPPED_OR_FAILED;
@@ -227,30 +227,30 @@ int main (int argc, char **argv)
             continue;
         if (restart_after > 0 && published == restart_after) {
             s_forget (&history);
-            note ("starting anew");
+            print_note ("starting anew");
         }
 
         zframe_t *payload = s_make (&cache, history.next, (uint32_t) blocks, wire);
         bool dropped = drop.set && history.next >= drop.first && history.next <= drop.last;
-        if (!dropped && show_frames ()) {
+        if (!dropped && log_frames ()) {
             zmsg_t *message = kv_message (topic, history.next, payload);
-            show_send ("subscriber", pub, message);
+            log_send ("subscriber", pub, message);
             zmsg_destroy (&message);
         }
         if (!dropped)
             kv_publish (pub, topic, history.next, payload);  //  Never blocks: a PUB drops instead
         else
             trace_note ("seq %" PRIu64 " is not published", history.next);
-        if (show_level != SHOW_QUIET) {
+        if (log_level != LOG_QUIET) {
             char *text = kv_batch_describe (&cache.batch);
-            say ("seq %" PRIu64 "%s: %s", history.next, dropped ? " dropped" : "", text);
+            print_line ("seq %" PRIu64 "%s: %s", history.next, dropped ? " dropped" : "", text);
             zstr_free (&text);
         }
         s_keep (&history, payload);
         published++;
         due += interval_ms;
     }
-    say_summary ("%d published", published);
+    print_summary ("%d published", published);
     s_forget (&history);
     free (history.payloads);
     zpoller_destroy (&poller);

@@ -14,7 +14,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "lib/trace.h"
 #include "kv/kv_json.h"
 #include "kv/kv_sequence.h"
@@ -82,10 +82,10 @@ static void s_notice (void *owner, kv_notice_t notice, uint64_t first, uint64_t 
     char *text = first == last
                      ? zsys_sprintf ("%s %" PRIu64 ": %s", name, first, meaning)
                      : zsys_sprintf ("%s %" PRIu64 "-%" PRIu64 ": %s", name, first, last, meaning);
-    if (self->all->json && show_level != SHOW_QUIET)
+    if (self->all->json && log_level != LOG_QUIET)
         kv_notice_print_json (stdout, name, s_name (self), first, last, meaning);
     else
-        say ("%s", text);
+        print_line ("%s", text);
     trace_note ("%s", text);
     zstr_free (&text);
 }
@@ -95,8 +95,8 @@ static void s_malformed (stream_t *self, const char *what, uint64_t seq, const m
 {
     uint64_t last = seq == KV_SEQ_END ? 0 : seq;  //  Below `seq`: about no batch
     self->all->malformed++;
-    complain ("bad %s from %s: %s", what, self->endpoint, error->text);
-    if (self->all->json && show_level != SHOW_QUIET)
+    warn_line ("bad %s from %s: %s", what, self->endpoint, error->text);
+    if (self->all->json && log_level != LOG_QUIET)
         kv_notice_print_json (stdout, "malformed", s_name (self), seq, last, error->text);
 }
 
@@ -109,7 +109,7 @@ static void s_deliver (void *owner, const kv_numbered_t *batch)
         return;  //  More came at once than was wanted
     bool readable;
     mp_error_t error;
-    if (all->json && show_level != SHOW_QUIET) {
+    if (all->json && log_level != LOG_QUIET) {
         kv_numbered_t named = *batch;
         //  A replay of before v0.26: its topic is what live ones have, or else what we subscribe to
         const char *topic = self->topic ? self->topic : *all->topic ? all->topic : NULL;
@@ -119,10 +119,11 @@ static void s_deliver (void *owner, const kv_numbered_t *batch)
     } else {
         kv_batch_t *read = kv_batch_decode (batch->payload, &error);
         readable = read != NULL;
-        if (readable && show_level != SHOW_QUIET) {
+        if (readable && log_level != LOG_QUIET) {
             char *text = kv_batch_describe (read);
-            say ("%s%sseq %" PRIu64 "%s: %s", all->many ? self->endpoint : "", all->many ? " " : "",
-                 batch->seq, batch->replayed ? " replayed" : "", text ? text : "");
+            print_line ("%s%sseq %" PRIu64 "%s: %s", all->many ? self->endpoint : "",
+                        all->many ? " " : "", batch->seq, batch->replayed ? " replayed" : "",
+                        text ? text : "");
             zstr_free (&text);
         }
         kv_batch_destroy (&read);
@@ -151,7 +152,7 @@ static void s_close_replay (stream_t *self)
         return;
     zpoller_remove (self->all->poller, self->dealer);
     zsock_destroy (&self->dealer);
-    show_busy (NULL);
+    print_progress (NULL);
 }
 
 //  Does about replays what the sequence wants done
@@ -169,15 +170,15 @@ static void s_follow (stream_t *self)
     zsock_set_rcvtimeo (self->dealer, 0);  //  As with the SUB
     zsock_set_rcvhwm (self->dealer, REPLAY_HWM);
     self->deadline = zclock_mono () + self->all->replay_timeout_ms;
-    if (!say_connecting (self->replay_endpoint,
-                         zsock_connect (self->dealer, "%s", self->replay_endpoint))) {
+    if (!log_connected (self->replay_endpoint,
+                        zsock_connect (self->dealer, "%s", self->replay_endpoint))) {
         zsock_destroy (&self->dealer);
         return;  //  Comes to a timeout
     }
     zpoller_add (self->all->poller, self->dealer);
     zmsg_t *request = kv_replay_request (start);
     zmsg_pushmem (request, NULL, 0);  //  The empty frame that vLLM's ROUTER wants
-    show_send ("publisher", self->dealer, request);
+    log_send ("publisher", self->dealer, request);
     zmsg_send (&request, self->dealer);
     zmsg_destroy (&request);  //  NULL by now, unless a signal came
 }
@@ -210,10 +211,10 @@ static bool s_has_input (const stream_t *self, zsock_t *socket)
 //  False when nothing is there
 static bool s_recv (zsock_t *socket, kv_frames_t *message)
 {
-    zmsg_t *copy = show_frames () ? zmsg_new () : NULL;
+    zmsg_t *copy = log_frames () ? zmsg_new () : NULL;
     bool there = kv_frames_recv (message, socket, copy);
     if (there && copy)
-        show_recv ("publisher", socket, copy);
+        log_recv ("publisher", socket, copy);
     zmsg_destroy (&copy);
     return there;
 }
@@ -222,7 +223,7 @@ static bool s_recv (zsock_t *socket, kv_frames_t *message)
 //  shown, as that is done here. False when there is none.
 static bool s_receive (stream_t *self)
 {
-    size_t end = self->end, most = end + (show_frames () ? 1 : RECEIVE_MAX);
+    size_t end = self->end, most = end + (log_frames () ? 1 : RECEIVE_MAX);
     if (most > self->room) {
         self->late = realloc (self->late, 2 * most * sizeof *self->late);
         assert (self->late);
@@ -280,7 +281,7 @@ static bool s_serve_replay (stream_t *self)
     } else if (!s_is_our_topic (self->all, batch.topic)) {
         //  Not for us: another publisher's, with numbers of its own
     } else if (kv_sequence_reply (self->sequence, &batch)) {
-        show_busy ("replay: at seq %" PRIu64, batch.seq);
+        print_progress ("replay: at seq %" PRIu64, batch.seq);
         self->deadline = zclock_mono () + self->all->replay_timeout_ms;
     }
     kv_frames_clear (reply);
@@ -345,10 +346,9 @@ static bool s_open (stream_t *self, size_t number, bool bind, const kv_sequence_
     zpoller_add (self->all->poller, self->sub);
     zpoller_add (self->all->poller, self->events);
     if (bind)
-        return say_listening (self->sub, self->endpoint,
-                              zsock_bind (self->sub, "%s", self->endpoint));
-    say ("kv_subscriber: subscribed to \"%s\" at %s", self->all->topic, self->endpoint);
-    if (!say_connecting (self->endpoint, zsock_connect (self->sub, "%s", self->endpoint)))
+        return log_bound (self->sub, self->endpoint, zsock_bind (self->sub, "%s", self->endpoint));
+    print_line ("kv_subscriber: subscribed to \"%s\" at %s", self->all->topic, self->endpoint);
+    if (!log_connected (self->endpoint, zsock_connect (self->sub, "%s", self->endpoint)))
         return false;
     trace_subscribe ("publisher", self->sub, self->all->topic);
     return true;
@@ -395,11 +395,11 @@ static void s_say_summary (const subscriber_t *all, const stream_t *streams, siz
         sum.lost += counts->lost;
         sum.restarts += counts->restarts;
     }
-    say_summary ("%" PRIu64 " received, %" PRIu64 " delivered, %" PRIu64 " replayed, %" PRIu64
-                 " duplicates, %" PRIu64 " gaps, %" PRIu64 " lost, %" PRIu64 " malformed, %" PRIu64
-                 " restarts",
-                 sum.received - all->unreadable, all->delivered, sum.replayed, sum.duplicates,
-                 sum.gaps, sum.lost, all->malformed, sum.restarts);
+    print_summary ("%" PRIu64 " received, %" PRIu64 " delivered, %" PRIu64 " replayed, %" PRIu64
+                   " duplicates, %" PRIu64 " gaps, %" PRIu64 " lost, %" PRIu64
+                   " malformed, %" PRIu64 " restarts",
+                   sum.received - all->unreadable, all->delivered, sum.replayed, sum.duplicates,
+                   sum.gaps, sum.lost, all->malformed, sum.restarts);
 }
 
 int main (int argc, char **argv)
@@ -432,13 +432,13 @@ int main (int argc, char **argv)
         .example = "  build/tools/kv_publisher\n"
                    "  build/tools/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 "
                    "--from-seq 0",
-        .exposes = "what it takes for KV events",
+        .at_risk = "what it takes for KV events",
     };
     options_read (argc, argv, &about, options);
     for (size_t i = 0; i < endpoints.count; i++) {
         const char *why = options_endpoint_error (endpoints.items[i], bind);
         if (why) {
-            complain ("--endpoint: '%s': %s", endpoints.items[i], why);
+            warn_line ("--endpoint: '%s': %s", endpoints.items[i], why);
             return OPTIONS_WRONG;
         }
     }
@@ -447,7 +447,7 @@ int main (int argc, char **argv)
                               ? "it has no --endpoint"
                               : options_endpoint_error (replay_endpoints.items[i], false);
         if (why) {
-            complain ("--replay-endpoint: '%s': %s", replay_endpoints.items[i], why);
+            warn_line ("--replay-endpoint: '%s': %s", replay_endpoints.items[i], why);
             return OPTIONS_WRONG;
         }
     }
@@ -458,7 +458,7 @@ int main (int argc, char **argv)
     //  With CZMQ's limit of 1024 who makes us ask and ask could end the program.
     zsys_set_max_sockets (0);
     if (all.json)
-        show_out = stderr;
+        log_out = stderr;
     all.wanted = (uint64_t) count;
     all.many = endpoints.count > 1;
     all.poller = zpoller_new (NULL, NULL);

@@ -18,7 +18,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "engine/handshake.h"
 #include "engine/toy_engine.h"
 
@@ -89,7 +89,7 @@ static void s_send (const char *peer, zsock_t *socket, zframe_t *payload)
 {
     zmsg_t *message = zmsg_new ();
     zmsg_append (message, &payload);
-    show_send (peer, socket, message);
+    log_send (peer, socket, message);
     zmsg_send (&message, socket);  //  Never blocks: it is connected, and has no high-water mark
     zmsg_destroy (&message);       //  NULL by now, unless a signal came, or the peer is gone
 }
@@ -125,7 +125,7 @@ static bool s_connect (zsock_t *socket, const char *endpoint)
 {
     if (strchr (endpoint, '['))
         zsock_set_ipv6 (socket, 1);
-    return say_connecting (endpoint, zsock_connect (socket, "%s", endpoint));
+    return log_connected (endpoint, zsock_connect (socket, "%s", endpoint));
 }
 
 //  A PAIR on which the connections of a socket show up as events
@@ -181,7 +181,7 @@ static bool s_has_input (zsock_t *socket)
 
 static void s_fail (mock_engine_t *self, const char *what, const mp_error_t *error)
 {
-    complain ("engine %u: %s: %s", self->index, what, error->text);
+    warn_line ("engine %u: %s: %s", self->index, what, error->text);
     self->state = FAILED;
 }
 
@@ -198,13 +198,14 @@ static void s_greet (mock_engine_t *self)
     if (!s_connect (self->greeter, self->shared->handshake))
         self->state = FAILED;
     else  //  That it is not there yet is no error
-        say ("engine %u: waiting for a front-end at %s", self->index, self->shared->handshake);
+        print_line ("engine %u: waiting for a front-end at %s", self->index,
+                    self->shared->handshake);
 }
 
 //  Tells the front-end how far we are: HELLO or READY
 static void s_send_status (mock_engine_t *self, const char *name)
 {
-    say ("engine %u: %s", self->index, name);
+    print_line ("engine %u: %s", self->index, name);
     handshake_status_t status = {.status = name, .headless = true};
     if (streq (name, "READY"))
         status.parallel_config_hash = self->shared->parallel_config_hash;
@@ -269,8 +270,8 @@ static void s_join (mock_engine_t *self, const handshake_init_t *init)
     if (ok)
         self->shared->sockets += sockets;
     else
-        complain ("engine %u: too many sockets: %zu, for %zu front-ends", self->index,
-                  self->shared->sockets + sockets, init->count);
+        warn_line ("engine %u: too many sockets: %zu, for %zu front-ends", self->index,
+                   self->shared->sockets + sockets, init->count);
     for (size_t i = 0; ok && i < init->count; i++)
         ok = s_join_client (self, i, init->inputs[i], init->outputs[i]);
     if (ok && init->coordinator_input)
@@ -279,8 +280,8 @@ static void s_join (mock_engine_t *self, const handshake_init_t *init)
         self->state = FAILED;
         return;
     }
-    say ("engine %u: registered with %zu front-end%s", self->index, init->count,
-         init->count == 1 ? "" : "s");
+    print_line ("engine %u: registered with %zu front-end%s", self->index, init->count,
+                init->count == 1 ? "" : "s");
     self->state = JOINING;
 }
 
@@ -311,7 +312,7 @@ static void s_serve_init (mock_engine_t *self, zmsg_t *message)
     mp_error_t error;
     handshake_init_t *init = NULL;
     if (self->state != GREETING) {
-        complain ("engine %u: another INIT, ignored", self->index);
+        warn_line ("engine %u: another INIT, ignored", self->index);
         return;
     }
     if (zmsg_size (message) != 1)
@@ -345,7 +346,7 @@ static bool s_serve_greeter (mock_engine_t *self)
     if (s_has_input (self->greeter)) {
         zmsg_t *message = zmsg_recv (self->greeter);
         if (message) {
-            show_recv ("front-end", self->greeter, message);
+            log_recv ("front-end", self->greeter, message);
             s_serve_init (self, message);
         }
         zmsg_destroy (&message);
@@ -360,7 +361,7 @@ static void s_serve_coordinator (mock_engine_t *self)
     zmsg_t *message = zmsg_recv (self->xsub);
     if (!message)
         return;
-    show_recv ("coordinator", self->xsub, message);
+    log_recv ("coordinator", self->xsub, message);
     if (zframe_streq (zmsg_first (message), "READY"))
         self->start = true;  //  A second one is meant for an engine that has come later
     else
@@ -375,7 +376,7 @@ static bool s_serve_client (mock_engine_t *self, size_t client)
         zmsg_t *message = zmsg_recv (self->dealers[client]);
         if (!message)
             break;
-        show_recv ("front-end", self->dealers[client], message);
+        log_recv ("front-end", self->dealers[client], message);
         if (!toy_engine_busy (self->engine))
             self->next_step = zclock_mono () + self->shared->step_ms;
         toy_engine_handle (self->engine, message);
@@ -394,7 +395,7 @@ static bool s_serve_client (mock_engine_t *self, size_t client)
 //  Forgets a front-end that is gone, and waits for the next
 static void s_start_over (mock_engine_t *self)
 {
-    note ("engine %u: the front-end is gone", self->index);
+    print_note ("engine %u: the front-end is gone", self->index);
     toy_engine_abort_all (self->engine);
     for (size_t i = 0; i < self->clients; i++)
         zsock_set_linger (self->pushes[i], 0);  //  Nobody is there to take it
@@ -492,11 +493,11 @@ int main (int argc, char **argv)
     };
     options_read (argc, argv, &about, options);
     if (index + count - 1 > UINT16_MAX) {
-        complain ("--engine-count: '%d': there is no engine beyond %d", count, UINT16_MAX);
+        warn_line ("--engine-count: '%d': there is no engine beyond %d", count, UINT16_MAX);
         return OPTIONS_WRONG;
     }
     if (death_pipe > 0 && !s_is_socket (death_pipe)) {
-        complain ("--death-pipe: '%d': not an open socket", death_pipe);
+        warn_line ("--death-pipe: '%d': not an open socket", death_pipe);
         return OPTIONS_WRONG;
     }
     shared.config = (toy_engine_config_t){
@@ -515,7 +516,7 @@ int main (int argc, char **argv)
     shared.socket_limit = s_socket_limit ();
     shared.sockets = (size_t) count * SOCKETS_EACH;
     if (shared.sockets > shared.socket_limit) {
-        complain ("too many sockets: %zu, for %d engines", shared.sockets, count);
+        warn_line ("too many sockets: %zu, for %d engines", shared.sockets, count);
         return EXIT_FAILURE;
     }
     shared.poller = zpoller_new (NULL, NULL);
@@ -530,7 +531,7 @@ int main (int argc, char **argv)
     }
     while (!zsys_interrupted && !failed) {
         if (zpoller_wait (shared.poller, s_wait_ms (engines, count)) == &death_pipe) {
-            say ("who started this engine is gone");
+            print_line ("who started this engine is gone");
             raise (SIGTERM);  //  It could not say so itself
         }
         for (int i = 0; i < count && !zsys_interrupted; i++) {

@@ -23,14 +23,14 @@ static void s_remove_folder (void)
         return;
     unlink (s_endpoint + strlen ("ipc://"));  //  libzmq leaves it there, if it was bound at all
     if (rmdir (s_folder) == -1)
-        complain ("cannot remove %s: %s", s_folder, strerror (errno));
+        warn_line ("cannot remove %s: %s", s_folder, strerror (errno));
 }
 
 const char *trap_ipc (void)
 {
     if (!*s_endpoint) {
         if (!mkdtemp (s_folder)) {
-            complain ("cannot make %s: %s", s_folder, strerror (errno));
+            warn_line ("cannot make %s: %s", s_folder, strerror (errno));
             exit (EXIT_FAILURE);
         }
         snprintf (s_endpoint, sizeof s_endpoint, "ipc://%s/socket", s_folder);
@@ -41,8 +41,8 @@ const char *trap_ipc (void)
 void trap_begin (int argc, char **argv, const char *name, const char *purpose)
 {
     setvbuf (stdout, NULL, _IOLBF, 0);
-    show_check_stdout ();
-    show_program = name;
+    log_check_stdout ();
+    log_program = name;
     for (int i = 1; i < argc; i++)
         if (streq (argv[i], "--help")) {
             printf ("%s - %s\n\nUsage: %s\n\n  --help    print this text\n\n"
@@ -52,7 +52,7 @@ void trap_begin (int argc, char **argv, const char *name, const char *purpose)
             exit (EXIT_SUCCESS);
         }
     if (argc > 1) {
-        complain ("'%s': it takes no argument but --help", argv[1]);
+        warn_line ("'%s': it takes no argument but --help", argv[1]);
         exit (2);
     }
     s_shown = s_cured = s_missing = 0;
@@ -69,10 +69,10 @@ static void s_tell (bool happened, const char *what, const char *format, va_list
     if (!line)
         line = strdup (format);
     if (happened) {
-        say ("%s: %s", what, line);
+        print_line ("%s: %s", what, line);
     } else {
         s_missing++;
-        complain ("%s not seen: %s", what, line);
+        warn_line ("%s not seen: %s", what, line);
     }
     zstr_free (&line);
 }
@@ -99,14 +99,14 @@ int trap_end (const char *why, const char *and_more)
 {
     alarm (0);
     if (zsys_interrupted)
-        complain ("stopped, or not done in %d s", TRAP_SECONDS);
+        warn_line ("stopped, or not done in %d s", TRAP_SECONDS);
     if (s_shown == 0)
-        complain ("no trap was shown");
+        warn_line ("no trap was shown");
     if (s_cured == 0)
-        complain ("no cure was shown");
+        warn_line ("no cure was shown");
     if (zsys_interrupted || s_missing > 0 || s_shown == 0 || s_cured == 0)
         return EXIT_FAILURE;
-    say ("why:  %s", why);
-    say ("      %s", and_more);
+    print_line ("why:  %s", why);
+    print_line ("      %s", and_more);
     return EXIT_SUCCESS;
 }

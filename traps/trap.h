@@ -16,7 +16,7 @@
 
 #pragma once
 
-#include "lib/show.h"
+#include "lib/log.h"
 
 //  Begins the one run of a program. It takes no argument: --help prints `purpose` and exits with 0,
 //  any other exits with 2. From here on a signal, or the end of TRAP_SECONDS, interrupts whatever

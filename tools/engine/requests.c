@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "engine/requests.h"
-#include "lib/show.h"
+#include "lib/log.h"
 
 //  Any tokens would do
 static const uint32_t prompt[] = {1, 15043, 3186, 29892, 590};
@@ -67,7 +67,7 @@ zmsg_t *requests_message (requests_t *self, int number, int engine)
                                      .arrival_time = (double) zclock_time () / 1000};
     open->engine = engine;
     self->in_flight++;
-    say ("%s -> engine %d", open->id, engine);
+    print_line ("%s -> engine %d", open->id, engine);
     zframe_t *payload = engine_core_request_encode (&request);
     return engine_core_message ((uint16_t) engine, ENGINE_CORE_ADD, &payload);
 }
@@ -92,16 +92,16 @@ static void s_take_output (requests_t *self, const engine_core_output_t *output,
 {
     s_request_t *request = s_find (self, output->request_id, engine);
     if (!request) {
-        complain ("engine %u: no open request has the id %s", engine, output->request_id);
+        warn_line ("engine %u: no open request has the id %s", engine, output->request_id);
         return;
     }
     for (size_t i = 0; self->stream && i < output->new_token_count; i++)
-        say ("%s <- engine %u: token %u", request->id, engine, output->new_token_ids[i]);
+        print_line ("%s <- engine %u: token %u", request->id, engine, output->new_token_ids[i]);
     request->tokens += output->new_token_count;
     if (output->finish_reason == ENGINE_CORE_RUNNING)
         return;
-    say ("%s <- engine %u: %zu tokens, %s", request->id, engine, request->tokens,
-         engine_core_finish_name (output->finish_reason));
+    print_line ("%s <- engine %u: %zu tokens, %s", request->id, engine, request->tokens,
+                engine_core_finish_name (output->finish_reason));
     request->finished = true;
     self->open--;
     self->in_flight--;
@@ -113,7 +113,7 @@ void requests_take (requests_t *self, zmsg_t *message)
 {
     mp_error_t error;
     if (!engine_core_outputs_decode_again (&self->outputs, zmsg_first (message), &error)) {
-        complain ("bad outputs: %s", error.text);
+        warn_line ("bad outputs: %s", error.text);
         return;
     }
     for (size_t i = 0; i < self->outputs->output_count; i++)
@@ -146,7 +146,7 @@ zmsg_t *requests_abort (requests_t *self, int engine)
     if (abort.count > 0) {
         zframe_t *payload = engine_core_abort_encode (&abort);
         message = engine_core_message ((uint16_t) engine, ENGINE_CORE_ABORT, &payload);
-        say ("aborting %zu requests at engine %d", abort.count, engine);
+        print_line ("aborting %zu requests at engine %d", abort.count, engine);
     }
     free (ids);
     return message;
@@ -160,10 +160,10 @@ int requests_engine_died (requests_t *self, int engine, bool reroute)
         if (request->engine != engine || request->finished)
             continue;
         if (engine == -1)
-            say ("%s failed: no engine is left", request->id);
+            print_line ("%s failed: no engine is left", request->id);
         else
-            say ("%s %s: engine %d is dead", request->id, reroute ? "to be sent again" : "failed",
-                 engine);
+            print_line ("%s %s: engine %d is dead", request->id,
+                        reroute ? "to be sent again" : "failed", engine);
         lost++;
         self->in_flight -= engine != -1;
         if (reroute) {
@@ -199,7 +199,7 @@ void requests_print_engine (requests_t *self, int engine)
         if (self->all[i].engine == engine)
             fprintf (out, " %s", self->all[i].id);
     fclose (out);
-    say_result ("%s", line);
+    print_result ("%s", line);
     free (line);
 }
 
@@ -208,9 +208,9 @@ void requests_print_summary (requests_t *self)
     //  With requests open there was another reason to stop, and it has been told
     int early = self->count - self->complete - self->lost;
     if (self->open == 0 && early > 0)
-        complain ("%d requests ended before their time", early);
+        warn_line ("%d requests ended before their time", early);
     size_t tokens = 0;
     for (int i = 0; i < self->count; i++)
         tokens += self->all[i].tokens;
-    say_summary ("%d of %d requests complete, %zu tokens", self->complete, self->count, tokens);
+    print_summary ("%d of %d requests complete, %zu tokens", self->complete, self->count, tokens);
 }

@@ -2,7 +2,7 @@
 //  requests.h - a front-end's requests r0, r1, ... and how far each has come
 //
 //  Outputs come back in any order, from any engine, a few tokens at a time. The request id is what
-//  ties them together. Says what happens, in lines of tools/lib/show.h. No sockets in here.
+//  ties them together. Says what happens, in lines of tools/lib/log.h. No sockets in here.
 //  vLLM:  vllm/v1/engine/output_processor.py OutputProcessor
 
 #pragma once

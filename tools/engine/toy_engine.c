@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "engine/toy_engine.h"
-#include "lib/show.h"
+#include "lib/log.h"
 
 //  More adapters, and more calls that wait for a pause, are somebody's who means no good
 #define LORAS_MAX 1000
@@ -157,7 +157,7 @@ static void s_tell_aborted (toy_engine_t *self, const engine_core_output_t *outp
     if (count == 0)
         return;
     for (size_t i = 0; i < count && !self->config.quiet; i++)
-        say ("%s: aborted", outputs[i].request_id);
+        print_line ("%s: aborted", outputs[i].request_id);
     self->counts.aborted += (int) count;
     s_send_shares (self, outputs, count);
 }
@@ -192,12 +192,12 @@ static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
         return false;
     }
     if (!self->config.quiet)
-        say ("%s: %zu prompt tokens", request->request_id, request->prompt_token_count);
+        print_line ("%s: %zu prompt tokens", request->request_id, request->prompt_token_count);
     size_t prompt_tokens = request->prompt_token_count;
     const char *request_id = request->request_id;
     bool abort_immediately = request->abort_immediately;
     if (!toy_scheduler_has_room (self->scheduler, request)) {
-        complain ("%s: no room for one more request", request->request_id);
+        warn_line ("%s: no room for one more request", request->request_id);
         s_refuse (self, request->client_index, request->request_id);
         engine_core_request_destroy (&request);
     } else if (toy_scheduler_add (self->scheduler, &request, s_now ()) == 0) {
@@ -206,7 +206,7 @@ static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
         if (abort_immediately)
             s_abort_these (self, &request_id, 1);
     } else {
-        complain ("%s: a request of that id is running", request->request_id);
+        warn_line ("%s: a request of that id is running", request->request_id);
         s_refuse (self, request->client_index, request->request_id);
         engine_core_request_destroy (&request);
     }
@@ -372,11 +372,11 @@ static void s_answer (toy_engine_t *self, const engine_core_utility_t *call, s_r
     if (value) {
         output.result = (mp_slice_t){(char *) zframe_data (value), zframe_size (value)};
         if (!self->config.quiet)
-            say ("%s: answered", call->method);
+            print_line ("%s: answered", call->method);
     } else {
         failure = zsys_sprintf ("%s: %s", call->method, failures[result]);
         output.failure_message = failure;
-        say ("%s", failure);
+        print_line ("%s", failure);
     }
     s_send (self, call->client_index, (engine_core_outputs_t){.utility_output = &output});
     zstr_free (&failure);
@@ -443,14 +443,14 @@ void toy_engine_handle (toy_engine_t *self, zmsg_t *message)
             ok = s_utility (self, payload, &error);
             break;
         case ENGINE_CORE_START_DP_WAVE:
-            say ("START_DP_WAVE ignored: this toy works alone");
+            print_line ("START_DP_WAVE ignored: this toy works alone");
             ok = true;
             break;
         default:
             mp_error_set (&error, "message", "unknown type byte %02x", *zframe_data (type));
         }
     if (!ok) {
-        complain ("bad message: %s", error.text);
+        warn_line ("bad message: %s", error.text);
         self->counts.bad++;
     }
     s_answer_pausing (self);
@@ -466,9 +466,9 @@ void toy_engine_step (toy_engine_t *self)
         if (outputs[i].finish_reason == ENGINE_CORE_RUNNING)
             continue;
         if (!self->config.quiet)
-            say ("%s: %zu tokens, %s", outputs[i].request_id,
-                 toy_scheduler_made (self->scheduler, &outputs[i]),
-                 engine_core_finish_name (outputs[i].finish_reason));
+            print_line ("%s: %zu tokens, %s", outputs[i].request_id,
+                        toy_scheduler_made (self->scheduler, &outputs[i]),
+                        engine_core_finish_name (outputs[i].finish_reason));
         self->counts.finished++;
     }
     s_send_shares (self, outputs, count);
@@ -513,5 +513,6 @@ zframe_t *toy_engine_load (toy_engine_t *self)
 
 void toy_engine_say_summary (const toy_engine_counts_t *counts)
 {
-    say_summary ("%d finished, %d aborted, %d bad", counts->finished, counts->aborted, counts->bad);
+    print_summary ("%d finished, %d aborted, %d bad", counts->finished, counts->aborted,
+                   counts->bad);
 }

@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 //  toy_engine.h - the part of an EngineCore between its sockets: messages in, payloads out
 //
-//  Says what happens, in lines of tools/lib/show.h. No sockets in here.
+//  Says what happens, in lines of tools/lib/log.h. No sockets in here.
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc._handle_client_request
 //         vllm/v1/engine/core.py EngineCoreProc._process_engine_step
 //         rust/src/mock-engine/src/engine.rs Engine, vLLM's own engine without a model

@@ -168,7 +168,7 @@ void kv_frames_destroy (kv_frames_t **self_p);
 //  Lets go of the frames, so that libzmq can free them. What was read points nowhere then.
 void kv_frames_clear (kv_frames_t *self);
 
-//  Receives a message; `copy` gets a copy of each frame, for show_recv, unless it is NULL. False:
+//  Receives a message; `copy` gets a copy of each frame, for log_recv, unless it is NULL. False:
 //  there is none, or a signal came.
 bool kv_frames_recv (kv_frames_t *self, zsock_t *socket, zmsg_t *copy);
 

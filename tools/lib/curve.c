@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "lib/curve.h"
-#include "lib/show.h"
+#include "lib/log.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -211,9 +211,9 @@ static void s_tell (door_t *self, const char *who, const char *what, const char 
         va_list args;
         va_start (args, format);
         if (told < TOLD_MAX)
-            show_line (stderr, true, format, args);
+            log_line (stderr, true, format, args);
         else
-            complain ("%d refusals were told, others are not", TOLD_MAX);
+            warn_line ("%d refusals were told, others are not", TOLD_MAX);
         va_end (args);
     }
     zstr_free (&key);
@@ -413,7 +413,7 @@ static void *s_zap_thread (void *args)
     //  signal on no client gets past us.
     int bound = zsock_bind (self.zap, "inproc://zeromq.zap.01");
     if (bound == -1)
-        complain ("cannot ask for keys: %s", zmq_strerror (zmq_errno ()));
+        warn_line ("cannot ask for keys: %s", zmq_strerror (zmq_errno ()));
     self.poller = zpoller_new (pipe, self.zap, NULL);
     zpoller_set_nonstop (self.poller, true);  //  Also while the program says goodbye
     zsock_signal (pipe, 0);
@@ -492,7 +492,7 @@ bool curve_load (curve_role_t role)
     if (!why && role == CURVE_CLIENT && !client_cert)
         why = s_load_client ();
     if (why)
-        complain ("%s", why);
+        warn_line ("%s", why);
     bool ok = !why;
     zstr_free (&why);
     return ok;
@@ -512,7 +512,7 @@ static void s_start_zap_thread (void)
         zsock_wait (doorbell);
         return;
     }
-    complain ("cannot start the thread that asks for keys: %s", strerror (error));
+    warn_line ("cannot start the thread that asks for keys: %s", strerror (error));
     zsock_destroy (&pipe);
     zsock_destroy (&doorbell);
 }
@@ -533,7 +533,7 @@ void curve_watch (zsock_t *socket)
                      ZMQ_EVENT_MONITOR_STOPPED;
         if (zmq_socket_monitor (zsock_resolve (socket), where, events) == -1 ||
             zstr_sendx (doorbell, s_role (socket), where, NULL) == -1)
-            complain ("who is refused will not be told: %s", zmq_strerror (zmq_errno ()));
+            warn_line ("who is refused will not be told: %s", zmq_strerror (zmq_errno ()));
         zstr_free (&where);
     }
     pthread_sigmask (SIG_SETMASK, &before, NULL);
@@ -551,7 +551,7 @@ void curve_server (zsock_t *socket)
     int enforce = 1;
     if (zmq_setsockopt (zsock_resolve (socket), ZMQ_ZAP_ENFORCE_DOMAIN, &enforce, sizeof enforce) ==
         -1)
-        complain ("ZAP cannot be made mandatory: %s", zmq_strerror (zmq_errno ()));
+        warn_line ("ZAP cannot be made mandatory: %s", zmq_strerror (zmq_errno ()));
     curve_watch (socket);
 }
 
@@ -575,7 +575,7 @@ static void s_open_event (zmsg_t *event)
         return;
     told = true;
     char *endpoint = zframe_strdup (zmsg_last (event));
-    complain ("%s: the other end wants a key, and we have none (--curve-dir)", endpoint);
+    warn_line ("%s: the other end wants a key, and we have none (--curve-dir)", endpoint);
     zstr_free (&endpoint);
 }
 

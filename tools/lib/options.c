@@ -2,7 +2,7 @@
 
 #include "lib/options.h"
 #include "lib/curve.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "lib/stop.h"
 #include "lib/trace.h"
 
@@ -320,7 +320,7 @@ static int s_wrong (FILE *err, const char *format, ...)
 {
     va_list args;
     va_start (args, format);
-    show_line (err, true, format, args);
+    log_line (err, true, format, args);
     va_end (args);
     return OPTIONS_WRONG;
 }
@@ -341,9 +341,9 @@ static const char *s_instance (const option_t *options, const char *name)
 int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,
                    FILE *err)
 {
-    show_program = about->name;
-    show_exposes = about->exposes;
-    show_level_t level = SHOW_LINES;
+    log_program = about->name;
+    log_at_risk = about->at_risk;
+    log_level_t level = LOG_LINES;
     const char *trace = NULL;
     const option_t trace_option = OPTION_TEXT ("trace", &trace, NULL);
 
@@ -359,7 +359,7 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
             return s_wrong (err, "'%s': not an option (see --help)", argv[i]);
         const char *name = argv[i] + 2;
         if (streq (name, "quiet") || streq (name, "verbose")) {
-            level = streq (name, "quiet") ? SHOW_QUIET : SHOW_FRAMES;
+            level = streq (name, "quiet") ? LOG_QUIET : LOG_FRAMES;
             continue;
         }
         size_t size = strcspn (name, "=");
@@ -388,7 +388,7 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
         if ((option->kind == OPTION_KIND_LIST || option->kind == OPTION_KIND_ENDPOINTS) &&
             option->value.list->count == 0 && option->value.list->fallback)
             option->value.list->items[option->value.list->count++] = option->value.list->fallback;
-    show_level = level;
+    log_level = level;
     if (trace && trace_open (trace, s_instance (options, about->instance)) == -1) {
         s_wrong (err, "cannot open the trace %s: %s", trace, strerror (errno));
         return OPTIONS_FAILED;
@@ -424,7 +424,7 @@ void options_read (int argc, char **argv, const about_t *about, const option_t *
 {
     //  A line is seen when it is printed, in a pipe too
     setvbuf (stdout, NULL, _IOLBF, 0);
-    show_check_stdout ();
+    log_check_stdout ();
     int status = options_parse (argc, argv, about, options, stdout, stderr);
     if (status != OPTIONS_RUN)
         exit (status);

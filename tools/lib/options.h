@@ -11,7 +11,7 @@
 //      options_read (argc, argv, &about, options);
 //
 //  A variable's value before options_read is its default. --help, --quiet, --verbose, --trace and
-//  --curve-dir come with every program: --quiet and --verbose set how much tools/lib/show.h prints,
+//  --curve-dir come with every program: --quiet and --verbose set how much tools/lib/log.h prints,
 //  --trace is for tools/lib/trace.h, --curve-dir for tools/lib/curve.h.
 
 #pragma once
@@ -27,7 +27,8 @@ typedef struct {
     const char *purpose;   //  One sentence
     const char *example;   //  The commands of one pair, one a line
     const char *instance;  //  The option that tells several of it apart in a trace; NULL: none does
-    const char *exposes;   //  What others get at where it binds; NULL: it does not
+    const char *at_risk;   //  What anyone who can reach its port can read or send; NULL: it
+                           //  does not bind
 } about_t;
 
 //  Values of a repeatable option, in the order given. The strings belong to argv. When none was
@@ -150,7 +151,7 @@ typedef struct {
 #define OPTIONS_WRONG 2  //  Wrong usage, told in one line on `err`: exit with 2
 
 //  Reads argv into the variables that `options` (ended by OPTION_END) names; --help goes to `out`.
-//  Also sets show_program, show_exposes and show_level (show.h) and curve_dir (curve.h), opens the
+//  Also sets log_program, log_at_risk and log_level (show.h) and curve_dir (curve.h), opens the
 //  trace (trace.h), and turns IPv6 on in CZMQ when an endpoint has an IPv6 literal in brackets, as
 //  vLLM's make_zmq_socket does. Returns one of the four above.
 int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,

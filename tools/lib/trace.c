@@ -2,7 +2,7 @@
 
 #include "lib/trace.h"
 #include "lib/mp.h"
-#include "lib/show.h"
+#include "lib/log.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -48,7 +48,7 @@ static bool s_begin (object_t *self)
         return false;
     fprintf (self->out, "{\"t\":%lld.%06ld,\"program\":", (long long) now.tv_sec,
              now.tv_nsec / 1000);
-    s_print_str (self->out, show_program, strlen (show_program));
+    s_print_str (self->out, log_program, strlen (log_program));
     if (own_instance) {
         fputs (",\"instance\":", self->out);
         s_print_str (self->out, own_instance, strlen (own_instance));
@@ -71,8 +71,8 @@ static void s_end (object_t *self)
     if (written != (ssize_t) self->size && !zsys_interrupted) {
         const char *path = trace_path;
         trace_path = NULL;  //  First: complaints are traced as well
-        complain ("cannot write the trace %s: %s", path,
-                  written == -1 ? strerror (errno) : "there is no room for it");
+        warn_line ("cannot write the trace %s: %s", path,
+                   written == -1 ? strerror (errno) : "there is no room for it");
     }
     free (self->text);
 }
@@ -138,7 +138,7 @@ static void s_print_frame (FILE *out, const byte *data, size_t size)
     s_print_hex (out, data, cut ? TRACE_HEX_MAX : size);
     if (cut)
         fputs (",\"cut\":true", out);
-    char *text = show_meaning (data, size, TRACE_TEXT_MAX);
+    char *text = log_meaning (data, size, TRACE_TEXT_MAX);
     if (text) {
         fputs (",\"text\":", out);
         s_print_str (out, text, strlen (text));

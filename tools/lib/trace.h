@@ -24,7 +24,7 @@ extern const char *trace_path;
 //  A write that fails later is complained of once, and ends the trace, not the program.
 int trace_open (const char *path, const char *instance);
 
-//  What show_send and show_recv (show.h) trace
+//  What log_send and log_recv (show.h) trace
 typedef enum { TRACE_SEND, TRACE_RECV } trace_dir_t;
 void trace_message (trace_dir_t dir, const char *peer, zsock_t *socket, zmsg_t *message);
 

@@ -4,7 +4,7 @@
 //  The first byte says who receives it, the second is one of its circumstances.
 
 #include "mutate.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "kv/kv_events.h"
 #include "push_pull/tasks.h"
 #include "req_rep/pingpong.h"
@@ -27,7 +27,7 @@ int LLVMFuzzerInitialize (int *argc, char ***argv)
     (void) argv;
     socket_there = zsys_create_pipe (&socket_here);
     atexit (s_close);  //  Before CZMQ's own, which misses no socket
-    show_program = "messages";
+    log_program = "messages";
     return 0;
 }
 
@@ -190,11 +190,11 @@ static void s_progress (zmsg_t *message, mp_error_t *error)
 static void s_show (zmsg_t *message)
 {
     fuzz_print_t shown;
-    show_out = fuzz_print (&shown);
-    show_level = SHOW_FRAMES;
-    show_recv ("peer", socket_here, message);
-    show_level = SHOW_QUIET;
-    show_out = NULL;
+    log_out = fuzz_print (&shown);
+    log_level = LOG_FRAMES;
+    log_recv ("peer", socket_here, message);
+    log_level = LOG_QUIET;
+    log_out = NULL;
     const char *text = fuzz_printed (&shown);
     size_t lines = 0;
     for (const char *at = text, *end; *at; at = end + 1, lines++) {
@@ -209,7 +209,7 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
     if (size < 3)
         return 0;
-    show_level = SHOW_QUIET;
+    log_level = LOG_QUIET;
     zmsg_t *message = fuzz_message (data + 2, size - 2);
     mp_error_t error = {.text = ""};
     switch (data[0] % 8) {

@@ -4,7 +4,7 @@
 #include "fuzz.h"
 #include "lib/curve.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 
 #define ARGS_MAX 32
 

@@ -5,7 +5,7 @@
 //  a length of two bytes before it; a length of zero is a step.
 
 #include "mutate.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "engine/toy_engine.h"
 
 #define CLIENTS 2
@@ -81,8 +81,8 @@ static int s_aborted (const toy_engine_t *engine)
 
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-    show_level = SHOW_QUIET;
-    show_program = "toy_engine";
+    log_level = LOG_QUIET;
+    log_program = "toy_engine";
     s_told_t told = {.sent = 0};
     toy_engine_config_t config = {
         .index = 1, .clients = CLIENTS, .vocab_size = 1000, .chunk_size = 3, .quiet = true};

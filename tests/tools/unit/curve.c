@@ -2,7 +2,7 @@
 
 #include "unit.h"
 #include "lib/curve.h"
-#include "lib/show.h"
+#include "lib/log.h"
 
 #include <sys/stat.h>
 

@@ -3,7 +3,7 @@
 #include "unit.h"
 #include "lib/curve.h"
 #include "lib/options.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "lib/trace.h"
 
 #include <math.h>
@@ -70,8 +70,8 @@ static int s_setup (void **state)
     v.seq = 3;
     v.topics.fallback = "";
     v.endpoints.fallback = "tcp://127.0.0.1:5557";
-    show_program = "nobody";
-    show_level = SHOW_FRAMES;
+    log_program = "nobody";
+    log_level = LOG_FRAMES;
     about.instance = NULL;
     return 0;
 }
@@ -183,8 +183,8 @@ static void test_defaults (void **state)
     assert_false (v.flag);
     assert_false (v.skip.set);
     assert_true (v.from == UINT64_MAX);
-    assert_string_equal (show_program, "program");
-    assert_int_equal (show_level, SHOW_LINES);
+    assert_string_equal (log_program, "program");
+    assert_int_equal (log_level, LOG_LINES);
 }
 
 static void test_both_forms (void **state)
@@ -228,11 +228,11 @@ static void test_levels (void **state)
 {
     (void) state;
     assert_int_equal (PARSE ("--quiet"), OPTIONS_RUN);
-    assert_int_equal (show_level, SHOW_QUIET);
+    assert_int_equal (log_level, LOG_QUIET);
     assert_int_equal (PARSE ("--verbose"), OPTIONS_RUN);
-    assert_int_equal (show_level, SHOW_FRAMES);
+    assert_int_equal (log_level, LOG_FRAMES);
     assert_int_equal (PARSE ("--count", "1"), OPTIONS_RUN);
-    assert_int_equal (show_level, SHOW_LINES);
+    assert_int_equal (log_level, LOG_LINES);
 }
 
 static void test_numbers (void **state)

@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "lib/show.h"
+#include "lib/log.h"
 
 #include "engine/requests.h"
 
@@ -18,8 +18,8 @@ static void s_forget (void)
 static int s_setup (void **state)
 {
     (void) state;
-    show_program = "frontend";
-    show_level = SHOW_LINES;
+    log_program = "frontend";
+    log_level = LOG_LINES;
     return 0;
 }
 

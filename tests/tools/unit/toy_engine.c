@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "vectors.h"
 
 #include "engine/toy_engine.h"
@@ -28,8 +28,8 @@ static void s_forget (void)
 static int s_setup (void **state)
 {
     (void) state;
-    show_program = "engine";
-    show_level = SHOW_LINES;
+    log_program = "engine";
+    log_level = LOG_LINES;
     return 0;
 }
 

@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "lib/trace.h"
 #include "vectors.h"
 
@@ -19,8 +19,8 @@ static int s_setup (void **state)
     int made = mkstemp (path);
     assert_int_not_equal (made, -1);
     close (made);
-    show_program = "program";
-    show_level = SHOW_QUIET;
+    log_program = "program";
+    log_level = LOG_QUIET;
     trace_path = NULL;
     return 0;
 }
@@ -87,13 +87,13 @@ static void test_off (void **state)
     (void) state;
     zsock_t *socket = zsock_new (ZMQ_DEALER);
     zmsg_t *message = s_message ("hi", 2);
-    assert_false (show_frames ());
-    show_send ("server", socket, message);
-    show_recv ("server", socket, message);
+    assert_false (log_frames ());
+    log_send ("server", socket, message);
+    log_recv ("server", socket, message);
     trace_message (TRACE_SEND, "server", socket, message);
     trace_subscribe ("publisher", socket, "a");
     trace_note ("a note");
-    note ("a note");
+    print_note ("a note");
     zmsg_destroy (&message);
     zsock_destroy (&socket);
     s_look ();
@@ -105,16 +105,16 @@ static void test_messages (void **state)
     (void) state;
     assert_int_equal (trace_open (path, NULL), 0);
     assert_ptr_equal (trace_path, path);
-    assert_true (show_frames ());
+    assert_true (log_frames ());
     zsock_t *router = zsock_new (ZMQ_ROUTER);
     int port = zsock_bind (router, "tcp://127.0.0.1:*");
     zmsg_t *message = s_message ("\x01\x00", 2);
     zmsg_addmem (message, NULL, 0);
     zmsg_addmem (message, "text", 4);
     zmsg_addmem (message, TASK, sizeof TASK);
-    show_send ("engine", router, message);
+    log_send ("engine", router, message);
     assert_int_equal (zmsg_size (message), 4);
-    show_recv ("engine", router, message);
+    log_recv ("engine", router, message);
     zmsg_destroy (&message);
     zsock_destroy (&router);
 
@@ -141,7 +141,7 @@ static void test_names (void **state)
     zsock_t *dealer = zsock_new (ZMQ_DEALER);
     zmq_setsockopt (zsock_resolve (dealer), ZMQ_ROUTING_ID, "\x00\x01", 2);
     zmsg_t *message = s_message ("\x01", 1);
-    show_send ("a\\b", dealer, message);
+    log_send ("a\\b", dealer, message);
     zmsg_destroy (&message);
     zsock_destroy (&dealer);
     assert_string_equal (s_line (1, "w\\\"1\\n"),
@@ -154,10 +154,10 @@ static void test_notes (void **state)
     (void) state;
     assert_int_equal (trace_open (path, NULL), 0);
     capture_t out = unit_catch (stdout), err = unit_catch (stderr);
-    note ("%s %d", "no reply in", 5);
-    complain ("%s", "gave \"up\"\x1b");
-    say ("not in the trace");
-    say_summary ("nor this");
+    print_note ("%s %d", "no reply in", 5);
+    warn_line ("%s", "gave \"up\"\x1b");
+    print_line ("not in the trace");
+    print_summary ("nor this");
     free (unit_caught (&err));
     free (unit_caught (&out));
     assert_string_equal (s_line (1, NULL), "\"note\":\"no reply in 5\"}");
@@ -197,7 +197,7 @@ static void test_hostile (void **state)
     };
     for (size_t i = 0; i < COUNT (frames); i++) {
         zmsg_t *message = s_message (frames[i], strlen (frames[i]));
-        show_recv ("peer", socket, message);
+        log_recv ("peer", socket, message);
         zmsg_destroy (&message);
     }
     zsock_destroy (&socket);
@@ -224,7 +224,7 @@ static void test_bounds (void **state)
     zmsg_t *message = s_message (bytes, TRACE_HEX_MAX);
     zmsg_addmem (message, bytes, TRACE_HEX_MAX + 1);
     zmsg_addmem (message, bytes, sizeof bytes);
-    show_recv ("peer", socket, message);
+    log_recv ("peer", socket, message);
     zmsg_destroy (&message);
 
     char *frame = strstr (s_line (1, NULL), "{\"size\":1024,\"hex\":\"7878");
@@ -242,7 +242,7 @@ static void test_bounds (void **state)
     message = zmsg_new ();
     for (size_t i = 0; i < TRACE_FRAMES_MAX + 3; i++)
         zmsg_addmem (message, NULL, 0);
-    show_recv ("peer", socket, message);
+    log_recv ("peer", socket, message);
     zmsg_destroy (&message);
     zsock_destroy (&socket);
     frame = strstr (s_line (2, NULL), "\"frames\":[");
@@ -312,7 +312,7 @@ static void s_write_too_much (void)
         exit (1);
     for (int i = 0; i < 20; i++)
         trace_note ("a line of some length, so that there is an end to it");
-    note ("still here");
+    print_note ("still here");
     exit (trace_path ? 2 : 0);
 }
 

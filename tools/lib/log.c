@@ -1,6 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "lib/show.h"
+#include "lib/log.h"
 #include "lib/mp.h"
 #include "lib/trace.h"
 
@@ -19,10 +19,10 @@
 #define BUSY_AFTER_MS 2000
 #define BUSY_EACH_MS 500
 
-const char *show_program = "program";
-const char *show_exposes = NULL;
-show_level_t show_level = SHOW_LINES;
-FILE *show_out = NULL;
+const char *log_program = "program";
+const char *log_at_risk = NULL;
+log_level_t log_level = LOG_LINES;
+FILE *log_out = NULL;
 
 //  True when text[0..size) may go to a terminal as it is: one UTF-8 character, and none that
 //  commands it (C0, DEL, C1)
@@ -38,7 +38,7 @@ static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 //  When what takes so long has begun, and when its line was last written; 0: not
 static int64_t busy_since, busy_told;
 
-//  Takes the line of show_busy away, so that another can be written
+//  Takes the line of print_progress away, so that another can be written
 static void s_clear_busy (void)
 {
     if (busy_told)
@@ -46,12 +46,12 @@ static void s_clear_busy (void)
     busy_told = 0;
 }
 
-void show_busy (const char *format, ...)
+void print_progress (const char *format, ...)
 {
     static int at_a_terminal = -1;
     if (at_a_terminal == -1)
         at_a_terminal = isatty (STDERR_FILENO);
-    if (!at_a_terminal || show_level != SHOW_QUIET)
+    if (!at_a_terminal || log_level != LOG_QUIET)
         return;
     int64_t now = zclock_mono ();
     pthread_mutex_lock (&turn);
@@ -72,7 +72,7 @@ void show_busy (const char *format, ...)
 
 //  What else there is comes out as '?', so that what a peer has sent, or an argument, can neither
 //  forge a line nor command the terminal
-void show_line (FILE *out, bool named, const char *format, va_list args)
+void log_line (FILE *out, bool named, const char *format, va_list args)
 {
     char *line = zsys_vprintf (format, args);
     if (!line)
@@ -80,7 +80,7 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
     pthread_mutex_lock (&turn);
     s_clear_busy ();
     if (named)
-        fprintf (out, "%s: ", show_program);
+        fprintf (out, "%s: ", log_program);
     size_t written = 0, at = 0, end = strlen (line);
     for (size_t size; at < end; at += size ? size : 1) {
         size = mp_utf8_size (line + at, end - at);
@@ -98,21 +98,21 @@ void show_line (FILE *out, bool named, const char *format, va_list args)
 
 static FILE *s_out (void)
 {
-    return show_out ? show_out : stdout;
+    return log_out ? log_out : stdout;
 }
 
 //  A line for who reads our stdout. When nobody can, there is no point in going on: it ends as
 //  after a Ctrl-C.
 static void s_print (bool named, const char *format, va_list args)
 {
-    show_line (s_out (), named, format, args);
+    log_line (s_out (), named, format, args);
     if (ferror (stdout) && !zsys_interrupted)
         raise (SIGTERM);
 }
 
-void say (const char *format, ...)
+void print_line (const char *format, ...)
 {
-    if (show_level == SHOW_QUIET)
+    if (log_level == LOG_QUIET)
         return;
     va_list args;
     va_start (args, format);
@@ -129,11 +129,11 @@ static void s_trace (const char *format, va_list args)
     zstr_free (&text);
 }
 
-void note (const char *format, ...)
+void print_note (const char *format, ...)
 {
     va_list args;
     va_start (args, format);
-    if (show_level != SHOW_QUIET)
+    if (log_level != LOG_QUIET)
         s_print (false, format, args);
     va_end (args);
     va_start (args, format);
@@ -141,7 +141,7 @@ void note (const char *format, ...)
     va_end (args);
 }
 
-void say_summary (const char *format, ...)
+void print_summary (const char *format, ...)
 {
     va_list args;
     va_start (args, format);
@@ -149,7 +149,7 @@ void say_summary (const char *format, ...)
     va_end (args);
 }
 
-void say_result (const char *format, ...)
+void print_result (const char *format, ...)
 {
     va_list args;
     va_start (args, format);
@@ -157,11 +157,11 @@ void say_result (const char *format, ...)
     va_end (args);
 }
 
-void complain (const char *format, ...)
+void warn_line (const char *format, ...)
 {
     va_list args;
     va_start (args, format);
-    show_line (stderr, true, format, args);
+    log_line (stderr, true, format, args);
     va_end (args);
     va_start (args, format);
     s_trace (format, args);
@@ -172,11 +172,11 @@ static void s_check_stdout (void)
 {
     if (fflush (stdout) == 0 && !ferror (stdout))
         return;
-    complain ("stdout: not all was taken, lines are missing");
+    warn_line ("stdout: not all was taken, lines are missing");
     _exit (EXIT_FAILURE);
 }
 
-void show_check_stdout (void)
+void log_check_stdout (void)
 {
     atexit (s_check_stdout);
 }
@@ -186,12 +186,12 @@ static bool s_cannot (const char *what, const char *endpoint)
 {
     int reason = zmq_errno ();
     if (!zsys_interrupted)
-        complain ("cannot %s %s: %s%s", what, endpoint, zmq_strerror (reason),
-                  reason == ENODEV ? " (an address or an interface is wanted)" : "");
+        warn_line ("cannot %s %s: %s%s", what, endpoint, zmq_strerror (reason),
+                   reason == ENODEV ? " (an address or an interface is wanted)" : "");
     return false;
 }
 
-bool say_connecting (const char *endpoint, int connected)
+bool log_connected (const char *endpoint, int connected)
 {
     return connected == 0 || s_cannot ("connect to", endpoint);
 }
@@ -214,15 +214,15 @@ static bool s_is_local (const char *endpoint)
     return inet_pton (AF_INET, host, &ip4) == 1 && ntohl (ip4.s_addr) >> 24 == 127;
 }
 
-bool say_listening (zsock_t *socket, const char *endpoint, int bound)
+bool log_bound (zsock_t *socket, const char *endpoint, int bound)
 {
     if (bound == -1)
         return s_cannot ("listen on", endpoint);
     char *resolved = zsock_last_endpoint (socket);
-    say_summary ("listening on %s", resolved ? resolved : endpoint);
+    print_summary ("listening on %s", resolved ? resolved : endpoint);
     if (!s_is_local (resolved ? resolved : endpoint) && zsock_mechanism (socket) != ZMQ_CURVE)
-        complain ("warning: without CURVE (--curve-dir) other machines get in at %s: to %s",
-                  resolved ? resolved : endpoint, show_exposes ? show_exposes : "all of it");
+        warn_line ("warning: without CURVE (--curve-dir) other machines get in at %s: to %s",
+                   resolved ? resolved : endpoint, log_at_risk ? log_at_risk : "all of it");
     zstr_free (&resolved);
     return true;
 }
@@ -252,7 +252,7 @@ static char *s_cut (const char *text, size_t size, size_t max)
     return copy;
 }
 
-char *show_meaning (const byte *data, size_t size, size_t max)
+char *log_meaning (const byte *data, size_t size, size_t max)
 {
     if (s_is_text (data, size))
         return s_cut ((const char *) data, size, max);
@@ -274,7 +274,7 @@ char *show_meaning (const byte *data, size_t size, size_t max)
 
 static void s_show (const char *arrow, const char *peer, zsock_t *socket, zmsg_t *message)
 {
-    if (show_level != SHOW_FRAMES)
+    if (log_level != LOG_FRAMES)
         return;
     fprintf (s_out (), "  %s %s (%s here), %zu frame%s\n", arrow, peer, zsock_type_str (socket),
              zmsg_size (message), zmsg_size (message) == 1 ? "" : "s");
@@ -286,25 +286,25 @@ static void s_show (const char *arrow, const char *peer, zsock_t *socket, zmsg_t
             fprintf (s_out (), "%02x", data[i]);
         if (size > HEX_MAX)
             fprintf (s_out (), "...");
-        char *meaning = show_meaning (data, size, TEXT_MAX);
+        char *meaning = log_meaning (data, size, TEXT_MAX);
         fprintf (s_out (), "%s%s\n", meaning ? "  " : "", meaning ? meaning : "");
         free (meaning);
     }
 }
 
-bool show_frames (void)
+bool log_frames (void)
 {
-    return show_level == SHOW_FRAMES || trace_path;
+    return log_level == LOG_FRAMES || trace_path;
 }
 
-void show_send (const char *peer, zsock_t *socket, zmsg_t *message)
+void log_send (const char *peer, zsock_t *socket, zmsg_t *message)
 {
     if (trace_path)
         trace_message (TRACE_SEND, peer, socket, message);
     s_show ("to", peer, socket, message);
 }
 
-void show_recv (const char *peer, zsock_t *socket, zmsg_t *message)
+void log_recv (const char *peer, zsock_t *socket, zmsg_t *message)
 {
     if (trace_path)
         trace_message (TRACE_RECV, peer, socket, message);
@@ -320,20 +320,20 @@ static zmsg_t *s_message_of (zframe_t *frame)
     return message;
 }
 
-void show_send_frame (const char *peer, zsock_t *socket, zframe_t *frame)
+void log_send_frame (const char *peer, zsock_t *socket, zframe_t *frame)
 {
-    if (!show_frames ())
+    if (!log_frames ())
         return;
     zmsg_t *message = s_message_of (frame);
-    show_send (peer, socket, message);
+    log_send (peer, socket, message);
     zmsg_destroy (&message);
 }
 
-void show_recv_frame (const char *peer, zsock_t *socket, zframe_t *frame)
+void log_recv_frame (const char *peer, zsock_t *socket, zframe_t *frame)
 {
-    if (!show_frames ())
+    if (!log_frames ())
         return;
     zmsg_t *message = s_message_of (frame);
-    show_recv (peer, socket, message);
+    log_recv (peer, socket, message);
     zmsg_destroy (&message);
 }

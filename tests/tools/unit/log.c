@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "lib/show.h"
+#include "lib/log.h"
 #include "vectors.h"
 
 //  What was printed in the last call below
@@ -17,9 +17,9 @@ static void s_forget (void)
 static int s_setup (void **state)
 {
     (void) state;
-    show_program = "program";
-    show_level = SHOW_LINES;
-    show_out = NULL;
+    log_program = "program";
+    log_level = LOG_LINES;
+    log_out = NULL;
     return 0;
 }
 
@@ -36,9 +36,9 @@ static void s_say (const char *text)
     s_forget ();
     capture_t out = unit_catch (stdout);
     capture_t err = unit_catch (stderr);
-    say ("%s %d", text, 1);
-    say_summary ("%s %d", text, 2);
-    complain ("%s %d", text, 3);
+    print_line ("%s %d", text, 1);
+    print_summary ("%s %d", text, 2);
+    warn_line ("%s %d", text, 3);
     err_text = unit_caught (&err);
     out_text = unit_caught (&out);
 }
@@ -49,10 +49,10 @@ static void test_lines (void **state)
     s_say ("ping");
     assert_string_equal (out_text, "ping 1\nprogram: ping 2\n");
     assert_string_equal (err_text, "program: ping 3\n");
-    show_level = SHOW_FRAMES;
+    log_level = LOG_FRAMES;
     s_say ("ping");
     assert_string_equal (out_text, "ping 1\nprogram: ping 2\n");
-    show_level = SHOW_QUIET;
+    log_level = LOG_QUIET;
     s_say ("ping");
     assert_string_equal (out_text, "program: ping 2\n");
     assert_string_equal (err_text, "program: ping 3\n");
@@ -79,9 +79,9 @@ static void test_not_utf8 (void **state)
 static void test_result (void **state)
 {
     (void) state;
-    show_level = SHOW_QUIET;
+    log_level = LOG_QUIET;
     capture_t out = unit_catch (stdout);
-    say_result ("%s: %d tasks", "w\n1", 3);
+    print_result ("%s: %d tasks", "w\n1", 3);
     out_text = unit_caught (&out);
     assert_string_equal (out_text, "w?1: 3 tasks\n");
 }
@@ -105,8 +105,8 @@ static void s_show (zmsg_t *message)
     size_t frames = zmsg_size (message);
     s_forget ();
     capture_t out = unit_catch (stdout);
-    show_send ("engine", socket, message);
-    show_recv ("server", socket, message);
+    log_send ("engine", socket, message);
+    log_recv ("server", socket, message);
     out_text = unit_caught (&out);
     assert_int_equal (zmsg_size (message), frames);
     zsock_destroy (&socket);
@@ -117,10 +117,10 @@ static void test_frames (void **state)
     (void) state;
     zmsg_t *message = zmsg_new ();
     zmsg_addstr (message, "kv-events");
-    show_level = SHOW_LINES;
+    log_level = LOG_LINES;
     s_show (message);
     assert_string_equal (out_text, "");
-    show_level = SHOW_FRAMES;
+    log_level = LOG_FRAMES;
     s_show (message);
     assert_string_equal (out_text, "  to engine (DEALER here), 1 frame\n"
                                    "     [9] 6b762d6576656e7473  kv-events\n"
@@ -129,14 +129,14 @@ static void test_frames (void **state)
     //  The same of a frame that is in no message, which stays as it is
     zsock_t *socket = zsock_new (ZMQ_DEALER);
     capture_t out = unit_catch (stdout);
-    show_send_frame ("engine", socket, zmsg_first (message));
-    show_recv_frame ("server", socket, zmsg_first (message));
+    log_send_frame ("engine", socket, zmsg_first (message));
+    log_recv_frame ("server", socket, zmsg_first (message));
     char *text = unit_caught (&out);
     assert_string_equal (text, out_text);
     zstr_free (&text);
-    show_level = SHOW_LINES;
+    log_level = LOG_LINES;
     out = unit_catch (stdout);
-    show_send_frame ("engine", socket, zmsg_first (message));
+    log_send_frame ("engine", socket, zmsg_first (message));
     text = unit_caught (&out);
     assert_string_equal (text, "");
     zstr_free (&text);
@@ -148,7 +148,7 @@ static void test_frames (void **state)
 //  The lines of one message, behind the first one
 static void s_has_frames (zmsg_t *message, const char *lines)
 {
-    show_level = SHOW_FRAMES;
+    log_level = LOG_FRAMES;
     s_show (message);
     char *end = strstr (out_text, "  from ");
     assert_non_null (end);
@@ -191,7 +191,7 @@ static void test_long_frames (void **state)
     zmsg_t *message = zmsg_new ();
     zmsg_addmem (message, text, sizeof text);
     zmsg_addmem (message, OUTPUTS_FULL, sizeof OUTPUTS_FULL);
-    show_level = SHOW_FRAMES;
+    log_level = LOG_FRAMES;
     s_show (message);
     zmsg_destroy (&message);
     for (char *line = strtok (out_text, "\n"); line; line = strtok (NULL, "\n")) {
@@ -217,7 +217,7 @@ static void test_cut_text (void **state)
         zframe_t *frame = mp_end (&writer);
         zmsg_t *message = zmsg_new ();
         zmsg_append (message, &frame);
-        show_level = SHOW_FRAMES;
+        log_level = LOG_FRAMES;
         s_show (message);
         zmsg_destroy (&message);
         assert_true (strlen (out_text) > 500);
@@ -230,7 +230,7 @@ static void test_cut_text (void **state)
 
 //  -- Another place than stdout
 
-//  Says one of everything with show_out set; returns what came there, to be freed
+//  Says one of everything with log_out set; returns what came there, to be freed
 static char *s_say_elsewhere (void)
 {
     char *elsewhere = NULL;
@@ -242,15 +242,15 @@ static char *s_say_elsewhere (void)
     s_forget ();
     capture_t out = unit_catch (stdout);
     capture_t err = unit_catch (stderr);
-    show_out = open_memstream (&elsewhere, &size);
-    say ("line");
-    say_summary ("summary");
-    say_result ("result");
-    complain ("complaint");
-    show_send ("engine", socket, message);
-    (void) say_listening (socket, "tcp://127.0.0.1:*", bound);
-    fclose (show_out);
-    show_out = NULL;
+    log_out = open_memstream (&elsewhere, &size);
+    print_line ("line");
+    print_summary ("summary");
+    print_result ("result");
+    warn_line ("complaint");
+    log_send ("engine", socket, message);
+    (void) log_bound (socket, "tcp://127.0.0.1:*", bound);
+    fclose (log_out);
+    log_out = NULL;
     err_text = unit_caught (&err);
     out_text = unit_caught (&out);
     zmsg_destroy (&message);
@@ -262,7 +262,7 @@ static char *s_say_elsewhere (void)
 static void test_out (void **state)
 {
     (void) state;
-    show_level = SHOW_FRAMES;
+    log_level = LOG_FRAMES;
     char *elsewhere = s_say_elsewhere ();
     static const char want[] = "line\n"
                                "program: summary\n"
@@ -290,12 +290,12 @@ static void test_out_is_not_for_errors (void **state)
 static void test_listening (void **state)
 {
     (void) state;
-    show_level = SHOW_QUIET;
+    log_level = LOG_QUIET;
     zsock_t *socket = zsock_new (ZMQ_REP);
     int bound = zsock_bind (socket, "tcp://127.0.0.1:*");
     assert_int_not_equal (bound, -1);
     capture_t out = unit_catch (stdout);
-    bool good = say_listening (socket, "tcp://127.0.0.1:*", bound);
+    bool good = log_bound (socket, "tcp://127.0.0.1:*", bound);
     out_text = unit_caught (&out);
     assert_true (good);
     char line[120];
@@ -307,7 +307,7 @@ static void test_listening (void **state)
     char endpoint[40];
     snprintf (endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", bound);
     capture_t err = unit_catch (stderr);
-    good = say_listening (late, endpoint, zsock_bind (late, "%s", endpoint));
+    good = log_bound (late, endpoint, zsock_bind (late, "%s", endpoint));
     err_text = unit_caught (&err);
     assert_false (good);
     snprintf (line, sizeof line, "program: cannot listen on %s: Address already in use\n",
@@ -318,7 +318,7 @@ static void test_listening (void **state)
     s_forget ();
     err = unit_catch (stderr);
     errno = ENODEV;
-    good = say_listening (late, "tcp://no-such-thing:*", -1);
+    good = log_bound (late, "tcp://no-such-thing:*", -1);
     err_text = unit_caught (&err);
     assert_false (good);
     assert_string_equal (err_text,
@@ -345,7 +345,7 @@ static void test_connecting (void **state)
         zsys_interrupted = cases[i].interrupted;
         capture_t err = unit_catch (stderr);
         errno = ECONNREFUSED;
-        bool good = say_connecting ("tcp://x:1", cases[i].connected);
+        bool good = log_connected ("tcp://x:1", cases[i].connected);
         err_text = unit_caught (&err);
         zsys_interrupted = 0;
         assert_int_equal (good, cases[i].connected == 0);
@@ -372,5 +372,5 @@ int main (void)
         TEST (test_out_is_not_for_errors),
 #undef TEST
     };
-    return cmocka_run_group_tests_name ("show", tests, NULL, NULL);
+    return cmocka_run_group_tests_name ("log", tests, NULL, NULL);
 }
