@@ -28,7 +28,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("req_rep", "pub_sub", "push_pull", "router_dealer")
+ROOMS = ("req_rep", "pub_sub", "push_pull", "router_dealer", "tools")
 MAP = "docs/vllm-map.md"
 MARK = "vllm/v1/engine/core.py"  # What tells a vLLM tree
 GET = "git clone --depth 1 --branch v0.26.0 https://github.com/vllm-project/vllm ../vllm"

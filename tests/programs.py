@@ -223,6 +223,16 @@ OPTIONS = {
         "timeout-s": Number(60, 1, 86400),
         "spawn": None,
     },
+    "mock_frontend": {
+        "handshake": Bind("none"),
+        **_FRONTEND,
+        "engines": Number(1, 1, 65535),
+        "requests": Number(10, 1, 1000000),
+        "in-flight": Number(0, 0, 1000000),
+        "on-dead": Choice("fail", "fail", "reroute"),
+        "timeout-s": Number(60, 1, 86400),
+        "spawn": None,
+    },
     "mock_engine": {
         "handshake": Connect(_HANDSHAKE),
         "handshake-address": Alias(_HANDSHAKE),

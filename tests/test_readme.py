@@ -95,7 +95,7 @@ def test_links_lead_somewhere(path):
 
 
 def test_programs_and_readmes_name_each_other():
-    for room in ("req_rep", "pub_sub", "push_pull", "router_dealer", "traps"):
+    for room in ("req_rep", "pub_sub", "push_pull", "router_dealer", "traps", "tools"):
         text = (ROOT / room / "README.md").read_text("utf-8")
         for source in (ROOT / room).glob("*.c"):
             if not source.with_suffix(".h").exists():

@@ -95,6 +95,12 @@ bool engine_set_lives_at (const engine_set_t *self, int i)
     return !self->engines[i].dead;
 }
 
+bool engine_set_lives (const engine_set_t *self, int engine)
+{
+    const s_engine_t *known = s_find (self, engine);
+    return known && !known->dead;
+}
+
 int engine_set_next (engine_set_t *self)
 {
     for (int i = 0; i < self->size; i++) {

@@ -35,5 +35,8 @@ int engine_set_living (const engine_set_t *self);  //  But for the dead ones
 int engine_set_at (const engine_set_t *self, int i);
 bool engine_set_lives_at (const engine_set_t *self, int i);
 
+//  True for one that has registered and is not dead
+bool engine_set_lives (const engine_set_t *self, int engine);
+
 //  Whose turn it is among the living, by index, or -1 when there is none
 int engine_set_next (engine_set_t *self);

@@ -47,15 +47,17 @@ int handshake_status_decode (zframe_t *frame, handshake_status_t *status, mp_err
     if (mp_decode (&doc, zframe_data (frame), zframe_size (frame), "handshake", error) == -1)
         return -1;
     bool ok = mp_get_map (&doc.data, "handshake", &map, error) &&
-              mp_get_cstr (mp_find (map, "status"), "handshake.status", &text, error) &&
-              s_get_flag (map, "local", &status->local, error) &&
-              s_get_flag (map, "headless", &status->headless, error);
+              mp_get_cstr (mp_find (map, "status"), "handshake.status", &text, error);
+    static const char *const known[] = {"HELLO", "READY", "FAILED"};
+    for (size_t i = 0; ok && i < sizeof known / sizeof known[0]; i++)
+        if (streq (text, known[i]))
+            status->status = known[i];
+    if (ok && !status->status)
+        ok = mp_wrong (error, "handshake.status", "want HELLO or READY, got %s", text);
+    if (ok && !streq (text, "FAILED"))
+        ok = s_get_flag (map, "local", &status->local, error) &&
+             s_get_flag (map, "headless", &status->headless, error);
     msgpack_unpacked_destroy (&doc);
-    if (ok) {
-        status->status = streq (text, "HELLO") ? "HELLO" : streq (text, "READY") ? "READY" : NULL;
-        if (!status->status)
-            ok = mp_wrong (error, "handshake.status", "want HELLO or READY, got %s", text);
-    }
     zstr_free (&text);
     return ok ? 0 : -1;
 }
@@ -216,11 +218,18 @@ int startup_handle (startup_t *self, zmsg_t *message, zmsg_t **reply, mp_error_t
         zstr_free (&hex);
         return -1;
     }
-    handshake_status_t status;
-    if (handshake_status_decode (zmsg_next (message), &status, error) == -1)
-        return -1;
     char name[32];
     snprintf (name, sizeof name, "engine %d", engine);
+    handshake_status_t status;
+    mp_error_t wrong;
+    if (handshake_status_decode (zmsg_next (message), &status, &wrong) == -1) {
+        mp_error_set (error, name, "%s", wrong.text);
+        return -1;
+    }
+    if (streq (status.status, "FAILED")) {
+        mp_error_set (error, name, "it has reported FAILED, its own log says why");
+        return -1;
+    }
     if (status.local || !status.headless) {
         mp_error_set (error, name, "%s says local %d, headless %d; want a remote, headless engine",
                       status.status, status.local, status.headless);

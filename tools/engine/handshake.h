@@ -28,9 +28,9 @@ typedef struct {
     const char *frontend_stats_publish_address;  //  Goes back in the ready response
 } handshake_init_t;
 
-//  HELLO and READY
+//  HELLO, READY, and FAILED of an engine that cannot start
 typedef struct {
-    const char *status;                //  "HELLO" or "READY"
+    const char *status;                //  "HELLO", "READY" or "FAILED"
     bool local;                        //  The engine was started by this front-end
     bool headless;                     //  It has no front-end of its own
     const char *parallel_config_hash;  //  NULL: not there. Encode only.
@@ -40,7 +40,7 @@ typedef struct {
 zframe_t *handshake_status_encode (const handshake_status_t *status);
 zframe_t *handshake_init_encode (const handshake_init_t *init);
 
-//  Fills *status, whose text is one of the two constants. Returns 0, or -1 with `error` set.
+//  Fills *status, whose text is one of the three constants. Returns 0, or -1 with `error` set.
 int handshake_status_decode (zframe_t *frame, handshake_status_t *status, mp_error_t *error);
 
 //  Returns an object of its own memory, or NULL with `error` set. There is at least one input, and
@@ -59,7 +59,8 @@ void startup_destroy (startup_t **self_p);
 //  Takes a message of the ROUTER, [identity][HELLO or READY], which stays the caller's. Returns the
 //  engine's index, and *reply is what is to be sent back ([identity][INIT], the caller's) or NULL.
 //  Returns -1 with `error` set when it makes no sense: not such a message, an engine that is not
-//  expected, one that is local or not headless, HELLO or READY when it is not its turn.
+//  expected, one that is local or not headless or has failed, HELLO or READY when it is not its
+//  turn. The error names the engine.
 int startup_handle (startup_t *self, zmsg_t *message, zmsg_t **reply, mp_error_t *error);
 
 //  True when all engines are ready

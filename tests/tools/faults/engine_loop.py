@@ -74,7 +74,7 @@ class Loop(Schedule):
 
 
 class RoundRobin(Loop):
-    """round_robin_frontend and three engines, in C and in Python. One or two are killed while they
+    """mock_frontend and three engines, in C and in Python. One or two are killed while they
     compute, and perhaps started again; or told to end, or stopped for a time, which is no death.
     Or the front-end itself is killed, and started again.
 
@@ -121,7 +121,7 @@ class RoundRobin(Loop):
         self.stop_all(engines)
 
     def front(self):
-        frontend = self.start("round_robin_frontend", **self.options, **self.wire)
+        frontend = self.start("mock_frontend", **self.options, **self.wire)
         frontend.wait_line("^r0 -> engine", timeout=HANG_S)
         return frontend
 
@@ -190,7 +190,7 @@ class OneEngine(Loop):
 
 
 class Handshake(Loop):
-    """handshake_frontend and two mock_engines, which it has started (--spawn) or not. One engine is
+    """mock_frontend and two mock_engines, which it has started (--spawn) or not. One engine is
     killed, in the handshake or under load, and perhaps started again; or the front-end is.
 
     Must hold: the front-end ends, with everything answered or with the reason on stderr. Engines
@@ -242,7 +242,7 @@ class Handshake(Loop):
 
     def front(self):
         return self.start(
-            "handshake_frontend",
+            "mock_frontend",
             *(["--spawn"] if self.spawn else []),
             engines=2,
             requests=self.requests,

@@ -55,7 +55,7 @@ reason otherwise.
 | | tasks | 200 of 200 results |
 | a cut of 18 s, which ends the connection | KV events | a replay brings what was missed. What the publisher keeps no more is told: delivered + lost = published |
 | the engines' machine vanishes | the four front-ends | dead and named after about 12 s, all requests ended |
-| one of two engines' machines vanishes | `round_robin_frontend` | 3 requests failed, or went to the other (`--on-dead`); the other's were done |
+| one of two engines' machines vanishes | `mock_frontend` | 3 requests failed, or went to the other (`--on-dead`); the other's were done |
 | a front-end's machine vanishes | `engine`, `mock_engine` | drop its requests after about 12 s, and serve the next one at the same place |
 | a worker's machine vanishes | `sink --timeout-s` | results + missing = tasks |
 | both machines are gone to each other | every pair of programs | no connection counts as alive after about 12 s, at either end (the test gives them 22 s; with all that comes before and after it took 13 to 19 s); when the network is back they meet again |

@@ -212,7 +212,7 @@ def engines(wire, on):
     """Starts a front-end here, and engines there, or the other way round."""
 
     def new(frontend, engine, indices, home, away, **options):
-        if frontend == "handshake_frontend":
+        if engine == "mock_engine":
             options["handshake"] = home.at()
         front = on(home, frontend, input=home.at(), output=home.at(), **options)
         endpoints = [front.endpoint(nth) for nth in range(1, 3 + ("handshake" in options))]
@@ -232,8 +232,8 @@ FRONTENDS = pytest.mark.parametrize(
     [
         ("frontend", "engine", {}),
         ("poller_frontend", "engine", {}),
-        ("round_robin_frontend", "engine", {"engines": 2}),
-        ("handshake_frontend", "mock_engine", {"engines": 2}),
+        ("mock_frontend", "engine", {"engines": 2}),
+        ("mock_frontend", "mock_engine", {"engines": 2}),
     ],
 )
 
@@ -284,9 +284,10 @@ def test_one_of_two_engines_vanishes(wire, on, on_dead):
     """The other one is on the front-end's own machine, and goes on."""
     front = on(
         wire.near,
-        "round_robin_frontend",
+        "mock_frontend",
         input=wire.near.at(),
         output=wire.near.at(),
+        engines=2,
         requests=6,
         max_tokens=5,
         on_dead=on_dead,
@@ -297,7 +298,7 @@ def test_one_of_two_engines_vanishes(wire, on, on_dead):
     dying.wait_line("^r5: 5 prompt tokens$")
     vanish(wire, dying)
     assert front.wait(GONE_S + LATE_S) == (1 if on_dead == "fail" else 0)
-    assert complaints(front) == ["round_robin_frontend: engine 1 is dead, 3 requests were open"]
+    assert complaints(front) == ["mock_frontend: engine 1 is dead, 3 requests were open"]
     done = sorted(front.lines(r"^r(\d) <- engine 0: 5 tokens, length$"))
     assert done == (["0", "2", "4"] if on_dead == "fail" else list("012345"))
     assert living.stop() == 0
@@ -305,7 +306,7 @@ def test_one_of_two_engines_vanishes(wire, on, on_dead):
 
 @slow
 @pytest.mark.parametrize(
-    "frontend, engine, many", [("frontend", "engine", {}), ("handshake_frontend", "mock_engine", {})]
+    "frontend, engine, many", [("frontend", "engine", {}), ("mock_frontend", "mock_engine", {})]
 )
 def test_a_frontend_vanishes(wire, on, engines, frontend, engine, many):
     """The engine notices, drops its requests, and takes the next one that comes to that place."""
@@ -465,15 +466,15 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
             ("replay_subscriber", ["endpoint", "replay-endpoint"], {}),
         ),
         (
-            "round_robin_frontend",
+            "mock_frontend",
             ["input", "output"],
-            {"engines": 2},
+            {"engines": 2, "timeout_s": 600},
             ("engine", ["input", "output"], {}),
         ),
         ("frontend", ["input", "output"], {"max_tokens": ENDLESS, "quiet": True}),
         ("poller_frontend", ["input", "output"], {"max_tokens": ENDLESS, "quiet": True}),
         (
-            "handshake_frontend",
+            "mock_frontend",
             ["handshake", "input", "output"],
             {"engines": 2},
             ("mock_engine", ["handshake"], {}),
@@ -513,18 +514,18 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
 
     # The others have not given up, and meet again
     wire.cut = False
-    assert of["handshake_frontend"].wait(LATE_S) == 1
-    assert "handshake_frontend: engine 0: HELLO in state ready" in complaints(
-        of["handshake_frontend"]
+    assert of["mock_frontend"].wait(LATE_S) == 1
+    assert "mock_frontend: engine 0: HELLO in state ready" in complaints(
+        of["mock_frontend"]
     )  # To vLLM's front-end that is an error, too
-    everybody.remove((far, of["handshake_frontend"]))
+    everybody.remove((far, of["mock_frontend"]))
     pairless = ("engine", "mock_engine")  # Of some the front-end has just ended
     for machine, program in everybody:
         if program.name not in pairless:
             until(lambda: connections(machine, program) > 0, LATE_S)
     for _, program in everybody:
         # This one has not done its requests
-        assert program.stop() == (1 if program.name == "round_robin_frontend" else 0)
+        assert program.stop() == (1 if program.name == "mock_frontend" else 0)
 
 
 @slow

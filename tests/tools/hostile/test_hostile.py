@@ -455,11 +455,10 @@ def flood_frontend(frontend, engine, peer, wire):
     assert frontend.stop() == 1  # One request is open
 
 
-@pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend"])
+@pytest.mark.parametrize("name", ["frontend", "poller_frontend", "mock_frontend"])
 def test_frontend(victim, ipc, peer, name):
     wire = {"input": ipc(), "output": ipc()}
-    several = {"engines": 1} if name == "round_robin_frontend" else {}
-    frontend = victim(name, requests=ROUNDS + 1, max_tokens=1, **several, **wire)
+    frontend = victim(name, requests=ROUNDS + 1, max_tokens=1, **wire)
     made = mutants.Mutants(SEED, ["READY", "READY_MAIN_24"])
     strangers = [peer(zmq.DEALER, connect=wire["input"], routing_id=b"stranger-%d" % n) for n in range(3)]
     for number in range(min(MESSAGES, 100000)):
@@ -470,10 +469,10 @@ def test_frontend(victim, ipc, peer, name):
     flood_frontend(frontend, engine, peer, wire)
 
 
-def test_handshake_frontend(victim, ipc, peer):
+def test_mock_frontend_behind_a_handshake(victim, ipc, peer):
     """Only behind the handshake: as in vLLM, a word that makes no sense in it ends the start."""
     wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
-    frontend = victim("handshake_frontend", requests=ROUNDS + 1, max_tokens=1, **wire)
+    frontend = victim("mock_frontend", requests=ROUNDS + 1, max_tokens=1, **wire)
     greeter = peer(zmq.DEALER, connect=wire["handshake"], routing_id=ZERO)
     greeter.send(mutants.VECTORS["HANDSHAKE_HELLO"])
     greeter.recv()

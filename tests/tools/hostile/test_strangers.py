@@ -138,6 +138,12 @@ PROGRAMS = {
         serve_handshake,
         1,
     ),
+    "mock_frontend": (
+        {"handshake": ANY, "input": ANY, "output": ANY, **SEVERAL},
+        [(b"DEALER", SMALL), *ENGINES],
+        serve_handshake,
+        1,
+    ),
 }
 
 

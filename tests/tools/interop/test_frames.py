@@ -34,7 +34,7 @@ def wire(ipc):
 # --- what a front-end sends
 
 
-@pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend"])
+@pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend", "mock_frontend"])
 def test_requests(start, peer, wire, name):
     several = {"engines": 1} if name == "round_robin_frontend" else {}
     frontend = start(name, requests=3, max_tokens=7, **several, **wire)

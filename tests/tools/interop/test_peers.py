@@ -218,13 +218,14 @@ def test_stopped_in_mid_stream(start, wire, server, client, name):
 @BOTH_WAYS
 def test_engine_core_dead(start, wire, server, client):
     """Engine 1 is in the language of the front-end, engine 0, which dies, in the other. It goes on."""
-    frontend = start("round_robin_frontend", lang=server, requests=4, max_tokens=1000000, **wire)
+    name = "mock_frontend" if server == "c" else "round_robin_frontend"
+    frontend = start(name, lang=server, engines=2, requests=4, max_tokens=1000000, **wire)
     dying = start("engine", lang=client, index=0, step_ms=20, **wire)
     living = start("engine", lang=server, index=1, step_ms=20, **wire)
     dying.wait_line("^r2: 5 prompt")
     living.wait_line("^r3: 5 prompt")
     assert dying.stop() == 0
-    frontend.wait_err("^round_robin_frontend: engine 0 is dead, 0 requests were open$")
+    frontend.wait_err(f"^{name}: engine 0 is dead, 0 requests were open$")
     assert frontend.stop() == 1
     assert {"engine 0: r0 r2", "engine 1: r1 r3"} <= set(frontend.out)
     assert sorted(frontend.lines(r"^r(\d) <- engine 0: \d+ tokens, abort$")) == ["0", "2"]

@@ -618,7 +618,7 @@ STRANGE_IDS = [
     "r" + "9" * 30,
     "%s",
 ]
-FRONTENDS = ["frontend", "poller_frontend", "round_robin_frontend"]
+FRONTENDS = ["frontend", "poller_frontend", "round_robin_frontend", "mock_frontend"]
 
 
 @pytest.fixture
@@ -691,7 +691,7 @@ def test_engine_core_dead(stage, name):
     push.send(outputs(output("r1", [6], 1)))
     push.send(b"ENGINE_CORE_DEAD")
     assert frontend.wait() == 1
-    check_complaints(frontend, 1, "engine 0" if name == "round_robin_frontend" else "the engine")
+    check_complaints(frontend, 1, "engine 0" if name in FRONTENDS[2:] else "the engine")
     assert " is dead, 1 requests " in frontend.err[0]
     assert "r0 failed: engine 0 is dead" in frontend.out
     assert frontend.summary() == "1 of 2 requests complete, 1 tokens"

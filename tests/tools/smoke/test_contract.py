@@ -165,10 +165,10 @@ def test_quiet_push_pull(start, ipc):
     assert worker.out == ["worker: w1 did 4 tasks, 0 bad"]
 
 
-@pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend"])
+@pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend", "mock_frontend"])
 def test_quiet_router_dealer(start, ipc, name):
     wire = {"input": ipc(), "output": ipc()}
-    several = name == "round_robin_frontend"
+    several = name in ("round_robin_frontend", "mock_frontend")
     frontend = start(name, "--quiet", requests=2, **{"engines": 1} if several else {}, **wire)
     engine = start("engine", "--quiet", **wire)
     assert frontend.wait() == engine.stop() == 0

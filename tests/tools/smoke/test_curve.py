@@ -95,7 +95,7 @@ def test_handshake_pair(closed, ipc, server, client):
 
 def test_spawned_engines(closed):
     frontend = closed(
-        "handshake_frontend",
+        "mock_frontend",
         "--spawn",
         handshake="tcp://127.0.0.1:0",
         input="tcp://127.0.0.1:0",
@@ -240,13 +240,20 @@ DOORS = {
     ("sink", "endpoint"): (zmq.PUSH, [TASK_RESULT]),
     **{
         (name, option): (kind, [message])
-        for name in ("frontend", "poller_frontend", "round_robin_frontend", "handshake_frontend")
+        for name in (
+            "frontend",
+            "poller_frontend",
+            "round_robin_frontend",
+            "handshake_frontend",
+            "mock_frontend",
+        )
         for option, kind, message in (
             ("input", zmq.DEALER, REGISTRATION),
             ("output", zmq.PUSH, b"ENGINE_CORE_DEAD"),
         )
     },
     ("handshake_frontend", "handshake"): (zmq.DEALER, [HELLO]),
+    ("mock_frontend", "handshake"): (zmq.DEALER, [HELLO]),
 }
 IDENTITY = {zmq.DEALER: {"routing_id": bytes(2)}}
 FAST = {

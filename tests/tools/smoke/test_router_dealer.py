@@ -162,57 +162,6 @@ def test_the_only_engine_is_stopped_in_mid_stream(start, wire, name):
     assert frontend.summary().startswith("0 of 2 requests complete, ")
 
 
-def test_one_of_two_engines_is_stopped_in_mid_stream(start, wire):
-    """Its requests end. Last words name nobody, but it is missed; the other goes on."""
-    engines = [start("engine", index=index, step_ms=20, **wire) for index in (0, 1)]
-    frontend = start("round_robin_frontend", requests=4, max_tokens=1000000, **wire)
-    for n in range(4):
-        engines[n % 2].wait_line(f"^r{n}: 5 prompt tokens$")
-    assert engines[1].stop() == 0
-    frontend.wait_err("^round_robin_frontend: engine 1 is dead, 0 requests were open$")
-    assert frontend.stop() == 1
-    assert len(frontend.err) == 1
-    assert sorted(frontend.lines(r"^r(\d) <- engine 1: \d+ tokens, abort$")) == ["1", "3"]
-    assert frontend.lines("^engine .: .*") == ["engine 0: r0 r2", "engine 1: r1 r3"]
-    engines[0].wait_line("^r2: aborted")  # The one that lives is told to stop
-    assert engines[0].stop() == 0
-    assert engines[0].summary() == "0 finished, 2 aborted, 0 bad"
-
-
-def test_engines_come_before_and_after(start, wire):
-    early = start("engine", index=1, count=2, **wire)
-    frontend = start("round_robin_frontend", requests=4, **wire)
-    frontend.wait_line("^engine 1 registered")
-    late = start("engine", index=0, count=2, **wire)
-    assert frontend.wait() == early.wait() == late.wait() == 0
-    assert frontend.out[-3:-1] == ["engine 0: r0 r2", "engine 1: r1 r3"]
-
-
-@pytest.mark.parametrize("in_flight", [0, 1, 3])
-def test_in_flight(start, wire, in_flight):
-    """So many are open at a time and no more; as many as that at some time."""
-    engines = [start("engine", index=index, step_ms=1, **wire) for index in (0, 1)]
-    frontend = start("round_robin_frontend", requests=7, in_flight=in_flight, **wire)
-    assert frontend.wait() == 0
-    assert [engine.stop() for engine in engines] == [0, 0]
-    open_now, most = 0, 0
-    for way in frontend.lines(r"^r\d+ (->|<-) "):
-        open_now += 1 if way == "->" else -1
-        most = max(most, open_now)
-    assert (open_now, most) == (0, in_flight or 7)
-    assert frontend.out[-3:-1] == ["engine 0: r0 r2 r4 r6", "engine 1: r1 r3 r5"]
-
-
-def test_many_requests(start, wire):
-    engines = [start("engine", index=index, step_ms=0, **wire) for index in (0, 1)]
-    frontend = start("round_robin_frontend", "--quiet", requests=2000, max_tokens=3, **wire)
-    assert frontend.wait() == 0
-    assert frontend.summary() == "2000 of 2000 requests complete, 6000 tokens"
-    for engine in engines:
-        assert engine.stop() == 0
-        assert engine.summary() == "1000 finished, 0 aborted, 0 bad"
-
-
 @pytest.mark.parametrize("option, status", [({"count": 1}, 0), ({}, 0)], ids=["count", "signal"])
 def test_engine_that_leaves_ends_what_is_open(start, peer, wire, option, status):
     """By --count or by a signal: nobody is left waiting for tokens that will not come."""

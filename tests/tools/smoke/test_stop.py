@@ -17,7 +17,7 @@ from harness import NAMES, WAIT_S
 from programs import Bind, Connect, of_kind
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
-FRONTENDS = ["frontend", "poller_frontend", "round_robin_frontend"]
+FRONTENDS = ["frontend", "poller_frontend", "round_robin_frontend", "mock_frontend"]
 IMPATIENT = ["timeout_retry_client", "poller_client"]
 HUGE = 1000000
 
@@ -390,9 +390,9 @@ for name in FRONTENDS:
 
 
 @state
-def round_robin_frontend_waits_for_one_more(start, ipc, peer):
+def mock_frontend_waits_for_one_more(start, ipc, peer):
     wire = {"input": ipc(), "output": ipc()}
-    program = start("round_robin_frontend", **wire)
+    program = start("mock_frontend", engines=2, **wire)
     start("engine", **wire)
     program.wait_line("^engine 0 registered")
     return program

@@ -48,6 +48,9 @@ static void test_turns (void **state)
     assert_int_equal (engine_set_size (self), 3);
     assert_false (engine_set_lives_at (self, 1));
     assert_true (engine_set_knows (self, 1));
+    assert_false (engine_set_lives (self, 1));
+    assert_true (engine_set_lives (self, 2));
+    assert_false (engine_set_lives (self, 7));
     static const int turns[] = {2, 0, 2, 0};
     for (int i = 0; i < 4; i++)
         assert_int_equal (engine_set_next (self), turns[i]);

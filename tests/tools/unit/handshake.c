@@ -515,11 +515,17 @@ static void test_bad_messages (void **state)
     s_refuses (self, message, "handshake: want identity and status, got 3 frames");
 
     static const unsigned char nothing[] = {0xc1}, array[] = {0x90};
+    //  {"status": "FAILED"}: it need not say local and headless
+    static const unsigned char failed[] = {0x81, 0xa6, 's', 't', 'a', 't', 'u', 's',
+                                           0xa6, 'F',  'A', 'I', 'L', 'E', 'D'};
     s_refuses (self, s_message ("\0\0", 2, VECTOR (nothing)),
-               "handshake: not msgpack, or nested more than 32 deep");
-    s_refuses (self, s_message ("\0\0", 2, VECTOR (array)), "handshake: want a map, got array");
+               "engine 0: handshake: not msgpack, or nested more than 32 deep");
+    s_refuses (self, s_message ("\0\0", 2, VECTOR (array)),
+               "engine 0: handshake: want a map, got array");
     s_refuses (self, s_message ("\0\0", 2, VECTOR (HANDSHAKE_INIT_ONE)),
-               "handshake.status: want a str, got nothing");
+               "engine 0: handshake.status: want a str, got nothing");
+    s_refuses (self, s_message ("\0\0", 2, VECTOR (failed)),
+               "engine 0: it has reported FAILED, its own log says why");
     s_is_pending (self, "engine 0: no HELLO");
     //  And it goes on
     s_hello (self, 0);

@@ -1,0 +1,92 @@
+//  SPDX-License-Identifier: MIT
+
+#include "unit.h"
+
+#include "engine/probe.h"
+
+static void test_once_a_second (void **state)
+{
+    (void) state;
+    probe_t self;
+    probe_start (&self, 500);
+    assert_int_equal (probe_left (&self, 500), 1000);
+    assert_int_equal (probe_left (&self, 1499), 1);
+    assert_false (probe_due (&self, 1499, false));
+    assert_true (probe_due (&self, 1500, false));
+    assert_int_equal (probe_left (&self, 1500), 0);
+    assert_int_equal (probe_left (&self, 9999), 0);
+    assert_false (probe_gives_up (&self, 0));
+    probe_done (&self, 1700, 0);
+    assert_int_equal (probe_left (&self, 1700), 1000);
+}
+
+static void test_a_stream_is_taken_first (void **state)
+{
+    (void) state;
+    probe_t self;
+    probe_start (&self, 0);
+    assert_false (probe_due (&self, 999, true));  //  This one does not count
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 999; i++)
+            assert_false (probe_due (&self, 1000, true));
+        assert_true (probe_due (&self, 1000, true));
+    }
+    assert_false (probe_due (&self, 1000, true));
+    assert_true (probe_due (&self, 1000, false));  //  Nothing more has come
+}
+
+static void test_last_words (void **state)
+{
+    (void) state;
+    probe_t self;
+    probe_start (&self, 0);
+    probe_last_words (&self, 300);
+    assert_true (probe_due (&self, 300, false));
+    assert_false (probe_gives_up (&self, 0));
+    probe_done (&self, 300, 0);
+    assert_int_equal (probe_left (&self, 300), 50);  //  Nobody was found dead
+    assert_true (probe_due (&self, 350, false));
+    probe_done (&self, 350, 1);
+    assert_int_equal (probe_left (&self, 350), 1000);
+    assert_false (probe_gives_up (&self, 1));
+}
+
+//  The dead one was found before its last words came: nobody else is to be found
+static void test_last_words_of_a_known_dead (void **state)
+{
+    (void) state;
+    probe_t self;
+    probe_start (&self, 0);
+    probe_last_words (&self, 300);
+    probe_done (&self, 300, 1);
+    assert_int_equal (probe_left (&self, 300), 1000);
+}
+
+static void test_nobody_is_found (void **state)
+{
+    (void) state;
+    probe_t self;
+    int64_t now = 0;
+    probe_start (&self, now);
+    probe_last_words (&self, now);
+    for (int i = 0; i < 19; i++, now += 50) {
+        assert_true (probe_due (&self, now, false));
+        assert_false (probe_gives_up (&self, 0));
+        probe_done (&self, now, 0);
+    }
+    assert_true (probe_due (&self, now, false));
+    assert_true (probe_gives_up (&self, 0));
+    assert_false (probe_gives_up (&self, 1));
+    probe_done (&self, now, 2);  //  Both count as dead
+    assert_int_equal (probe_left (&self, now), 1000);
+}
+
+int main (void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test (test_once_a_second),   cmocka_unit_test (test_a_stream_is_taken_first),
+        cmocka_unit_test (test_last_words),      cmocka_unit_test (test_last_words_of_a_known_dead),
+        cmocka_unit_test (test_nobody_is_found),
+    };
+    return cmocka_run_group_tests_name ("probe", tests, NULL, NULL);
+}
