@@ -122,7 +122,8 @@ int main (int argc, char **argv)
     self->size = (uint32_t) size;
     self->wire = streq (self->schema, "kv-v0.9") ? KV_WIRE_V09 : KV_WIRE_V026;
     for (uint32_t i = 0; i < MESSAGES; i++)
-        toy_cache_fill (&self->caches[i], 1000 + 100 * i, argv[2][0] == 'k' ? self->size : 1, 1.5);
+        toy_cache_fill (&self->caches[i], 0, 1000 + 100 * i, argv[2][0] == 'k' ? self->size : 1,
+                        1.5);
     for (uint32_t i = 0; i < MAX_SIZE; i++) {
         self->tokens[i] = i * 7919 % 32000;
         self->outputs[i] = (engine_core_output_t){.request_id = "r1000",

@@ -41,7 +41,7 @@ typedef struct {
 //  Makes batch `seq` up; returns its payload
 static zframe_t *s_make (toy_cache_t *cache, uint64_t seq, uint32_t blocks, kv_wire_t wire)
 {
-    toy_cache_fill (cache, seq, blocks, (double) zclock_time () / 1000);
+    toy_cache_fill (cache, 0, seq, blocks, (double) zclock_time () / 1000);
     return kv_batch_encode (&cache->batch, wire);
 }
 

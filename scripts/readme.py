@@ -149,6 +149,9 @@ class Stage:
 
     def public(self, line):
         line = line.replace(f"{self.folder}/tmp-", "/tmp/")
+        #  Rank n: where an endpoint has no port, it has a suffix in its place
+        rank = re.compile(rf"ipc://{re.escape(str(self.folder))}/(\d+)_dp(\d+)")
+        line = rank.sub(lambda m: f"tcp://127.0.0.1:{int(m[1]) + int(m[2])}", line)
         return line.replace(f"ipc://{self.folder}/", "tcp://127.0.0.1:")
 
     def argv(self, command, trace_options=()):

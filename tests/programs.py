@@ -123,7 +123,9 @@ OPTIONS = {
     },
     "kv_publisher": {
         "endpoint": Bind("tcp://127.0.0.1:5557"),
+        "connect": None,
         "replay-endpoint": Bind("tcp://127.0.0.1:5657"),
+        "ranks": Number(1, 1, 256),
         "topic": Text("kv-events"),
         "interval-ms": Number(200, 0, 3600000),
         "buffer-steps": Number(10000, 1, 10000000),

@@ -1,26 +1,38 @@
 //  SPDX-License-Identifier: MIT
-//  kv_publisher.c - PUB numbers its messages, and a ROUTER repeats those that somebody missed
+//  kv_publisher.c - plays a vLLM's publisher of KV events: several ranks, every wire, faults on demand
 //
-//  A PUB drops what a subscriber is too late or too slow for, and says nothing. So each message has
-//  a number, the last ones are kept, and who finds a hole in the numbers asks the ROUTER to fill
-//  it.
-//  Run:   build/tools/kv_publisher            (beside build/pub_sub/replay_subscriber)
+//  Each rank has a PUB for its numbered batches and a ROUTER that repeats the last ones for those
+//  who missed some. Rank n adds n to both ports, as in vLLM. With --connect the PUBs connect, to
+//  subscribers that bind. The options below --wire make it misbehave, to test a subscriber.
+//  Run:   build/tools/kv_publisher            (beside build/tools/kv_subscriber)
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher._publisher_thread
 //         vllm/distributed/kv_events.py ZmqEventPublisher._service_replay
-//         It also leaves the ROUTER at libzmq's mark of 1000 messages: a reader that is slow to
-//         take a long replay loses part of it, without a word. So do we, without --replay-hwm.
+//         vllm/distributed/kv_events.py ZmqEventPublisher.offset_endpoint_port
+//         It leaves the ROUTER at libzmq's high-water mark of 1000 messages: a reader that takes a
+//         long replay slowly loses part of it, and no error tells. So do we, without --replay-hwm.
 
 #include "lib/curve.h"
 #include "lib/keepalive.h"
-#include "lib/options.h"
 #include "lib/log.h"
+#include "lib/options.h"
 #include "lib/trace.h"
 #include "kv/kv_events.h"
+#include "kv/rank.h"
 #include "kv/toy_cache.h"
 
 //  So many subscriptions are read in one go, which is more than come in meanwhile: what is not read
 //  waits behind a mark of 1000
 #define DRAIN_MAX 10000
+
+//  Options
+typedef struct {
+    const char *endpoint, *replay_endpoint, *topic, *wire_name;
+    kv_wire_t wire;
+    bool connect, withhold_end;
+    int ranks, interval_ms, buffer_steps, buffer_mb, hwm, replay_hwm;
+    int restart_after, end_delay_ms, blocks, prefill, wait_subscribers, count;
+    option_range_t drop;
+} settings_t;
 
 //  The last batches, up to `steps` of them and up to max_bytes: that of number seq is at
 //  payloads [seq % steps]
@@ -32,17 +44,22 @@ typedef struct {
     uint64_t next;    //  and the number of the next batch
 } history_t;
 
-//  How the end of a replay misbehaves, for subscribers to be tried out
+//  One rank, which in vLLM is a process of its own
 typedef struct {
-    bool withheld;
-    int delay_ms;
-} end_t;
+    const settings_t *settings;
+    int number;
+    char name[24];  //  "rank 1 " begins its lines; empty when there is only one
+    zsock_t *pub, *router;
+    history_t history;
+    toy_cache_t cache;
+} rank_t;
 
-//  Makes batch `seq` up; returns its payload
-static zframe_t *s_make (toy_cache_t *cache, uint64_t seq, uint32_t blocks, kv_wire_t wire)
+//  Makes up the next batch of a rank; returns its payload
+static zframe_t *s_make (rank_t *self)
 {
-    toy_cache_fill (cache, seq, blocks, (double) zclock_time () / 1000);
-    return kv_batch_encode (&cache->batch, wire);
+    toy_cache_fill (&self->cache, self->number, self->history.next,
+                    (uint32_t) self->settings->blocks, (double) zclock_time () / 1000);
+    return kv_batch_encode (&self->cache.batch, self->settings->wire);
 }
 
 static void s_drop_oldest (history_t *self)
@@ -69,46 +86,64 @@ static void s_forget (history_t *self)
     self->oldest = self->next = 0;
 }
 
-//  Sends a reply, or without a payload the end. Never blocks: a ROUTER drops what its peer cannot
-//  take.
-static void s_send_reply (zsock_t *router, zframe_t *client, const char *topic, uint64_t seq,
-                          zframe_t *payload, kv_wire_t wire)
+//  -- Sockets
+
+//  Binds a socket, or connects it, to this rank's endpoint. False, and it is told why, when that
+//  fails.
+static bool s_attach (rank_t *self, zsock_t *socket, const char *endpoint, bool connect)
 {
-    if (log_frames ()) {
-        zmsg_t *reply = kv_replay_reply (client, topic, seq, payload, wire);
-        log_send ("subscriber", router, reply);
-        zmsg_destroy (&reply);
+    char *own = kv_rank_endpoint (endpoint, self->number);
+    bool good;
+    if (connect) {
+        print_summary ("connecting to %s", own);
+        good = log_connected (own, zsock_connect (socket, "%s", own));
+    } else {
+        good = log_bound (socket, own, zsock_bind (socket, "%s", own));
     }
-    kv_replay_send (router, client, topic, seq, payload, wire);
+    zstr_free (&own);
+    return good;
 }
 
-//  Answers one request: all kept batches from the asked number on, then the end
-static void s_serve_replay (zsock_t *router, const history_t *history, const char *topic,
-                            kv_wire_t wire, const end_t *how)
+//  True when both sockets of the rank are open
+static bool s_open (rank_t *self, const settings_t *settings, int number)
 {
-    zmsg_t *request = zmsg_recv (router);
-    if (!request)
-        return;  //  A signal came
-    log_recv ("subscriber", router, request);
-    zframe_t *client;
-    uint64_t start;
-    if (!kv_replay_request_read (request, &client, &start)) {
-        warn_line ("bad replay request: want client, empty and seq, got %zu frames",
-                   zmsg_size (request));
-        zmsg_destroy (&request);
-        return;
-    }
-    uint64_t batches = 0, seq = start > history->oldest ? start : history->oldest;
-    for (; seq < history->next && !zsys_interrupted; seq++) {
-        zframe_t *payload = history->payloads[seq % history->steps];
-        s_send_reply (router, client, topic, seq, payload, wire);
-        batches++;
-    }
-    zclock_sleep (how->delay_ms);  //  Nobody is served meanwhile, as in a vLLM that is busy
-    if (!how->withheld)
-        s_send_reply (router, client, topic, 0, NULL, wire);
-    print_line ("replay from %" PRIu64 ": %" PRIu64 " batches", start, batches);
-    zmsg_destroy (&request);
+    self->settings = settings;
+    self->number = number;
+    if (settings->ranks > 1)
+        snprintf (self->name, sizeof self->name, "rank %d ", number);
+    self->history.steps = (uint64_t) settings->buffer_steps;
+    self->history.max_bytes = (size_t) settings->buffer_mb << 20;
+    self->history.payloads = zmalloc (self->history.steps * sizeof *self->history.payloads);
+    //  A PUB does not tell who subscribes, an XPUB does
+    self->pub = zsock_new (settings->wait_subscribers > 0 ? ZMQ_XPUB : ZMQ_PUB);
+    if (settings->wait_subscribers > 0)
+        zsock_set_xpub_verbose (self->pub,
+                                1);  //  Each subscription, not only the first of its kind
+    self->router = zsock_new (ZMQ_ROUTER);
+    if (settings->connect)
+        curve_client (self->pub);
+    else
+        curve_server (self->pub);
+    curve_server (self->router);
+    zsock_set_maxmsgsize (self->pub, MP_MAX_SMALL_FRAME);
+    zsock_set_maxmsgsize (self->router, MP_MAX_SMALL_FRAME);
+    keepalive_probe (self->pub);
+    keepalive_probe (self->router);
+    zsock_set_sndhwm (self->pub, settings->hwm);
+    zsock_set_sndhwm (self->router, settings->replay_hwm);
+    //  On exit, wait up to 10 s for slow subscribers to take the rest
+    zsock_set_linger (self->pub, 10000);
+    zsock_set_linger (self->router, 10000);
+    return s_attach (self, self->pub, settings->endpoint, settings->connect) &&
+           s_attach (self, self->router, settings->replay_endpoint, false);
+}
+
+static void s_close (rank_t *self)
+{
+    s_forget (&self->history);
+    free (self->history.payloads);
+    zsock_destroy (&self->pub);
+    zsock_destroy (&self->router);
 }
 
 //  Receives subscriptions until there are `count`. False when a signal came first.
@@ -136,125 +171,215 @@ static void s_drain (zsock_t *pub)
     }
 }
 
-int main (int argc, char **argv)
+//  -- Replay
+
+//  Sends a reply, or without a payload the end. Never blocks: a ROUTER drops what its peer cannot
+//  take.
+static void s_send_reply (rank_t *self, zframe_t *client, uint64_t seq, zframe_t *payload)
 {
-    const char *endpoint = "tcp://127.0.0.1:5557", *replay_endpoint = "tcp://127.0.0.1:5657";
-    const char *topic = "kv-events", *wire_name = "v0.26";
-    int interval_ms = 200, buffer_steps = 10000, hwm = 100000, replay_hwm = 1000;
-    int count = 0, restart_after = 0, blocks = 1, prefill = 0, wait_subscribers = 0;
-    int buffer_mb = 256;  //  10000 batches of 256 blocks, our largest, are 230 MiB
-    option_range_t drop = {.set = false};
-    end_t end = {.withheld = false};
+    const settings_t *settings = self->settings;
+    if (log_frames ()) {
+        zmsg_t *reply = kv_replay_reply (client, settings->topic, seq, payload, settings->wire);
+        log_send ("subscriber", self->router, reply);
+        zmsg_destroy (&reply);
+    }
+    kv_replay_send (self->router, client, settings->topic, seq, payload, settings->wire);
+}
+
+//  Answers one request: all kept batches from the asked number on, then the end
+static void s_serve_replay (rank_t *self)
+{
+    const history_t *history = &self->history;
+    zmsg_t *request = zmsg_recv (self->router);
+    if (!request)
+        return;  //  A signal came
+    log_recv ("subscriber", self->router, request);
+    zframe_t *client;
+    uint64_t start;
+    if (!kv_replay_request_read (request, &client, &start)) {
+        warn_line ("bad replay request: want client, empty and seq, got %zu frames",
+                   zmsg_size (request));
+        zmsg_destroy (&request);
+        return;
+    }
+    uint64_t batches = 0, seq = start > history->oldest ? start : history->oldest;
+    for (; seq < history->next && !zsys_interrupted; seq++) {
+        s_send_reply (self, client, seq, history->payloads[seq % history->steps]);
+        batches++;
+    }
+    zclock_sleep (self->settings->end_delay_ms);  //  As in a vLLM that is busy: nobody is served
+    if (!self->settings->withhold_end)
+        s_send_reply (self, client, 0, NULL);
+    print_line ("%sreplay from %" PRIu64 ": %" PRIu64 " batches", self->name, start, batches);
+    zmsg_destroy (&request);
+}
+
+//  -- Publish
+
+//  Publishes the next batch of a rank, unless it is one to drop, and keeps it
+static void s_publish (rank_t *self)
+{
+    const settings_t *settings = self->settings;
+    uint64_t seq = self->history.next;
+    zframe_t *payload = s_make (self);
+    bool dropped = settings->drop.set && seq >= settings->drop.first && seq <= settings->drop.last;
+    if (!dropped && log_frames ()) {
+        zmsg_t *message = kv_message (settings->topic, seq, payload);
+        log_send ("subscriber", self->pub, message);
+        zmsg_destroy (&message);
+    }
+    if (!dropped)
+        kv_publish (self->pub, settings->topic, seq, payload);  //  Never blocks: a PUB drops
+    else
+        trace_note ("seq %" PRIu64 " is not published", seq);
+    if (log_level != LOG_QUIET) {
+        char *text = kv_batch_describe (&self->cache.batch);
+        print_line ("%sseq %" PRIu64 "%s: %s", self->name, seq, dropped ? " dropped" : "", text);
+        zstr_free (&text);
+    }
+    s_keep (&self->history, payload);
+}
+
+//  Serves replays until `due`, or takes one look when it is past
+static void s_serve (rank_t *ranks, int count, zpoller_t *poller, int64_t due)
+{
+    int64_t left = due - zclock_mono ();
+    for (int i = 0; i < count; i++)
+        s_drain (ranks[i].pub);
+    zsock_t *router = zpoller_wait (poller, left > 0 ? (int) left : 0);
+    for (int i = 0; router && i < count; i++)
+        if (ranks[i].router == router)
+            s_serve_replay (&ranks[i]);
+}
+
+//  Returns how many batches were published
+static int s_run (rank_t *ranks, const settings_t *settings)
+{
+    zpoller_t *poller = zpoller_new (NULL);
+    for (int i = 0; i < settings->ranks; i++)
+        zpoller_add (poller, ranks[i].router);
+    int64_t due = zclock_mono () + settings->interval_ms, looked = 0;
+    int steps = 0;
+    while (!zsys_interrupted && (settings->count == 0 || steps < settings->count)) {
+        int64_t now = zclock_mono ();
+        //  With no time left it looks once a millisecond: a look takes longer than a small batch
+        if (now < due || now > looked)
+            s_serve (ranks, settings->ranks, poller, due);
+        looked = now;
+        if (zsys_interrupted || zclock_mono () < due)
+            continue;
+        bool restart = settings->restart_after > 0 && steps == settings->restart_after;
+        if (restart)
+            print_note ("starting anew");
+        for (int i = 0; i < settings->ranks; i++) {
+            if (restart)
+                s_forget (&ranks[i].history);
+            s_publish (&ranks[i]);
+        }
+        steps++;
+        due += settings->interval_ms;
+    }
+    zpoller_destroy (&poller);
+    return steps * settings->ranks;
+}
+
+static void s_read_options (settings_t *self, int argc, char **argv)
+{
     const option_t options[] = {
-        OPTION_BIND ("endpoint", &endpoint, "where subscribers connect"),
-        OPTION_BIND ("replay-endpoint", &replay_endpoint, "where they ask for a replay"),
-        OPTION_TEXT ("topic", &topic, "first frame of each message"),
-        OPTION_INT ("interval-ms", &interval_ms, 0, 3600000, "time between batches, ms"),
-        OPTION_INT ("buffer-steps", &buffer_steps, 1, 10000000, "batches kept for a replay"),
-        OPTION_INT ("buffer-mb", &buffer_mb, 1, 100000, "and their size, MiB"),
-        OPTION_INT ("hwm", &hwm, 0, INT_MAX, "messages queued per subscriber; 0: no limit"),
-        OPTION_INT ("replay-hwm", &replay_hwm, 0, INT_MAX,
+        OPTION_BIND ("endpoint", &self->endpoint, "where subscribers connect"),
+        OPTION_FLAG ("connect", &self->connect, "connect to --endpoint, for a SUB that binds"),
+        OPTION_BIND ("replay-endpoint", &self->replay_endpoint, "where they ask for a replay"),
+        OPTION_INT ("ranks", &self->ranks, 1, 256, "data-parallel ranks: rank n adds n to both"),
+        OPTION_TEXT ("topic", &self->topic, "first frame of each message"),
+        OPTION_INT ("interval-ms", &self->interval_ms, 0, 3600000, "time between batches, ms"),
+        OPTION_INT ("buffer-steps", &self->buffer_steps, 1, 10000000, "batches kept for a replay"),
+        OPTION_INT ("buffer-mb", &self->buffer_mb, 1, 100000, "and their size, MiB"),
+        OPTION_INT ("hwm", &self->hwm, 0, INT_MAX, "messages queued per subscriber; 0: no limit"),
+        OPTION_INT ("replay-hwm", &self->replay_hwm, 0, INT_MAX,
                     "likewise for each that wants a replay; vLLM leaves libzmq's 1000"),
-        OPTION_CHOICE ("wire", &wire_name, "v0.26|v0.24|v0.9", "as which vLLM to speak"),
-        OPTION_RANGE ("drop", &drop, "numbers not to publish, only to replay"),
-        OPTION_INT ("restart-after", &restart_after, 0, INT_MAX,
+        OPTION_CHOICE ("wire", &self->wire_name, "v0.26|v0.24|v0.9", "as which vLLM to speak"),
+        OPTION_RANGE ("drop", &self->drop, "numbers not to publish, only to replay"),
+        OPTION_INT ("restart-after", &self->restart_after, 0, INT_MAX,
                     "batches, then it starts anew from 0, once; 0: never"),
-        OPTION_FLAG ("withhold-end", &end.withheld, "never send the end of a replay"),
-        OPTION_INT ("end-delay-ms", &end.delay_ms, 0, 600000, "be busy before that end, ms"),
-        OPTION_INT ("blocks", &blocks, 1, TOY_CACHE_MAX_BLOCKS,
+        OPTION_FLAG ("withhold-end", &self->withhold_end, "never send the end of a replay"),
+        OPTION_INT ("end-delay-ms", &self->end_delay_ms, 0, 600000, "be busy before that end, ms"),
+        OPTION_INT ("blocks", &self->blocks, 1, TOY_CACHE_MAX_BLOCKS,
                     "blocks of 16 tokens that a batch stores"),
-        OPTION_INT ("prefill", &prefill, 0, 10000000,
+        OPTION_INT ("prefill", &self->prefill, 0, 10000000,
                     "batches made before it starts: kept for a replay, not published"),
-        OPTION_INT ("wait-subscribers", &wait_subscribers, 0, INT_MAX,
+        OPTION_INT ("wait-subscribers", &self->wait_subscribers, 0, INT_MAX,
                     "subscriptions to wait for before the first batch"),
-        OPTION_INT ("count", &count, 0, INT_MAX, "batches to publish; 0: until stopped"),
+        OPTION_INT ("count", &self->count, 0, INT_MAX, "batches of a rank; 0: until stopped"),
         OPTION_END,
     };
     const about_t about = {
         .name = "kv_publisher",
         .purpose = "PUB + ROUTER: numbered KV events, and a replay of those that were missed",
         .example = "  build/tools/kv_publisher\n"
-                   "  build/pub_sub/replay_subscriber --skip 3-6 --count 12",
+                   "  build/tools/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 "
+                   "--from-seq 0",
         .at_risk = "KV events, which carry the token ids of prompts",
     };
     options_read (argc, argv, &about, options);
-    kv_wire_t wire = kv_wire_from_name (wire_name);
+    self->wire = kv_wire_from_name (self->wire_name);
+}
 
-    //  A PUB does not tell who subscribes, an XPUB does
-    zsock_t *pub = zsock_new (wait_subscribers > 0 ? ZMQ_XPUB : ZMQ_PUB);
-    if (wait_subscribers > 0)
-        zsock_set_xpub_verbose (pub, 1);  //  Each subscription, not only the first of its kind
-    zsock_t *router = zsock_new (ZMQ_ROUTER);
-    curve_server (pub);
-    curve_server (router);
-    zsock_set_maxmsgsize (pub, MP_MAX_SMALL_FRAME);
-    zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);
-    //  Not in vLLM: a subscriber whose machine has vanished is missed after 12 s, and so is one
-    //  that takes nothing for so long
-    keepalive_probe (pub);
-    keepalive_probe (router);
-    zsock_set_sndhwm (pub, hwm);
-    zsock_set_sndhwm (router, replay_hwm);
-    //  Slow subscribers get so many ms to take the rest when we exit
-    zsock_set_linger (pub, 10000);
-    zsock_set_linger (router, 10000);
-    if (!log_bound (pub, endpoint, zsock_bind (pub, "%s", endpoint)) ||
-        !log_bound (router, replay_endpoint, zsock_bind (router, "%s", replay_endpoint))) {
-        zsock_destroy (&pub);
-        zsock_destroy (&router);
-        return EXIT_STOPPED_OR_FAILED;
+//  What no single option can tell: endpoints for all ranks, and whether one can connect there.
+//  False, and it is told, when it is wrong.
+static bool s_check (const settings_t *self)
+{
+    const char *endpoints[] = {self->endpoint, self->replay_endpoint};
+    const char *names[] = {"endpoint", "replay-endpoint"};
+    for (size_t i = 0; i < 2; i++) {
+        const char *why = options_endpoint_error (endpoints[i], !self->connect || i == 1);
+        char *last = kv_rank_endpoint (endpoints[i], self->ranks - 1);
+        if (!why)
+            why = last ? options_endpoint_error (last, true) : "not every rank has a port there";
+        zstr_free (&last);
+        if (why) {
+            warn_line ("--%s: '%s': %s", names[i], endpoints[i], why);
+            return false;
+        }
     }
+    return true;
+}
 
-    history_t history = {.steps = (uint64_t) buffer_steps, .max_bytes = (size_t) buffer_mb << 20};
-    history.payloads = zmalloc (history.steps * sizeof *history.payloads);
-    toy_cache_t cache;
-    while (history.next < (uint64_t) prefill && !zsys_interrupted)
-        s_keep (&history, s_make (&cache, history.next, (uint32_t) blocks, wire));
-    bool ready = s_wait_subscribers (pub, wait_subscribers);
-    zpoller_t *poller = zpoller_new (router, NULL);
-    int64_t due = zclock_mono () + interval_ms, looked = 0;
-    int published = 0;
-    while (ready && !zsys_interrupted && (count == 0 || published < count)) {
-        int64_t now = zclock_mono (), left = due - now;
-        //  With no time left it looks once a millisecond: a look takes longer than a small batch
-        if (left > 0 || now > looked) {
-            s_drain (pub);
-            if (zpoller_wait (poller, left > 0 ? (int) left : 0))
-                s_serve_replay (router, &history, topic, wire, &end);
-        }
-        looked = now;
-        if (zsys_interrupted || zclock_mono () < due)
-            continue;
-        if (restart_after > 0 && published == restart_after) {
-            s_forget (&history);
-            print_note ("starting anew");
-        }
+int main (int argc, char **argv)
+{
+    settings_t settings = {
+        .endpoint = "tcp://127.0.0.1:5557",
+        .replay_endpoint = "tcp://127.0.0.1:5657",
+        .topic = "kv-events",
+        .wire_name = "v0.26",
+        .ranks = 1,
+        .interval_ms = 200,
+        .buffer_steps = 10000,
+        .buffer_mb = 256,  //  10000 batches of 256 blocks, our largest, are 230 MiB
+        .hwm = 100000,
+        .replay_hwm = 1000,
+        .blocks = 1,
+    };
+    s_read_options (&settings, argc, argv);
+    if (!s_check (&settings))
+        return OPTIONS_WRONG;
+    if (settings.connect && !curve_load (CURVE_CLIENT))
+        return EXIT_FAILURE;
 
-        zframe_t *payload = s_make (&cache, history.next, (uint32_t) blocks, wire);
-        bool dropped = drop.set && history.next >= drop.first && history.next <= drop.last;
-        if (!dropped && log_frames ()) {
-            zmsg_t *message = kv_message (topic, history.next, payload);
-            log_send ("subscriber", pub, message);
-            zmsg_destroy (&message);
-        }
-        if (!dropped)
-            kv_publish (pub, topic, history.next, payload);  //  Never blocks: a PUB drops instead
-        else
-            trace_note ("seq %" PRIu64 " is not published", history.next);
-        if (log_level != LOG_QUIET) {
-            char *text = kv_batch_describe (&cache.batch);
-            print_line ("seq %" PRIu64 "%s: %s", history.next, dropped ? " dropped" : "", text);
-            zstr_free (&text);
-        }
-        s_keep (&history, payload);
-        published++;
-        due += interval_ms;
-    }
-    print_summary ("%d published", published);
-    s_forget (&history);
-    free (history.payloads);
-    zpoller_destroy (&poller);
-    zsock_destroy (&pub);
-    zsock_destroy (&router);
-    return EXIT_SUCCESS;
+    zsys_set_max_sockets (0);  //  As many as there can be: CZMQ's limit is 1024
+    rank_t *ranks = zmalloc ((size_t) settings.ranks * sizeof *ranks);
+    bool ready = true;
+    for (int i = 0; ready && i < settings.ranks; i++)
+        ready = s_open (&ranks[i], &settings, i);
+    for (int i = 0; ready && i < settings.ranks; i++)
+        while (ranks[i].history.next < (uint64_t) settings.prefill && !zsys_interrupted)
+            s_keep (&ranks[i].history, s_make (&ranks[i]));
+    bool heard = ready;
+    for (int i = 0; heard && i < settings.ranks; i++)
+        heard = s_wait_subscribers (ranks[i].pub, settings.wait_subscribers);
+    if (ready)
+        print_summary ("%d published", heard ? s_run (ranks, &settings) : 0);
+    for (int i = 0; i < settings.ranks; i++)
+        s_close (&ranks[i]);
+    free (ranks);
+    return ready ? EXIT_SUCCESS : EXIT_STOPPED_OR_FAILED;
 }

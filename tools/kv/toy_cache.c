@@ -5,24 +5,25 @@
 //  Token ids are below this
 #define VOCABULARY 32000
 
-//  The hash of block n: 64 bits that look random, so half of them are above INT64_MAX, as real ones
-static kv_hash_t s_hash (uint64_t n)
+//  The hash of block n of a rank: 64 bits that look random, so half of them are above INT64_MAX, as
+//  real ones
+static kv_hash_t s_hash (int rank, uint64_t n)
 {
     //  SplitMix64's mixing of a counter
-    uint64_t z = (n + 1) * 0x9e3779b97f4a7c15u;
+    uint64_t z = (n + 1 + ((uint64_t) rank << 40)) * 0x9e3779b97f4a7c15u;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return (kv_hash_t){.kind = KV_HASH_UINT, .value.u = z ^ z >> 31};
 }
 
-void toy_cache_fill (toy_cache_t *self, uint64_t n, uint32_t blocks, double ts)
+void toy_cache_fill (toy_cache_t *self, int rank, uint64_t n, uint32_t blocks, double ts)
 {
     uint64_t first = n * blocks;
     for (uint32_t i = 0; i < blocks; i++)
-        self->stored[i] = s_hash (first + i);
-    self->removed = s_hash (n / 5);
+        self->stored[i] = s_hash (rank, first + i);
+    self->removed = s_hash (rank, n / 5);
     uint32_t tokens = blocks * TOY_CACHE_BLOCK_SIZE;
-    uint32_t token = (uint32_t) (n * tokens % VOCABULARY);
+    uint32_t token = (uint32_t) ((n * tokens + (uint64_t) rank * 1000) % VOCABULARY);
     for (uint32_t filled = 0; filled < tokens; token = 0) {
         //  They count up to the end of the vocabulary, and then from 0
         uint32_t left = tokens - filled,
@@ -36,7 +37,7 @@ void toy_cache_fill (toy_cache_t *self, uint64_t n, uint32_t blocks, double ts)
         .tag = {"BlockStored", 11},
         .block_hashes = self->stored,
         .block_hash_count = blocks,
-        .parent_block_hash = n > 0 ? s_hash (first - 1) : (kv_hash_t){.kind = KV_HASH_NONE},
+        .parent_block_hash = n > 0 ? s_hash (rank, first - 1) : (kv_hash_t){.kind = KV_HASH_NONE},
         .token_ids = self->token_ids,
         .token_id_count = tokens,
         .block_size = TOY_CACHE_BLOCK_SIZE,
@@ -58,6 +59,6 @@ void toy_cache_fill (toy_cache_t *self, uint64_t n, uint32_t blocks, double ts)
         .ts = ts,
         .events = self->events,
         .event_count = n % 5 == 4 ? 2 : 1,
-        .data_parallel_rank = 0,
+        .data_parallel_rank = rank,
     };
 }

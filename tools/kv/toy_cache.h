@@ -23,6 +23,6 @@ typedef struct {
     uint32_t token_ids[TOY_CACHE_MAX_BLOCKS * TOY_CACHE_BLOCK_SIZE];
 } toy_cache_t;
 
-//  Fills *self with batch n of `blocks` blocks, 1 to TOY_CACHE_MAX_BLOCKS, as of `ts` seconds since
-//  1970. The batch points into *self.
-void toy_cache_fill (toy_cache_t *self, uint64_t n, uint32_t blocks, double ts);
+//  Fills *self with batch n of a data-parallel rank: `blocks` blocks, 1 to TOY_CACHE_MAX_BLOCKS, as
+//  of `ts` seconds since 1970. Each rank has other blocks. The batch points into *self.
+void toy_cache_fill (toy_cache_t *self, int rank, uint64_t n, uint32_t blocks, double ts);

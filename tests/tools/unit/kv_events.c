@@ -936,7 +936,7 @@ static void test_toy_cache (void **state)
     for (uint64_t n = 0; n < COUNT (stored); n++) {
         toy_cache_t cache, again;
         memset (&cache, 0xff, sizeof cache);
-        toy_cache_fill (&cache, n, 1, 1.5);
+        toy_cache_fill (&cache, 0, n, 1, 1.5);
         const kv_batch_t *batch = &cache.batch;
         assert_true (batch->ts == 1.5);
         assert_true (batch->data_parallel_rank == 0);
@@ -964,7 +964,7 @@ static void test_toy_cache (void **state)
             s_same_hash (batch->events[1].block_hashes, &stored[n / 5]);
         }
         //  The same n, the same batch; and what comes off the wire is what went onto it
-        toy_cache_fill (&again, n, 1, 1.5);
+        toy_cache_fill (&again, 0, n, 1, 1.5);
         s_is_batch (kv_batch_encode (&again.batch, KV_WIRE_V026), batch);
         before = cache;
     }
@@ -972,7 +972,7 @@ static void test_toy_cache (void **state)
 
     //  In another run, and on another machine, too
     toy_cache_t fourth;
-    toy_cache_fill (&fourth, 4, 1, 1.5);
+    toy_cache_fill (&fourth, 0, 4, 1, 1.5);
     unit_is_text (kv_batch_encode (&fourth.batch, KV_WIRE_V026),
                   "[1.5,[{\"type\":\"BlockStored\",\"block_hashes\":[1961750202426094747],"
                   "\"parent_block_hash\":17909611376780542444,\"token_ids\":[64,65,66,67,68,69,70,"
@@ -984,13 +984,13 @@ static void test_toy_cache (void **state)
 
     //  Many blocks a batch are as many batches of one block
     toy_cache_t many;
-    toy_cache_fill (&many, 3, TOY_CACHE_MAX_BLOCKS, 1.5);
+    toy_cache_fill (&many, 0, 3, TOY_CACHE_MAX_BLOCKS, 1.5);
     const kv_event_t *event = &many.batch.events[0];
     assert_int_equal (event->block_hash_count, TOY_CACHE_MAX_BLOCKS);
     assert_int_equal (event->token_id_count, TOY_CACHE_MAX_BLOCKS * TOY_CACHE_BLOCK_SIZE);
     for (uint64_t i = 0; i < TOY_CACHE_MAX_BLOCKS; i++) {
         toy_cache_t one;
-        toy_cache_fill (&one, 3 * TOY_CACHE_MAX_BLOCKS + i, 1, 1.5);
+        toy_cache_fill (&one, 0, 3 * TOY_CACHE_MAX_BLOCKS + i, 1, 1.5);
         s_same_hash (&event->block_hashes[i], one.stored);
         if (i == 0)
             s_same_hash (&event->parent_block_hash, &one.events[0].parent_block_hash);
@@ -1000,7 +1000,7 @@ static void test_toy_cache (void **state)
 
     //  The last number that a replay can have
     toy_cache_t cache;
-    toy_cache_fill (&cache, KV_SEQ_END - 1, 1, 1.5);
+    toy_cache_fill (&cache, 0, KV_SEQ_END - 1, 1, 1.5);
     s_is_batch (kv_batch_encode (&cache.batch, KV_WIRE_V026), &cache.batch);
     unit_takes (s_decode, kv_batch_encode (&cache.batch, KV_WIRE_V09), "v0.9");
 }
