@@ -11,9 +11,6 @@ ROOMS      := req_rep pub_sub push_pull router_dealer traps tools
 LESSONS    := $(filter-out traps tools,$(ROOMS))
 # Programs and modules of the rooms that still need modules of the tools: this list only shrinks
 OLD        := \
-  req_rep/pingpong req_rep/basic_server req_rep/basic_client \
-  req_rep/slow_server req_rep/timeout_retry_client req_rep/poller_client \
-  push_pull/tasks push_pull/ledger push_pull/ventilator push_pull/worker push_pull/sink \
   pub_sub/topic_publisher pub_sub/topic_subscriber \
   pub_sub/replay_publisher pub_sub/replay_subscriber \
   router_dealer/engine router_dealer/frontend router_dealer/poller_frontend \
@@ -61,7 +58,7 @@ UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/tools/unit/*.c tests/less
 BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 FUZZERS  := $(basename $(wildcard tests/tools/fuzz/*.c tests/lessons/fuzz/*.c))
 # The modules of the rooms that have unit tests
-TESTED   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard req_rep/pingpong.c push_pull/tasks.c push_pull/ledger.c traps/trap.c))
+TESTED   := $(patsubst %.c,$(BUILD)/%.o,traps/trap.c)
 ALL_C    := $(SOURCES) $(PARTS) $(wildcard scripts/*.c tests/*/unit/*.c tests/*/fuzz/*.c bench/*.c)
 ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h tests/*/unit/*.h tests/*/fuzz/*.h)
 

@@ -467,9 +467,6 @@ SCHEMAS = {  # of build/bench/codec: name -> sizes
     "kv-v0.9": None,
     "request": (5, 1024),
     "outputs": (1, 64),
-    "task": (1,),
-    "result": (1,),
-    "pingpong": (1,),
 }
 
 

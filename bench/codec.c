@@ -8,8 +8,6 @@
 
 #include "kv/kv_events.h"
 #include "kv/toy_cache.h"
-#include "push_pull/tasks.h"
-#include "req_rep/pingpong.h"
 #include "engine/engine_core.h"
 
 //  So many different messages, so that no branch is learnt by heart
@@ -26,39 +24,28 @@ typedef struct {
     engine_core_output_t outputs[MAX_SIZE];
 } codec_t;
 
-//  Message number i, the caller's; for the rooms whose wire makes only its payload, that
-static void s_encode (const codec_t *self, uint32_t i, zmsg_t **message, zframe_t **payload)
+//  The payload of message number i, the caller's
+static zframe_t *s_encode (const codec_t *self, uint32_t i)
 {
-    *message = NULL;
-    *payload = NULL;
     if (strncmp (self->schema, "kv-", 3) == 0) {
-        *payload = kv_batch_encode (&self->caches[i % MESSAGES].batch, self->wire);
-    } else if (streq (self->schema, "request")) {
+        return kv_batch_encode (&self->caches[i % MESSAGES].batch, self->wire);
+    }
+    if (streq (self->schema, "request")) {
         engine_core_request_t request = {.request_id = "r1000",
                                          .prompt_token_ids = self->tokens,
                                          .prompt_token_count = self->size,
                                          .arrival_time = 1.5,
                                          .max_tokens = 4};
-        *payload = engine_core_request_encode (&request);
-    } else if (streq (self->schema, "outputs")) {
-        engine_core_outputs_t step = {
-            .outputs = self->outputs, .output_count = self->size, .timestamp = 1.5};
-        *payload = engine_core_outputs_encode (&step);
-    } else if (streq (self->schema, "task")) {
-        task_t task = {.id = 3000 + i, .value = 3000 + i};
-        *payload = task_new (&task);
-    } else if (streq (self->schema, "result")) {
-        task_result_t result = {.id = 3000 + i, .worker = (char *) "w1", .value = 9000000};
-        *payload = task_result_new (&result);
-    } else {
-        *message = pingpong_new ("ping");
+        return engine_core_request_encode (&request);
     }
+    engine_core_outputs_t step = {
+        .outputs = self->outputs, .output_count = self->size, .timestamp = 1.5};
+    return engine_core_outputs_encode (&step);
 }
 
 //  False when the message is not what it is meant to be. It stays the caller's.
-static bool s_decode (const codec_t *self, zmsg_t *message, mp_error_t *error)
+static bool s_decode (const codec_t *self, zframe_t *frame, mp_error_t *error)
 {
-    zframe_t *frame = zmsg_first (message);
     if (strncmp (self->schema, "kv-", 3) == 0) {
         mp_slice_t payload = {(const char *) zframe_data (frame), zframe_size (frame)};
         kv_batch_t *batch = kv_batch_decode (payload, error);
@@ -72,26 +59,9 @@ static bool s_decode (const codec_t *self, zmsg_t *message, mp_error_t *error)
         engine_core_request_destroy (&request);
         return ok;
     }
-    if (streq (self->schema, "outputs")) {
-        engine_core_outputs_t *outputs = engine_core_outputs_decode (frame, error);
-        bool ok = outputs;
-        engine_core_outputs_destroy (&outputs);
-        return ok;
-    }
-    if (streq (self->schema, "task")) {
-        task_t task;
-        return task_read (frame, &task, error);
-    }
-    if (streq (self->schema, "result")) {
-        task_result_t result;
-        bool ok = task_result_read (frame, &result, error);
-        if (ok)
-            zstr_free (&result.worker);
-        return ok;
-    }
-    char *text = pingpong_text (message, error);
-    bool ok = text;
-    zstr_free (&text);
+    engine_core_outputs_t *outputs = engine_core_outputs_decode (frame, error);
+    bool ok = outputs;
+    engine_core_outputs_destroy (&outputs);
     return ok;
 }
 
@@ -105,8 +75,7 @@ static bool s_is_one_of (const char *word, const char *const *words)
 int main (int argc, char **argv)
 {
     static const char *const whats[] = {"encode", "decode", NULL};
-    static const char *const schemas[] = {"kv-v0.26", "kv-v0.9", "request",  "outputs",
-                                          "task",     "result",  "pingpong", NULL};
+    static const char *const schemas[] = {"kv-v0.26", "kv-v0.9", "request", "outputs", NULL};
     long size = argc == 5 ? strtol (argv[3], NULL, 10) : 0;
     long count = argc == 5 ? strtol (argv[4], NULL, 10) : 0;
     if (argc != 5 || !s_is_one_of (argv[1], whats) || !s_is_one_of (argv[2], schemas) || size < 1 ||
@@ -131,32 +100,23 @@ int main (int argc, char **argv)
                                                   .new_token_count = 1,
                                                   .finish_reason = ENGINE_CORE_RUNNING};
     }
-    zmsg_t *messages[MESSAGES];
-    for (uint32_t i = 0; i < MESSAGES; i++) {
-        zframe_t *payload;
-        s_encode (self, i, &messages[i], &payload);
-        if (!payload)
-            continue;
-        messages[i] = zmsg_new ();
-        zmsg_append (messages[i], &payload);
-    }
+    zframe_t *payloads[MESSAGES];
+    for (uint32_t i = 0; i < MESSAGES; i++)
+        payloads[i] = s_encode (self, i);
     bool ok = true, encode = streq (argv[1], "encode");
     mp_error_t error = {.text = ""};
     for (long i = 0; ok && i < count; i++) {
         if (encode) {
-            zmsg_t *message;
-            zframe_t *payload;
-            s_encode (self, (uint32_t) (i % MESSAGES), &message, &payload);
-            zmsg_destroy (&message);
+            zframe_t *payload = s_encode (self, (uint32_t) (i % MESSAGES));
             zframe_destroy (&payload);
         } else {
-            ok = s_decode (self, messages[i % MESSAGES], &error);
+            ok = s_decode (self, payloads[i % MESSAGES], &error);
         }
     }
     if (!ok)
         fprintf (stderr, "codec: %s\n", error.text);
     for (uint32_t i = 0; i < MESSAGES; i++)
-        zmsg_destroy (&messages[i]);
+        zframe_destroy (&payloads[i]);
     free (self);
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,97 +1,69 @@
 //  SPDX-License-Identifier: MIT
-//  worker.c - PULL tasks from the ventilator, PUSH results to the sink
+//  worker.c - PULL and PUSH: takes tasks from the ventilator, sends results to the sink
 //
-//  Connects to both, so workers come and go and the fixed points stay. A PULL cannot say where a
-//  message came from, and neither can the sink's: so the result carries the worker's name.
-//  Run:   build/push_pull/worker --name w1
-//  vLLM:  vllm/v1/engine/__init__.py EngineCoreOutputs.engine_index is there for the same reason
+//  The worker connects to both of them, so workers can come and go while those two stay. A PULL does
+//  not tell who sent a message: the result carries the worker's name.
+//
+//  Run:   build/push_pull/sink in one terminal, build/push_pull/ventilator in another,
+//         build/push_pull/worker --name w1 in a third
+//  vLLM:  vllm/v1/engine/__init__.py EngineCoreOutputs.engine_index, for the same reason
 
-#include "lib/curve.h"
-#include "lib/keepalive.h"
-#include "lib/options.h"
-#include "lib/log.h"
-#include "tasks.h"
-
-#include <unistd.h>
+#include "args.h"
+#include "mp.h"
 
 int main (int argc, char **argv)
 {
-    char pid_name[32];
-    snprintf (pid_name, sizeof pid_name, "worker-%ld", (long) getpid ());
     const char *source = "tcp://127.0.0.1:5560", *sink = "tcp://127.0.0.1:5561";
-    const char *name = pid_name;
-    int work_ms = 0, count = 0;
-    const option_t options[] = {
-        OPTION_CONNECT ("source", &source, "where the ventilator listens"),
-        OPTION_CONNECT ("sink", &sink, "where the sink listens"),
-        OPTION_TEXT ("name", &name, "goes with each result"),
-        OPTION_INT ("work-ms", &work_ms, 0, 60000, "time that a task takes, ms"),
-        OPTION_INT ("count", &count, 0, INT_MAX, "tasks to do; 0: until stopped"),
-        OPTION_END,
-    };
-    const about_t about = {
-        .name = "worker",
-        .purpose = "PULL + PUSH: squares the numbers it gets",
-        .example = "  build/push_pull/sink --count 100\n"
-                   "  build/push_pull/worker --name w1\n"
-                   "  build/push_pull/worker --name w2\n"
-                   "  build/push_pull/ventilator --workers 2 --count 100",
-        .instance = "name",
-    };
-    options_read (argc, argv, &about, options);
-    if (strlen (name) > TASK_WORKER_MAX) {
-        warn_line ("--name: want at most %d bytes", TASK_WORKER_MAX);
-        return OPTIONS_WRONG;
-    }
+    char own_name[32];
+    snprintf (own_name, sizeof own_name, "worker-%d", (int) getpid ());
+    const char *name = own_name;
+    int work_ms = 0, count = 0, done = 0, bad = 0;
+    args_read (argc, argv, "PULL and PUSH: squares the numbers that it gets",
+               (arg_t[]){{"source", "where the ventilator listens", .text = &source},
+                         {"sink", "where the sink listens", .text = &sink},
+                         {"name", "goes into each result", .text = &name},
+                         {"work-ms", "duration of a task, ms", .number = &work_ms},
+                         {"count", "tasks to do; 0: until Ctrl-C", .number = &count},
+                         {0}});
 
-    zsock_t *pull = zsock_new (ZMQ_PULL), *push = zsock_new (ZMQ_PUSH);
-    curve_client (pull);
-    curve_client (push);
-    zsock_set_maxmsgsize (pull, MP_MAX_SMALL_FRAME);
-    zsock_set_maxmsgsize (push, MP_MAX_FRAME);
-    keepalive_probe (pull);  //  Whose machine has vanished is missed after 12 s
-    keepalive_probe (push);
-    zsock_set_linger (push, -1);  //  The last results wait for the sink when we exit, however long
-    if (!log_connected (source, zsock_connect (pull, "%s", source)) ||
-        !log_connected (sink, zsock_connect (push, "%s", sink))) {
-        zsock_destroy (&pull);
-        zsock_destroy (&push);
-        return EXIT_STOPPED_OR_FAILED;
-    }
-    print_line ("worker %s: pulling from %s", name, source);
+    zsock_t *tasks = zsock_new (ZMQ_PULL), *results = zsock_new (ZMQ_PUSH);
+    if (zsock_connect (tasks, "%s", source) == -1)
+        args_fail (1, "cannot connect to %s: %s", source, zmq_strerror (zmq_errno ()));
+    if (zsock_connect (results, "%s", sink) == -1)
+        args_fail (1, "cannot connect to %s: %s", sink, zmq_strerror (zmq_errno ()));
+    printf ("worker %s: pulling from %s\n", name, source);
 
-    uint64_t done = 0, bad = 0;
-    while (!zsys_interrupted && (count == 0 || done < (uint64_t) count)) {
-        zframe_t *frame = zframe_recv (pull);
-        if (!frame)
-            break;  //  A signal came
-        log_recv_frame ("ventilator", pull, frame);
-
-        task_t task;
-        mp_error_t error;
-        if (task_read (frame, &task, &error)) {
-            zmq_poll (NULL, 0, work_ms);  //  The hard work. A Ctrl-C in it leaves the task undone.
-            if (zsys_interrupted) {
-                zframe_destroy (&frame);
-                break;
-            }
-            task_result_t result = {task.id, (char *) name, (uint64_t) task.value * task.value};
-            zframe_t *reply = task_result_new (&result);
-            log_send_frame ("sink", push, reply);
-            if (zframe_send (&reply, push, 0) == 0) {
-                print_line ("task %u: %u squared is %" PRIu64, task.id, task.value, result.value);
+    while (!zsys_interrupted && (count == 0 || done < count)) {
+        zmsg_t *message = zmsg_recv (tasks);
+        if (!message)
+            break;  //  Ctrl-C
+        msgpack_unpacked doc;
+        const msgpack_object *map =
+            mp_open (&doc, zmsg_size (message) == 1 ? zmsg_first (message) : NULL);
+        uint64_t task = mp_uint (mp_get (map, "task"), UINT64_MAX);
+        uint64_t value = mp_uint (mp_get (map, "value"), UINT64_MAX);
+        if (task <= UINT32_MAX && value <= UINT32_MAX) {
+            zmq_poll (NULL, 0, work_ms);  //  Simulates work; Ctrl-C ends it
+            msgpack_sbuffer out = {0};
+            mp_put (&out, "{susssu", 3, "task", task, "worker", name, "value", value * value);
+            zframe_t *frame = mp_frame (&out);
+            if (!zsys_interrupted && zframe_send (&frame, results, 0) == 0) {
+                printf ("task %" PRIu64 ": %" PRIu64 " squared is %" PRIu64 "\n", task, value,
+                        value * value);
                 done++;
             }
-            zframe_destroy (&reply);  //  NULL by now, unless a signal came
+            zframe_destroy (&frame);
         } else {
-            warn_line ("bad task: %s", error.text);
+            fprintf (stderr, "worker: bad task: not a map with task and value below 2^32\n");
             bad++;
-            zsock_flush (pull);  //  Of its further frames, if it has any
         }
-        zframe_destroy (&frame);
+        msgpack_unpacked_destroy (&doc);
+        zmsg_destroy (&message);
     }
-    print_summary ("%s did %" PRIu64 " tasks, %" PRIu64 " bad", name, done, bad);
-    zsock_destroy (&pull);
-    zsock_destroy (&push);
+    printf ("worker: %s did %d task%s, %d bad\n", name, done, done == 1 ? "" : "s", bad);
+    //  ms for the last results to leave; -1 waits as long as it takes. CZMQ's default would drop them.
+    zsock_set_linger (results, zsys_interrupted ? 500 : -1);
+    zsock_destroy (&tasks);
+    zsock_destroy (&results);
     return EXIT_SUCCESS;
 }

@@ -1,72 +1,51 @@
 //  SPDX-License-Identifier: MIT
-//  basic_client.c - REQ socket: sends a request, waits for the reply
+//  basic_client.c - Demo 1: a REQ socket that sends a request and waits for the reply
 //
-//  Connects to basic_server. A REQ must send, then receive, then send: any other order is an error
-//  (EFSM). Nothing here bounds the wait: with no server it waits for ever. Demo 1.1 cures that.
-//  Run:   build/req_rep/basic_client
+//  A REQ must receive the reply before it can send again. If no reply comes it waits until Ctrl-C:
+//  timeout_retry_client.c does better.
+//
+//  Run:   build/req_rep/basic_server in one terminal, build/req_rep/basic_client in another
 //  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/mooncake/store/worker.py
 //         LookupKeyClient._lookup
 
-#include "lib/curve.h"
-#include "lib/keepalive.h"
-#include "lib/options.h"
-#include "lib/log.h"
-#include "pingpong.h"
+#include "args.h"
+#include "mp.h"
 
 int main (int argc, char **argv)
 {
-    const char *endpoint = "tcp://127.0.0.1:5555";
-    const char *message = "ping";
-    int count = 1;
-    const option_t options[] = {
-        OPTION_CONNECT ("endpoint", &endpoint, "where the server listens"),
-        OPTION_TEXT ("message", &message, "what to send"),
-        OPTION_INT ("count", &count, 0, INT_MAX, "requests to send; 0: until stopped"),
-        OPTION_END,
-    };
-    const about_t about = {
-        .name = "basic_client",
-        .purpose = "REQ: sends a message, prints the reply",
-        .example = "  build/req_rep/basic_server\n  build/req_rep/basic_client --message hello",
-    };
-    options_read (argc, argv, &about, options);
+    const char *endpoint = "tcp://127.0.0.1:5555", *message = "ping";
+    int count = 1, answered = 0;
+    args_read (argc, argv, "REQ: sends a message and prints the reply",
+               (arg_t[]){{"endpoint", "where the server listens", .text = &endpoint},
+                         {"message", "what to send", .text = &message},
+                         {"count", "requests to send; 0: until Ctrl-C", .number = &count},
+                         {0}});
 
-    //  Connecting to nobody is no error: libzmq goes on trying, and keeps our request meanwhile
-    zsock_t *req = zsock_new (ZMQ_REQ);
-    curve_client (req);
-    zsock_set_maxmsgsize (req, MP_MAX_FRAME);
-    keepalive_ping (req);  //  Misses a server whose machine has vanished, but its reply no less
-    if (!log_connected (endpoint, zsock_connect (req, "%s", endpoint))) {
-        zsock_destroy (&req);
-        return EXIT_FAILURE;
-    }
+    zsock_t *client = zsock_new (ZMQ_REQ);
+    if (zsock_connect (client, "%s", endpoint) == -1)
+        args_fail (1, "cannot connect to %s: %s", endpoint, zmq_strerror (zmq_errno ()));
 
-    int answered = 0;
-    bool failed = false;
     while (!zsys_interrupted && (count == 0 || answered < count)) {
-        zmsg_t *request = pingpong_new (message);
-        log_send ("server", req, request);
-        zmsg_send (&request, req);
-        zmsg_destroy (&request);  //  NULL by now, unless a signal came
+        msgpack_sbuffer out = {0};
+        mp_put (&out, "s", message);
+        zframe_t *request = mp_frame (&out);
+        zframe_send (&request, client, 0);
+        zframe_destroy (&request);
 
-        zmsg_t *reply = zmsg_recv (req);
+        zmsg_t *reply = zmsg_recv (client);
         if (!reply)
-            break;  //  A signal came
-        log_recv ("server", req, reply);
-
-        mp_error_t why;
-        char *text = pingpong_text (reply, &why);
-        zmsg_destroy (&reply);
-        if (!text) {
-            warn_line ("bad reply: %s", why.text);
-            failed = true;
-            break;
-        }
-        print_line ("%s", text);
-        zstr_free (&text);
+            break;  //  Ctrl-C
+        msgpack_unpacked doc;
+        char *text = mp_text (mp_open (&doc, zmsg_size (reply) == 1 ? zmsg_first (reply) : NULL));
+        if (!text)
+            args_fail (1, "bad reply: not one frame with a msgpack str");
+        printf ("%s\n", mp_printable (text));
         answered++;
+        zstr_free (&text);
+        msgpack_unpacked_destroy (&doc);
+        zmsg_destroy (&reply);
     }
-    print_summary ("%d answered", answered);
-    zsock_destroy (&req);
-    return !failed && answered > 0 && answered >= count ? EXIT_SUCCESS : EXIT_FAILURE;
+    printf ("basic_client: %d answered\n", answered);
+    zsock_destroy (&client);
+    return answered > 0 && answered >= count ? EXIT_SUCCESS : EXIT_FAILURE;
 }

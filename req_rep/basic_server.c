@@ -1,69 +1,56 @@
 //  SPDX-License-Identifier: MIT
-//  basic_server.c - REP socket: receives a request, answers it, waits for the next
+//  basic_server.c - Demo 1: a REP socket that answers each request
 //
-//  Binds tcp://127.0.0.1:5555 for any number of basic_client. A REP must answer each request before
-//  it can receive another, so a request that makes no sense is answered as well.
-//  Run:   build/req_rep/basic_server
+//  A REP must send one reply for each request before it can receive the next. So a request that
+//  cannot be read gets a reply too: the map {"error": why}.
+//
+//  Run:   build/req_rep/basic_server in one terminal, build/req_rep/basic_client in another
 //  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/mooncake/store/worker.py LookupKeyServer
-//         It answers like this, unknown requests included.
 
-#include "lib/curve.h"
-#include "lib/keepalive.h"
-#include "lib/options.h"
-#include "lib/log.h"
-#include "pingpong.h"
+#include "args.h"
+#include "mp.h"
 
 int main (int argc, char **argv)
 {
     const char *endpoint = "tcp://127.0.0.1:5555";
-    int count = 0;
-    const option_t options[] = {
-        OPTION_BIND ("endpoint", &endpoint, "where to listen"),
-        OPTION_INT ("count", &count, 0, INT_MAX, "requests to answer; 0: until stopped"),
-        OPTION_END,
-    };
-    const about_t about = {
-        .name = "basic_server",
-        .purpose = "REP: prints what it gets, answers \"pong: <message>\"",
-        .example = "  build/req_rep/basic_server\n  build/req_rep/basic_client --message hello",
-        .at_risk = "requests, and their answers",
-    };
-    options_read (argc, argv, &about, options);
+    int count = 0, answered = 0, bad = 0;
+    args_read (argc, argv, "REP: answers each request with \"pong: <message>\"",
+               (arg_t[]){{"endpoint", "where clients connect", .text = &endpoint},
+                         {"count", "requests to answer; 0: until Ctrl-C", .number = &count},
+                         {0}});
 
-    zsock_t *rep = zsock_new (ZMQ_REP);
-    curve_server (rep);
-    zsock_set_maxmsgsize (rep, MP_MAX_FRAME);
-    keepalive_probe (rep);  //  A client whose machine has vanished is missed after 12 s
-    if (!log_bound (rep, endpoint, zsock_bind (rep, "%s", endpoint))) {
-        zsock_destroy (&rep);
-        return EXIT_STOPPED_OR_FAILED;
-    }
-    zsock_set_linger (rep, 250);  //  The last answer gets so many ms to leave when we exit
+    zsock_t *server = zsock_new (ZMQ_REP);
+    if (zsock_bind (server, "%s", endpoint) == -1)
+        args_fail (1, "cannot listen on %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+    args_print_listening (server);
+    zsock_set_linger (server, 500);  //  ms for the last reply to leave; CZMQ's default is none
 
-    int served = 0, bad = 0;
-    while (!zsys_interrupted && (count == 0 || served < count)) {
-        zmsg_t *request = zmsg_recv (rep);
+    while (!zsys_interrupted && (count == 0 || answered + bad < count)) {
+        zmsg_t *request = zmsg_recv (server);
         if (!request)
-            break;  //  A signal came
-        log_recv ("client", rep, request);
-
-        mp_error_t why;
-        char *text = pingpong_text (request, &why);
+            break;  //  Ctrl-C
+        msgpack_unpacked doc;
+        char *text =
+            mp_text (mp_open (&doc, zmsg_size (request) == 1 ? zmsg_first (request) : NULL));
+        msgpack_sbuffer out = {0};
         if (text) {
-            print_line ("got: %s", text);
+            char *pong = zsys_sprintf ("pong: %s", text);
+            mp_put (&out, "s", pong);
+            zstr_free (&pong);
+            printf ("got: %s\n", mp_printable (text));
+            answered++;
         } else {
-            warn_line ("bad request: %s", why.text);
+            mp_put (&out, "{ss", 1, "error", "not one frame with a msgpack str");
+            fprintf (stderr, "basic_server: bad request: not one frame with a msgpack str\n");
             bad++;
         }
-        zmsg_t *reply = pingpong_reply (text, &why);
-        log_send ("client", rep, reply);
-        zmsg_send (&reply, rep);  //  Destroys the reply. Of a client that is gone we hear nothing:
-                                  //  libzmq drops the reply to it
+        zframe_t *reply = mp_frame (&out);
+        zframe_send (&reply, server, 0);  //  The reply is libzmq's now, and `reply` NULL
         zstr_free (&text);
+        msgpack_unpacked_destroy (&doc);
         zmsg_destroy (&request);
-        served++;
     }
-    print_summary ("%d answered, %d bad", served - bad, bad);
-    zsock_destroy (&rep);
+    printf ("basic_server: %d answered, %d bad\n", answered, bad);
+    zsock_destroy (&server);
     return EXIT_SUCCESS;
 }

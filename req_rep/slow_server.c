@@ -1,80 +1,63 @@
 //  SPDX-License-Identifier: MIT
-//  slow_server.c - REP socket that lets its first clients wait, so that they can learn patience
+//  slow_server.c - Demos 1.1 and 1.2: a REP socket that delays its first answers
 //
-//  The server of Demos 1.1 and 1.2. While it delays one answer the next requests queue up: a REP
-//  serves one at a time. The client of a late answer may be gone; the answer is then dropped.
-//  Run:   build/req_rep/slow_server --delay-s 1.5 --delay-first-n 2
+//  It is basic_server with a delay. While one request is delayed the next ones wait in libzmq's queue:
+//  a REP serves one at a time. A client that has closed its socket by then never gets the late answer.
+//
+//  Run:   build/req_rep/slow_server --delay-s 1.5 --delay-first-n 2 in one terminal,
+//         build/req_rep/timeout_retry_client in another
 
-#include "lib/curve.h"
-#include "lib/keepalive.h"
-#include "lib/options.h"
-#include "lib/log.h"
-#include "pingpong.h"
-
-//  Plays at hard work: a poll of no socket at all only waits, and a Ctrl-C ends it
-static void s_work (double seconds)
-{
-    if (!zsys_interrupted)
-        zmq_poll (NULL, 0, (long) (seconds * 1000));
-}
+#include "args.h"
+#include "mp.h"
 
 int main (int argc, char **argv)
 {
     const char *endpoint = "tcp://127.0.0.1:5555";
     double delay_s = 1.5;
-    int delay_first_n = 2, count = 0;
-    const option_t options[] = {
-        OPTION_BIND ("endpoint", &endpoint, "where to listen"),
-        OPTION_SECONDS ("delay-s", &delay_s, 0, 3600, "seconds to wait before an answer"),
-        OPTION_INT ("delay-first-n", &delay_first_n, 0, INT_MAX, "so many answers are delayed"),
-        OPTION_INT ("count", &count, 0, INT_MAX, "requests to answer; 0: until stopped"),
-        OPTION_END,
-    };
-    const about_t about = {
-        .name = "slow_server",
-        .purpose = "REP that delays its first N answers",
-        .example = "  build/req_rep/slow_server --delay-s 1.5 --delay-first-n 2\n"
-                   "  build/req_rep/timeout_retry_client",
-        .at_risk = "requests, and their answers",
-    };
-    options_read (argc, argv, &about, options);
+    int delay_first_n = 2, count = 0, answered = 0, bad = 0;
+    args_read (argc, argv, "REP: delays its first answers",
+               (arg_t[]){{"endpoint", "where clients connect", .text = &endpoint},
+                         {"delay-s", "delay of an answer, s", .decimal = &delay_s, .max = 3600},
+                         {"delay-first-n", "answers to delay", .number = &delay_first_n},
+                         {"count", "requests to answer; 0: until Ctrl-C", .number = &count},
+                         {0}});
 
-    zsock_t *rep = zsock_new (ZMQ_REP);
-    curve_server (rep);
-    zsock_set_maxmsgsize (rep, MP_MAX_FRAME);
-    keepalive_probe (rep);  //  A client whose machine has vanished is missed after 12 s
-    if (!log_bound (rep, endpoint, zsock_bind (rep, "%s", endpoint))) {
-        zsock_destroy (&rep);
-        return EXIT_STOPPED_OR_FAILED;
-    }
-    zsock_set_linger (rep, 250);  //  The last answer gets so many ms to leave when we exit
+    zsock_t *server = zsock_new (ZMQ_REP);
+    if (zsock_bind (server, "%s", endpoint) == -1)
+        args_fail (1, "cannot listen on %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+    args_print_listening (server);
+    zsock_set_linger (server, 500);  //  ms for the last reply to leave; CZMQ's default is none
 
-    int served = 0, bad = 0;
-    while (!zsys_interrupted && (count == 0 || served < count)) {
-        zmsg_t *request = zmsg_recv (rep);
+    while (!zsys_interrupted && (count == 0 || answered + bad < count)) {
+        zmsg_t *request = zmsg_recv (server);
         if (!request)
-            break;  //  A signal came
-        log_recv ("client", rep, request);
-
-        mp_error_t why;
-        char *text = pingpong_text (request, &why);
-        if (text && served < delay_first_n) {
-            print_line ("got: %s, answering in %g s", text, delay_s);
-            s_work (delay_s);
-        } else if (text) {
-            print_line ("got: %s, answering now", text);
+            break;  //  Ctrl-C
+        msgpack_unpacked doc;
+        char *text =
+            mp_text (mp_open (&doc, zmsg_size (request) == 1 ? zmsg_first (request) : NULL));
+        msgpack_sbuffer out = {0};
+        if (text) {
+            char *pong = zsys_sprintf ("pong: %s", text);
+            mp_put (&out, "s", pong);
+            zstr_free (&pong);
+            if (answered + bad < delay_first_n) {
+                printf ("got: %s, answering in %g s\n", mp_printable (text), delay_s);
+                zmq_poll (NULL, 0, (long) (delay_s * 1000));  //  Simulates work; Ctrl-C ends it
+            } else
+                printf ("got: %s, answering now\n", mp_printable (text));
+            answered++;
         } else {
-            warn_line ("bad request: %s", why.text);
+            mp_put (&out, "{ss", 1, "error", "not one frame with a msgpack str");
+            fprintf (stderr, "slow_server: bad request: not one frame with a msgpack str\n");
             bad++;
         }
-        zmsg_t *reply = pingpong_reply (text, &why);
-        log_send ("client", rep, reply);
-        zmsg_send (&reply, rep);  //  If the client has given up, the late reply is dropped here
+        zframe_t *reply = mp_frame (&out);
+        zframe_send (&reply, server, 0);  //  The reply is libzmq's now, and `reply` NULL
         zstr_free (&text);
+        msgpack_unpacked_destroy (&doc);
         zmsg_destroy (&request);
-        served++;
     }
-    print_summary ("%d answered, %d bad", served - bad, bad);
-    zsock_destroy (&rep);
+    printf ("slow_server: %d answered, %d bad\n", answered, bad);
+    zsock_destroy (&server);
     return EXIT_SUCCESS;
 }

@@ -1,84 +1,72 @@
 //  SPDX-License-Identifier: MIT
-//  timeout_retry_client.c - REQ socket with a receive timeout, thrown away and rebuilt to try again
+//  timeout_retry_client.c - Demo 1.1: a REQ socket with a receive timeout, rebuilt for each retry
 //
-//  After a timeout a REQ is stuck: it has sent, so it must receive, and a second send is refused
-//  (EFSM). The cure is a new socket. Whatever the server still answers to the old one is dropped
-//  with it, so a late reply cannot be taken for the reply to a later request.
-//  Run:   build/req_rep/timeout_retry_client        (beside build/req_rep/slow_server)
-//  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py NixlBaseConnectorWorker
-//         Its _nixl_handshake sets RCVTIMEO on a REQ that lives for one handshake.
+//  A REQ that has sent must receive before it can send again; until then libzmq refuses to send
+//  (EFSM). So after a timeout we close the socket and ask again over a new one. Closing also drops
+//  a late reply, so it cannot be taken for the reply to a later request.
+//
+//  Run:   build/req_rep/slow_server in one terminal, build/req_rep/timeout_retry_client in another
+//  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py
+//         NixlBaseConnectorWorker._nixl_handshake
 
-#include "lib/curve.h"
-#include "lib/options.h"
-#include "lib/log.h"
-#include "pingpong.h"
+#include "args.h"
+#include "mp.h"
 
-//  A new REQ that gives up receiving after timeout_ms; NULL when it cannot be made
-static zsock_t *s_new_req (const char *endpoint, int timeout_ms)
+//  A new REQ socket, whose receive call waits at most timeout_ms
+static zsock_t *s_connect (const char *endpoint, int timeout_ms)
 {
-    zsock_t *req = zsock_new (ZMQ_REQ);
-    curve_client (req);
-    zsock_set_maxmsgsize (req, MP_MAX_FRAME);
-    zsock_set_rcvtimeo (req, timeout_ms);
-    if (!log_connected (endpoint, zsock_connect (req, "%s", endpoint)))
-        zsock_destroy (&req);
-    //  CZMQ's linger is 0: zsock_destroy forgets a request that has not left yet
-    return req;
+    zsock_t *client = zsock_new (ZMQ_REQ);
+    zsock_set_rcvtimeo (client, timeout_ms);
+    if (zsock_connect (client, "%s", endpoint) == -1)
+        args_fail (1, "cannot connect to %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+    return client;
 }
 
 int main (int argc, char **argv)
 {
-    const char *endpoint = "tcp://127.0.0.1:5555";
-    const char *message = "ping";
-    int timeout_ms = 1000, retries = 5;
-    const option_t options[] = {
-        OPTION_CONNECT ("endpoint", &endpoint, "where the server listens"),
-        OPTION_TEXT ("message", &message, "what to send"),
-        OPTION_INT ("timeout-ms", &timeout_ms, 1, INT_MAX, "how long to wait for each reply, ms"),
-        OPTION_INT ("retries", &retries, 0, INT_MAX, "how often to try again"),
-        OPTION_END,
-    };
-    const about_t about = {
-        .name = "timeout_retry_client",
-        .purpose = "REQ with a receive timeout; rebuilds the socket and retries",
-        .example = "  build/req_rep/slow_server --delay-s 1.5 --delay-first-n 2\n"
-                   "  build/req_rep/timeout_retry_client",
-    };
-    options_read (argc, argv, &about, options);
+    const char *endpoint = "tcp://127.0.0.1:5555", *message = "ping";
+    int timeout_ms = 1000, retries = 5, retry = 0, answered = 0;
+    args_read (argc, argv, "REQ: after a timeout, asks again over a new socket",
+               (arg_t[]){{"endpoint", "where the server listens", .text = &endpoint},
+                         {"message", "what to send", .text = &message},
+                         {"timeout-ms", "wait for a reply, ms", .number = &timeout_ms, .min = 1},
+                         {"retries", "how often to ask again", .number = &retries},
+                         {0}});
 
-    bool answered = false;
-    zsock_t *req = s_new_req (endpoint, timeout_ms);
-    for (int tries = 0; req && !answered && !zsys_interrupted; tries++) {
-        zmsg_t *request = pingpong_new (message);
-        log_send ("server", req, request);
-        zmsg_send (&request, req);
-        zmsg_destroy (&request);  //  NULL by now, unless a signal came
+    zsock_t *client = s_connect (endpoint, timeout_ms);
+    while (!zsys_interrupted && answered == 0) {
+        msgpack_sbuffer out = {0};
+        mp_put (&out, "s", message);
+        zframe_t *request = mp_frame (&out);
+        zframe_send (&request, client, 0);
+        zframe_destroy (&request);
 
-        zmsg_t *reply = zmsg_recv (req);  //  NULL after timeout_ms, or when a signal came
-        if (reply) {
-            log_recv ("server", req, reply);
-            mp_error_t why;
-            char *text = pingpong_text (reply, &why);
-            zmsg_destroy (&reply);
-            if (!text) {
-                warn_line ("bad reply: %s", why.text);
-                break;
-            }
-            print_line ("%s", text);
-            zstr_free (&text);
-            answered = true;
-        } else if (!zsys_interrupted) {
-            if (tries == retries) {
-                warn_line ("no reply from %s: gave up after %d retries", endpoint, retries);
-                break;
-            }
-            print_note ("timeout after %d ms, rebuilding the REQ socket, retry %d of %d",
-                        timeout_ms, tries + 1, retries);
-            zsock_destroy (&req);
-            req = s_new_req (endpoint, timeout_ms);
+        zmsg_t *reply = zmsg_recv (client);
+        if (!reply && zsys_interrupted)
+            break;  //  Ctrl-C
+        if (!reply && retry == retries) {
+            fprintf (stderr, "timeout_retry_client: no reply from %s: gave up after %d retries\n",
+                     endpoint, retries);
+            break;
         }
+        if (!reply) {
+            printf ("timeout after %d ms, rebuilding the REQ socket, retry %d of %d\n", timeout_ms,
+                    ++retry, retries);
+            zsock_destroy (&client);
+            client = s_connect (endpoint, timeout_ms);
+            continue;
+        }
+        msgpack_unpacked doc;
+        char *text = mp_text (mp_open (&doc, zmsg_size (reply) == 1 ? zmsg_first (reply) : NULL));
+        if (!text)
+            args_fail (1, "bad reply: not one frame with a msgpack str");
+        printf ("%s\n", mp_printable (text));
+        answered++;
+        zstr_free (&text);
+        msgpack_unpacked_destroy (&doc);
+        zmsg_destroy (&reply);
     }
-    print_summary ("%d answered", answered ? 1 : 0);
-    zsock_destroy (&req);
-    return answered ? EXIT_SUCCESS : EXIT_FAILURE;
+    printf ("timeout_retry_client: %d answered\n", answered);
+    zsock_destroy (&client);
+    return answered > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

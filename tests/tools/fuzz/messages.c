@@ -6,8 +6,6 @@
 #include "mutate.h"
 #include "lib/log.h"
 #include "kv/kv_events.h"
-#include "push_pull/tasks.h"
-#include "req_rep/pingpong.h"
 #include "engine/handshake.h"
 #include "engine/requests.h"
 
@@ -111,46 +109,6 @@ static void s_replay_request (zmsg_t *message)
     }
 }
 
-static void s_tasks (zmsg_t *message, mp_error_t *error)
-{
-    zframe_t *frame = zmsg_first (message);  //  As zframe_recv gets it
-    if (!frame)
-        return;
-    zframe_set_more (frame, zmsg_size (message) > 1);
-    task_t task;
-    task_result_t result;
-    uint32_t tasks;
-    if (task_read (frame, &task, error)) {
-        zframe_t *again = task_new (&task);
-        task_t same;
-        DEMAND (task_read (again, &same, error) && same.id == task.id && same.value == task.value);
-        zframe_destroy (&again);
-    } else {
-        fuzz_is_told (error);
-    }
-    if (task_result_read (frame, &result, error))
-        zstr_free (&result.worker);
-    else
-        fuzz_is_told (error);
-    task_batch_read (frame, &tasks);
-}
-
-static void s_pingpong (zmsg_t *message, mp_error_t *error)
-{
-    char *text = pingpong_text (message, error);
-    if (!text)
-        fuzz_is_told (error);
-    zmsg_t *reply = pingpong_reply (text, error);
-    mp_error_t why;
-    char *answer = pingpong_text (reply, &why);
-    //  A reply can always be read: it is a pong, or says why not
-    DEMAND (text ? answer && strncmp (answer, "pong: ", 6) == 0
-                 : !answer && strncmp (why.text, "the peer says: ", 15) == 0);
-    zstr_free (&answer);
-    zmsg_destroy (&reply);
-    zstr_free (&text);
-}
-
 static void s_startup (zmsg_t *message, mp_error_t *error)
 {
     const char *input = "tcp://127.0.0.1:1", *output = "tcp://127.0.0.1:2";
@@ -221,12 +179,6 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
         break;
     case 2:
         s_replay_request (message);
-        break;
-    case 3:
-        s_tasks (message, &error);
-        break;
-    case 4:
-        s_pingpong (message, &error);
         break;
     case 5:
         s_startup (message, &error);

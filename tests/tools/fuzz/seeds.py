@@ -72,10 +72,6 @@ def seeds():
         for prefix, number in kinds:
             if name.startswith(prefix):
                 yield "engine_core", name, bytes([number]) + data
-        if name.startswith(("PING", "PONG")):
-            yield "messages", name, b"\4\0" + frames(data)
-        if name in ("TASK", "RESULT", "BATCH_START"):
-            yield "messages", name, b"\3\0" + frames(data)
         if name.startswith("HANDSHAKE"):
             yield "messages", name, b"\5\0" + frames(b"\0\0", data)
         if name.startswith("OUTPUTS"):
