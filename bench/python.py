@@ -4,7 +4,7 @@
 
     python3 bench/python.py ROLE ARGUMENT...        (no arguments: lists the roles)
 
-The peers in tests/peers are written to be read and stop on signals quickly; they poll before each
+The peers in tests/tools/peers are written to be read and stop on signals quickly; they poll before each
 receive. Here a receive just blocks, Encoders and Decoders are made once and typed by Structs, their
 methods are looked up once, and what need not be done for each message is not. Frames come as bytes:
 recv_multipart(copy=False) was no faster for batches of 4 KB, and slower for small ones.
@@ -22,7 +22,7 @@ import msgspec
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "peers"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "tools" / "peers"))
 
 import structs
 from structs import END_SEQ, EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest, FinishReason

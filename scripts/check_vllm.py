@@ -48,7 +48,8 @@ def sources(root):
     more = [*root.glob("tools/*/*.c"), *root.glob("tests/tools/unit/*.c")]
     folders = sorted({path.parent for path in [*root.glob("[!.]*/*.c"), *more]})
     found = [path for folder in folders for path in [*folder.glob("*.[ch]"), folder / "README.md"]]
-    found += [*root.glob("README*.md"), *root.glob("docs/*.md"), *root.glob("tests/peers/*.py")]
+    found += [*root.glob("README*.md"), *root.glob("docs/*.md"), *root.glob("tests/peers/*.py"),
+              *root.glob("tests/tools/peers/*.py")]
     return sorted(path for path in found if path.is_file())
 
 

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PEERS = ROOT / "tests" / "peers"
+#: The lessons in Python, and what plays the tools' other end
+PEERS = [ROOT / "tests" / "peers", ROOT / "tests" / "tools" / "peers"]
 BUILD = ROOT / os.environ.get("BUILD", "build")
 VALGRIND = (
     "valgrind -q --leak-check=full --errors-for-leak-kinds=definite,indirect,possible"
@@ -90,7 +91,8 @@ class Program:
         if lang == "c":
             command = (VALGRIND if UNDER_VALGRIND else []) + [str(PROGRAMS[name])]
         else:
-            command = [sys.executable, str(PEERS / f"{name}.py")]
+            files = [folder / f"{name}.py" for folder in PEERS]
+            command = [sys.executable, str(next(file for file in files if file.exists()))]
         self.out, self.err = ([], []) if keep is None else (Tail(keep), Tail(keep))
         self._also = also
         self._news = threading.Condition()
@@ -160,6 +162,17 @@ class Program:
         for reader in self._readers:
             reader.join(timeout)
         return status
+
+    def wait_ready_for_signals(self):
+        """Until it handles SIGALRM: the last handler that a lesson installs, before it opens a socket."""
+        deadline = time.monotonic() + WAIT_S
+        bit = 1 << (signal.SIGALRM - 1)
+        while True:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+            if int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16) & bit:
+                return
+            assert time.monotonic() < deadline, f"{self.name} handles no SIGALRM\n{self}"
+            time.sleep(0.005)
 
     @property
     def pid(self):

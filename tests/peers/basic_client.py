@@ -1,49 +1,38 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""REQ: sends a message and prints the reply.
+"""Demo 1: a REQ socket that sends a request and waits for the reply. In C: req_rep/basic_client.c"""
 
-    python3 basic_server.py                        (the other end, a REP)
-    python3 basic_client.py --message ping
+import argparse
+import sys
 
-It waits for its reply as long as it takes. What to do when that is too long:
-timeout_retry_client.py and poller_client.py.
-"""
-
-import msgspec
 import zmq
 
-import common
-from structs import UNREADABLE, read_reply
+import wire
 
 
 def main():
-    options = common.Options(__doc__)
-    options.connect("--endpoint", "tcp://127.0.0.1:5555", "the server")
-    options.text("--message", "ping", "what to send")
-    options.number("--count", 1, "how many times, 0: until stopped")
-    args = options.parse()
-    stop = common.Stop()
+    parser = argparse.ArgumentParser(description="REQ: sends a message and prints the reply")
+    parser.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="where the server listens")
+    parser.add_argument("--message", default="ping", help="what to send")
+    parser.add_argument("--count", type=int, default=1, help="requests; 0: until Ctrl-C")
+    args = wire.start(parser)
     answered = 0
 
-    with zmq.Context() as context, context.socket(zmq.REQ) as client:
-        client.linger = 0
-        client.connect(args.endpoint)
-        while not stop and (args.count == 0 or answered < args.count):
-            client.send(msgspec.msgpack.encode(args.message))
-            while not stop and not client.poll(common.SLICE_MS):
-                pass
-            if stop:
-                break
-            try:
-                common.say(read_reply(client.recv_multipart()))
-                answered += 1
-            except UNREADABLE as why:
-                common.complain(f"bad reply: {why}")
-                break
-
-    common.summary(f"{answered} answered")
-    return 0 if answered and answered >= args.count else 1
+    client = zmq.Context.instance().socket(zmq.REQ)
+    client.connect(args.endpoint)
+    try:
+        while args.count == 0 or answered < args.count:
+            client.send(wire.pack(args.message))
+            print(wire.printable(wire.read(client.recv_multipart(), str)))
+            answered += 1
+    except ValueError as why:
+        wire.complain(f"bad reply: {why}")
+    except KeyboardInterrupt:
+        pass
+    print(f"basic_client: {answered} answered")
+    client.close(linger=0)
+    sys.exit(0 if answered > 0 and answered >= args.count else 1)
 
 
 if __name__ == "__main__":
-    common.run(main)
+    main()

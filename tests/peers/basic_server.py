@@ -1,48 +1,40 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""REP: prints what it gets and answers "pong: <message>".
+"""Demo 1: a REP socket that answers each request. In C: req_rep/basic_server.c"""
 
-    python3 basic_server.py
-    python3 basic_client.py --message ping         (the other end, a REQ)
+import argparse
 
-One frame each way, one msgpack str in it. A REP that owes a reply can do nothing else, so a
-request that cannot be read is answered too: with the map {"error": why}.
-"""
-
-import msgspec
 import zmq
 
-import common
-from structs import ErrorReply, read_text
+import wire
 
 
 def main():
-    options = common.Options(__doc__)
-    options.bind("--endpoint", "tcp://127.0.0.1:5555", "where to bind")
-    options.number("--count", 0, "end after so many requests, 0: when stopped")
-    args = options.parse()
-    stop = common.Stop()
+    parser = argparse.ArgumentParser(description='REP: answers each request with "pong: <message>"')
+    parser.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="where clients connect")
+    parser.add_argument("--count", type=int, default=0, help="requests to answer; 0: until Ctrl-C")
+    args = wire.start(parser)
     answered = bad = 0
 
-    with zmq.Context() as context, context.socket(zmq.REP) as server:
-        server.linger = common.LINGER_MS
-        common.bind(server, args.endpoint)
-        while not stop and (args.count == 0 or answered + bad < args.count):
-            if not server.poll(common.SLICE_MS):
-                continue
+    server = zmq.Context.instance().socket(zmq.REP)
+    wire.bind(server, args.endpoint)
+    try:
+        while args.count == 0 or answered + bad < args.count:
+            frames = server.recv_multipart()
             try:
-                message = read_text(server.recv_multipart())
-            except ValueError as why:
-                common.complain(f"bad request: {why}")
+                text = wire.read(frames, str)
+                print(f"got: {wire.printable(text)}")
+                server.send(wire.pack(f"pong: {text}"))
+                answered += 1
+            except ValueError as why:  # A REP must answer, whatever it got
+                wire.complain(f"bad request: {why}")
+                server.send(wire.pack({"error": str(why)}))
                 bad += 1
-                server.send(msgspec.msgpack.encode(ErrorReply(str(why))))
-                continue
-            common.say(f"got: {message}")
-            server.send(msgspec.msgpack.encode(f"pong: {message}"))
-            answered += 1
-
-    common.summary(f"{answered} answered, {bad} bad")
+    except KeyboardInterrupt:
+        pass
+    print(f"basic_server: {answered} answered, {bad} bad")
+    server.close(linger=500)
 
 
 if __name__ == "__main__":
-    common.run(main)
+    main()

@@ -1,65 +1,61 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The same as timeout_retry_client.py, with a poller in place of the receive timeout.
+"""Demo 1.2: the same as timeout_retry_client, and a poller does the waiting.
+In C: req_rep/poller_client.c"""
 
-    python3 slow_server.py --delay-s 1.5 --delay-first-n 2
-    python3 poller_client.py --timeout-ms 1000 --retries 5
+import argparse
+import sys
 
-A receive timeout watches one socket, a poller as many as there are: vLLM's front-ends and
-engines wait on their input, output and control sockets at once. The poller holds the socket, so
-a new socket has to be registered and the old one taken out.
-"""
-
-import msgspec
 import zmq
 
-import common
-from structs import UNREADABLE, read_reply
+import wire
 
 
-def ask(context, poller, args, stop):
-    """One try on one socket: the frames of the reply, or None when the time is over."""
-    with context.socket(zmq.REQ) as client:
-        client.linger = 0  # The request goes with its socket
-        client.connect(args.endpoint)
-        client.send(msgspec.msgpack.encode(args.message))
-        poller.register(client, zmq.POLLIN)
-        ready = any(poller.poll(milliseconds) for milliseconds in stop.slices(args.timeout_ms))
-        poller.unregister(client)
-        return client.recv_multipart() if ready else None
+def connect(args):
+    client = zmq.Context.instance().socket(zmq.REQ)
+    client.linger = 0
+    client.connect(args.endpoint)
+    return client
 
 
 def main():
-    options = common.Options(__doc__)
-    options.connect("--endpoint", "tcp://127.0.0.1:5555", "the server")
-    options.text("--message", "ping", "what to send")
-    options.number("--timeout-ms", 1000, "milliseconds to wait for each reply", least=1)
-    options.number("--retries", 5, "how often to try again")
-    args = options.parse()
-    stop = common.Stop()
-    poller = zmq.Poller()
+    parser = argparse.ArgumentParser(description="REQ: waits with a poller, and asks again over a new socket")
+    parser.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="where the server listens")
+    parser.add_argument("--message", default="ping", help="what to send")
+    parser.add_argument("--timeout-ms", type=int, default=1000, help="wait for a reply, ms")
+    parser.add_argument("--retries", type=int, default=5, help="how often to ask again")
+    args = wire.start(parser)
     answered = retry = 0
 
-    with zmq.Context() as context:
-        frames = ask(context, poller, args, stop)
-        while not frames and not stop and retry < args.retries:
+    client = connect(args)
+    poller = zmq.Poller()
+    poller.register(client, zmq.POLLIN)
+    try:
+        while answered == 0:
+            client.send(wire.pack(args.message))
+            if poller.poll(args.timeout_ms):
+                print(wire.printable(wire.read(client.recv_multipart(), str)))
+                answered += 1
+                break
+            if retry == args.retries:
+                wire.complain(f"no reply from {args.endpoint}: gave up after {retry} retries")
+                break
             retry += 1
-            common.say(
+            print(
                 f"poll timeout after {args.timeout_ms} ms, retrying... ({retry} of {args.retries})"
             )
-            frames = ask(context, poller, args, stop)
-
-    if frames:
-        try:
-            common.say(read_reply(frames))
-            answered = 1
-        except UNREADABLE as why:
-            common.complain(f"bad reply: {why}")
-    elif not stop:
-        common.complain(f"no reply from {args.endpoint}: gave up after {args.retries} retries")
-    common.summary(f"{answered} answered")
-    return 0 if answered else 1
+            poller.unregister(client)
+            client.close()
+            client = connect(args)
+            poller.register(client, zmq.POLLIN)
+    except ValueError as why:
+        wire.complain(f"bad reply: {why}")
+    except KeyboardInterrupt:
+        pass
+    print(f"poller_client: {answered} answered")
+    client.close()
+    sys.exit(0 if answered > 0 else 1)
 
 
 if __name__ == "__main__":
-    common.run(main)
+    main()

@@ -1,57 +1,47 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""REP that is slow at first: what a client with a timeout has to live with.
+"""Demos 1.1 and 1.2: a REP socket that delays its first answers. In C: req_rep/slow_server.c"""
 
-    python3 slow_server.py --delay-s 1.5 --delay-first-n 2
-    python3 timeout_retry_client.py                (or poller_client.py)
+import argparse
+import time
 
-While it is busy the next requests wait in its socket. By the time they are answered their
-clients may be gone; the REP then drops the reply without a word.
-"""
-
-import msgspec
 import zmq
 
-import common
-from structs import ErrorReply, read_text
+import wire
 
 
 def main():
-    options = common.Options(__doc__)
-    options.bind("--endpoint", "tcp://127.0.0.1:5555", "where to bind")
-    options.matching("--delay-s", "1.5", r"\d{1,4}(\.\d{1,9})?", "SECONDS", "for a slow answer")
-    options.number("--delay-first-n", 2, "how many answers are slow")
-    options.number("--count", 0, "end after so many requests, 0: when stopped")
-    args = options.parse()
-    delay_s = float(args.delay_s)
-    stop = common.Stop()
+    parser = argparse.ArgumentParser(description="REP: delays its first answers")
+    parser.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="where clients connect")
+    parser.add_argument("--delay-s", type=float, default=1.5, help="delay of an answer, s")
+    parser.add_argument("--delay-first-n", type=int, default=2, help="answers to delay")
+    parser.add_argument("--count", type=int, default=0, help="requests to answer; 0: until Ctrl-C")
+    args = wire.start(parser)
     answered = bad = 0
 
-    with zmq.Context() as context, context.socket(zmq.REP) as server:
-        server.linger = common.LINGER_MS
-        common.bind(server, args.endpoint)
-        while not stop and (args.count == 0 or answered + bad < args.count):
-            if not server.poll(common.SLICE_MS):
-                continue
+    server = zmq.Context.instance().socket(zmq.REP)
+    wire.bind(server, args.endpoint)
+    try:
+        while args.count == 0 or answered + bad < args.count:
+            frames = server.recv_multipart()
             try:
-                message = read_text(server.recv_multipart())
-            except ValueError as why:
-                common.complain(f"bad request: {why}")
+                text = wire.read(frames, str)
+                if answered + bad < args.delay_first_n:
+                    print(f"got: {wire.printable(text)}, answering in {args.delay_s:g} s")
+                    time.sleep(args.delay_s)  # Simulates work
+                else:
+                    print(f"got: {wire.printable(text)}, answering now")
+                server.send(wire.pack(f"pong: {text}"))
+                answered += 1
+            except ValueError as why:  # A REP must answer, whatever it got
+                wire.complain(f"bad request: {why}")
+                server.send(wire.pack({"error": str(why)}))
                 bad += 1
-                server.send(msgspec.msgpack.encode(ErrorReply(str(why))))
-                continue
-            if answered + bad < args.delay_first_n:
-                common.say(f"got: {message}, answering in {delay_s:g} s")
-                stop.sleep(delay_s)
-                if stop:
-                    break
-            else:
-                common.say(f"got: {message}, answering now")
-            server.send(msgspec.msgpack.encode(f"pong: {message}"))
-            answered += 1
-
-    common.summary(f"{answered} answered, {bad} bad")
+    except KeyboardInterrupt:
+        pass
+    print(f"slow_server: {answered} answered, {bad} bad")
+    server.close(linger=500)
 
 
 if __name__ == "__main__":
-    common.run(main)
+    main()

@@ -1,68 +1,59 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""REQ with a receive timeout: throws the socket away, makes a new one and asks again.
+"""Demo 1.1: a REQ socket with a receive timeout, rebuilt for each retry.
+In C: req_rep/timeout_retry_client.c"""
 
-    python3 slow_server.py --delay-s 1.5 --delay-first-n 2
-    python3 timeout_retry_client.py --timeout-ms 1000 --retries 5
+import argparse
+import sys
 
-A REQ sends, receives, sends, receives; a second send in a row is EFSM. So after a timeout the
-old socket is of no use any more. vLLM does the same: NIXL's handshake has a REQ, RCVTIMEO and a
-context for each try.
-"""
-
-import msgspec
 import zmq
 
-import common
-from structs import UNREADABLE, read_reply
+import wire
 
 
-def ask(context, args, stop):
-    """One try on one socket: the frames of the reply, or None when the time is over."""
-    with context.socket(zmq.REQ) as client:
-        client.linger = 0  # The request goes with its socket
-        client.connect(args.endpoint)
-        client.send(msgspec.msgpack.encode(args.message))
-        for milliseconds in stop.slices(args.timeout_ms):
-            client.rcvtimeo = milliseconds
-            try:
-                return client.recv_multipart()
-            except zmq.Again:
-                continue
-    return None
+def connect(args):
+    client = zmq.Context.instance().socket(zmq.REQ)
+    client.linger = 0
+    client.rcvtimeo = args.timeout_ms
+    client.connect(args.endpoint)
+    return client
 
 
 def main():
-    options = common.Options(__doc__)
-    options.connect("--endpoint", "tcp://127.0.0.1:5555", "the server")
-    options.text("--message", "ping", "what to send")
-    options.number("--timeout-ms", 1000, "milliseconds to wait for each reply", least=1)
-    options.number("--retries", 5, "how often to try again")
-    args = options.parse()
-    stop = common.Stop()
+    parser = argparse.ArgumentParser(description="REQ: after a timeout, asks again over a new socket")
+    parser.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="where the server listens")
+    parser.add_argument("--message", default="ping", help="what to send")
+    parser.add_argument("--timeout-ms", type=int, default=1000, help="wait for a reply, ms")
+    parser.add_argument("--retries", type=int, default=5, help="how often to ask again")
+    args = wire.start(parser)
     answered = retry = 0
 
-    with zmq.Context() as context:
-        frames = ask(context, args, stop)
-        while not frames and not stop and retry < args.retries:
-            retry += 1
-            common.say(
-                f"timeout after {args.timeout_ms} ms, rebuilding the REQ socket, "
-                f"retry {retry} of {args.retries}"
-            )
-            frames = ask(context, args, stop)
-
-    if frames:
-        try:
-            common.say(read_reply(frames))
-            answered = 1
-        except UNREADABLE as why:
-            common.complain(f"bad reply: {why}")
-    elif not stop:
-        common.complain(f"no reply from {args.endpoint}: gave up after {args.retries} retries")
-    common.summary(f"{answered} answered")
-    return 0 if answered else 1
+    client = connect(args)
+    try:
+        while answered == 0:
+            client.send(wire.pack(args.message))
+            try:
+                print(wire.printable(wire.read(client.recv_multipart(), str)))
+                answered += 1
+            except zmq.Again:
+                if retry == args.retries:
+                    wire.complain(f"no reply from {args.endpoint}: gave up after {retry} retries")
+                    break
+                retry += 1
+                print(
+                    f"timeout after {args.timeout_ms} ms, rebuilding the REQ socket, "
+                    f"retry {retry} of {args.retries}"
+                )
+                client.close()
+                client = connect(args)
+    except ValueError as why:
+        wire.complain(f"bad reply: {why}")
+    except KeyboardInterrupt:
+        pass
+    print(f"timeout_retry_client: {answered} answered")
+    client.close()
+    sys.exit(0 if answered > 0 else 1)
 
 
 if __name__ == "__main__":
-    common.run(main)
+    main()

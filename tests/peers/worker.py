@@ -1,64 +1,52 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""PULL tasks, PUSH results: squares numbers.
+"""PULL and PUSH: takes tasks from the ventilator, sends results to the sink. In C: push_pull/worker.c"""
 
-    python3 sink.py --count 100
-    python3 ventilator.py --count 100 --workers 2
-    python3 worker.py --name w1                    (run it twice: w1, w2)
-
-Neither end says who it is: a result carries its worker's name, as a vLLM engine's outputs carry
-their engine_index.
-"""
-
+import argparse
 import os
+import time
 
-import msgspec
 import zmq
 
-import common
-from structs import UNREADABLE, Result, Task, one_frame
+import wire
 
 
 def main():
-    options = common.Options(__doc__)
-    options.connect("--source", "tcp://127.0.0.1:5560", "the ventilator")
-    options.connect("--sink", "tcp://127.0.0.1:5561", "the sink")
-    options.text("--name", f"worker-{os.getpid()}", "who it is")
-    options.number("--work-ms", 0, "milliseconds that each task takes", most=60000)
-    options.number("--count", 0, "end after so many tasks, 0: when stopped")
-    args = options.parse()
-    stop = common.Stop()
-    decoder = msgspec.msgpack.Decoder(Task)
+    parser = argparse.ArgumentParser(description="PULL and PUSH: squares the numbers that it gets")
+    parser.add_argument("--source", default="tcp://127.0.0.1:5560", help="where the ventilator listens")
+    parser.add_argument("--sink", default="tcp://127.0.0.1:5561", help="where the sink listens")
+    parser.add_argument("--name", default=f"worker-{os.getpid()}", help="goes into each result")
+    parser.add_argument("--work-ms", type=int, default=0, help="duration of a task, ms")
+    parser.add_argument("--count", type=int, default=0, help="tasks to do; 0: until Ctrl-C")
+    args = wire.start(parser)
     done = bad = 0
+    linger = -1  # Wait until the last result has left, as long as it takes
 
-    with zmq.Context() as context:
-        with context.socket(zmq.PULL) as source, context.socket(zmq.PUSH) as sink:
-            sink.connect(args.sink)
-            source.connect(args.source)
-            common.say(f"worker {args.name}: pulling from {args.source}")
-            while not stop and (args.count == 0 or done < args.count):
-                if not source.poll(common.SLICE_MS):
-                    continue
-                try:
-                    task = decoder.decode(one_frame(source.recv_multipart()))
-                except UNREADABLE as why:
-                    common.complain(f"bad task: {why}")
-                    bad += 1
-                    continue
-                stop.sleep(args.work_ms / 1000)  # The hard work
-                result = Result(task.task, args.name, task.value * task.value)
-                while not stop and not sink.poll(common.SLICE_MS, zmq.POLLOUT):
-                    pass
-                if stop:
-                    break
-                sink.send(msgspec.msgpack.encode(result))
-                common.say(f"task {task.task}: {task.value} squared is {result.value}")
-                done += 1
-            source.linger = 0
-            sink.linger = common.LINGER_MS if stop else -1  # -1: until the sink has it all
-            common.summary(f"{args.name} did {done} tasks, {bad} bad")
-        common.hand_over(context, stop)
+    context = zmq.Context.instance()
+    tasks, results = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    tasks.connect(args.source)
+    results.connect(args.sink)
+    print(f"worker {args.name}: pulling from {args.source}")
+    try:
+        while args.count == 0 or done < args.count:
+            frames = tasks.recv_multipart()
+            try:
+                task = wire.read(frames, wire.Task)
+            except ValueError as why:
+                wire.complain(f"bad task: {why}")
+                bad += 1
+                continue
+            time.sleep(args.work_ms / 1000)  # Simulates work
+            square = task.value * task.value
+            results.send(wire.pack(wire.Result(task.task, args.name, square)))
+            print(f"task {task.task}: {task.value} squared is {square}")
+            done += 1
+    except KeyboardInterrupt:
+        linger = 500
+    print(f"worker: {args.name} did {wire.some(done, 'task')}, {bad} bad")
+    tasks.close()
+    results.close(linger)
 
 
 if __name__ == "__main__":
-    common.run(main)
+    main()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Between two machines the network is late, loses packets, is cut, or is gone. wire.py plays it."""
+"""Between two machines the network is late, loses packets, is cut, or is gone. machines.py plays it."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import time
 import msgspec
 import pytest
 import zmq
-from wire import Wire
+from machines import Wire
 
 from harness import FACTOR, PROGRAMS, WAIT_S
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Byte vectors made by msgspec from the Structs of tests/peers/structs.py, for the C tests.
+"""Byte vectors made by msgspec from the Structs of tests/tools/peers/structs.py, for the C tests.
 
     python3 tests/tools/vectors/make_vectors.py             writes vectors.h and expected.json
     python3 tests/tools/vectors/make_vectors.py --check     exit 1 when they are not what it would write
@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "peers"))
+sys.path.insert(0, str(HERE.parent / "peers"))
 
 import structs as s  # noqa: E402
 
