@@ -27,8 +27,6 @@ KINDS = {
         engine_loop.RoundRobin,
         engine_loop.OneEngine,
         engine_loop.Handshake,
-        other_rooms.ReqRep,
-        other_rooms.PushPull,
         other_rooms.Topics,
         other_rooms.Replays,
     ]
@@ -41,7 +39,7 @@ AWAY_S = 10
 #: More than one kind at a time, and of so many the share of each
 GROUPS = {
     "engines": {"round-robin": 0.5, "one-engine": 0.25, "handshake": 0.25},
-    "others": {"req-rep": 1, "push-pull": 1, "topics": 1, "replays": 1},
+    "others": {"topics": 1, "replays": 1},
 }
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import reliability
 from engine_loop import Handshake, OneEngine, RoundRobin
 from kv_stream import KvStream, Proxy, Reader
-from other_rooms import PushPull, ReqRep, Topics
+from other_rooms import Topics
 from run import figures
 from schedule import HANG_S, Schedule, patience
 
@@ -241,98 +241,6 @@ class Joining(Lasting, Handshake):
         self.stop(self.engines[1])
 
 
-class Asking(Lasting, ReqRep):
-    kind = "questions"
-
-    def begin(self):
-        self.end_at = {"basic_server": self.ipc(), "slow_server": self.ipc()}
-        basic = self.start("basic_server", keep=20, endpoint=self.end_at["basic_server"])
-        self.last("basic_server", basic)
-        self.server = None
-        self.serve()
-
-    def serve(self):
-        if self.server:
-            self.kill(self.server)
-            self.finish(self.server)
-        self.server = self.start(
-            "slow_server",
-            keep=20,
-            endpoint=self.end_at["slow_server"],
-            delay_s=0.02,
-            delay_first_n=100000,
-        )
-        self.listens(self.server)
-
-    def round(self):
-        pick, clients = self.random, []
-        for _ in range(4):
-            endpoint = self.end_at[pick.choice(sorted(self.end_at))]
-            self.counts["asked"] += 1
-            name = pick.choice(["timeout_retry_client", "poller_client"])
-            clients.append(self.start(name, endpoint=endpoint, timeout_ms=150, retries=1000))
-        basic = self.start("basic_client", endpoint=self.end_at["basic_server"], count=20)
-        self.counts["asked"] += 20
-        self.pace(0, 0.2)
-        if self.sometimes(3):
-            self.serve()
-        doomed = clients.pop()
-        self.kill(doomed)
-        self.counts["killed clients"] += 1
-        for client in clients:
-            self.demand(client.wait(patience(5)) == 0, f"{client.name} has no answer")
-            self.counts["answered"] += 1
-        self.demand(basic.wait(patience(5)) == 0, "basic_client has no answers")
-        self.counts["answered"] += 20
-        for client in [*clients, doomed, basic]:
-            self.finish(client)
-
-    def end(self):
-        self.stop(self.server)
-
-
-class Working(Lasting, PushPull):
-    kind = "tasks"
-
-    def begin(self):
-        self.tasks_at, self.results_at = self.ipc(), self.ipc()
-        self.workers = [self.work(n) for n in range(3)]
-        self.last("worker 0", self.workers[0])
-        self.last("worker 1", self.workers[1])
-
-    def work(self, n):
-        ends = {"source": self.tasks_at, "sink": self.results_at}
-        return self.start("worker", keep=20, name=f"w{n}", work_ms=1, **ends)
-
-    def sink(self):
-        #  When it gives up, nothing is under way that would come in the next round
-        return self.start("sink", endpoint=self.results_at, count=self.tasks, timeout_s=4)
-
-    def round(self):
-        self.tasks = self.random.randint(200, 1500)
-        sink = self.sink()
-        self.listens(sink)
-        ventilator = self.start(
-            "ventilator", endpoint=self.tasks_at, sink=self.results_at, count=self.tasks, workers=3
-        )
-        ventilator.wait_line("^3 of 3 workers connected$", timeout=HANG_S)
-        self.pace(0, 0.3)
-        if self.sometimes(2):
-            self.kill(self.workers[2])
-            self.finish(self.workers[2])
-            self.workers[2] = self.work(2)
-        elif self.sometimes(2):
-            self.pause(self.workers[0], self.random.uniform(0.1, 0.5))
-        self.settle(sink)
-        self.results([sink])
-        self.demand(ventilator.wait(patience(5)) == 0, "the ventilator does not end")
-        self.finish(sink)
-        self.finish(ventilator)
-
-    def end(self):
-        self.stop(self.workers[2])
-
-
 class News(Lasting, Topics):
     kind = "topics and replays"
 
@@ -414,8 +322,6 @@ ROOMS = [
     Engines,
     Alone,
     Joining,
-    Asking,
-    Working,
     News,
 ]
 

@@ -23,8 +23,6 @@ SELECTION = {
     "round-robin": 4,
     "one-engine": 2,
     "handshake": 3,
-    "req-rep": 2,
-    "push-pull": 2,
     "topics": 2,
     "replays": 2,
 }

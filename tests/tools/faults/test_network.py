@@ -38,7 +38,7 @@ def wire():
 
 @pytest.fixture
 def on(wire, start):
-    """on (wire.far, "basic_server") starts it on that machine."""
+    """on (wire.far, "kv_publisher") starts it on that machine."""
 
     def begin(machine, name, /, *args, **options):
         with machine:
@@ -324,108 +324,6 @@ def test_a_frontend_vanishes(wire, on, engines, frontend, engine, many):
     assert living.stop() == 0
 
 
-# --- Requests and replies
-
-
-@pytest.mark.parametrize("name", ["basic_client", "timeout_retry_client", "poller_client"])
-@EACH_WEATHER
-def test_a_request_in_bad_weather(wire, on, name, weather):
-    weather(wire)
-    server = on(wire.far, "basic_server", endpoint=wire.far.at())
-    patience = {"count": 3} if name == "basic_client" else {"timeout_ms": 5000}
-    client = on(wire.near, name, endpoint=server.endpoint(), **patience)
-    assert client.wait(20 * FACTOR) == 0
-    assert complaints(client) == [] and "pong: ping" in client.out
-    assert server.stop() == 0
-
-
-@slow
-@pytest.mark.parametrize("name", ["timeout_retry_client", "poller_client"])
-@EACH_CUT
-def test_retries_through_a_cut(wire, on, name, cut):
-    server = on(wire.far, "slow_server", endpoint=wire.far.at(), delay_s=1, delay_first_n=1)
-    client = on(wire.near, name, endpoint=server.endpoint(), timeout_ms=700, retries=100)
-    server.wait_line("^got: ping, answering in 1 s$")
-    cut(wire)
-    assert client.wait(20 * FACTOR) == 0
-    assert len(client.lines("timeout after 700 ms")) >= CUT_S / 0.7 - 2
-    assert client.summary() == "1 answered"
-    assert server.stop() == 0
-
-
-# --- Tasks
-
-
-@pytest.fixture
-def pipeline(wire, on):
-    """Ventilator, sink and worker w1 here; worker w2 there."""
-
-    def new(count, timeout_s, work_ms):
-        sink = on(wire.near, "sink", endpoint=wire.near.at(), count=count, timeout_s=timeout_s)
-        results = sink.endpoint()
-        ventilator = on(
-            wire.near,
-            "ventilator",
-            endpoint=wire.near.at(),
-            sink=results,
-            workers=2,
-            count=count,
-        )
-        tasks = ventilator.endpoint()
-        return ventilator, sink, [
-            on(machine, "worker", source=tasks, sink=results, name=name, work_ms=work_ms)
-            for machine, name in ((wire.near, "w1"), (wire.far, "w2"))
-        ]
-
-    return new
-
-
-@pytest.mark.parametrize("weather", [late, lossy, swallow, pull_out])
-def test_tasks_in_bad_weather(wire, pipeline, weather):
-    if weather in (late, lossy):
-        weather(wire)
-    ventilator, sink, workers = pipeline(200, 10, 5)
-    if weather in (swallow, pull_out):
-        sink.wait_line("<- w2:")
-        weather(wire, 1)
-    assert ventilator.wait() == 0
-    assert sink.wait(20 * FACTOR) == 0
-    assert sink.summary() == "200 results from 2 workers, 0 bad"
-    assert sorted(map(int, sink.lines(r"^task (\d+) <- "))) == list(range(200))
-    assert [worker.stop() for worker in workers] == [0, 0]
-
-
-@slow
-@EACH_CUT
-def test_tasks_through_a_cut(wire, pipeline, cut):
-    """What waits for the worker in TCP, and its results, are there after it."""
-    ventilator, sink, workers = pipeline(200, 15, 5)
-    sink.wait_line("<- w2:")
-    cut(wire)
-    assert sink.wait(20 * FACTOR) == 0
-    assert sink.summary() == "200 results from 2 workers, 0 bad"
-    assert ventilator.wait() == 0
-    assert [worker.stop() for worker in workers] == [0, 0]
-
-
-@slow
-def test_a_worker_vanishes(wire, pipeline):
-    """The sink knows which tasks went with it."""
-    ventilator, sink, (living, gone) = pipeline(12, 3, 200)
-    sink.wait_line("<- w2:")
-    vanish(wire, gone)
-    assert sink.wait(20 * FACTOR) == 1
-    done = sink.lines(r"^task (\d+) <- ")
-    missing = []
-    for part in sink.lines(r"^missing: (.*)$")[0].split():
-        first, _, last = part.partition("-")
-        missing += range(int(first), int(last or first) + 1)
-    assert sorted([*map(int, done), *missing]) == list(range(12))
-    assert 0 < len(missing) < 6
-    assert ventilator.wait() == 0
-    assert living.stop() == 0
-
-
 # --- Half-open: nobody keeps a connection to a machine that has vanished
 
 
@@ -440,18 +338,6 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
 
     servers, clients = [], []
     for server, binds, options, *others in (
-        (
-            "basic_server",
-            ["endpoint"],
-            {"quiet": True},
-            ("basic_client", ["endpoint"], {"count": 0, "quiet": True}),
-        ),
-        (
-            "slow_server",
-            ["endpoint"],
-            {"delay_s": 0, "quiet": True},
-            ("basic_client", ["endpoint"], {"count": 0, "quiet": True}),
-        ),
         (
             "topic_publisher",
             ["endpoint"],
@@ -486,13 +372,6 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
             others = [("engine", binds, {"step_ms": 60000})]
         for name, connects, more in others:
             clients.append(on(near, name, **dict(zip(connects, places)), **more))
-    sink, (results,) = listen("sink", "endpoint")
-    # Another worker would make it send
-    ventilator = on(far, "ventilator", endpoint=far.at(), sink=results, workers=2)
-    worker = on(near, "worker", source=ventilator.endpoint(), sink=results)
-    servers += [sink, ventilator]
-    clients.append(worker)
-    ventilator.wait_line("1 of 2 workers connected")
     everybody = [(far, each) for each in servers] + [(near, each) for each in clients]
     for machine, program in everybody:
         until(lambda: connections(machine, program) > 0, WAIT_S)
@@ -583,22 +462,6 @@ def test_a_busy_subscriber_is_not_missed(peer, ipc):
     assert seqs == list(range(count))
 
 
-@slow
-def test_a_busy_worker_is_not_missed(wire, on):
-    """It is at its first task, and all queues behind it are full, TCP's as well."""
-    nobody = wire.near.at(9)
-    ventilator = on(
-        wire.near, "ventilator", "--quiet", endpoint=wire.near.at(), sink=nobody, count=0
-    )
-    source = ventilator.endpoint()
-    worker = on(wire.far, "worker", source=source, sink=nobody, work_ms=60000)
-    until(lambda: connections(wire.far, worker) == 1, WAIT_S)
-    before = wire.far.connections()
-    time.sleep(GONE_S + 4)
-    assert wire.far.connections() == before
-    assert worker.stop() == ventilator.stop() == 0
-
-
 # --- Behind closed doors
 
 
@@ -609,10 +472,3 @@ def test_curve_in_bad_weather(wire, on, stream, keys, weather):
     publisher, subscriber = stream(300, "--curve-dir", keys, interval_ms=2)
     counts = check_stream(publisher, subscriber, 300)
     assert counts["lost"] == 0
-    for _ in range(2):
-        server = on(wire.far, "basic_server", "--curve-dir", keys, endpoint=wire.far.at())
-        where = {"endpoint": server.endpoint()}
-        client = on(wire.near, "basic_client", "--curve-dir", keys, count=3, **where)
-        assert client.wait(20 * FACTOR) == 0
-        assert server.stop() == 0
-        assert complaints(client) == complaints(server) == []

@@ -86,46 +86,6 @@ def drainer(*sockets):
     return drain
 
 
-# --- req_rep
-
-
-@pytest.mark.parametrize("name", ["basic_server", "slow_server"])
-def test_server(victim, ipc, peer, name):
-    endpoint = ipc()
-    server = victim(name, endpoint=endpoint, **{"delay_first_n": 0} if name == "slow_server" else {})
-    made = mutants.Mutants(SEED, ["PING", "PONG_ERROR"])
-    stranger, client = peer(zmq.DEALER, connect=endpoint), peer(zmq.REQ, connect=endpoint)
-
-    def good(number):
-        client.send(pack(f"good {number}"))
-        assert client.recv() == pack(f"pong: good {number}")
-        # The same behind the bad ones: they have all been read then
-        stranger.send_multipart([b"", pack(f"last {number}")])
-        while stranger.recv_multipart() != [b"", pack(f"pong: last {number}")]:
-            pass
-
-    flood(server, lambda: stranger.send_multipart(made.frames(b"")), good, drainer(stranger))
-    assert server.stop() == 0
-
-
-@pytest.mark.parametrize("name", ["timeout_retry_client", "poller_client"])
-def test_client(start, ipc, peer, name):
-    """What is no reply at all is dropped by the REQ, or cuts its connection: it asks again."""
-    endpoint, made = ipc(), mutants.Mutants(SEED, ["PONG"], 1000)
-    router = peer(zmq.ROUTER, bind=endpoint)
-    client = start(name, endpoint=endpoint, timeout_ms=100, retries=100)
-    for _ in range(ROUNDS):
-        identity = router.recv_multipart()[0]
-        for _ in range(100):
-            frames = made.frames()
-            router.send_multipart([identity, *([b"x"] if frames[0] == b"" else []), *frames])
-    identity, *request = router.recv_multipart()
-    assert request == [b"", pack("ping")]
-    router.send_multipart([identity, b"", pack("pong: ping")])
-    assert client.wait() == 0
-    assert client.out[-2] == "pong: ping"
-
-
 # --- pub_sub
 
 
@@ -333,37 +293,6 @@ def test_one_leaves_while_others_flood(victim):
         sender.join()
     assert subscriber.err.total >= served + 50000
     assert last - first < 2 * QUEUE_MB
-
-
-# --- push_pull
-
-
-def test_worker(victim, ipc, peer):
-    source, results = ipc(), ipc()
-    made = mutants.Mutants(SEED, ["TASK", "RESULT", "BATCH_START"])
-    ventilator, sink = peer(zmq.PUSH, bind=source), peer(zmq.PULL, bind=results)
-    worker = victim("worker", source=source, sink=results, name="w")
-
-    def good(number):
-        ventilator.send(pack({"task": 10**6 + number, "value": 9}))
-        while unpack(sink.recv()) != {"task": 10**6 + number, "worker": "w", "value": 81}:
-            pass
-
-    flood(worker, lambda: ventilator.send_multipart(made.frames()), good, drainer(sink))
-    assert worker.stop() == 0
-
-
-def test_sink(victim, ipc, peer):
-    endpoint, made = ipc(), mutants.Mutants(SEED, ["RESULT", "BATCH_START", "TASK"])
-    sink = victim("sink", endpoint=endpoint, count=0)
-    worker = peer(zmq.PUSH, connect=endpoint)
-
-    def good(number):
-        worker.send(pack({"task": number, "worker": "good", "value": 7}))
-        sink.wait_line(f"^task {number} <- good: 7$")
-
-    flood(sink, lambda: worker.send_multipart(made.frames()), good)
-    assert sink.stop() == 0
 
 
 # --- router_dealer

@@ -341,25 +341,3 @@ def test_what_a_subscriber_asks(start, ipc, peer):
         publisher.send_multipart([b"kv-events", (2**40 + 1).to_bytes(8, "big"), batch])
         assert router.recv_multipart()[1:] == [b"", (2**40).to_bytes(8, "big")]
         assert subscriber.stop() == 0
-
-
-# --- our own small messages
-
-
-def test_small_messages(start, ipc, peer):
-    source, results = ipc(), ipc()
-    sink = peer(zmq.PULL, bind=results)
-    ventilator = start("ventilator", endpoint=source, sink=results, workers=1, count=2)
-    worker = peer(zmq.PULL, connect=source)
-    assert exactly(sink.recv(), structs.BatchStart) == structs.BatchStart(2)
-    assert [exactly(worker.recv(), structs.Task) for _ in range(2)] == [
-        structs.Task(0, 0),
-        structs.Task(1, 1),
-    ]
-    assert ventilator.wait() == 0
-
-    tasks = peer(zmq.PUSH, bind=ipc())
-    program = start("worker", source=tasks.last_endpoint.decode(), sink=results, name="Ü", count=1)
-    tasks.send(pack(structs.Task(3, 2**32 - 1)))
-    assert exactly(sink.recv(), structs.Result) == structs.Result(3, "Ü", (2**32 - 1) ** 2)
-    assert program.wait() == 0

@@ -1,52 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Each demo with one end in C and the other in Python (tests/peers), both ways round."""
 
-import itertools
-
 import pytest
 
 MIXED = [("c", "py"), ("py", "c")]
 WIRES = ["v0.26", "v0.24", "v0.9"]
 BOTH_WAYS = pytest.mark.parametrize("server, client", MIXED, ids=["c-py", "py-c"])
-
-
-@BOTH_WAYS
-def test_basic(start, ipc, server, client):
-    endpoint = ipc()
-    texts = ["hello", "", "Grüße, 你好, 🙂", "x" * 100_000]
-    serving = start("basic_server", lang=server, endpoint=endpoint, count=2 * len(texts))
-    for text in texts:
-        asking = start("basic_client", lang=client, endpoint=endpoint, message=text, count=2)
-        assert asking.wait() == 0
-        assert asking.out == [f"pong: {text}"] * 2 + ["basic_client: 2 answered"]
-    assert serving.wait() == 0
-    assert serving.out[1:-1] == [f"got: {text}" for text in texts for _ in range(2)]
-    assert serving.summary() == f"{2 * len(texts)} answered, 0 bad"
-
-
-@BOTH_WAYS
-@pytest.mark.parametrize("name", ["timeout_retry_client", "poller_client"])
-def test_slow_server(start, ipc, server, client, name):
-    endpoint = ipc()
-    serving = start("slow_server", lang=server, endpoint=endpoint, delay_s=0.25, delay_first_n=2)
-    serving.endpoint()
-    asking = start(name, lang=client, endpoint=endpoint, timeout_ms=200, retries=99)
-    assert asking.wait() == 0
-    assert asking.lines(r"^(poll )?timeout after 200 ms, .*retry.*1 of 99")
-    assert asking.out[-2:] == ["pong: ping", f"{name}: 1 answered"]
-    assert serving.stop() == 0
-
-
-@BOTH_WAYS
-@pytest.mark.parametrize("name", ["timeout_retry_client", "poller_client"])
-def test_server_that_is_not_there(start, ipc, server, client, name):
-    """It comes when the client has already given up hope once."""
-    endpoint = ipc()
-    asking = start(name, lang=client, endpoint=endpoint, timeout_ms=100, retries=99)
-    asking.wait_line("timeout after 100 ms")
-    serving = start("slow_server", lang=server, endpoint=endpoint, delay_first_n=0)
-    assert asking.wait() == 0
-    assert serving.stop() == 0
 
 
 @BOTH_WAYS
@@ -137,47 +96,6 @@ def test_loss(start, ipc, server, client):
     assert first >= 4  # 3 were kept of 7
     told = subscriber.lines(r"lost (\d+-\d+)", "err") + subscriber.lines(r"lost (\d+-\d+)")
     assert told[0] == f"0-{first - 1}"
-
-
-PIPELINES = [langs for langs in itertools.product(["c", "py"], repeat=3) if len(set(langs)) == 2]
-
-
-@pytest.mark.parametrize("ventilator, worker, sink", PIPELINES, ids=map("-".join, PIPELINES))
-def test_pipeline(start, ipc, ventilator, worker, sink):
-    tasks, results = ipc(), ipc()
-    gathering = start("sink", lang=sink, endpoint=results, count=12)
-    gathering.endpoint()
-    working = [
-        start("worker", lang=worker, source=tasks, sink=results, name=name, count=6)
-        for name in ("w1", "w2")
-    ]
-    handing_out = start(
-        "ventilator", lang=ventilator, endpoint=tasks, sink=results, workers=2, count=12
-    )
-    assert gathering.wait() == handing_out.wait() == 0
-    assert [each.wait() for each in working] == [0, 0]
-    squares = sorted(
-        (int(n), int(square)) for n, square in gathering.lines(r"^task (\d+) <- w.: (\d+)$")
-    )
-    assert squares == [(n, n * n) for n in range(12)]
-    assert {"w1: 6 tasks", "w2: 6 tasks"} <= set(gathering.out)
-    for program in (gathering, handing_out, *working):
-        assert program.err == []
-
-
-def test_mixed_workers(start, ipc):
-    tasks, results = ipc(), ipc()
-    sink = start("sink", endpoint=results, count=20)
-    sink.endpoint()
-    ventilator = start("ventilator", endpoint=tasks, sink=results, workers=4, count=20)
-    workers = [
-        start("worker", lang=lang, source=tasks, sink=results, name=f"{lang}{n}", count=5)
-        for n in (1, 2)
-        for lang in ("c", "py")
-    ]
-    assert sink.wait() == ventilator.wait() == 0
-    assert [worker.wait() for worker in workers] == [0] * 4
-    assert sink.out[-5:-1] == [f"{name}: 5 tasks" for name in ("c1", "c2", "py1", "py2")]
 
 
 @pytest.fixture

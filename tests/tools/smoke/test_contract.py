@@ -88,26 +88,6 @@ def test_port_in_use(start, ipc, name, option):
 
 # --- --quiet and --verbose
 
-PING = '     [5] a470696e67  "ping"'
-PONG = '     [11] aa706f6e673a2070696e67  "pong: ping"'
-
-
-def test_quiet_req_rep(start, ipc):
-    endpoint = ipc()
-    server = start(
-        "slow_server", "--quiet", endpoint=endpoint, delay_s=0.1, delay_first_n=1, count=3
-    )
-    clients = [
-        start(name, "--quiet", endpoint=endpoint)
-        for name in ("basic_client", "timeout_retry_client", "poller_client")
-    ]
-    for client in clients:
-        assert client.wait() == 0
-        assert client.out == [f"{client.name}: 1 answered"]
-    assert server.wait() == 0
-    assert server.out == [f"slow_server: listening on {endpoint}", "slow_server: 3 answered, 0 bad"]
-
-
 def test_quiet_pub_sub(start, ipc):
     topics, live, replay = ipc(), ipc(), ipc()
     quiet = [
@@ -145,26 +125,6 @@ def test_quiet_pub_sub(start, ipc):
     assert len(publisher.out) == 3 and publisher.summary().endswith(" published")
 
 
-def test_quiet_push_pull(start, ipc):
-    """What a sink reports of its workers is its summary."""
-    tasks, results = ipc(), ipc()
-    sink = start("sink", "--quiet", endpoint=results, count=4)
-    sink.endpoint()
-    ventilator = start("ventilator", "--quiet", endpoint=tasks, sink=results, count=4)
-    worker = start("worker", "--quiet", source=tasks, sink=results, name="w1", count=4)
-    assert sink.wait() == ventilator.wait() == worker.wait() == 0
-    assert sink.out == [
-        f"sink: listening on {results}",
-        "w1: 4 tasks",
-        "sink: 4 results from 1 workers, 0 bad",
-    ]
-    assert ventilator.out == [
-        f"ventilator: listening on {tasks}",
-        "ventilator: 4 tasks handed out",
-    ]
-    assert worker.out == ["worker: w1 did 4 tasks, 0 bad"]
-
-
 @pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend", "mock_frontend"])
 def test_quiet_router_dealer(start, ipc, name):
     wire = {"input": ipc(), "output": ipc()}
@@ -178,28 +138,6 @@ def test_quiet_router_dealer(start, ipc, name):
         f"{name}: 2 of 2 requests complete, 8 tokens",
     ]
     assert engine.out == ["engine: 2 finished, 0 aborted, 0 bad"]
-
-
-@pytest.mark.valgrind
-def test_verbose_req_rep(start, ipc):
-    endpoint = ipc()
-    server = start("basic_server", "--verbose", endpoint=endpoint, count=1)
-    client = start("basic_client", "--verbose", endpoint=endpoint)
-    assert server.wait() == client.wait() == 0
-    assert server.out[1:-1] == [
-        "  from client (REP here), 1 frame",
-        PING,
-        "got: ping",
-        "  to client (REP here), 1 frame",
-        PONG,
-    ]
-    assert client.out[:-1] == [
-        "  to server (REQ here), 1 frame",
-        PING,
-        "  from server (REQ here), 1 frame",
-        PONG,
-        "pong: ping",
-    ]
 
 
 def frame_lines(program, head):
@@ -228,26 +166,6 @@ def test_verbose_pub_sub(start, ipc):
     assert seq.startswith("     [8] 0000000000000000")
     assert frame_lines(subscriber, "  to publisher (REQ here), 1 frame") == [seq]
     assert frame_lines(subscriber, "  from publisher (REQ here), 3 frames")[0] == topic
-
-
-def test_verbose_push_pull(start, ipc):
-    tasks, results = ipc(), ipc()
-    sink = start("sink", "--verbose", endpoint=results, count=1)
-    sink.endpoint()
-    ventilator = start("ventilator", "--verbose", endpoint=tasks, sink=results, count=1)
-    worker = start("worker", "--verbose", source=tasks, sink=results, name="w1", count=1)
-    assert sink.wait() == ventilator.wait() == worker.wait() == 0
-
-    def line(value, text):
-        packed = msgspec.msgpack.encode(value)
-        return f"     [{len(packed)}] {packed.hex()}  {text}"
-
-    task = line({"task": 0, "value": 0}, '{"task":0,"value":0}')
-    result = line({"task": 0, "worker": "w1", "value": 0}, '{"task":0,"worker":"w1","value":0}')
-    assert frame_lines(ventilator, "  to worker (PUSH here), 1 frame") == [task]
-    assert frame_lines(worker, "  from ventilator (PULL here), 1 frame") == [task]
-    assert frame_lines(worker, "  to sink (PUSH here), 1 frame") == [result]
-    assert result in sink.out
 
 
 def test_verbose_router_dealer(start, ipc):

@@ -38,26 +38,6 @@ PAIRS = [(server, client) for server in ("c", "py") for client in ("c", "py")]
 EACH_PAIR = pytest.mark.parametrize("server, client", PAIRS[:3], ids=["c-c", "c-py", "py-c"])
 
 
-@pytest.mark.valgrind
-@EACH_PAIR
-def test_req_rep(closed, ipc, server, client):
-    test_peers.test_basic(closed, ipc, server, client)
-
-
-@EACH_PAIR
-@pytest.mark.parametrize("name", ["timeout_retry_client", "poller_client"])
-def test_retries(closed, ipc, server, client, name):
-    """Each new socket shakes hands anew, which takes a while on a busy machine."""
-    endpoint = ipc()
-    serving = closed("slow_server", lang=server, endpoint=endpoint, delay_s=0.7, delay_first_n=1)
-    serving.endpoint()
-    asking = closed(name, lang=client, endpoint=endpoint, timeout_ms=500, retries=40)
-    assert asking.wait() == 0
-    assert asking.lines(r"^(poll )?timeout after 500 ms, .*retry.*1 of 40")
-    assert asking.out[-2:] == ["pong: ping", f"{name}: 1 answered"]
-    assert serving.stop() == 0
-
-
 @EACH_PAIR
 def test_pub_sub(closed, ipc, server, client):
     test_peers.test_topics(closed, ipc, server, client)
@@ -67,11 +47,6 @@ def test_pub_sub(closed, ipc, server, client):
 @pytest.mark.parametrize("socket", ["req", "dealer"])
 def test_replay(closed, ipc, server, client, socket):
     test_peers.test_replay(closed, ipc, server, client, "v0.26", socket)
-
-
-@EACH_PAIR
-def test_push_pull(closed, ipc, server, client):
-    test_peers.test_pipeline(closed, ipc, server, client, server)
 
 
 @EACH_PAIR
@@ -127,11 +102,21 @@ def test_stop_at_once(closed, ipc, name):
     test_stop.test_stop_at_once(closed, ipc, name, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("lang", ["c", "py"])
-def test_no_secret_is_shown(closed, keys, ipc, lang):
+def serving(closed, endpoint="tcp://127.0.0.1:0", *args):
+    """A server behind closed doors; its replays are for nobody here."""
+    options = {"replay_endpoint": "tcp://127.0.0.1:0", "interval_ms": 5}
+    return closed("kv_publisher", *args, endpoint=endpoint, **options)
+
+
+def asking(closed, endpoint, count=1, **options):
+    """A client that ends when it has got something."""
+    return closed("kv_subscriber", endpoint=endpoint, count=count, **options)
+
+
+def test_no_secret_is_shown(closed, keys, ipc):
     endpoint = ipc()
-    server = closed("basic_server", "--verbose", endpoint=endpoint, lang=lang)
-    client = closed("basic_client", "--verbose", endpoint=endpoint, lang=lang)
+    server = serving(closed, endpoint)
+    client = asking(closed, endpoint)
     assert client.wait() == server.stop() == 0
     shown = "\n".join(server.out + server.err + client.out + client.err)
     for name in ("server", "client"):
@@ -225,19 +210,14 @@ def was_ever_let_in(monitor):
     return zmq.EVENT_HANDSHAKE_SUCCEEDED in events
 
 
-TASK_RESULT = pack({"task": 0, "worker": "stranger", "value": 0})
 REGISTRATION = pack(structs.toy_ready())
 HELLO = pack(structs.EngineStatus("HELLO", local=False, headless=True))
 
 # program, option: the socket for its other end, and what that says there
 DOORS = {
-    ("basic_server", "endpoint"): (zmq.REQ, [pack("stranger")]),
-    ("slow_server", "endpoint"): (zmq.REQ, [pack("stranger")]),
     ("topic_publisher", "endpoint"): (zmq.SUB, None),
     ("kv_publisher", "endpoint"): (zmq.SUB, None),
     ("kv_publisher", "replay-endpoint"): (zmq.DEALER, [b"", bytes(8)]),
-    ("ventilator", "endpoint"): (zmq.PULL, None),
-    ("sink", "endpoint"): (zmq.PUSH, [TASK_RESULT]),
     **{
         (name, option): (kind, [message])
         for name in (
@@ -331,15 +311,9 @@ def other_ends():
 
 
 SERVER_KINDS = {
-    "basic_client": zmq.REP,
-    "timeout_retry_client": zmq.REP,
-    "poller_client": zmq.REP,
     "topic_subscriber": zmq.XPUB,
     "replay_subscriber": zmq.XPUB,
     "kv_subscriber": zmq.XPUB,
-    "ventilator": zmq.PULL,
-    "worker-source": zmq.PUSH,
-    "worker-sink": zmq.PULL,
     "engine-input": zmq.ROUTER,
     "engine-output": zmq.PULL,
     "mock_engine": zmq.ROUTER,
@@ -395,7 +369,7 @@ def test_open_server(start, keys, raw, end):
 
 
 def test_two_addresses(closed, raw):
-    server = closed("basic_server", endpoint="tcp://127.0.0.1:0")
+    server = serving(closed)
     port = server.endpoint().rpartition(":")[2]
     for _ in range(3):
         for address in ("127.0.0.2", "127.0.0.3"):
@@ -406,12 +380,12 @@ def test_two_addresses(closed, raw):
     assert len(set(server.err)) == len(server.err) <= 6
     for line in server.err:
         assert re.fullmatch(
-            rf"basic_server: refused (127\.0\.0\.[23]|somebody): {NO_KEY}", line
+            rf"kv_publisher: refused (127\.0\.0\.[23]|somebody): {NO_KEY}", line
         )
 
 
 def test_stranger_who_does_not_speak_zeromq(closed, keys):
-    server = closed("basic_server", endpoint="tcp://127.0.0.1:0")
+    server = serving(closed)
     port = int(server.endpoint().rpartition(":")[2])
     for words in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" + bytes(8) + b"\x7f\x03" + bytes(60), b"\x01\x00"):
         with socket.create_connection(("127.0.0.1", port)) as stranger:
@@ -421,9 +395,8 @@ def test_stranger_who_does_not_speak_zeromq(closed, keys):
                 while stranger.recv(1000):
                     pass
                 raise ConnectionResetError  # Both are ways to be turned away
-    assert closed("basic_client", endpoint=server.endpoint()).wait() == 0
+    assert asking(closed, server.endpoint()).wait() == 0
     assert server.stop() == 0
-    assert server.summary() == "1 answered, 0 bad"
 
 
 # --- the list
@@ -431,27 +404,32 @@ def test_stranger_who_does_not_speak_zeromq(closed, keys):
 
 def test_list_is_read_for_each_client(closed, start, keys, strangers):
     """Who is put on it gets in, who is taken off does not any more."""
-    server = closed("basic_server", endpoint="tcp://127.0.0.1:0")
+    server = serving(closed)
     folder, _ = strangers["unknown key"]
-    options = {"endpoint": server.endpoint(), "curve_dir": folder, "retries": 99}
-    client = start("timeout_retry_client", **options, timeout_ms=100)
-    client.wait_err("not on its list")
+    options = {"endpoint": server.endpoint(), "curve_dir": folder, "count": 1}
+
+    def check_refused_now():
+        client = start("kv_subscriber", **options)
+        client.wait_err("not on its list")
+        assert client.stop() == 0
+        assert client.summary().startswith("0 ")
+
+    check_refused_now()
     shutil.copy(folder / "client.key", keys / "clients" / "second.key")
-    assert client.wait() == 0
+    assert start("kv_subscriber", **options).wait() == 0
     (keys / "clients" / "second.key").unlink()
-    client = start("timeout_retry_client", **{**options, "retries": 1}, timeout_ms=200)
-    assert client.wait() == 1
+    check_refused_now()
     assert server.stop() == 0
 
 
 def test_list_that_is_gone_lets_nobody_in(closed, start, keys):
-    server = closed("basic_server", endpoint="tcp://127.0.0.1:0")
+    server = serving(closed)
     endpoint = server.endpoint()
     shutil.rmtree(keys / "clients")
-    client = closed("poller_client", endpoint=endpoint, timeout_ms=100, retries=0)
-    assert client.wait() == 1
-    server.wait_err(f"^basic_server: cannot read {keys}/clients: No such file")
-    assert server.stop() == 0
+    client = asking(closed, endpoint)
+    server.wait_err(f"^kv_publisher: cannot read {keys}/clients: No such file")
+    client.wait_err("not on its list")
+    assert client.stop() == server.stop() == 0
 
 
 def test_odd_list(closed, keys):
@@ -463,12 +441,12 @@ def test_odd_list(closed, keys):
     (listed / "README").write_text("hello")
     (listed / ".client.key.swp").write_text("hello")
     (listed / "sub").mkdir()
-    server = closed("basic_server", endpoint="tcp://127.0.0.1:0")
-    assert closed("basic_client", endpoint=server.endpoint(), count=3).wait() == 0
+    server = serving(closed)
+    assert asking(closed, server.endpoint(), 3).wait() == 0
     # One that is no good while the server runs is told, and is in nobody's way
     (listed / "bad.key").write_text("nonsense")
     for _ in range(2):
-        assert closed("basic_client", endpoint=server.endpoint()).wait() == 0
+        assert asking(closed, server.endpoint()).wait() == 0
     assert server.stop() == 0
     assert all(f"{listed}/bad.key: want a certificate" in line for line in server.err)
     assert len(server.err) <= 1
@@ -504,17 +482,17 @@ def check_refused(program, path):
 @pytest.mark.parametrize(
     "name, file",
     [
-        ("basic_server", "server.key_secret"),
-        ("basic_server", "clients/client.key"),
-        ("basic_client", "client.key_secret"),
-        ("basic_client", "server.key"),
+        ("kv_publisher", "server.key_secret"),
+        ("kv_publisher", "clients/client.key"),
+        ("kv_subscriber", "client.key_secret"),
+        ("kv_subscriber", "server.key"),
     ],
 )
 def test_spoilt_file(closed, keys, ipc, name, file, how):
     SPOILT[how](keys / file)
     if how == "no file" and file == "clients/client.key":
         return  # An empty list is a list
-    check_refused(closed(name, endpoint=ipc()), keys / file)
+    check_refused(closed(name, endpoint=ipc(), replay_endpoint=ipc()), keys / file)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -545,7 +523,7 @@ def test_no_folder(start, name, folder):
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o777])
 def test_secret_that_others_can_read(closed, keys, ipc, mode):
     (keys / "server.key_secret").chmod(mode)
-    line = check_refused(closed("basic_server", endpoint=ipc()), keys / "server.key_secret")
+    line = check_refused(serving(closed, ipc()), keys / "server.key_secret")
     assert f"mode {mode:04o}" in line
 
 
@@ -553,18 +531,18 @@ def test_secret_that_others_can_read(closed, keys, ipc, mode):
 @pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
 def test_list_that_others_can_write(closed, keys, ipc, folder, mode):
     (keys / folder).chmod(mode)
-    line = check_refused(closed("basic_server", endpoint=ipc()), (keys / folder))
+    line = check_refused(serving(closed, ipc()), (keys / folder))
     assert f"mode {mode:04o}" in line
 
 
 @pytest.mark.parametrize(
-    "name, file", [("basic_server", "clients/client.key"), ("basic_client", "server.key")]
+    "name, file", [("kv_publisher", "clients/client.key"), ("kv_subscriber", "server.key")]
 )
 @pytest.mark.parametrize("mode", [0o664, 0o646])
 def test_key_that_others_can_write(closed, keys, ipc, name, file, mode):
     """They could put their own there: as that of a friend, or as the server's."""
     (keys / file).chmod(mode)
-    line = check_refused(closed(name, endpoint=ipc()), keys / file)
+    line = check_refused(closed(name, endpoint=ipc(), replay_endpoint=ipc()), keys / file)
     assert f"mode {mode:04o} lets others write to it" in line
 
 
@@ -573,7 +551,7 @@ def test_keys_that_do_not_belong_together(closed, keys, new_keys, ipc):
     ours, _ = key_pair(keys, "server")
     path = keys / "server.key_secret"
     path.write_text(path.read_text().replace(ours.decode(), public.decode()))
-    assert "belong together" in check_refused(closed("basic_server", endpoint=ipc()), path)
+    assert "belong together" in check_refused(serving(closed, ipc()), path)
 
 
 # --- make keys
@@ -681,8 +659,8 @@ def test_warning_hosts(start, host):
 
 
 def started(start, endpoint, *args):
-    program = start("basic_server", "--quiet", *args, endpoint=endpoint)
-    program.endpoint()
+    program = serving(start, endpoint, "--quiet", *args)
+    program.endpoint(2)
     return program
 
 

@@ -116,24 +116,3 @@ def test_what_is_left_of_a_front_end_is_not_for_the_next(peer, wire):
                 reader.start()
             assert engine.wait(WAIT_S) == 0
             reader.join()
-
-
-@pytest.mark.parametrize("lang", ["c", "py"])
-def test_a_worker(start, ipc, lang):
-    """What it had taken is not done by anybody: the sink says which tasks those were."""
-    tasks, results = ipc(), ipc()
-    sink = start("sink", endpoint=results, count=12, timeout_s=1, lang=lang)
-    sink.endpoint()
-    working = start("worker", source=tasks, sink=results, name="w1")
-    dying = start("worker", "--verbose", source=tasks, sink=results, name="w2", work_ms=60000)
-    ventilator = start("ventilator", endpoint=tasks, sink=results, workers=2, count=12)
-    assert ventilator.wait() == 0
-    dying.wait_line("from ventilator")
-    kill(dying)
-    assert sink.wait() == 1
-    assert sink.err == ["sink: no result for 1 s: gave up"]
-    assert sink.summary() == "6 results from 1 workers, 0 bad"
-    done = {int(task) for task in sink.lines(r"^task (\d+) <- w1: ")}
-    missing = sink.lines(r"^missing: (.*)$")[0]
-    assert missing == " ".join(str(task) for task in range(12) if task not in done)
-    assert working.stop() == 0

@@ -18,11 +18,10 @@ from programs import Bind, Connect, of_kind
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
 FRONTENDS = ["frontend", "poller_frontend", "round_robin_frontend", "mock_frontend"]
-IMPATIENT = ["timeout_retry_client", "poller_client"]
 HUGE = 1000000
 
 # They exit with 1 when they are stopped before they have their answer
-EMPTY_HANDED = {"basic_client", *IMPATIENT, *FRONTENDS, "handshake_frontend"}
+EMPTY_HANDED = {*FRONTENDS, "handshake_frontend"}
 
 
 def stop_and_check(program, number):
@@ -212,111 +211,6 @@ def replay_subscriber_waits_with_a_dealer(*args):
     return replay_subscriber_waits_for_a_replay(*args, "dealer")
 
 
-@state
-def basic_server_flat_out(start, ipc, peer):
-    endpoint = ipc()
-    program = start("basic_server", endpoint=endpoint)
-    start("basic_client", "--quiet", endpoint=endpoint, count=0)
-    program.wait_line("^got", nth=10)
-    return program
-
-
-@state
-def slow_server_in_mid_delay(start, ipc, peer):
-    endpoint = ipc()
-    program = start("slow_server", endpoint=endpoint, delay_s=3600)
-    start("basic_client", endpoint=endpoint)
-    program.wait_line("^got: ping, answering in 3600 s$")
-    return program
-
-
-def client_of_a_mute_server(name, **options):
-    def client(start, ipc, peer):
-        endpoint = ipc()
-        server = peer(zmq.REP, bind=endpoint)
-        program = start(name, endpoint=endpoint, **options)
-        assert server.recv() == b"\xa4ping"
-        return program
-
-    return client
-
-
-STATES["basic_client_of_a_mute_server"] = client_of_a_mute_server("basic_client")
-for name in IMPATIENT:
-    STATES[f"{name}_of_a_mute_server"] = client_of_a_mute_server(name, timeout_ms=600000)
-    STATES[f"{name}_in_retries"] = client_of_a_mute_server(name, timeout_ms=1, retries=HUGE)
-
-
-@state
-def sink_flat_out(start, ipc, peer):
-    endpoint = ipc()
-    program = start("sink", endpoint=endpoint, count=0)
-    worker = peer(zmq.PUSH, connect=endpoint)
-    for n in range(2000):
-        worker.send(msgspec.msgpack.encode({"task": n, "worker": "w", "value": n}))
-    program.wait_line("^task 0")
-    return program
-
-
-@state
-def worker_at_work(start, ipc, peer):
-    source, sink = ipc(), ipc()
-    ventilator = peer(zmq.PUSH, bind=source)
-    program = start("worker", "--verbose", source=source, sink=sink, name="w", work_ms=60000)
-    ventilator.send(msgspec.msgpack.encode({"task": 0, "value": 0}))
-    program.wait_line("from ventilator")
-    return program
-
-
-@state
-def worker_without_a_sink_is_blocked(start, ipc, peer):
-    source = ipc()
-    ventilator = peer(zmq.PUSH, bind=source)
-    program = start("worker", source=source, sink=ipc(), name="w")
-    for n in range(2000):
-        ventilator.send(msgspec.msgpack.encode({"task": n, "value": 0}))
-    program.wait_line("^task 999: ")  # The high-water mark
-    return program
-
-
-@state
-def worker_is_done_and_waits_for_its_sink(start, ipc, peer):
-    source = ipc()
-    ventilator = peer(zmq.PUSH, bind=source)
-    program = start("worker", source=source, sink=ipc(), name="w", count=5)
-    for n in range(5):
-        ventilator.send(msgspec.msgpack.encode({"task": n, "value": 0}))
-    program.wait_line("^worker: w did 5 tasks")
-    return program
-
-
-@state
-def ventilator_with_nobody_is_blocked(start, ipc, peer):
-    program = start("ventilator", endpoint=ipc(), sink=ipc(), workers=0)
-    program.endpoint()
-    return program
-
-
-@state
-def ventilator_with_a_paused_worker(start, ipc, peer):
-    source, sink = ipc(), ipc()
-    program = start("ventilator", endpoint=source, sink=sink, count=0)
-    worker = start("worker", "--quiet", source=source, sink=sink)
-    program.wait_line("^task 0 ->$")
-    worker.send_signal(signal.SIGSTOP)
-    program.wait_line("^task 999 ->$")
-    return program
-
-
-@state
-def ventilator_with_a_deaf_worker(start, ipc, peer):
-    source = ipc()
-    program = start("ventilator", endpoint=source, sink=ipc(), count=0)
-    deaf(peer, zmq.PULL, connect=source)
-    program.wait_line("^task 999 ->$")
-    return program
-
-
 def registered_engine(start, ipc, peer, **options):
     """An engine, its front-end's ROUTER and PULL."""
     wire = {"input": ipc(), "output": ipc()}
@@ -404,13 +298,3 @@ def test_stop(start, ipc, peer, name, number):
     stop_and_check(STATES[name](start, ipc, peer), number)
     for other in start.programs:
         other.kill()
-
-
-@BOTH
-def test_a_client_that_has_its_answers_exits_with_0(start, ipc, number):
-    """--count 0 is: until stopped."""
-    endpoint = ipc()
-    server = start("basic_server", "--quiet", endpoint=endpoint)
-    client = start("basic_client", endpoint=endpoint, count=0)
-    client.wait_line("^pong: ping$")
-    assert client.stop(number) == server.stop(number) == 0

@@ -78,25 +78,6 @@ def test_trace_that_cannot_be_opened(start, ipc, tmp_path, name):
     assert missing.err == [f"{name}: --trace: a value is missing"]
 
 
-def test_without_it_there_is_no_file(start, ipc, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    endpoint = ipc()
-    server = start("basic_server", endpoint=endpoint, count=1)
-    assert start("basic_client", endpoint=endpoint).wait() == server.wait() == 0
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_it_changes_nothing_of_what_is_printed(start, ipc, tmp_path):
-    printed = []
-    for options in ({}, {"trace": tmp_path / "trace"}):
-        endpoint = ipc()
-        server = start("basic_server", "--verbose", endpoint=endpoint, count=1, **options)
-        client = start("basic_client", "--verbose", endpoint=endpoint, **options)
-        assert client.wait() == server.wait() == 0
-        printed.append((client.out, server.out[1:], client.err, server.err))
-    assert printed[0] == printed[1]
-
-
 @pytest.mark.valgrind
 def test_what_is_traced_is_what_is_sent(start, ipc, peer, tmp_path):
     """A raw ROUTER and PULL are the front-end: they know which bytes there were."""
@@ -143,57 +124,6 @@ HOSTILE = [
 ]
 
 
-def test_hostile_bytes_are_valid_json(start, ipc, peer, tmp_path):
-    path, endpoint = tmp_path / "trace", ipc()
-    server = start("basic_server", endpoint=endpoint, trace=path)
-    client = peer(zmq.REQ, connect=endpoint)
-    for message in HOSTILE:
-        client.send_multipart(message)
-        client.recv_multipart()
-    assert server.stop() == 0
-    received = messages(path, dir="recv")
-    assert len(received) == len(HOSTILE)
-    for message, told in zip(HOSTILE, received):
-        assert [frame["size"] for frame in told["frames"]] == [len(each) for each in message]
-        assert frames(told) == [each[:1024] for each in message]
-        assert [frame.get("cut", False) for frame in told["frames"]] == [
-            len(each) > 1024 for each in message
-        ]
-        assert all(len(frame.get("text", "")) <= 2051 for frame in told["frames"])
-    # What was complained of is in it, too
-    assert sum("note" in each for each in objects(path)) == len(server.err) > 0
-
-
-def test_many_frames_are_bounded(start, ipc, peer, tmp_path):
-    path, endpoint = tmp_path / "trace", ipc()
-    server = start("basic_server", endpoint=endpoint, trace=path, count=1)
-    client = peer(zmq.REQ, connect=endpoint)
-    client.send_multipart([b"x"] * 100)
-    client.recv()
-    assert server.wait() == 0
-    (told,) = messages(path, dir="recv")
-    assert (len(told["frames"]), told["left_out"]) == (64, 36)
-
-
-def test_programs_share_a_file(start, ipc, tmp_path):
-    """All at once, and each line is whole."""
-    path, tasks, results = tmp_path / "trace", ipc(), ipc()
-    sink = start("sink", "--quiet", endpoint=results, count=300, trace=path)
-    sink.endpoint()
-    workers = [
-        start("worker", "--quiet", source=tasks, sink=results, name=name, trace=path)
-        for name in ("w1", "w2", "w3")
-    ]
-    ventilator = start(
-        "ventilator", "--quiet", endpoint=tasks, sink=results, workers=3, count=300, trace=path
-    )
-    assert ventilator.wait() == sink.wait() == 0
-    assert [worker.stop() for worker in workers] == [0, 0, 0]
-    assert len(messages(path)) == 300 * 4 + 2
-    assert len(messages(path, program="worker", instance="w2")) == 200
-    assert sum(each.get("life") == "end" for each in objects(path)) == 5
-
-
 def test_killed_program_leaves_whole_lines(start, ipc, tmp_path):
     path, endpoint = tmp_path / "trace", ipc()
     publisher = start(
@@ -205,18 +135,6 @@ def test_killed_program_leaves_whole_lines(start, ipc, tmp_path):
     publisher.kill()
     told = objects(path)
     assert told[0]["life"] == "start" and "life" not in told[-1]
-
-
-@pytest.mark.parametrize("name", ["timeout_retry_client", "poller_client"])
-def test_timeouts_are_noted(start, ipc, tmp_path, name):
-    path = tmp_path / "trace"
-    client = start(name, "--quiet", endpoint=ipc(), timeout_ms=20, retries=2, trace=path)
-    assert client.wait() == 1
-    notes = [each["note"] for each in objects(path) if "note" in each]
-    assert len(notes) == 3
-    assert all("timeout after 20 ms" in each for each in notes[:2])
-    assert notes[2] == client.err[0].removeprefix(f"{name}: ")
-    assert len(messages(path, dir="send")) == 3
 
 
 def test_subscriptions_are_traced(start, ipc, tmp_path):
