@@ -135,7 +135,7 @@ def test_translation_is_up_to_date(path):
         ("            slow_server", "            fast_server", "shown"),
         ("<!-- do not wait -->", "<!-- any order -->", "rules"),
         ("`EFSM`", "`EAGAIN`", "code"),
-        ("(pingpong.h)", "(pingpong.c)", "links"),
+        ("(basic_server.c)", "(basic_client.c)", "links"),
         ("(README.md)", "(README.zh-CN.md)", "links"),
         ("\n| poller_client ", "\npoller_client ", "tables"),
         ("\n- libzmq", "\nlibzmq", "items"),
