@@ -38,6 +38,6 @@ int main (int argc, char **argv)
     zsock_destroy (&wary);
     zsock_destroy (&push);
     return trap_end (
-        "connect only says where; an I/O thread tries, again and again, for ever.",
+        "connect only says where; an I/O thread tries, again and again, until it succeeds.",
         "That nobody is there shows in a timeout, a heartbeat or a monitor, nowhere else.");
 }

@@ -20,7 +20,7 @@ static void s_child (void *inherited, const char *endpoint)
         if (zmq_connect (push, endpoint) == 0)
             zmq_send (push, "its own", 7, ZMQ_DONTWAIT);
         zmq_close (push);
-        zmq_ctx_term (context);  //  Waits until the message has left: libzmq's linger is for ever
+        zmq_ctx_term (context);  //  Waits until the message has left: libzmq's linger has no end
     }
     execlp ("true", "true", (char *) NULL);
     _exit (EXIT_FAILURE);

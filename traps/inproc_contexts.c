@@ -41,5 +41,5 @@ int main (int argc, char **argv)
 
     return trap_end (
         "An inproc name belongs to its context. To connect before anybody has bound is",
-        "allowed, so in the wrong context it is no error: it waits for ever.");
+        "allowed, so in the wrong context it is no error: it waits without an end.");
 }

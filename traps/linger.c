@@ -30,7 +30,7 @@ int main (int argc, char **argv)
     size_t size = sizeof forever;
     zmq_getsockopt (raw, ZMQ_LINGER, &forever, &size);
     trap_shown (zsock_linger (socket) == 0 && forever == -1,
-                "CZMQ's default is %d: forget at once; libzmq's is %d: wait for ever",
+                "CZMQ's default is %d: forget at once; libzmq's is %d: wait without an end",
                 zsock_linger (socket), forever);
     zmq_close (raw);
     zmq_ctx_term (context);
@@ -54,5 +54,5 @@ int main (int argc, char **argv)
     zsock_destroy (&pull);
     return trap_end (
         "To send is to queue, an I/O thread does the rest. When the socket is closed,",
-        "linger is how long it may. Waiting for ever hangs if nobody is there: bound it.");
+        "linger is how long it may. Without an end it hangs if nobody is there: bound it.");
 }

@@ -39,5 +39,5 @@ int main (int argc, char **argv)
     zsock_destroy (&rep);
     return trap_end (
         "A REQ that has sent must receive. A timeout does not end its turn,",
-        "so it waits for ever if the reply was lost. Only a new socket starts afresh.");
+        "so if the reply was lost it waits without an end. Only a new socket can send.");
 }

@@ -12,8 +12,8 @@ int main (int argc, char **argv)
 
     zsock_t *router = zsock_new_router ("@inproc://frontend");
     int lost = zstr_sendx (router, "engine-7", "request", NULL);
-    trap_shown (lost == 0, "sending to engine-7, whom nobody has met, returns %d: all is well",
-                lost);
+    trap_shown (lost == 0,
+                "sending to engine-7, which has never connected, returns %d: all is well", lost);
 
     //  The first request waits nowhere: engine-7 comes, and gets only what is sent from then on
     zsock_t *dealer = zsock_new (ZMQ_DEALER);

@@ -42,7 +42,6 @@ int main (int argc, char **argv)
     heard = s_heard (true);
     trap_cured (heard == 3, "with XPUB_VERBOSE it hears of %d", heard);
 
-    return trap_end (
-        "An XPUB passes on what is new to it, as a proxy has to, and a topic that",
-        "somebody has already is not. Who counts subscribers must ask for all of them.");
+    return trap_end ("An XPUB passes on what is new to it, as a proxy has to, and a topic that",
+                     "somebody has already is not. To count subscribers, ask for all of them.");
 }

@@ -38,7 +38,6 @@ int main (int argc, char **argv)
 
     zsock_destroy (&xsub);
     zsock_destroy (&xpub);
-    return trap_end (
-        "To an XPUB 01 is subscribe and 00 is unsubscribe, whoever has sent it, and it",
-        "passes on only what is new. Let payloads begin with another byte, always.");
+    return trap_end ("To an XPUB 01 is subscribe and 00 is unsubscribe, from any peer, and it",
+                     "passes on only what is new. Let payloads begin with another byte, always.");
 }

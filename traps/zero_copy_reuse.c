@@ -38,7 +38,7 @@ int main (int argc, char **argv)
     snprintf (buffers[0], sizeof buffers[0], "outputs 2");  //  It was sent, was it not?
     zframe_t *frame = zframe_recv (pull);
     trap_shown (frame && zframe_streq (frame, "outputs 2"),
-                "outputs 1 is sent, the buffer filled anew, and what arrives is: outputs 2");
+                "outputs 1 is sent, the buffer filled again, and what arrives is: outputs 2");
     zframe_destroy (&frame);
 
     //  Both ends are in one process here: libzmq lets go when the receiver does
