@@ -209,7 +209,7 @@ static int s_signalled (int first, int second)
         if (write (ends[1], &byte_back, 1) != 1)
             _exit (9);
         if (second == 0) {
-            zmq_poll (NULL, 0, 60000);  //  And so does SIGALRM a second later
+            zmq_poll (NULL, 0, 60000);  //  And so does SIGALRM, soon after
             _exit (7);
         }
         for (int i = 0; i < 60; i++)
