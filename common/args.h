@@ -28,7 +28,7 @@ typedef struct {
 static const char *args_program;  //  Its name, without the path
 
 //  Ends the program with one line on stderr, "program: what failed: why"
-static inline void CHECK_PRINTF (2) args_fail (int status, const char *format, ...)
+_Noreturn static inline void CHECK_PRINTF (2) args_fail (int status, const char *format, ...)
 {
     va_list values;
     va_start (values, format);
@@ -44,9 +44,9 @@ static inline void args_print_listening (zsock_t *socket)
     zstr_free (&endpoint);
 }
 
-//  The first SIGINT or SIGTERM asks the program to end, the second one ends it. A signal interrupts a
-//  call that waits, but not one that is about to. So SIGALRM interrupts again, after 0.1 s and then
-//  every 1.1 s.
+//  The first SIGINT or SIGTERM asks the program to end, the second one ends it. A signal interrupts
+//  a call that waits, but not one that is about to. So SIGALRM interrupts again, after 0.1 s and
+//  then every 1.1 s.
 static inline void args_on_signal (int number)
 {
     if (number != SIGALRM && zsys_interrupted) {

@@ -2,8 +2,8 @@
 //  mp.h - msgpack values in ZeroMQ frames
 //
 //  Write:  mp_put appends values by a picture, as zsock_send does; mp_frame makes the frame.
-//  Read:   mp_open returns the value in a frame, a tree of msgpack-c's objects. mp_at and mp_get walk
-//          it; they take NULL and return NULL, so a chain of them needs one check, at its end.
+//  Read:   mp_open returns the value in a frame, a tree of msgpack-c's objects. mp_at and mp_get
+//          walk it. They take NULL and return NULL, so a chain of them needs one check, at its end.
 
 #pragma once
 
@@ -50,9 +50,9 @@ static inline zframe_t *mp_frame (msgpack_sbuffer *out)
     return frame;
 }
 
-//  True if the bytes are one msgpack value and nothing else. Each element of an array or map takes at
-//  least one byte, so none can announce more elements than bytes are left. msgpack-c reserves memory
-//  for what is announced before it looks (100 bytes can make it reserve 160 GB), so look here first.
+//  True if the bytes are one msgpack value and nothing else. Each element of an array or map takes
+//  at least one byte, so none can announce more elements than bytes are left. msgpack-c reserves
+//  memory for what is announced before it looks: 100 bytes can cost 160 GB. So look here first.
 static inline bool mp_is_one_value (const byte *at, size_t left)
 {
     //  For the tags c0 to df: bytes that follow, and kind (s str or bin, x ext, a array, m map)
@@ -63,7 +63,7 @@ static inline bool mp_is_one_value (const byte *at, size_t left)
     for (; expected > 0 && expected <= left; expected--) {
         byte tag = *at++;
         bool wide = tag >= 0xc0 && tag < 0xe0;  //  If not, the length is in the tag itself
-        char kind = wide ? kinds[tag & 31] : "........mass...."[tag >> 4];
+        int kind = wide ? kinds[tag & 31] : "........mass...."[tag >> 4];
         uint64_t n = wide ? 0 : kind == 's' ? tag & 31 : tag & 15;
         size_t bytes = wide ? width[tag & 31] : 0;
         if (bytes > --left)
@@ -126,8 +126,8 @@ static inline uint64_t mp_uint (const msgpack_object *object, uint64_t otherwise
     return object && object->type == MSGPACK_OBJECT_POSITIVE_INTEGER ? object->via.u64 : otherwise;
 }
 
-//  A copy of a str, which the caller frees with zstr_free; NULL for anything else, and for a str with
-//  a zero byte, which no C string can hold
+//  A copy of a str, which the caller frees with zstr_free; NULL for anything else, and for a str
+//  with a zero byte, which no C string can hold
 static inline char *mp_text (const msgpack_object *object)
 {
     if (!object || object->type != MSGPACK_OBJECT_STR)
@@ -139,8 +139,8 @@ static inline char *mp_text (const msgpack_object *object)
     return text;
 }
 
-//  Replaces the control bytes of a text by '?', and returns the text. Do this before printing what a
-//  peer has sent: control bytes can move the cursor and rewrite what stands on a terminal.
+//  Replaces the control bytes of a text by '?', and returns the text. Do this before printing what
+//  a peer has sent: control bytes can move the cursor and rewrite what stands on a terminal.
 static inline char *mp_printable (char *text)
 {
     for (byte *at = (byte *) text; *at; at++)

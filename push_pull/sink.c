@@ -47,8 +47,13 @@ int main (int argc, char **argv)
         if (worker && task <= UINT32_MAX && value < UINT64_MAX) {
             mp_printable (worker);
             printf ("task %" PRIu64 " <- %s: %" PRIu64 "\n", task, worker, value);
-            uintptr_t own = (uintptr_t) zhash_lookup (workers, worker);
-            zhash_update (workers, worker, (void *) (own + 1));
+            int *own = zhash_lookup (workers, worker);
+            if (!own) {
+                own = zmalloc (sizeof *own);
+                zhash_insert (workers, worker, own);
+                zhash_freefn (workers, worker, free);
+            }
+            (*own)++;
             gathered++;
         } else if (tasks <= UINT32_MAX) {
             printf ("the ventilator announces %" PRIu64 " task%s\n", tasks, tasks == 1 ? "" : "s");
@@ -64,8 +69,8 @@ int main (int argc, char **argv)
     zlist_t *names = zhash_keys (workers);
     zlist_sort (names, s_by_name);
     for (const char *name = zlist_first (names); name; name = zlist_next (names)) {
-        uintptr_t own = (uintptr_t) zhash_lookup (workers, name);
-        printf ("%s: %" PRIuPTR " task%s\n", name, own, own == 1 ? "" : "s");
+        int own = *(int *) zhash_lookup (workers, name);
+        printf ("%s: %d task%s\n", name, own, own == 1 ? "" : "s");
     }
     if (announced > (uint64_t) gathered)
         printf ("missing: %" PRIu64 " of %" PRIu64 "\n", announced - (uint64_t) gathered,

@@ -7,8 +7,8 @@
 //
 //  Run:   build/push_pull/sink in one terminal, build/push_pull/ventilator --workers 2 in another,
 //         build/push_pull/worker --name w1 and build/push_pull/worker --name w2 in two more
-//  vLLM:  vllm/v1/engine/core.py EngineCoreProc.process_output_sockets has a PUSH for each front-end,
-//         because one PUSH for all front-ends would hand the outputs out like this
+//  vLLM:  vllm/v1/engine/core.py EngineCoreProc.process_output_sockets has a PUSH for each
+//         front-end, because one PUSH for all of them would hand the outputs out like this
 
 #include "args.h"
 #include "mp.h"
@@ -56,7 +56,7 @@ int main (int argc, char **argv)
         zframe_destroy (&frame);
     }
     printf ("ventilator: %d task%s handed out\n", sent, sent == 1 ? "" : "s");
-    //  ms for the last tasks to leave; -1 waits as long as it takes. CZMQ's default would drop them.
+    //  ms for the last tasks to leave; -1: as long as it takes. CZMQ's default is none.
     zsock_set_linger (tasks, zsys_interrupted ? 0 : -1);
     zsock_set_linger (to_sink, 500);
     zsock_destroy (&tasks);

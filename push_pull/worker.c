@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  worker.c - PULL and PUSH: takes tasks from the ventilator, sends results to the sink
 //
-//  The worker connects to both of them, so workers can come and go while those two stay. A PULL does
-//  not tell who sent a message: the result carries the worker's name.
+//  The worker connects to both of them, so workers can come and go while those two stay. A PULL
+//  does not tell who sent a message: the result carries the worker's name.
 //
 //  Run:   build/push_pull/sink in one terminal, build/push_pull/ventilator in another,
 //         build/push_pull/worker --name w1 in a third
@@ -61,7 +61,7 @@ int main (int argc, char **argv)
         zmsg_destroy (&message);
     }
     printf ("worker: %s did %d task%s, %d bad\n", name, done, done == 1 ? "" : "s", bad);
-    //  ms for the last results to leave; -1 waits as long as it takes. CZMQ's default would drop them.
+    //  ms for the last results to leave; -1: as long as it takes. CZMQ's default is none.
     zsock_set_linger (results, zsys_interrupted ? 100 : -1);
     zsock_destroy (&tasks);
     zsock_destroy (&results);

@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  poller_client.c - Demo 1.2: the same as timeout_retry_client, and a poller does the waiting
 //
-//  A receive timeout belongs to one socket. A poller waits for any number of sockets and returns one
-//  that can be read; so this is how a program with several sockets waits.
+//  A receive timeout belongs to one socket. A poller waits for any number of sockets and returns
+//  one that can be read; so this is how a program with several sockets waits.
 //
 //  Run:   build/req_rep/slow_server in one terminal, build/req_rep/poller_client in another
 //  vLLM:  vllm/v1/engine/core_client.py SyncMPClient.__init__

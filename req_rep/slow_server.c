@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  slow_server.c - Demos 1.1 and 1.2: a REP socket that delays its first answers
 //
-//  It is basic_server with a delay. While one request is delayed the next ones wait in libzmq's queue:
-//  a REP serves one at a time. A client that has closed its socket by then never gets the late answer.
+//  It is basic_server with a delay. While one request is delayed the next ones wait in libzmq's
+//  queue: a REP serves one at a time. If a client has closed its socket, its answer is dropped.
 //
 //  Run:   build/req_rep/slow_server --delay-s 1.5 --delay-first-n 2 in one terminal,
 //         build/req_rep/timeout_retry_client in another
