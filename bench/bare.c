@@ -120,15 +120,6 @@ static void s_wait_peers (void *events, uint64_t count)
     zmq_msg_close (&frame);
 }
 
-static void *s_monitor (void *socket)
-{
-    if (zmq_socket_monitor (socket, "inproc://peers", ZMQ_EVENT_HANDSHAKE_SUCCEEDED) == -1)
-        s_fail ("monitor");
-    void *events = s_socket (ZMQ_PAIR, 0);
-    s_connect (events, "inproc://peers");
-    return events;
-}
-
 //  -- Publish, subscribe
 
 //  A file of payloads: each a size of 4 bytes, little-endian, and so many bytes
@@ -202,96 +193,6 @@ static void s_sub (char **argv)
     if (zmq_setsockopt (socket, ZMQ_SUBSCRIBE, "", 0) == -1)
         s_fail ("subscribe");
     s_connect (socket, argv[0]);
-    zmq_msg_t frame;
-    zmq_msg_init (&frame);
-    for (uint64_t i = 0; i < count; i++)
-        s_recv (socket, &frame);
-    zmq_msg_close (&frame);
-    zmq_close (socket);
-}
-
-//  -- Request, reply
-
-static void s_req (char **argv)
-{
-    uint64_t count = s_number (argv[1]), size = s_number (argv[2]);
-    char *bytes = calloc (1, size + 1);
-    void *socket = s_socket (ZMQ_REQ, 1000);
-    s_connect (socket, argv[0]);
-    zmq_msg_t frame;
-    zmq_msg_init (&frame);
-    for (uint64_t i = 0; i < count; i++) {
-        s_send (socket, bytes, size, 0);
-        s_recv (socket, &frame);
-    }
-    zmq_msg_close (&frame);
-    zmq_close (socket);
-    free (bytes);
-}
-
-static void s_rep (char **argv)
-{
-    uint64_t count = s_number (argv[1]), size = s_number (argv[2]);
-    char *bytes = calloc (1, size + 1);
-    void *socket = s_socket (ZMQ_REP, 1000);
-    s_bind (socket, argv[0]);
-    zmq_msg_t frame;
-    zmq_msg_init (&frame);
-    for (uint64_t i = 0; i < count; i++) {
-        s_recv (socket, &frame);
-        s_send (socket, bytes, size, 0);
-    }
-    zmq_msg_close (&frame);
-    zmq_close (socket);
-    free (bytes);
-}
-
-//  -- Pipeline. The size is that of the demos' map for numbers of two bytes; that of a result
-//  depends on the worker's name.
-
-#define TASK_SIZE 18
-
-static void s_ventilator (char **argv)
-{
-    uint64_t count = s_number (argv[1]), workers = s_number (argv[2]);
-    char task[TASK_SIZE] = {0};
-    void *socket = s_socket (ZMQ_PUSH, 1000);
-    void *events = s_monitor (socket);
-    s_bind (socket, argv[0]);
-    s_wait_peers (events, workers);
-    zmq_socket_monitor (socket, NULL, 0);
-    zmq_close (events);
-    for (uint64_t i = 0; i < count; i++)
-        s_send (socket, task, sizeof task, 0);
-    zmq_close (socket);
-}
-
-//  Works until it is stopped
-static void s_worker (char **argv)
-{
-    size_t size = s_positive (argv[2]);
-    char *result = calloc (1, size);
-    void *pull = s_socket (ZMQ_PULL, 1000), *push = s_socket (ZMQ_PUSH, 1000);
-    s_connect (push, argv[1]);
-    s_connect (pull, argv[0]);
-    zmq_msg_t frame;
-    zmq_msg_init (&frame);
-    while (!s_stopped ()) {
-        if (zmq_msg_recv (&frame, pull, 0) == -1)
-            break;
-        s_send (push, result, size, 0);
-    }
-    zmq_msg_close (&frame);
-    zmq_close (pull);
-    zmq_close (push);
-    free (result);
-}
-
-static void s_sink (char **argv)
-{
-    uint64_t count = s_number (argv[1]);
-    void *socket = s_socket (ZMQ_PULL, 1000);
-    s_bind (socket, argv[0]);
     zmq_msg_t frame;
     zmq_msg_init (&frame);
     for (uint64_t i = 0; i < count; i++)
@@ -387,11 +288,6 @@ static const struct {
 } roles[] = {
     {"pub", "ENDPOINT PAYLOADS COUNT SUBSCRIBERS HWM", 5, s_pub},
     {"sub", "ENDPOINT COUNT", 2, s_sub},
-    {"req", "ENDPOINT COUNT SIZE", 3, s_req},
-    {"rep", "ENDPOINT COUNT SIZE", 3, s_rep},
-    {"ventilator", "ENDPOINT COUNT WORKERS", 3, s_ventilator},
-    {"worker", "SOURCE SINK SIZE", 3, s_worker},
-    {"sink", "ENDPOINT COUNT", 2, s_sink},
     {"frontend", "INPUT OUTPUT ENGINES REQUESTS IN-FLIGHT", 5, s_frontend},
     {"engine", "INDEX INPUT OUTPUT TOKENS", 4, s_engine},
 };

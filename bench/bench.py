@@ -135,7 +135,7 @@ class Run:
         return process
 
     def demo(self, role, path, endless=False, verbose=False, **options):
-        """A demo; demo ("worker", "push_pull/worker", work_ms=5) has --work-ms 5."""
+        """A demo; demo ("engine", "router_dealer/engine", step_ms=5) has --step-ms 5."""
         given = [
             word
             for name, value in options.items()
@@ -179,57 +179,6 @@ class Run:
 
 
 # --- What the sides run. Each takes (run, side, count) and the parameters of its case ------------
-
-
-def req_rep(run, side, count, size):
-    if side == "c":
-        server = run.demo("server", "req_rep/basic_server", endpoint=TCP, count=count)
-        text = "x" * size
-        run.demo(
-            "client", "req_rep/basic_client", endpoint=server.endpoint(), message=text, count=count
-        )
-        return
-    start = run.python if side == "python" else run.bare
-    # Bare frames have the size that the text has as msgpack
-    frame = size if side == "python" else len(msgspec.msgpack.encode("x" * size))
-    server = start("server", "rep", TCP, count, frame)
-    start("client", "req", server.endpoint(), count, frame)
-
-
-def push_pull(run, side, count, workers, name):
-    if side == "c":
-        sink = run.demo("sink", "push_pull/sink", endpoint=TCP, count=count)
-        source = run.demo(
-            "ventilator",
-            "push_pull/ventilator",
-            endpoint=TCP,
-            sink=sink.endpoint(),
-            workers=workers,
-            count=count,
-        )
-        for number in range(workers):
-            run.demo(
-                "worker",
-                "push_pull/worker",
-                source=source.endpoint(),
-                sink=sink.endpoint(),
-                name=worker_name(number, name),
-                endless=True,
-            )
-        return
-    start = run.python if side == "python" else run.bare
-    sink = start("sink", "sink", TCP, count)
-    source = start("ventilator", "ventilator", TCP, count, workers)
-    for number in range(workers):
-        named = worker_name(number, name)
-        if side == "bare":  # A frame of the size that a result with this name has
-            named = len(msgspec.msgpack.encode(peers.Result(3000, named, 9000000)))
-        start("worker", "worker", source.endpoint(), sink.endpoint(), named, endless=True)
-
-
-def worker_name(number, size):
-    """Of so many bytes: it goes with each result."""
-    return f"w{number}".ljust(size, "x")[:size]
 
 
 def engine_loop(run, side, count, engines, in_flight, tokens):
@@ -496,7 +445,7 @@ def codecs(bench):
     todo = [
         (what, schema, size)
         for schema, sizes in SCHEMAS.items()
-        if args.mode != "test" or schema in ("kv-v0.26", "task")
+        if args.mode != "test" or schema in ("kv-v0.26", "request")
         for size in sizes or args.blocks
         for what in ("encode", "decode")
     ]
@@ -576,7 +525,6 @@ class Case:
     roles: tuple  # Whose CPU time is compared
     python_target: float = None  # At least so many times less than Python
     bare_target: float = None  # At most so many times the bare loop's
-    by_wall: bool = False  # Compared by the time that it takes, not by CPU
 
 
 @dataclasses.dataclass
@@ -590,39 +538,8 @@ class Figures:
 
 
 MAX_TOKENS = 16  # vLLM's default
-NAME = 2  # Bytes
-
-
 def cases(args):
-    found = [
-        Case(
-            "1",
-            f"REQ/REP round trip, {args.text} bytes",
-            req_rep,
-            {"size": args.text},
-            "round trip",
-            20000,
-            ("client", "server"),
-            1.0,
-            1.1,
-            by_wall=True,
-        )
-    ]
-    for workers in args.workers:
-        found.append(
-            Case(
-                "2",
-                f"PUSH/PULL, {workers} worker{'s'[: workers > 1]}"
-                + (f", names of {args.name} bytes" if args.name != NAME else ""),
-                push_pull,
-                {"workers": workers, "name": args.name},
-                "task",
-                200000,
-                ("ventilator", "worker", "sink"),
-                6,
-                1 / 0.8,
-            )
-        )
+    found = []
     for engines in args.engines:
         for in_flight in args.in_flight:
             found.append(
@@ -742,7 +659,7 @@ def compared(case, figures):
     """How many times less than Python, how many times the bare loop's; by what the case is compared
     by."""
     own, python, bare = (
-        getattr(figures[side], "wall" if case.by_wall else "cpu") for side in SIDES
+        figures[side].cpu for side in SIDES
     )
     return ratio(python, own), ratio(own, bare), ratio(python, bare)
 
@@ -770,7 +687,7 @@ def ratios_table(results):
         rows.append(
             (
                 case.row,
-                case.name + (" (time)" if case.by_wall else ""),
+                case.name,
                 f"{python:.2f}",
                 f"&ge; {case.python_target:g}",
                 verdict(python, case.python_target, True),
@@ -843,18 +760,6 @@ def main():
         nargs="+",
         default=[1, 64],
         help="blocks of 16 tokens in a KV batch (default 1 64)",
-    )
-    parser.add_argument(
-        "--text", type=number(100000), default=64, help="bytes of a request of row 1 (default 64)"
-    )
-    parser.add_argument(
-        "--workers", type=number(100), nargs="+", default=[1, 2], help="workers of row 2 (default 1 2)"
-    )
-    parser.add_argument(
-        "--name",
-        type=number(255),
-        default=NAME,
-        help=f"bytes of a worker's name, which goes with each result of row 2 (default {NAME})",
     )
     parser.add_argument(
         "--engines", type=number(100), nargs="+", help="engines of row 3 (default 1 2 4)"
@@ -952,10 +857,10 @@ def write(args, results, sections, bench):
     bars = []
     for case, figures in results:
         values = [
-            statistics.median(getattr(figures[side], "wall" if case.by_wall else "cpu")) * 1e6
+            statistics.median(figures[side].cpu) * 1e6
             for side in SIDES
         ]
-        bars.append((case.name, case.unit, "time" if case.by_wall else "CPU", values))
+        bars.append((case.name, case.unit, "CPU", values))
     (args.out / "results.svg").write_text(chart.svg(bars))
 
 

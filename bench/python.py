@@ -15,7 +15,7 @@ import inspect
 import signal
 import sys
 import time
-from collections import Counter, deque
+from collections import deque
 from pathlib import Path
 
 import msgspec
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "tools
 
 import structs
 from structs import END_SEQ, EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest, FinishReason
-from structs import Result, Task, toy_ready, toy_request
+from structs import toy_ready, toy_request
 
 PATIENCE_MS = 20000
 BLOCK_SIZE = 16
@@ -135,56 +135,6 @@ def replay_server(endpoint, batches, size):
         send([client, b"", b"", END_SEQ, b""])
 
 
-def req(endpoint, count, size):
-    socket, text = open_socket(zmq.REQ), "x" * int(size)
-    socket.connect(endpoint)
-    encode = msgspec.msgpack.Encoder().encode
-    decode = msgspec.msgpack.Decoder(str).decode
-    for _ in range(int(count)):
-        socket.send(encode(text))
-        decode(socket.recv())
-
-
-def rep(endpoint, count, _):
-    socket = open_socket(zmq.REP)
-    bind(socket, endpoint)
-    encode = msgspec.msgpack.Encoder().encode
-    decode = msgspec.msgpack.Decoder(str).decode
-    for _ in range(int(count)):
-        socket.send(encode("pong: " + decode(socket.recv())))
-
-
-def ventilator(endpoint, count, workers):
-    socket = open_socket(zmq.PUSH)
-    with socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
-        bind(socket, endpoint)
-        for _ in range(int(workers)):
-            recv_monitor_message(monitor)
-        socket.disable_monitor()
-    encode, send = msgspec.msgpack.Encoder().encode, socket.send
-    for n in range(int(count)):
-        send(encode(Task(n, n)))
-
-
-def worker(source, sink, name):
-    pull, push = open_socket(zmq.PULL), open_socket(zmq.PUSH)
-    push.connect(sink)
-    pull.connect(source)
-    encode, decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Task).decode
-    receive, send = pull.recv, push.send
-    while True:
-        task = decode(receive())
-        send(encode(Result(task.task, name, task.value * task.value)))
-
-
-def sink(endpoint, count):
-    socket, workers = open_socket(zmq.PULL), Counter()
-    bind(socket, endpoint)
-    decode, receive = msgspec.msgpack.Decoder(Result).decode, socket.recv
-    for _ in range(int(count)):
-        workers[decode(receive()).worker] += 1
-
-
 def frontend(input, output, engines, requests, in_flight, tokens):
     engines, requests, in_flight = int(engines), int(requests), int(in_flight)
     router, pull = open_socket(zmq.ROUTER, 0), open_socket(zmq.PULL, 0)
@@ -265,7 +215,7 @@ def codec(what, wire, blocks, count):
 
 ROLES = {
     role.__name__: role
-    for role in (pub, sub, replay_server, req, rep, ventilator, worker, sink, frontend, engine, codec)
+    for role in (pub, sub, replay_server, frontend, engine, codec)
 }
 
 
