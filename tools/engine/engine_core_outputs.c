@@ -1,0 +1,447 @@
+//  SPDX-License-Identifier: MIT
+
+#include "engine/engine_core_own.h"
+
+//  The code of an extension that is plain bytes: vllm/v1/serial_utils.py CUSTOM_TYPE_RAW_VIEW
+#define EXT_RAW_VIEW 3
+
+//  The fields without a default: an array must have as many
+#define OUTPUT_FIELDS_MIN 2
+
+//  All that an output has
+#define OUTPUT_FIELDS 14
+
+const char *engine_core_finish_name (engine_core_finish_t reason)
+{
+    static const char *const names[] = {"stop", "length", "abort", "error", "repetition"};
+    return reason == ENGINE_CORE_RUNNING ? "running" : names[reason];
+}
+
+static void s_pack_nils (msgpack_packer *packer, size_t count)
+{
+    while (count-- > 0)
+        msgpack_pack_nil (packer);
+}
+
+static void s_pack_counter (msgpack_packer *packer, const char *name, uint64_t value)
+{
+    mp_pack_str (packer, name);
+    msgpack_pack_uint64 (packer, value);
+}
+
+//  EngineCoreEvent: QUEUED (1) or SCHEDULED (2)
+static void s_put_event (char **at, int type, double timestamp)
+{
+    mp_put_map (at, 2);
+    mp_put_text (at, "type");
+    mp_put_int (at, type);
+    mp_put_text (at, "timestamp");
+    mp_put_double (at, timestamp);
+}
+
+//  Of a prompt that was computed in full, nothing of it cached
+static void s_put_prefill_stats (char **at, uint32_t tokens)
+{
+    mp_put_map (at, 6);
+    mp_put_text (at, "num_prompt_tokens");
+    mp_put_uint32 (at, tokens);
+    mp_put_text (at, "num_computed_tokens");
+    mp_put_uint32 (at, tokens);
+    mp_put_text (at, "num_cached_tokens");
+    mp_put_int (at, 0);
+    mp_put_text (at, "num_local_cached_tokens");
+    mp_put_int (at, 0);
+    mp_put_text (at, "num_external_cached_tokens");
+    mp_put_int (at, 0);
+    mp_put_text (at, "num_cache_creation_tokens");
+    mp_put_int (at, 0);
+}
+
+//  A numpy array or a tensor as vLLM's MsgpackEncoder writes it: its type, its shape, and its bytes
+//  as an extension. Numbers have 4 bytes, little-endian. Columns 0: it has but one dimension.
+static void s_put_numbers (char **at, const char *type, size_t rows, size_t columns,
+                           const void *numbers)
+{
+    size_t count = rows * (columns ? columns : 1);
+    mp_put_array (at, 3);
+    s_put_str (at, type);
+    mp_put_array (at, columns ? 2 : 1);
+    mp_put_uint64 (at, rows);
+    if (columns)
+        mp_put_uint64 (at, columns);
+    mp_put_ext (at, count * 4, EXT_RAW_VIEW);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy (&bits, (const char *) numbers + i * 4, 4);
+        const byte bytes[] = {(byte) bits, (byte) (bits >> 8), (byte) (bits >> 16),
+                              (byte) (bits >> 24)};
+        mp_put_ext_body (at, bytes, sizeof bytes);
+    }
+}
+
+static void s_put_logprobs (char **at, const engine_core_logprobs_t *logprobs, const char *int_type,
+                            const char *float_type)
+{
+    if (!logprobs) {
+        mp_put_nil (at);
+        return;
+    }
+    mp_put_array (at, 4);
+    s_put_numbers (at, int_type, logprobs->rows, logprobs->columns, logprobs->token_ids);
+    s_put_numbers (at, float_type, logprobs->rows, logprobs->columns, logprobs->logprobs);
+    s_put_numbers (at, int_type, logprobs->rows, 0, logprobs->ranks);
+    mp_put_nil (at);  //  cu_num_generated_tokens: for several requests in one
+}
+
+//  What an output takes up without id, tokens and logprobs; when it is the first of its request;
+//  what logprobs do without their numbers; and what a message does without its outputs, stats and
+//  utility output
+#define OUTPUT_BOUND 48
+#define FIRST_OUTPUT_BOUND 320
+#define LOGPROBS_BOUND 128
+#define OUTPUTS_BOUND 64
+
+static size_t s_logprobs_bound (const engine_core_logprobs_t *logprobs)
+{
+    return logprobs ? LOGPROBS_BOUND + 4 * logprobs->rows * (2 * logprobs->columns + 1) : 0;
+}
+
+static size_t s_output_bound (const engine_core_output_t *output)
+{
+    return (output->scheduled > 0 ? FIRST_OUTPUT_BOUND : OUTPUT_BOUND) +
+           s_size (output->request_id) + 5 * output->new_token_count +
+           s_logprobs_bound (output->logprobs) + s_logprobs_bound (output->prompt_logprobs);
+}
+
+//  What is behind the tokens of an output that has nothing else to tell, as nearly all: 11 nils,
+//  and no num_nans_in_logits
+static const byte only_tokens[] = {0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0,
+                                   0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0x00};
+
+static void s_put_output (char **at, const engine_core_output_t *output)
+{
+    bool first = output->scheduled > 0;
+    mp_put_array (at, OUTPUT_FIELDS);
+    s_put_str (at, output->request_id);
+    mp_put_uint32s (at, output->new_token_ids, output->new_token_count);
+    if (output->finish_reason == ENGINE_CORE_RUNNING && !first && !output->logprobs &&
+        !output->prompt_logprobs) {
+        mp_put_bytes (at, only_tokens, sizeof only_tokens);
+        return;
+    }
+    s_put_logprobs (at, output->logprobs, "<i4", "<f4");               //  numpy's names
+    s_put_logprobs (at, output->prompt_logprobs, "int32", "float32");  //  torch's
+    mp_put_nil (at);                                                   //  pooling_output
+    if (output->finish_reason == ENGINE_CORE_RUNNING)
+        mp_put_nil (at);
+    else
+        mp_put_int (at, output->finish_reason);
+    if (output->stop_reason)
+        mp_put_uint32 (at, *output->stop_reason);
+    else
+        mp_put_nil (at);
+    if (first) {
+        mp_put_array (at, 2);
+        s_put_event (at, 1, output->queued);
+        s_put_event (at, 2, output->scheduled);
+    } else {
+        mp_put_nil (at);
+    }
+    s_put_nils (at, 3);  //  kv_transfer_params, ec_transfer_params, trace_headers
+    if (first)
+        s_put_prefill_stats (at, output->prefilled);
+    else
+        mp_put_nil (at);
+    mp_put_nil (at);     //  routed_experts
+    mp_put_int (at, 0);  //  num_nans_in_logits
+}
+
+static void s_pack_scheduler_stats (msgpack_packer *packer,
+                                    const engine_core_scheduler_stats_t *stats)
+{
+    msgpack_pack_map (packer, 16);
+    s_pack_counter (packer, "num_running_reqs", stats->num_running_reqs);
+    s_pack_counter (packer, "num_waiting_reqs", 0);
+    s_pack_counter (packer, "num_skipped_waiting_reqs", 0);
+    s_pack_counter (packer, "step_counter", 0);
+    s_pack_counter (packer, "current_wave", 0);
+    mp_pack_str (packer, "kv_cache_usage");
+    msgpack_pack_double (packer, stats->kv_cache_usage);
+    mp_pack_str (packer, "iteration_details");
+    msgpack_pack_nil (packer);
+    mp_pack_str (packer, "prefix_cache_stats");
+    msgpack_pack_map (packer, 7);
+    mp_pack_str (packer, "reset");
+    msgpack_pack_false (packer);
+    s_pack_counter (packer, "requests", stats->prefix_cache_requests);
+    s_pack_counter (packer, "queries", stats->prefix_cache_queries);
+    s_pack_counter (packer, "hits", 0);
+    s_pack_counter (packer, "preempted_requests", 0);
+    s_pack_counter (packer, "preempted_queries", 0);
+    s_pack_counter (packer, "preempted_hits", 0);
+    mp_pack_str (packer, "connector_prefix_cache_stats");
+    msgpack_pack_nil (packer);
+    mp_pack_str (packer, "kv_cache_eviction_events");
+    msgpack_pack_array (packer, 0);
+    mp_pack_str (packer, "spec_decoding_stats");
+    msgpack_pack_nil (packer);
+    mp_pack_str (packer, "kv_connector_stats");
+    msgpack_pack_nil (packer);
+    mp_pack_str (packer, "waiting_lora_adapters");
+    msgpack_pack_map (packer, 0);
+    mp_pack_str (packer, "running_lora_adapters");
+    msgpack_pack_map (packer, 0);
+    mp_pack_str (packer, "cudagraph_stats");
+    msgpack_pack_nil (packer);
+    mp_pack_str (packer, "perf_stats");
+    msgpack_pack_nil (packer);
+}
+
+//  UtilityResult is an array of 2: the Python type of the value, nil here, and the value
+static void s_pack_utility_output (msgpack_packer *packer,
+                                   const engine_core_utility_output_t *output)
+{
+    msgpack_pack_array (packer, 3);
+    msgpack_pack_uint64 (packer, output->call_id);
+    mp_pack_str (packer, output->failure_message);
+    if (!output->failure_message && output->result.data) {
+        msgpack_pack_array (packer, 2);
+        msgpack_pack_nil (packer);
+        packer->callback (packer->data, output->result.data, output->result.size);
+    } else {
+        msgpack_pack_nil (packer);
+    }
+}
+
+zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs)
+{
+    size_t finished = 0, bound = OUTPUTS_BOUND;
+    for (size_t i = 0; i < outputs->output_count; i++) {
+        const engine_core_output_t *output = &outputs->outputs[i];
+        finished += output->finish_reason != ENGINE_CORE_RUNNING;
+        bound += s_output_bound (output);
+    }
+
+    mp_writer_t writer;
+    msgpack_packer *packer = mp_begin (&writer);
+    char *at = mp_reserve (&writer, bound);
+    mp_put_array (&at, 8);
+    mp_put_uint32 (&at, outputs->engine_index);
+    mp_put_array (&at, outputs->output_count);
+    for (size_t i = 0; i < outputs->output_count; i++)
+        s_put_output (&at, &outputs->outputs[i]);
+    mp_commit (&writer, at);
+    if (outputs->scheduler_stats)
+        s_pack_scheduler_stats (packer, outputs->scheduler_stats);
+    else
+        msgpack_pack_nil (packer);
+    msgpack_pack_double (packer, outputs->timestamp);
+    if (outputs->utility_output)
+        s_pack_utility_output (packer, outputs->utility_output);
+    else
+        msgpack_pack_nil (packer);
+    if (finished > 0) {
+        msgpack_pack_array (packer, finished);
+        for (size_t i = 0; i < outputs->output_count; i++)
+            if (outputs->outputs[i].finish_reason != ENGINE_CORE_RUNNING)
+                mp_pack_str (packer, outputs->outputs[i].request_id);
+    } else {
+        msgpack_pack_nil (packer);
+    }
+    s_pack_nils (packer, 2);  //  wave_complete, start_wave
+    return mp_end (&writer);
+}
+
+//  Outputs, and the memory of all of them, their ids and their tokens
+typedef struct {
+    engine_core_outputs_t outputs;  //  First: the one is the other's address
+    engine_core_output_t *list;
+    size_t list_room;
+    char *texts;       //  Ids and tokens are shorter than the message, so there is room for them
+    uint32_t *tokens;  //  from the beginning: for messages of
+    size_t room;       //  so many bytes
+    char *text;        //  Up to here they are used
+    uint32_t *token;
+} s_owner_t;
+
+//  A copy of a str as a C string
+static bool s_copy_id (s_owner_t *owner, const msgpack_object *object, const char **id,
+                       mp_error_t *error)
+{
+    mp_slice_t slice;
+    if (!mp_get_str (object, "EngineCoreOutput.request_id", &slice, error))
+        return false;
+    if (memchr (slice.data, 0, slice.size))
+        return mp_wrong (error, "EngineCoreOutput.request_id", "has a NUL byte in it");
+    memcpy (owner->text, slice.data, slice.size);
+    owner->text[slice.size] = 0;  //  In the place of the head that it had
+    *id = owner->text;
+    owner->text += slice.size + 1;
+    return true;
+}
+
+static bool s_read_output (mp_reader_t *reader, s_owner_t *owner, engine_core_output_t *output,
+                           mp_error_t *error)
+{
+    msgpack_object object;
+    uint32_t fields;
+    uint64_t reason;
+    *output = (engine_core_output_t){.finish_reason = ENGINE_CORE_RUNNING};
+    if (!mp_read_array (reader, "EngineCoreOutput", OUTPUT_FIELDS_MIN, &fields, error))
+        return false;
+    if (!mp_read (reader, &object) || !s_copy_id (owner, &object, &output->request_id, error) ||
+        !mp_read_uint32s_into (reader, "EngineCoreOutput.new_token_ids", owner->token,
+                               &output->new_token_count, error))
+        return false;
+    output->new_token_ids = output->new_token_count > 0 ? owner->token : NULL;
+    owner->token += output->new_token_count;
+    if (fields == OUTPUT_FIELDS && (size_t) (reader->end - reader->at) >= sizeof only_tokens &&
+        memcmp (reader->at, only_tokens, sizeof only_tokens) == 0) {
+        reader->at += sizeof only_tokens;
+        return true;
+    }
+    for (uint32_t i = 2; i < fields; i++) {
+        if (i != 5) {
+            if (!mp_skip (reader))
+                return false;
+            continue;
+        }
+        if (!mp_read (reader, &object))
+            return false;
+        if (mp_is_nil (&object))
+            continue;
+        if (!mp_get_uint (&object, "EngineCoreOutput.finish_reason", ENGINE_CORE_REPETITION,
+                          &reason, error))
+            return false;
+        output->finish_reason = (engine_core_finish_t) reason;
+    }
+    return true;
+}
+
+static bool s_read_output_list (mp_reader_t *reader, s_owner_t *owner, mp_error_t *error)
+{
+    uint32_t count;
+    if (!mp_read_array (reader, "EngineCoreOutputs.outputs", 0, &count, error))
+        return false;
+    if (count > owner->list_room) {
+        free (owner->list);
+        owner->list = malloc (count * sizeof *owner->list);
+        owner->list_room = owner->list ? count : 0;
+        if (!owner->list)
+            return mp_wrong (error, "EngineCoreOutputs.outputs", "out of memory");
+    }
+    owner->outputs.outputs = owner->list;
+    for (; owner->outputs.output_count < count; owner->outputs.output_count++)
+        if (!s_read_output (reader, owner, &owner->list[owner->outputs.output_count], error))
+            return false;
+    return true;
+}
+
+//  `object` is what has been read of it, and the reader is behind that
+static bool s_read_utility_output (mp_reader_t *reader, const msgpack_object *object,
+                                   engine_core_outputs_t *self, mp_error_t *error)
+{
+    const msgpack_object_array *array;
+    if (!mp_get_array (object, "UtilityOutput", 1, &array, error))
+        return false;
+    msgpack_object id, why = {.type = MSGPACK_OBJECT_NIL};
+    mp_reader_t start = *reader;
+    if (!mp_skip (reader) || !mp_read (&start, &id) || (array->size > 1 && !mp_read (reader, &why)))
+        return false;
+    engine_core_utility_output_t *utility = zmalloc (sizeof *utility);
+    self->utility_output = utility;
+    char *message = NULL;
+    utility->notification = id.type == MSGPACK_OBJECT_NEGATIVE_INTEGER;
+    bool ok =
+        (utility->notification ||
+         mp_get_uint (&id, "UtilityOutput.call_id", UINT64_MAX, &utility->call_id, error)) &&
+        (mp_is_nil (&why) || mp_get_cstr (&why, "UtilityOutput.failure_message", &message, error));
+    utility->failure_message = message;
+    return ok;
+}
+
+//  Reads what all of the message must be
+static bool s_read_outputs (mp_reader_t *reader, s_owner_t *owner, mp_error_t *error)
+{
+    msgpack_object object;
+    engine_core_outputs_t *self = &owner->outputs;
+    uint32_t fields;
+    bool ok = mp_read_array (reader, "EngineCoreOutputs", 0, &fields, error);
+    for (uint32_t i = 0; ok && i < fields; i++) {
+        if (i == 1) {
+            ok = s_read_output_list (reader, owner, error);
+            continue;
+        }
+        mp_reader_t start = *reader;
+        ok = mp_skip (reader) && mp_read (&start, &object);
+        if (ok && i == 0)
+            ok = mp_get_uint32 (&object, "EngineCoreOutputs.engine_index", &self->engine_index,
+                                error);
+        else if (ok && i == 3)
+            ok = mp_get_double (&object, "EngineCoreOutputs.timestamp", &self->timestamp, error);
+        else if (ok && i == 4 && !mp_is_nil (&object))
+            ok = s_read_utility_output (&start, &object, self, error);
+    }
+    return ok && reader->at == reader->end;
+}
+
+static void s_destroy_utility_output (const engine_core_utility_output_t *self)
+{
+    if (self)
+        free ((char *) self->failure_message);
+    free ((engine_core_utility_output_t *) self);
+}
+
+//  Empties it for a message of so many bytes
+static bool s_make_room (s_owner_t *owner, size_t size, mp_error_t *error)
+{
+    s_destroy_utility_output (owner->outputs.utility_output);
+    owner->outputs = (engine_core_outputs_t){.engine_index = 0};
+    if (size > owner->room || !owner->texts) {
+        free (owner->texts);
+        free (owner->tokens);
+        owner->texts = malloc (size + 1);
+        owner->tokens = malloc ((size + 1) * sizeof *owner->tokens);
+        owner->room = size;
+    }
+    owner->text = owner->texts;
+    owner->token = owner->tokens;
+    return (owner->texts && owner->tokens) ||
+           mp_wrong (error, "EngineCoreOutputs", "out of memory");
+}
+
+bool engine_core_outputs_decode_again (engine_core_outputs_t **self_p, zframe_t *frame,
+                                       mp_error_t *error)
+{
+    size_t size = zframe_size (frame);
+    mp_reader_t reader = mp_reader (zframe_data (frame), size);
+    s_owner_t *owner = *self_p ? (s_owner_t *) *self_p : zmalloc (sizeof *owner);
+    *self_p = &owner->outputs;
+    if (s_make_room (owner, size, error) && s_read_outputs (&reader, owner, error))
+        return true;
+    engine_core_outputs_destroy (self_p);
+    //  When the whole of it is no good, that is what is wrong, and not some field
+    mp_check (zframe_data (frame), size, "EngineCoreOutputs", error);
+    return false;
+}
+
+engine_core_outputs_t *engine_core_outputs_decode (zframe_t *frame, mp_error_t *error)
+{
+    engine_core_outputs_t *self = NULL;
+    engine_core_outputs_decode_again (&self, frame, error);
+    return self;
+}
+
+void engine_core_outputs_destroy (engine_core_outputs_t **self_p)
+{
+    engine_core_outputs_t *self = *self_p;
+    if (!self)
+        return;
+    s_owner_t *owner = (s_owner_t *) self;
+    s_destroy_utility_output (self->utility_output);
+    free (owner->texts);
+    free (owner->tokens);
+    free (owner->list);
+    free (owner);
+    *self_p = NULL;
+}

@@ -1,0 +1,210 @@
+//  SPDX-License-Identifier: MIT
+
+#include "kv/kv_events.h"
+
+static void s_put_seq (uint64_t seq, byte bytes[KV_SEQ_SIZE])
+{
+    for (int i = KV_SEQ_SIZE - 1; i >= 0; i--, seq >>= 8)
+        bytes[i] = (byte) (seq & 0xff);
+}
+
+static void s_add_seq (zmsg_t *message, uint64_t seq)
+{
+    byte bytes[KV_SEQ_SIZE];
+    s_put_seq (seq, bytes);
+    zmsg_addmem (message, bytes, sizeof bytes);
+}
+
+//  A big-endian number of any length; one above 64 bits comes out as UINT64_MAX
+static uint64_t s_get_seq (mp_slice_t bytes)
+{
+    uint64_t seq = 0;
+    for (size_t i = 0; i < bytes.size; i++) {
+        if (seq >> 56)
+            return UINT64_MAX;
+        seq = seq << 8 | (byte) bytes.data[i];
+    }
+    return seq;
+}
+
+static mp_slice_t s_bytes (zframe_t *frame)
+{
+    return (mp_slice_t){(const char *) zframe_data (frame), zframe_size (frame)};
+}
+
+static void s_add_copy (zmsg_t *message, zframe_t *frame)
+{
+    zmsg_addmem (message, frame ? zframe_data (frame) : NULL, frame ? zframe_size (frame) : 0);
+}
+
+zmsg_t *kv_message (const char *topic, uint64_t seq, zframe_t *payload)
+{
+    zmsg_t *message = zmsg_new ();
+    zmsg_addstr (message, topic);
+    s_add_seq (message, seq);
+    s_add_copy (message, payload);
+    return message;
+}
+
+int kv_publish (zsock_t *pub, const char *topic, uint64_t seq, zframe_t *payload)
+{
+    void *socket = zsock_resolve (pub);
+    byte bytes[KV_SEQ_SIZE];
+    s_put_seq (seq, bytes);
+    if (zmq_send (socket, topic, strlen (topic), ZMQ_SNDMORE) == -1 ||
+        zmq_send (socket, bytes, sizeof bytes, ZMQ_SNDMORE) == -1)
+        return -1;
+    return zframe_send (&payload, pub, ZFRAME_REUSE);  //  Shares the bytes
+}
+
+//  Reads a live message, or a reply, of which these are the first frames
+static bool s_read_live (const mp_slice_t *frames, size_t count, kv_numbered_t *batch,
+                         mp_error_t *error)
+{
+    if (count != 3)
+        return mp_wrong (error, "message", "want topic, seq and batch, got %zu frames", count);
+    if (frames[1].size != KV_SEQ_SIZE)
+        return mp_wrong (error, "message", "a seq has 8 bytes, this has %zu", frames[1].size);
+    *batch = (kv_numbered_t){s_get_seq (frames[1]), frames[0], frames[2], false};
+    if (batch->seq == KV_SEQ_END)
+        return mp_wrong (error, "message", "its seq is the one that ends a replay");
+    return true;
+}
+
+static bool s_read_reply (const mp_slice_t *frames, size_t count, kv_numbered_t *batch,
+                          mp_error_t *error)
+{
+    //  Counted from the end: ... [seq][batch]. Four have the delimiter and the topic in front.
+    if (count < 2 || count > KV_FRAMES_MAX || frames[count - 2].size != KV_SEQ_SIZE)
+        return mp_wrong (error, "replay", "want a seq of 8 bytes and a batch, got %zu frames",
+                         count);
+    *batch = (kv_numbered_t){.seq = KV_SEQ_END, .payload = frames[count - 1], .replayed = true};
+    if (batch->payload.size > 0)  //  Every batch has bytes
+        batch->seq = s_get_seq (frames[count - 2]);
+    if (count == KV_FRAMES_MAX)
+        batch->topic = frames[1];
+    return true;
+}
+
+//  Where the first frames of a message are. Returns how many it has.
+static size_t s_frames (zmsg_t *message, mp_slice_t frames[KV_FRAMES_MAX])
+{
+    zframe_t *frame = zmsg_first (message);
+    for (size_t i = 0; i < KV_FRAMES_MAX && frame; i++, frame = zmsg_next (message))
+        frames[i] = s_bytes (frame);
+    return zmsg_size (message);
+}
+
+bool kv_message_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *error)
+{
+    mp_slice_t frames[KV_FRAMES_MAX];
+    size_t count = s_frames (message, frames);
+    return s_read_live (frames, count, batch, error);
+}
+
+zmsg_t *kv_replay_request (uint64_t start)
+{
+    zmsg_t *message = zmsg_new ();
+    s_add_seq (message, start);
+    return message;
+}
+
+bool kv_replay_request_read (zmsg_t *message, zframe_t **client, uint64_t *start)
+{
+    if (zmsg_size (message) != 3)
+        return false;
+    *client = zmsg_first (message);
+    *start = s_get_seq (s_bytes (zmsg_last (message)));
+    return true;
+}
+
+zmsg_t *kv_replay_reply (zframe_t *client, const char *topic, uint64_t seq, zframe_t *payload,
+                         kv_wire_t wire)
+{
+    zmsg_t *message = zmsg_new ();
+    s_add_copy (message, client);
+    zmsg_addmem (message, NULL, 0);  //  The delimiter, which a REQ at the other end wants
+    if (wire == KV_WIRE_V026)
+        zmsg_addstr (message, payload ? topic : "");
+    s_add_seq (message, payload ? seq : KV_SEQ_END);
+    s_add_copy (message, payload);
+    return message;
+}
+
+int kv_replay_send (zsock_t *router, zframe_t *client, const char *topic, uint64_t seq,
+                    zframe_t *payload, kv_wire_t wire)
+{
+    void *socket = zsock_resolve (router);
+    byte bytes[KV_SEQ_SIZE];
+    s_put_seq (payload ? seq : KV_SEQ_END, bytes);
+    size_t topic_size = payload ? strlen (topic) : 0;
+    if (zframe_send (&client, router, ZFRAME_MORE + ZFRAME_REUSE) == -1 ||
+        zmq_send (socket, NULL, 0, ZMQ_SNDMORE) == -1 ||
+        (wire == KV_WIRE_V026 && zmq_send (socket, topic, topic_size, ZMQ_SNDMORE) == -1) ||
+        zmq_send (socket, bytes, sizeof bytes, ZMQ_SNDMORE) == -1)
+        return -1;
+    return payload ? zframe_send (&payload, router, ZFRAME_REUSE)  //  Shares the bytes
+                   : zmq_send (socket, NULL, 0, 0);
+}
+
+bool kv_replay_reply_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *error)
+{
+    mp_slice_t frames[KV_FRAMES_MAX];
+    size_t count = s_frames (message, frames);
+    return s_read_reply (frames, count, batch, error);
+}
+
+//  -- Without a zmsg_t
+
+kv_frames_t *kv_frames_new (void)
+{
+    kv_frames_t *self = zmalloc (sizeof *self);
+    for (size_t i = 0; i < KV_FRAMES_MAX; i++)
+        zmq_msg_init (&self->frames[i]);
+    return self;
+}
+
+void kv_frames_destroy (kv_frames_t **self_p)
+{
+    if (*self_p)
+        kv_frames_clear (*self_p);
+    free (*self_p);
+    *self_p = NULL;
+}
+
+void kv_frames_clear (kv_frames_t *self)
+{
+    for (size_t i = 0; i < KV_FRAMES_MAX && i < self->count; i++) {
+        zmq_msg_close (&self->frames[i]);
+        zmq_msg_init (&self->frames[i]);
+    }
+    self->count = 0;
+}
+
+bool kv_frames_recv (kv_frames_t *self, zsock_t *socket, zmsg_t *copy)
+{
+    void *handle = zsock_resolve (socket);
+    kv_frames_clear (self);
+    bool more = true;
+    while (more) {
+        //  What is too many goes where the last one was: the message is no good anyhow
+        zmq_msg_t *frame =
+            &self->frames[self->count < KV_FRAMES_MAX ? self->count : KV_FRAMES_MAX - 1];
+        if (zmq_msg_recv (frame, handle, 0) == -1)
+            return false;  //  The first: the others of a message are there with it
+        if (copy)
+            zmsg_addmem (copy, zmq_msg_data (frame), zmq_msg_size (frame));
+        self->count++;
+        more = zmq_msg_more (frame);
+    }
+    return true;
+}
+
+bool kv_frames_read (kv_frames_t *self, bool replayed, kv_numbered_t *batch, mp_error_t *error)
+{
+    mp_slice_t frames[KV_FRAMES_MAX];
+    for (size_t i = 0; i < KV_FRAMES_MAX && i < self->count; i++)
+        frames[i] = (mp_slice_t){zmq_msg_data (&self->frames[i]), zmq_msg_size (&self->frames[i])};
+    return replayed ? s_read_reply (frames, self->count, batch, error)
+                    : s_read_live (frames, self->count, batch, error);
+}
