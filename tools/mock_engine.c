@@ -1,11 +1,11 @@
 //  SPDX-License-Identifier: MIT
-//  mock_engine.c - Demo 2.3: joins an unmodified vLLM v0.26.0 front-end as its EngineCore
+//  mock_engine.c - joins an unmodified vLLM v0.26.0 front-end as its EngineCore
 //
 //  The handshake tells an engine where its front-ends are. For each it has a DEALER, on which it
 //  registers and gets requests, and a PUSH for the outputs of that front-end's requests. With
 //  several engines there may be a coordinator too: an XSUB to hear from it, a PUSH to tell it how
 //  busy we are. The tokens are made up: see toy_scheduler.h.
-//  Run:   build/tools/mock_engine   (beside build/router_dealer/handshake_frontend, or
+//  Run:   build/tools/mock_engine   (beside build/tools/mock_frontend --handshake ..., or
 //         vllm serve MODEL --data-parallel-address 127.0.0.1 --data-parallel-rpc-port 29550
 //         --data-parallel-size 1 --data-parallel-size-local 0)
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc._perform_handshake
@@ -17,6 +17,7 @@
 
 #include "lib/curve.h"
 #include "lib/keepalive.h"
+#include "lib/monitor.h"
 #include "lib/options.h"
 #include "lib/log.h"
 #include "engine/handshake.h"
@@ -36,10 +37,10 @@
 typedef struct {
     const char *handshake;
     const char *parallel_config_hash;
-    int step_ms;
+    int index, count, step_ms;
+    int death_pipe;              //  A file descriptor; 0: none
     toy_engine_config_t config;  //  But for the index and the number of clients
     zpoller_t *poller;
-    uint64_t monitors;             //  So many names are used up
     size_t sockets, socket_limit;  //  Open ones; and how many the system lets us have
     toy_engine_counts_t counts;    //  Of those that have left a front-end
 } shared_t;
@@ -128,32 +129,6 @@ static bool s_connect (zsock_t *socket, const char *endpoint)
     return log_connected (endpoint, zsock_connect (socket, "%s", endpoint));
 }
 
-//  A PAIR on which the connections of a socket show up as events
-//  Each has a name of its own: libzmq gives one back only some time after its socket was closed.
-static zsock_t *s_new_events (const mock_engine_t *self, zsock_t *socket)
-{
-    char where[64];
-    snprintf (where, sizeof where, "inproc://events-%" PRIu64, self->shared->monitors++);
-    zmq_socket_monitor (zsock_resolve (socket), where,
-                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | CURVE_EVENTS);
-    zsock_t *events = zsock_new (ZMQ_PAIR);
-    zsock_connect (events, "%s", where);
-    return events;
-}
-
-//  What happened to a connection of `socket`, or 0 when a signal came
-static uint16_t s_recv_event (zsock_t *socket, zsock_t *events)
-{
-    uint16_t event = 0;  //  The first two bytes; see zmq_socket_monitor(3)
-    zmsg_t *message = zmsg_recv (events);
-    if (message) {
-        memcpy (&event, zframe_data (zmsg_first (message)), sizeof event);
-        curve_event (socket, message);
-    }
-    zmsg_destroy (&message);
-    return event;
-}
-
 //  Closes a socket that is polled; nothing for NULL
 static void s_close (const mock_engine_t *self, zsock_t **socket_p)
 {
@@ -162,12 +137,11 @@ static void s_close (const mock_engine_t *self, zsock_t **socket_p)
     zsock_destroy (socket_p);
 }
 
-//  Closes a socket and the PAIR of its events. First of all the events have to stop: there may be
-//  one more, and libzmq's I/O thread would wait for ever for somebody to take it.
+//  Closes a socket and the PAIR of its events
 static void s_close_with_events (const mock_engine_t *self, zsock_t **socket_p, zsock_t **events_p)
 {
     if (*socket_p)
-        zmq_socket_monitor (zsock_resolve (*socket_p), NULL, 0);
+        monitor_stop (*socket_p);
     s_close (self, events_p);
     s_close (self, socket_p);
 }
@@ -192,7 +166,7 @@ static void s_greet (mock_engine_t *self)
     //  What a front-end has not got when it goes is not for the next one: HELLO would come twice
     zsock_set_immediate (self->greeter, 1);
     zsock_set_sndtimeo (self->greeter, 0);
-    self->greeter_events = s_new_events (self, self->greeter);
+    self->greeter_events = monitor_new (self->greeter);
     zpoller_add (self->shared->poller, self->greeter);
     zpoller_add (self->shared->poller, self->greeter_events);
     if (!s_connect (self->greeter, self->shared->handshake))
@@ -229,7 +203,7 @@ static bool s_join_client (mock_engine_t *self, size_t client, const char *input
 {
     self->pushes[client] = s_new_socket (self, ZMQ_PUSH, 4000);  //  As vLLM: for ENGINE_CORE_DEAD
     self->dealers[client] = s_new_socket (self, ZMQ_DEALER, 0);
-    self->events[client] = s_new_events (self, self->dealers[client]);
+    self->events[client] = monitor_new (self->dealers[client]);
     zpoller_add (self->shared->poller, self->dealers[client]);
     zpoller_add (self->shared->poller, self->events[client]);
     if (!s_connect (self->pushes[client], output) || !s_connect (self->dealers[client], input))
@@ -331,7 +305,7 @@ static bool s_serve_greeter (mock_engine_t *self)
 {
     bool connected = false, lost = false;
     while (s_has_input (self->greeter_events)) {
-        uint16_t event = s_recv_event (self->greeter, self->greeter_events);
+        uint16_t event = monitor_recv (self->greeter, self->greeter_events);
         if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
             connected = true;
         } else if (event == ZMQ_EVENT_DISCONNECTED) {
@@ -383,7 +357,7 @@ static bool s_serve_client (mock_engine_t *self, size_t client)
         zmsg_destroy (&message);
     }
     while (s_has_input (self->events[client])) {
-        uint16_t event = s_recv_event (self->dealers[client], self->events[client]);
+        uint16_t event = monitor_recv (self->dealers[client], self->events[client]);
         if (event == ZMQ_EVENT_DISCONNECTED)
             return false;
         if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
@@ -462,24 +436,37 @@ static bool s_is_socket (int fd)
     return getsockopt (fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
 }
 
-int main (int argc, char **argv)
+//  False, and it is told, when the options make no sense together
+static bool s_check (const shared_t *shared)
 {
-    shared_t shared = {.handshake = "tcp://127.0.0.1:29550"};
-    int index = 0, count = 1, chunk_size = 1, vocab_size = 32000, death_pipe = 0;
+    bool beyond = shared->index + shared->count - 1 > UINT16_MAX;
+    if (beyond)
+        warn_line ("--engine-count: '%d': there is no engine beyond %d", shared->count, UINT16_MAX);
+    else if (shared->death_pipe > 0 && !s_is_socket (shared->death_pipe))
+        warn_line ("--death-pipe: '%d': not an open socket", shared->death_pipe);
+    else
+        return true;
+    return false;
+}
+
+static void s_read_options (shared_t *shared, int argc, char **argv)
+{
+    int chunk_size = 1, vocab_size = 32000;
     uint64_t seed = 0;
     bool log_requests = false;
     const option_t options[] = {
-        OPTION_CONNECT ("handshake", &shared.handshake, "the front-end's ROUTER for the start"),
-        OPTION_CONNECT ("handshake-address", &shared.handshake, "the same, as vLLM calls it"),
-        OPTION_INT ("index", &index, 0, UINT16_MAX, "which engine this is; the first of several"),
-        OPTION_INT ("engine-count", &count, 1, 1024, "engines to be, one after the other"),
+        OPTION_CONNECT ("handshake", &shared->handshake, "the front-end's ROUTER for the start"),
+        OPTION_CONNECT ("handshake-address", &shared->handshake, "the same, as vLLM calls it"),
+        OPTION_INT ("index", &shared->index, 0, UINT16_MAX,
+                    "which engine this is; the first of several"),
+        OPTION_INT ("engine-count", &shared->count, 1, 1024, "engines to be, one after the other"),
         OPTION_INT ("output-token-chunk-size", &chunk_size, 1, 65536, "tokens in one output"),
         OPTION_INT ("vocab-size", &vocab_size, 1, INT_MAX, "token ids are below this"),
         OPTION_UINT64 ("seed", &seed, "another one makes other tokens"),
-        OPTION_INT ("step-ms", &shared.step_ms, 0, 60000, "time that a step takes, ms"),
-        OPTION_TEXT ("parallel-config-hash", &shared.parallel_config_hash,
+        OPTION_INT ("step-ms", &shared->step_ms, 0, 60000, "time that a step takes, ms"),
+        OPTION_TEXT ("parallel-config-hash", &shared->parallel_config_hash,
                      "what a front-end for a model with experts wants to see"),
-        OPTION_INT ("death-pipe", &death_pipe, 0, INT_MAX,
+        OPTION_INT ("death-pipe", &shared->death_pipe, 0, INT_MAX,
                     "a socket of our parent, by number: readable when that has ended; 0: none"),
         OPTION_FLAG ("log-requests", &log_requests, "tell the start and the end of each request"),
         OPTION_END,
@@ -487,20 +474,12 @@ int main (int argc, char **argv)
     const about_t about = {
         .name = "mock_engine",
         .purpose = "joins a vLLM front-end as its EngineCore, and makes tokens up",
-        .example = "  build/router_dealer/handshake_frontend\n"
+        .example = "  build/tools/mock_frontend --handshake tcp://127.0.0.1:29550\n"
                    "  build/tools/mock_engine --log-requests",
         .instance = "index",
     };
     options_read (argc, argv, &about, options);
-    if (index + count - 1 > UINT16_MAX) {
-        warn_line ("--engine-count: '%d': there is no engine beyond %d", count, UINT16_MAX);
-        return OPTIONS_WRONG;
-    }
-    if (death_pipe > 0 && !s_is_socket (death_pipe)) {
-        warn_line ("--death-pipe: '%d': not an open socket", death_pipe);
-        return OPTIONS_WRONG;
-    }
-    shared.config = (toy_engine_config_t){
+    shared->config = (toy_engine_config_t){
         .quiet = !log_requests,
         .vocab_size = (uint32_t) vocab_size,
         .chunk_size = (uint32_t) chunk_size,
@@ -511,38 +490,54 @@ int main (int argc, char **argv)
                   .dtype = "bfloat16",
                   .vllm_version = "0.26.0",
                   .world_size = 1,
-                  .data_parallel_size = (uint32_t) count},
+                  .data_parallel_size = (uint32_t) shared->count},
     };
-    shared.socket_limit = s_socket_limit ();
-    shared.sockets = (size_t) count * SOCKETS_EACH;
-    if (shared.sockets > shared.socket_limit) {
-        warn_line ("too many sockets: %zu, for %d engines", shared.sockets, count);
-        return EXIT_FAILURE;
-    }
-    shared.poller = zpoller_new (NULL, NULL);
-    if (death_pipe > 0)
-        zpoller_add (shared.poller, &death_pipe);  //  The first: it is told before anything else
-    mock_engine_t *engines = zmalloc ((size_t) count * sizeof *engines);
+}
+
+//  Until a signal comes, our parent ends or an engine fails: then it is false
+static bool s_run (shared_t *shared, mock_engine_t *engines)
+{
     bool failed = false;
-    for (int i = 0; i < count; i++) {
-        engines[i] = (mock_engine_t){.shared = &shared, .index = (uint16_t) (index + i)};
+    for (int i = 0; i < shared->count; i++) {
+        engines[i] = (mock_engine_t){.shared = shared, .index = (uint16_t) (shared->index + i)};
         s_greet (&engines[i]);
         failed = failed || engines[i].state == FAILED;
     }
     while (!zsys_interrupted && !failed) {
-        if (zpoller_wait (shared.poller, s_wait_ms (engines, count)) == &death_pipe) {
+        int wait_ms = s_wait_ms (engines, shared->count);
+        if (zpoller_wait (shared->poller, wait_ms) == &shared->death_pipe) {
             print_line ("who started this engine is gone");
             raise (SIGTERM);  //  It could not say so itself
         }
-        for (int i = 0; i < count && !zsys_interrupted; i++) {
+        for (int i = 0; i < shared->count && !zsys_interrupted; i++) {
             s_serve (&engines[i]);
             failed = failed || engines[i].state == FAILED;
         }
     }
-    for (int i = 0; i < count; i++)
+    return !failed;
+}
+
+int main (int argc, char **argv)
+{
+    shared_t shared = {.handshake = "tcp://127.0.0.1:29550", .count = 1};
+    s_read_options (&shared, argc, argv);
+    if (!s_check (&shared))
+        return OPTIONS_WRONG;
+    shared.socket_limit = s_socket_limit ();
+    shared.sockets = (size_t) shared.count * SOCKETS_EACH;
+    if (shared.sockets > shared.socket_limit) {
+        warn_line ("too many sockets: %zu, for %d engines", shared.sockets, shared.count);
+        return EXIT_FAILURE;
+    }
+    shared.poller = zpoller_new (NULL, NULL);
+    if (shared.death_pipe > 0)
+        zpoller_add (shared.poller, &shared.death_pipe);  //  First: told before anything else
+    mock_engine_t *engines = zmalloc ((size_t) shared.count * sizeof *engines);
+    bool well = s_run (&shared, engines);
+    for (int i = 0; i < shared.count; i++)
         s_die (&engines[i]);
     toy_engine_say_summary (&shared.counts);
     free (engines);
     zpoller_destroy (&shared.poller);
-    return failed ? EXIT_STOPPED_OR_FAILED : EXIT_SUCCESS;
+    return well ? EXIT_SUCCESS : EXIT_STOPPED_OR_FAILED;
 }

@@ -1,33 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
-#include "engine/toy_engine.h"
+#include "engine/toy_engine_own.h"
 #include "lib/log.h"
-
-//  More adapters, and more calls that wait for a pause, are somebody's who means no good
-#define LORAS_MAX 1000
-#define PAUSING_MAX 1000
-
-//  What a pause makes of the requests that run: vLLM's PauseMode
-typedef enum {
-    GOING,
-    DRAINING,  //  They come to their end; what is new waits
-    PAUSED     //  No steps
-} s_pause_t;
-
-struct toy_engine {
-    toy_engine_config_t config;
-    toy_engine_send_t *send;
-    void *owner;
-    toy_scheduler_t *scheduler;
-    s_pause_t pause;
-    zlist_t *pausing;       //  Calls, to be answered when it is PAUSED
-    unsigned asleep;        //  ENGINE_CORE_TAG_... of what sleeps; 0: awake
-    zhashx_t *loras;        //  The keys are the lora_int_ids that were added, as text
-    uint32_t new_requests;  //  Since the last step,
-    uint64_t new_tokens;    //  and the tokens of their prompts
-    uint32_t told_load;     //  What toy_engine_load has told last
-    toy_engine_counts_t counts;
-};
 
 static double s_now (void)
 {
@@ -82,8 +56,7 @@ zframe_t *toy_engine_registration (toy_engine_t *self)
 
 //  -- Payloads
 
-//  Nothing for a client_index that nobody has
-static void s_send (toy_engine_t *self, uint32_t client_index, engine_core_outputs_t outputs)
+void toy_engine_send (toy_engine_t *self, uint32_t client_index, engine_core_outputs_t outputs)
 {
     if (client_index >= self->config.clients)
         return;
@@ -96,7 +69,8 @@ static void s_send (toy_engine_t *self, uint32_t client_index, engine_core_outpu
 static void s_refuse (toy_engine_t *self, uint32_t client_index, const char *request_id)
 {
     engine_core_output_t refused = {.request_id = request_id, .finish_reason = ENGINE_CORE_ERROR};
-    s_send (self, client_index, (engine_core_outputs_t){.outputs = &refused, .output_count = 1});
+    toy_engine_send (self, client_index,
+                     (engine_core_outputs_t){.outputs = &refused, .output_count = 1});
 }
 
 //  How busy the engine is, and what has come since the last time
@@ -128,9 +102,10 @@ static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outpu
     }
     if (self->config.clients == 1) {  //  Nothing is to be shared out, nor copied
         if (count > 0)
-            s_send (self, 0,
-                    (engine_core_outputs_t){
-                        .outputs = outputs, .output_count = count, .scheduler_stats = news});
+            toy_engine_send (self, 0,
+                             (engine_core_outputs_t){.outputs = outputs,
+                                                     .output_count = count,
+                                                     .scheduler_stats = news});
         return;
     }
     bool all = count > 0 && news && news->num_running_reqs == 0;
@@ -142,9 +117,9 @@ static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outpu
                 share[size++] = outputs[i];
         if (size == 0 && !all)
             continue;
-        s_send (self, client,
-                (engine_core_outputs_t){
-                    .outputs = share, .output_count = size, .scheduler_stats = news});
+        toy_engine_send (self, client,
+                         (engine_core_outputs_t){
+                             .outputs = share, .output_count = size, .scheduler_stats = news});
         news = all ? &idle : NULL;  //  What has come is told once
     }
     free (share);
@@ -225,200 +200,7 @@ static bool s_abort (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
     return true;
 }
 
-//  -- Utility calls
-
-//  What EngineCore's methods return. The name of one that fails is that of its reason.
-typedef enum {
-    RESULT_NONE,
-    RESULT_TRUE,
-    RESULT_FALSE,
-    RESULT_TASKS,
-    RESULT_EMPTY,
-    RESULT_LORAS,
-    RESULT_LATER,  //  When the pause is complete
-    RESULT_NO_WORKERS,
-    RESULT_NO_MODE,
-    RESULT_NO_ROOM,
-    RESULT_NO_METHOD
-} s_result_t;
-
-static bool s_is (const engine_core_utility_t *call, const char *method)
-{
-    return streq (call->method, method);
-}
-
-//  Adapters are only known by their number: this has no model to apply them to
-static s_result_t s_call_lora (toy_engine_t *self, const engine_core_utility_t *call)
-{
-    char key[24];
-    if (call->number == -1)
-        return RESULT_FALSE;
-    snprintf (key, sizeof key, "%" PRId64, call->number);
-    if (s_is (call, "add_lora")) {
-        if (zhashx_size (self->loras) == LORAS_MAX && !zhashx_lookup (self->loras, key))
-            return RESULT_FALSE;
-        zhashx_update (self->loras, key, self);  //  Any value that is not NULL
-        return RESULT_TRUE;
-    }
-    bool known = zhashx_lookup (self->loras, key);
-    if (s_is (call, "remove_lora"))
-        zhashx_delete (self->loras, key);
-    return known ? RESULT_TRUE : RESULT_FALSE;
-}
-
-//  As vLLM's pause_scheduler: requests that run end, stay as they are, or come to their end. Those
-//  that come now wait in any case.
-static s_result_t s_pause (toy_engine_t *self, const engine_core_utility_t *call)
-{
-    const char *mode = call->word ? call->word : "abort";
-    if (!streq (mode, "abort") && !streq (mode, "keep") && !streq (mode, "wait"))
-        return RESULT_NO_MODE;
-    if (streq (mode, "abort"))
-        toy_engine_abort_all (self);
-    toy_scheduler_hold (self->scheduler, true);
-    if (s_is (call, "sleep") && call->number != 0 && !self->asleep)  //  Level 0 is but a pause
-        self->asleep = ENGINE_CORE_TAG_WEIGHTS | ENGINE_CORE_TAG_KV_CACHE;
-    bool wait = streq (mode, "wait") && toy_scheduler_served (self->scheduler) > 0;
-    self->pause = wait ? DRAINING : PAUSED;
-    return wait ? RESULT_LATER : RESULT_NONE;
-}
-
-static void s_resume (toy_engine_t *self)
-{
-    self->pause = GOING;
-    toy_scheduler_hold (self->scheduler, false);
-}
-
-//  As vLLM's wake_up: what the tags name, or everything. It goes on when nothing sleeps any more. A
-//  tag of something that does not sleep, and none is woken.
-static void s_wake_up (toy_engine_t *self, const engine_core_utility_t *call)
-{
-    unsigned tags = call->tagged ? call->tags : self->asleep;
-    if (!(tags & ~self->asleep))
-        self->asleep &= ~tags;
-    if (!self->asleep)
-        s_resume (self);
-}
-
-static s_result_t s_call (toy_engine_t *self, const engine_core_utility_t *call)
-{
-    if (s_is (call, "get_supported_tasks"))
-        return RESULT_TASKS;
-    if (s_is (call, "is_sleeping"))
-        return self->asleep || self->pause != GOING ? RESULT_TRUE : RESULT_FALSE;
-    if (s_is (call, "is_scheduler_paused"))
-        return self->pause != GOING ? RESULT_TRUE : RESULT_FALSE;
-    if (s_is (call, "sleep") || s_is (call, "pause_scheduler"))
-        return s_pause (self, call);
-    if (s_is (call, "wake_up")) {
-        s_wake_up (self, call);
-        return RESULT_NONE;
-    }
-    if (s_is (call, "resume_scheduler")) {
-        s_resume (self);
-        return RESULT_NONE;
-    }
-    if (s_is (call, "add_lora") || s_is (call, "remove_lora") || s_is (call, "pin_lora"))
-        return s_call_lora (self, call);
-    if (s_is (call, "list_loras"))
-        return RESULT_LORAS;
-    if (s_is (call, "reset_prefix_cache"))
-        return RESULT_TRUE;
-    if (s_is (call, "get_kv_cache_group_metadata"))
-        return RESULT_EMPTY;
-    if (s_is (call, "reset_mm_cache") || s_is (call, "reset_encoder_cache") ||
-        s_is (call, "profile") || s_is (call, "execute_dummy_batch"))
-        return RESULT_NONE;
-    if (s_is (call, "collective_rpc") || s_is (call, "save_sharded_state"))
-        return RESULT_NO_WORKERS;
-    return RESULT_NO_METHOD;
-}
-
-//  The value as msgpack, or NULL for a failure. The caller's.
-static zframe_t *s_encode_result (toy_engine_t *self, s_result_t result)
-{
-    if (result >= RESULT_NO_WORKERS)
-        return NULL;
-    mp_writer_t writer;
-    msgpack_packer *packer = mp_begin (&writer);
-    if (result == RESULT_TRUE) {
-        msgpack_pack_true (packer);
-    } else if (result == RESULT_FALSE) {
-        msgpack_pack_false (packer);
-    } else if (result == RESULT_TASKS) {
-        msgpack_pack_array (packer, 1);
-        mp_pack_str (packer, "generate");
-    } else if (result == RESULT_LORAS) {
-        msgpack_pack_array (packer, zhashx_size (self->loras));
-        for (void *item = zhashx_first (self->loras); item; item = zhashx_next (self->loras))
-            msgpack_pack_int64 (packer, strtoll (zhashx_cursor (self->loras), NULL, 10));
-    } else if (result == RESULT_EMPTY) {
-        msgpack_pack_array (packer, 0);
-    } else {
-        msgpack_pack_nil (packer);
-    }
-    return mp_end (&writer);
-}
-
-static void s_answer (toy_engine_t *self, const engine_core_utility_t *call, s_result_t result)
-{
-    static const char *const failures[] = {[RESULT_NO_WORKERS] = "this toy has no workers",
-                                           [RESULT_NO_MODE] = "there is no such mode",
-                                           [RESULT_NO_ROOM] = "too many wait for that already",
-                                           [RESULT_NO_METHOD] = "this toy has no such method"};
-    zframe_t *value = s_encode_result (self, result);
-    engine_core_utility_output_t output = {.call_id = call->call_id};
-    char *failure = NULL;
-    if (value) {
-        output.result = (mp_slice_t){(char *) zframe_data (value), zframe_size (value)};
-        if (!self->config.quiet)
-            print_line ("%s: answered", call->method);
-    } else {
-        failure = zsys_sprintf ("%s: %s", call->method, failures[result]);
-        output.failure_message = failure;
-        print_line ("%s", failure);
-    }
-    s_send (self, call->client_index, (engine_core_outputs_t){.utility_output = &output});
-    zstr_free (&failure);
-    zframe_destroy (&value);
-}
-
-//  Answers those who have waited for the last request to end; or for a pause that is over by now
-static void s_answer_pausing (toy_engine_t *self)
-{
-    if (self->pause == DRAINING && toy_scheduler_served (self->scheduler) > 0)
-        return;
-    if (self->pause == DRAINING)
-        self->pause = PAUSED;
-    for (engine_core_utility_t *call; (call = zlist_pop (self->pausing));) {
-        s_answer (self, call, RESULT_NONE);
-        engine_core_utility_destroy (&call);
-    }
-}
-
-static bool s_utility (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
-{
-    engine_core_utility_t *call = engine_core_utility_decode (payload, error);
-    if (!call)
-        return false;
-    if (call->client_index >= self->config.clients) {
-        mp_error_set (error, "utility call.client_index",
-                      "%" PRIu32 ", but there are %" PRIu32 " front-ends", call->client_index,
-                      self->config.clients);
-        engine_core_utility_destroy (&call);
-        return false;
-    }
-    s_result_t result = s_call (self, call);
-    if (result == RESULT_LATER && zlist_size (self->pausing) == PAUSING_MAX)
-        result = RESULT_NO_ROOM;
-    if (result == RESULT_LATER) {
-        zlist_append (self->pausing, call);
-        return true;
-    }
-    s_answer (self, call, result);
-    engine_core_utility_destroy (&call);
-    return true;
-}
+//  -- What comes
 
 void toy_engine_handle (toy_engine_t *self, zmsg_t *message)
 {
@@ -440,7 +222,7 @@ void toy_engine_handle (toy_engine_t *self, zmsg_t *message)
             ok = s_abort (self, payload, &error);
             break;
         case ENGINE_CORE_UTILITY:
-            ok = s_utility (self, payload, &error);
+            ok = toy_calls_handle (self, payload, &error);
             break;
         case ENGINE_CORE_START_DP_WAVE:
             print_line ("START_DP_WAVE ignored: this toy works alone");
@@ -453,7 +235,7 @@ void toy_engine_handle (toy_engine_t *self, zmsg_t *message)
         warn_line ("bad message: %s", error.text);
         self->counts.bad++;
     }
-    s_answer_pausing (self);
+    toy_calls_answer_pausing (self);
 }
 
 //  -- Steps
@@ -472,7 +254,7 @@ void toy_engine_step (toy_engine_t *self)
         self->counts.finished++;
     }
     s_send_shares (self, outputs, count);
-    s_answer_pausing (self);
+    toy_calls_answer_pausing (self);
 }
 
 void toy_engine_abort_all (toy_engine_t *self)

@@ -2,9 +2,9 @@
 
 #include "kv/kv_events_own.h"
 
-//  Reads a batch without a tree. An event whose fields come in the order of the struct, as msgspec writes them,
-//  is read as it comes. Any other takes two passes: the first notes where each field begins and
-//  ends, the second reads them in that order, and says what is wrong.
+//  Reads a batch without a tree. An event whose fields come in the order of the struct, as msgspec
+//  writes them, is read as it comes. Any other takes two passes: the first notes where each field
+//  begins and ends, the second reads them in that order, and says what is wrong.
 
 //  A batch and what it owns
 typedef struct {

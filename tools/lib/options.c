@@ -133,29 +133,34 @@ static bool s_add (option_list_t *list, const char *text, char *want, size_t wan
     return true;
 }
 
+static bool s_store_endpoint (const option_t *option, const char *text, char *want,
+                              size_t want_size)
+{
+    const char *why = options_endpoint_error (text, option->kind != OPTION_KIND_CONNECT);
+    if (why) {
+        snprintf (want, want_size, "%s", why);
+        return false;
+    }
+    //  libzmq takes an IPv6 address only from a socket that has IPv6 turned on
+    if (strchr (text, '['))
+        zsys_set_ipv6 (1);
+    if (option->kind == OPTION_KIND_ENDPOINTS)
+        return s_add (option->value.list, text, want, want_size);
+    *option->value.text = text;
+    return true;
+}
+
 //  Stores the value of one option; returns true, or false with what was wanted in `want`
 static bool s_store (const option_t *option, const char *text, char *want, size_t want_size)
 {
     uint64_t number;
     double seconds;
-    const char *why;
     struct stat status;
     switch (option->kind) {
     case OPTION_KIND_BIND:
     case OPTION_KIND_CONNECT:
     case OPTION_KIND_ENDPOINTS:
-        why = options_endpoint_error (text, option->kind != OPTION_KIND_CONNECT);
-        if (why) {
-            snprintf (want, want_size, "%s", why);
-            return false;
-        }
-        //  libzmq takes an IPv6 address only from a socket that has IPv6 turned on
-        if (strchr (text, '['))
-            zsys_set_ipv6 (1);
-        if (option->kind == OPTION_KIND_ENDPOINTS)
-            return s_add (option->value.list, text, want, want_size);
-        *option->value.text = text;
-        return true;
+        return s_store_endpoint (option, text, want, want_size);
     case OPTION_KIND_TEXT:
         *option->value.text = text;
         return true;
