@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  kv_publisher.c - plays a vLLM's publisher of KV events: several ranks, every wire, faults on demand
+//  kv_publisher.c - plays a vLLM that publishes KV events: several ranks, every wire, faults
 //
 //  Each rank has a PUB for its numbered batches and a ROUTER that repeats the last ones for those
 //  who missed some. Rank n adds n to both ports, as in vLLM. With --connect the PUBs connect, to
