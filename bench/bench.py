@@ -135,11 +135,11 @@ class Run:
         return process
 
     def demo(self, role, path, endless=False, verbose=False, **options):
-        """A demo; demo ("engine", "router_dealer/engine", step_ms=5) has --step-ms 5."""
+        """A demo; demo ("engine", "tools/mock_engine", step_ms=5) has --step-ms 5."""
         given = [
             word
             for name, value in options.items()
-            for word in ("--" + name.replace("_", "-"), str(value))
+            for word in ("--" + name.replace("_", "-"), str(value))[: 1 if value is True else 2]
         ]
         quiet = [] if verbose else ["--quiet"]
         return self.start(role, self.build / path, *given, *quiet, endless=endless)
@@ -185,7 +185,8 @@ def engine_loop(run, side, count, engines, in_flight, tokens):
     if side == "c":
         frontend = run.demo(
             "frontend",
-            "router_dealer/round_robin_frontend",
+            "tools/mock_frontend",
+            handshake=TCP,
             input=TCP,
             output=TCP,
             engines=engines,
@@ -196,11 +197,11 @@ def engine_loop(run, side, count, engines, in_flight, tokens):
         for index in range(engines):
             run.demo(
                 "engine",
-                "router_dealer/engine",
+                "tools/mock_engine",
                 index=index,
-                input=frontend.endpoint(),
-                output=frontend.endpoint(2),
+                handshake=frontend.endpoint(),
                 step_ms=0,
+                disable_log_stats=True,  # As the engines of the other two sides
                 endless=True,
             )
         return

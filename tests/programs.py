@@ -247,6 +247,7 @@ OPTIONS = {
         "parallel-config-hash": Text("none"),
         "death-pipe": Number(0),
         "log-requests": None,
+        "disable-log-stats": None,
     },
 }
 

@@ -453,7 +453,7 @@ static void s_read_options (shared_t *shared, int argc, char **argv)
 {
     int chunk_size = 1, vocab_size = 32000;
     uint64_t seed = 0;
-    bool log_requests = false;
+    bool log_requests = false, no_stats = false;
     const option_t options[] = {
         OPTION_CONNECT ("handshake", &shared->handshake, "the front-end's ROUTER for the start"),
         OPTION_CONNECT ("handshake-address", &shared->handshake, "the same, as vLLM calls it"),
@@ -469,6 +469,7 @@ static void s_read_options (shared_t *shared, int argc, char **argv)
         OPTION_INT ("death-pipe", &shared->death_pipe, 0, INT_MAX,
                     "a socket of our parent, by number: readable when that has ended; 0: none"),
         OPTION_FLAG ("log-requests", &log_requests, "tell the start and the end of each request"),
+        OPTION_FLAG ("disable-log-stats", &no_stats, "no statistics in the outputs, as in vLLM"),
         OPTION_END,
     };
     const about_t about = {
@@ -480,6 +481,7 @@ static void s_read_options (shared_t *shared, int argc, char **argv)
     };
     options_read (argc, argv, &about, options);
     shared->config = (toy_engine_config_t){
+        .plain = no_stats,
         .quiet = !log_requests,
         .vocab_size = (uint32_t) vocab_size,
         .chunk_size = (uint32_t) chunk_size,
