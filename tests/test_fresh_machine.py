@@ -96,12 +96,12 @@ def test_all_passed(cache):
 @as_root
 def test_it_runs_the_blocks_of_the_readme_as_written(cache):
     """There is no make in there: each of them fails, and is named."""
-    done = run(cache)
+    done = run(cache, "--also", "echo and this")
     readme = subprocess.check_output(["git", "show", "HEAD:README.md"], cwd=ROOT, text=True)
     blocks = re.findall(r"^```sh\n(.*?)\n```$", readme, re.M | re.S)
     assert {"make demo", "make test"} <= set(blocks)
     ran = re.findall(r"^fresh-machine: tiny: \$ (.*)$", done.stdout, re.M)
-    assert ran == blocks
+    assert ran == [*blocks, "echo and this"]
     assert len(re.findall(": failed, exit status 127, ", done.stdout)) == len(blocks)
 
 
