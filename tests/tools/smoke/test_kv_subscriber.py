@@ -19,7 +19,7 @@ import structs
 import zmq
 from kv_publisher import GARBAGE, KvPublisher, Plan, make_batch
 
-from harness import FACTOR, STOP_S, WAIT_S
+from harness import FACTOR, STOP_S, WAIT_S, end_context
 
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 WIRES = list(kv_publisher.WIRES)
@@ -113,7 +113,7 @@ def publisher(ipc):
     yield publisher
     for each in made:
         each.close()
-    context.destroy(linger=0)
+    end_context(context)
 
 
 @pytest.fixture
@@ -920,19 +920,17 @@ def test_exact_topic(publisher, follow, topic):
     assert counts["received"] == 5 + counts["duplicates"]  # The other's are not counted
 
 
-def test_bind(start, ipc):
+def test_bind(start, publisher):
     """vLLM's PUB connects when its endpoint is no wildcard: then the subscriber binds."""
-    with zmq.Context() as context:
-        vllm = KvPublisher(context, "v0.26", ipc(), ipc(), connect=True)
-        follower = Follower(start, vllm, bind=True)
-        vllm.wait_subscribed()
-        for n in range(5):
-            vllm.publish(live=n != 3)
-        follower.wait(lambda: len(follower.program.out) >= 6)
-        assert follower.seqs == [0, 1, 2, 3, 4]
-        assert follower.notices() == [("gap", 3, 3)]
-        follower.stop()
-        vllm.close()
+    vllm = publisher(connect=True)
+    follower = Follower(start, vllm, bind=True)
+    vllm.wait_subscribed()
+    for n in range(5):
+        vllm.publish(live=n != 3)
+    follower.wait(lambda: len(follower.program.out) >= 6)
+    assert follower.seqs == [0, 1, 2, 3, 4]
+    assert follower.notices() == [("gap", 3, 3)]
+    follower.stop()
 
 
 # --- malformed messages
