@@ -189,7 +189,9 @@ static void s_greet (mock_engine_t *self)
 {
     self->state = GREETING;
     self->greeter = s_new_socket (self, ZMQ_DEALER, 5000);  //  vLLM's linger for READY, ms
-    //  What a front-end has not got when it goes is not for the next one: HELLO would come twice
+    //  What a front-end has not received when it leaves is not for the next one: HELLO or READY would
+    //  come twice. IMMEDIATE also drops what was received and not read; on this socket that can only
+    //  be the INIT of a front-end that has left. The DEALERs for requests are without it.
     zsock_set_immediate (self->greeter, 1);
     zsock_set_sndtimeo (self->greeter, 0);
     self->greeter_events = s_new_events (self, self->greeter);
