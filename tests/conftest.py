@@ -99,6 +99,4 @@ def peer():
         return socket
 
     yield new
-    for socket in sockets:
-        socket.close(0)
     end_context(context)
