@@ -63,7 +63,7 @@ ALL_C    := $(SOURCES) $(PARTS) $(wildcard scripts/*.c tests/*/unit/*.c tests/*/
 ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h tests/*/unit/*.h tests/*/fuzz/*.h)
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps demo panes trace diagrams keys test test-page unit bench lint check-challenge \
+.PHONY: all help deps demo panes trace diagrams keys test slow test-page unit bench lint check-challenge \
         check-vllm format valgrind fuzz fuzz-corpus hostile faults soak clean
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -107,6 +107,12 @@ test: ## set up what the tests need, build, and run them all
 	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches .venv/ready
 	@$(MAKE) --no-print-directory unit
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) -m 'not slow' $(PYTEST) tests
+
+# What repeats something hundreds of times, or waits for a network that is cut
+slow: ### the tests that need time: 20 minutes at the most
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches .venv/ready
+	@BUILD=$(BUILD) timeout --foreground 1200 .venv/bin/python -m pytest -q -rs -n $(JOBS) -m slow $(PYTEST) tests
 
 test-page: ### test the page that `make trace` writes, in a headless Chromium
 	@scripts/install-deps page

@@ -90,8 +90,6 @@ int main (int argc, char **argv)
     zsock_set_rcvhwm (dealer, 0);
     zsock_set_sndhwm (dealer, 0);
     keepalive_ping (dealer);  //  As above
-    //  What a front-end has not got when it goes is not for the next one: it would see us twice
-    zsock_set_immediate (dealer, 1);
     zsock_set_sndtimeo (dealer, 0);
     zsock_set_rcvtimeo (dealer, 0);  //  A receive does not wait: the poller does
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from harness import MAKE_KEYS, PROGRAMS, WAIT_S, Program, arguments
+from harness import MAKE_KEYS, PROGRAMS, WAIT_S, Program, arguments, end_context
 
 
 def pytest_configure(config):
@@ -99,4 +99,4 @@ def peer():
         return socket
 
     yield new
-    context.destroy(linger=0)
+    end_context(context)

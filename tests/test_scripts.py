@@ -101,6 +101,34 @@ def test_network_tests_want_ip_where_they_can_run(bare, manager):
     assert package not in install(bare, "--print", "build").stdout
 
 
+@pytest.mark.parametrize("system", ["Linux", "Darwin"])
+def test_tests_want_valgrind_where_it_runs(bare, system):
+    bare("apt-get", "exit 0")
+    bare("apt-cache", "exit 1")
+    bare("uname", f"echo {system}")
+    for level, wanted in (("build", False), ("test", system == "Linux"), ("lint", True)):
+        assert ("valgrind" in install(bare, "--print", level).stdout.split()) == wanted
+
+
+def test_a_compiler_without_headers_is_none(bare):
+    """As Debian's gcc is without libc6-dev."""
+    bare("pkg-config", "exit 0")
+    bare("apt-get", "exit 0")
+    bare("gcc", "exit 1")
+    assert " libc6-dev" in install(bare, "--print", "build").stdout
+    bare("gcc", "exit 0")
+    assert install(bare, "--print", "build").stdout == ""
+
+
+def test_machine_wants_only_what_makes_one(bare):
+    bare("apt-get", "exit 0")
+    words = install(bare, "--print", "machine").stdout.split()
+    assert {"debootstrap", "git"} < set(words) and "gcc" not in words
+    bare("debootstrap", "exit 0")
+    bare("git", "exit 0")
+    assert install(bare, "--print", "machine").stdout == ""
+
+
 def test_print_runs_nothing(bare):
     bare("dnf", f"touch {bare.path}/ran")
     assert install(bare, "--print", "test").returncode == 0

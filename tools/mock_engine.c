@@ -163,7 +163,9 @@ static void s_greet (mock_engine_t *self)
 {
     self->state = GREETING;
     self->greeter = s_new_socket (self, ZMQ_DEALER, 5000);  //  vLLM's linger for READY, ms
-    //  What a front-end has not got when it goes is not for the next one: HELLO would come twice
+    //  What a front-end has not received when it leaves is not for the next one: HELLO or READY would
+    //  come twice. IMMEDIATE also drops what was received and not read; on this socket that can only
+    //  be the INIT of a front-end that has left. The DEALERs for requests are without it.
     zsock_set_immediate (self->greeter, 1);
     zsock_set_sndtimeo (self->greeter, 0);
     self->greeter_events = monitor_new (self->greeter);
@@ -343,10 +345,20 @@ static void s_serve_coordinator (mock_engine_t *self)
     zmsg_destroy (&message);
 }
 
-//  False when the front-end is gone
+//  False when the front-end is gone. The events are read first: libzmq hands over what a peer has
+//  sent before it reports that the connection has ended, so an ABORT that came just before the end
+//  is in the DEALER when we see the event.
 static bool s_serve_client (mock_engine_t *self, size_t client)
 {
-    for (int i = 0; i < SERVE_MAX && s_has_input (self->dealers[client]); i++) {
+    bool gone = false;
+    while (s_has_input (self->events[client])) {
+        uint16_t event = monitor_recv (self->dealers[client], self->events[client]);
+        if (event == ZMQ_EVENT_DISCONNECTED)
+            gone = true;
+        else if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+            self->connected++;
+    }
+    for (int i = 0; (gone || i < SERVE_MAX) && s_has_input (self->dealers[client]); i++) {
         zmsg_t *message = zmsg_recv (self->dealers[client]);
         if (!message)
             break;
@@ -356,14 +368,7 @@ static bool s_serve_client (mock_engine_t *self, size_t client)
         toy_engine_handle (self->engine, message);
         zmsg_destroy (&message);
     }
-    while (s_has_input (self->events[client])) {
-        uint16_t event = monitor_recv (self->dealers[client], self->events[client]);
-        if (event == ZMQ_EVENT_DISCONNECTED)
-            return false;
-        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
-            self->connected++;
-    }
-    return true;
+    return !gone;
 }
 
 //  Forgets a front-end that is gone, and waits for the next
@@ -383,8 +388,9 @@ static void s_serve (mock_engine_t *self)
     bool there = !self->greeter || s_serve_greeter (self);
     while (self->xsub && s_has_input (self->xsub))
         s_serve_coordinator (self);
-    for (size_t i = 0; there && i < self->clients; i++)
-        there = s_serve_client (self, i);
+    //  All of them, also when one is gone: it ends the service of all, but not what they have sent
+    for (size_t i = 0; i < self->clients; i++)
+        there = s_serve_client (self, i) && there;
     if (!there) {
         s_start_over (self);
         return;

@@ -75,7 +75,7 @@ static void s_put_numbers (char **at, const char *type, size_t rows, size_t colu
         memcpy (&bits, (const char *) numbers + i * 4, 4);
         const byte bytes[] = {(byte) bits, (byte) (bits >> 8), (byte) (bits >> 16),
                               (byte) (bits >> 24)};
-        mp_put_ext_body (at, bytes, sizeof bytes);
+        mp_put_bytes (at, bytes, sizeof bytes);
     }
 }
 

@@ -18,7 +18,7 @@ static inline void s_put_str (char **at, const char *text)
     size_t size = text ? strlen (text) : 0;
     if (text) {
         mp_put_str (at, size);
-        mp_put_str_body (at, text, size);
+        mp_put_bytes (at, text, size);
     } else {
         mp_put_nil (at);
     }

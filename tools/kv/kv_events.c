@@ -28,7 +28,7 @@ static void s_put_slice (char **at, mp_slice_t slice)
         return;
     }
     mp_put_str (at, slice.size);
-    mp_put_str_body (at, slice.data, slice.size);
+    mp_put_bytes (at, slice.data, slice.size);
 }
 
 static void s_put_number (char **at, int64_t number)
@@ -53,7 +53,7 @@ static void s_put_hash (char **at, const kv_hash_t *hash)
         break;
     case KV_HASH_BYTES:
         mp_put_bin (at, hash->value.bytes.size);
-        mp_put_bin_body (at, hash->value.bytes.data, hash->value.bytes.size);
+        mp_put_bytes (at, hash->value.bytes.data, hash->value.bytes.size);
         break;
     }
 }
@@ -133,7 +133,7 @@ static bool s_is_omitted (const kv_event_t *event, field_t field)
 static void s_put_name (char **at, const char *name, size_t size)
 {
     mp_put_str (at, size);
-    mp_put_str_body (at, name, size);
+    mp_put_bytes (at, name, size);
 }
 
 static void s_put_event_map (char **at, const kv_event_t *event, kv_wire_t wire)

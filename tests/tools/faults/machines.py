@@ -10,7 +10,6 @@ the first, the fifth and the ninth packet each time.
 
 import collections
 import ctypes
-import itertools
 import os
 import random
 import re
@@ -25,7 +24,6 @@ _CLONE_NEWNET = 0x40000000
 _ETH_P_ALL = 3
 _SOL_PACKET, _PACKET_VNET_HDR, _PACKET_OUTGOING = 263, 15, 4
 _LARGEST = 66000  # A packet with its headers
-_numbers = itertools.count(1)
 
 
 def run(*command):
@@ -39,13 +37,31 @@ def run(*command):
 
 
 class Machine:
-    """A network namespace. What is started, or opened, within `with machine:` is there."""
+    """A network namespace. What is started, or opened, within `with machine:` is there.
 
-    def __init__(self, name, address=None):
-        self.name, self.address = name, address
-        run("ip", "netns", "add", name)
-        self._there = os.open(f"/run/netns/{name}", os.O_RDONLY)
-        self._back = None
+    It has no name and no mount, as those of `ip netns add` have: it exists as long as it is open here
+    or a program runs in it, so it goes however the tests end.
+    """
+
+    def __init__(self, address=None):
+        self.address = address
+        self._there = self._back = None
+        thread = threading.Thread(target=self._create)
+        thread.start()
+        thread.join()
+        if self._there is None:
+            raise self._error
+        #: For `ip ... netns`
+        self.path = f"/proc/{os.getpid()}/fd/{self._there}"
+
+    def _create(self):
+        """In a thread of its own, since the thread is moved into the namespace."""
+        try:
+            if _libc.unshare(_CLONE_NEWNET) == -1:
+                raise OSError(f"unshare: {os.strerror(ctypes.get_errno())}")
+            self._there = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        except (OSError, AttributeError) as error:
+            self._error = error
 
     def _enter(self, namespace):
         if _libc.setns(namespace, _CLONE_NEWNET) == -1:
@@ -64,7 +80,11 @@ class Machine:
 
     def link(self, state):
         """"down": the cable is pulled out, and the kernel here knows. "up": it is in again."""
-        run("ip", "-n", self.name, "link", "set", "eth", state)
+        self.ip(f"link set eth {state}")
+
+    def ip(self, args):
+        with self:
+            run("ip", *args.split())
 
     def connections(self):
         """The TCP connections that count as alive here: [(process id or None, "local remote")]"""
@@ -78,7 +98,6 @@ class Machine:
 
     def destroy(self):
         os.close(self._there)
-        run("ip", "netns", "del", self.name)
 
 
 class Wire:
@@ -99,21 +118,18 @@ class Wire:
 
     def build(self):
         """OSError: this is not possible here. Whatever happens: destroy afterwards."""
-        prefix = f"zmq-{os.getpid()}-{next(_numbers)}"
-        middle = self._machine(f"{prefix}-wire")
-        self.near = self._machine(f"{prefix}-near", "10.77.0.1")
-        self.far = self._machine(f"{prefix}-far", "10.77.0.2")
+        middle = self._machine()
+        self.near = self._machine("10.77.0.1")
+        self.far = self._machine("10.77.0.2")
         for machine, end in ((self.near, "near"), (self.far, "far")):
-            name = machine.name
             # One segment a packet: of larger ones a loss of 5 % would be another one
-            run(
-                *f"ip link add eth netns {name} gso_max_segs 1 type veth"
-                f" peer name {end} netns {middle.name}".split()
+            middle.ip(
+                f"link add {end} type veth peer name eth netns {machine.path} gso_max_segs 1"
             )
-            run(*f"ip -n {name} addr add {machine.address}/24 dev eth".split())
-            run(*f"ip -n {name} link set lo up".split())
-            run(*f"ip -n {name} link set eth up".split())
-            run(*f"ip -n {middle.name} link set {end} up".split())
+            machine.ip(f"addr add {machine.address}/24 dev eth")
+            machine.ip("link set lo up")
+            machine.ip("link set eth up")
+            middle.ip(f"link set {end} up")
             with middle:
                 packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
                 self._sockets.append(packets)
@@ -175,10 +191,5 @@ class Wire:
         os.close(self._stopper)
         for each in self._sockets:
             each.close()
-        wrong = []
         for machine in self._machines:
-            try:
-                machine.destroy()
-            except (OSError, subprocess.TimeoutExpired) as error:
-                wrong.append(error)  # The others are to go all the same
-        assert not wrong, wrong
+            machine.destroy()

@@ -41,10 +41,10 @@ static bool s_read_again (mp_reader_t *reader, mp_writer_t *writer, int depth)
         char *at = mp_reserve (writer, MP_PUT_MAX + (size_t) length);
         if (str) {
             mp_put_str (&at, length);
-            mp_put_str_body (&at, bytes, length);
+            mp_put_bytes (&at, bytes, length);
         } else {
             mp_put_bin (&at, length);
-            mp_put_bin_body (&at, bytes, length);
+            mp_put_bytes (&at, bytes, length);
         }
         mp_commit (writer, at);
     } else if (object.type == MSGPACK_OBJECT_POSITIVE_INTEGER) {

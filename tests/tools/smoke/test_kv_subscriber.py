@@ -19,7 +19,7 @@ import structs
 import zmq
 from kv_publisher import GARBAGE, KvPublisher, Plan, make_batch
 
-from harness import FACTOR, STOP_S, WAIT_S
+from harness import FACTOR, STOP_S, WAIT_S, end_context
 
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 WIRES = list(kv_publisher.WIRES)
@@ -103,17 +103,13 @@ class Follower:
 @pytest.fixture
 def publisher(ipc):
     """Makes publishers on endpoints that nobody else has."""
-    context, made = zmq.Context(), []
+    context = zmq.Context()
 
     def publisher(wire="v0.26", replay=True, **more):
-        new = KvPublisher(context, wire, ipc(), ipc() if replay else None, **more)
-        made.append(new)
-        return new
+        return KvPublisher(context, wire, ipc(), ipc() if replay else None, **more)
 
     yield publisher
-    for each in made:
-        each.close()
-    context.destroy(linger=0)
+    end_context(context)
 
 
 @pytest.fixture
@@ -920,19 +916,17 @@ def test_exact_topic(publisher, follow, topic):
     assert counts["received"] == 5 + counts["duplicates"]  # The other's are not counted
 
 
-def test_bind(start, ipc):
+def test_bind(start, publisher):
     """vLLM's PUB connects when its endpoint is no wildcard: then the subscriber binds."""
-    with zmq.Context() as context:
-        vllm = KvPublisher(context, "v0.26", ipc(), ipc(), connect=True)
-        follower = Follower(start, vllm, bind=True)
-        vllm.wait_subscribed()
-        for n in range(5):
-            vllm.publish(live=n != 3)
-        follower.wait(lambda: len(follower.program.out) >= 6)
-        assert follower.seqs == [0, 1, 2, 3, 4]
-        assert follower.notices() == [("gap", 3, 3)]
-        follower.stop()
-        vllm.close()
+    vllm = publisher(connect=True)
+    follower = Follower(start, vllm, bind=True)
+    vllm.wait_subscribed()
+    for n in range(5):
+        vllm.publish(live=n != 3)
+    follower.wait(lambda: len(follower.program.out) >= 6)
+    assert follower.seqs == [0, 1, 2, 3, 4]
+    assert follower.notices() == [("gap", 3, 3)]
+    follower.stop()
 
 
 # --- malformed messages

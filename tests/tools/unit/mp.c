@@ -1057,9 +1057,11 @@ static void test_read_map (void **state)
 static void test_put (void **state)
 {
     (void) state;
-    static const uint64_t numbers[] = {0,     1,     127,        128,        255,       256,
-                                       65535, 65536, UINT32_MAX, 4294967296, INT64_MAX, UINT64_MAX};
-    static const size_t sizes[] = {0, 15, 16, 31, 32, 255, 256, 65535, 65536};
+    static const uint64_t numbers[] = {
+        0,      1,          62,         63,         64,         65,        127,       128,
+        254,    255,        256,        257,        65534,      65535,     65536,     131070,
+        131072, UINT32_MAX, 4294967296, 8589934590, 8589934592, INT64_MAX, UINT64_MAX};
+    static const size_t sizes[] = {0, 1, 2, 3, 4, 8, 15, 16, 17, 31, 32, 255, 256, 65535, 65536};
     mp_writer_t put, pack;
     mp_begin (&put);
     msgpack_packer *packer = mp_begin (&pack);
@@ -1067,8 +1069,13 @@ static void test_put (void **state)
     for (size_t i = 0; i < COUNT (numbers); i++) {
         mp_put_uint64 (&at, numbers[i]);
         msgpack_pack_uint64 (packer, numbers[i]);
-        mp_put_int64 (&at, -(int64_t) (numbers[i] / 2));
-        msgpack_pack_int64 (packer, -(int64_t) (numbers[i] / 2));
+        mp_put_int64 (&at, (int64_t) (numbers[i] / 2));
+        msgpack_pack_int64 (packer, (int64_t) (numbers[i] / 2));
+        //  INT64_MIN is the last
+        mp_put_int64 (&at, -(int64_t) (numbers[i] / 2) - 1);
+        msgpack_pack_int64 (packer, -(int64_t) (numbers[i] / 2) - 1);
+        mp_put_int (&at, (int) (uint32_t) numbers[i]);
+        msgpack_pack_int (packer, (int) (uint32_t) numbers[i]);
         mp_put_uint32 (&at, (uint32_t) numbers[i]);
         msgpack_pack_uint32 (packer, (uint32_t) numbers[i]);
         mp_put_double (&at, (double) numbers[i]);
@@ -1083,6 +1090,8 @@ static void test_put (void **state)
         msgpack_pack_str (packer, sizes[i]);
         mp_put_bin (&at, sizes[i]);
         msgpack_pack_bin (packer, sizes[i]);
+        mp_put_ext (&at, sizes[i], (int8_t) -sizes[i]);
+        msgpack_pack_ext (packer, sizes[i], (int8_t) -sizes[i]);
     }
     mp_put_nil (&at);
     msgpack_pack_nil (packer);

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT
+"""scripts/fresh-machine on a tiny root folder: what it runs, what it returns, what it leaves behind.
+
+The real root folders are made by .ci/run; here it is a shell and a few commands, copied from this
+machine, in place of what debootstrap would make.
+"""
+
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import ROOT, WAIT_S
+
+SCRIPT = ROOT / "scripts" / "fresh-machine"
+TOOLS = ("sh", "sleep", "cat", "ls", "mount")
+as_root = pytest.mark.skipif(
+    platform.system() != "Linux" or os.getuid() != 0, reason="fresh-machine needs Linux and root"
+)
+
+
+def can_unshare():
+    command = ["unshare", "--mount", "--pid", "--ipc", "--fork", "mount", "-t", "tmpfs", "x", "/mnt"]
+    return subprocess.run(command, capture_output=True, timeout=WAIT_S).returncode == 0
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """A cache folder that has a root folder already."""
+    if not can_unshare():
+        pytest.skip("fresh-machine needs mount and PID namespaces, which this container forbids")
+    base = tmp_path / "cache" / f"tiny-{platform.machine()}"
+    for tool in TOOLS:
+        path = shutil.which(tool)
+        files = [path] + re.findall(r"(/\S+) \(0x", subprocess.check_output(["ldd", path], text=True))
+        for file in files:
+            place = base / file.lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, place)
+    if not (base / "bin").exists():
+        (base / "bin").symlink_to("usr/bin")
+    apt_get = base / "usr" / "bin" / "apt-get"  # Reaches every mirror
+    apt_get.write_text("#!/bin/sh\n")
+    apt_get.chmod(0o755)
+    return tmp_path / "cache"
+
+
+def command(cache, *args):
+    return [SCRIPT, "--cache", cache, *args, "tiny"]
+
+
+def run(cache, *args):
+    return subprocess.run(command(cache, *args), capture_output=True, text=True, timeout=10 * WAIT_S)
+
+
+def left_in(cache):
+    """What it has left there, but for the root folder and the locks."""
+    return [each.name for each in cache.iterdir() if each.name.startswith("run.")]
+
+
+def mounts():
+    return Path("/proc/self/mounts").read_text()
+
+
+@as_root
+def test_one_line_for_each_command(cache):
+    before = mounts()
+    done = run(cache, "--run", "echo first; ls README.md", "--run", "exit 7", "--run", "echo third")
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    assert "first" in lines and "README.md" in lines and "third" in lines
+    assert [re.sub(r"\d+ s$", "N s", line) for line in lines[-3:]][0] == (
+        "fresh-machine: tiny: echo first; ls README.md: passed, N s"
+    )
+    assert ": exit 7: failed, exit status 7, " in lines[-2]
+    assert ": echo third: passed, " in lines[-1]
+    assert mounts() == before and left_in(cache) == []
+
+
+@as_root
+def test_all_passed(cache):
+    done = run(cache, "--run", "echo well")
+    assert (done.returncode, done.stderr) == (0, "")
+    # HEAD, not what lies about in this folder
+    head = subprocess.check_output(["git", "log", "-1", "--format=%h"], cwd=ROOT, text=True).strip()
+    assert re.search(rf"^fresh-machine: tiny: ready after \d+ s: {head} ", done.stdout, re.M)
+
+
+@as_root
+def test_it_runs_the_blocks_of_the_readme_as_written(cache):
+    """There is no make in there: each of them fails, and is named."""
+    done = run(cache, "--also", "echo and this")
+    readme = subprocess.check_output(["git", "show", "HEAD:README.md"], cwd=ROOT, text=True)
+    blocks = re.findall(r"^```sh\n(.*?)\n```$", readme, re.M | re.S)
+    assert {"make demo", "make test"} <= set(blocks)
+    ran = re.findall(r"^fresh-machine: tiny: \$ (.*)$", done.stdout, re.M)
+    assert ran == [*blocks, "echo and this"]
+    assert len(re.findall(": failed, exit status 127, ", done.stdout)) == len(blocks)
+
+
+@as_root
+def test_it_says_when_the_mirror_is_the_reason(cache):
+    (apt_get,) = cache.glob("tiny-*/usr/bin/apt-get")
+    apt_get.write_text("#!/bin/sh\nexit 100\n")
+    done = run(cache, "--run", "exit 1")
+    assert done.returncode == 3
+    assert done.stdout.endswith("tiny: the Debian mirror cannot be reached\n")
+
+
+@as_root
+def test_a_command_that_hangs(cache):
+    done = run(cache, "--timeout", "1", "--run", "sleep 1000")
+    assert done.returncode != 0
+    assert ": sleep 1000: failed, ended after 1 s, " in done.stdout
+
+
+@as_root
+def test_settings_of_this_machine(cache, tmp_path):
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "a.whl").touch()
+    (tmp_path / "ca.pem").write_text("a certificate")
+    (tmp_path / "apt.conf").write_text('Acquire::Retries "7";\n')
+    os.environ["PIP_FIND_LINKS"] = str(tmp_path / "wheels")
+    try:
+        done = run(
+            cache,
+            *("--pip-index", "http://127.0.0.1:1/simple", "--cert", tmp_path / "ca.pem"),
+            *("--apt-conf", tmp_path / "apt.conf"),
+            *("--run", "echo index $PIP_INDEX_URL, home $HOME, user $USER.; cat $PIP_CERT; echo"),
+            *("--run", "ls $PIP_FIND_LINKS; cat /etc/apt/apt.conf.d/91machine"),
+        )
+    finally:
+        del os.environ["PIP_FIND_LINKS"]
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "index http://127.0.0.1:1/simple, home /root, user .",
+        "a certificate",
+        "a.whl",
+        'Acquire::Retries "7";',
+    ):
+        assert line in done.stdout.splitlines()
+
+
+def runs(command):
+    """Is there a process of this command line?"""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip() == command:
+                return True
+        except OSError:
+            pass  # It has ended
+    return False
+
+
+def until(is_so):
+    deadline = time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@as_root
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_interrupted(cache, number):
+    """Nothing is left: no mount, no process, no folder. After a SIGKILL the next run tidies up."""
+    before, seconds = mounts(), f"{100000 + os.getpid()}.{int(number)}"
+    program = subprocess.Popen(
+        command(cache, "--run", f"echo under way; sleep {seconds} & sleep {seconds}"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        while program.stdout.readline() not in ("under way\n", ""):
+            pass
+        until(lambda: runs(f"sleep {seconds}"))
+        program.send_signal(number)
+        assert program.wait(WAIT_S) == (-9 if number == signal.SIGKILL else 128 + number)
+    finally:
+        program.terminate()
+        program.stdout.close()
+    until(lambda: not runs(f"sleep {seconds}"))
+    assert mounts() == before
+    if number == signal.SIGKILL:
+        assert len(left_in(cache)) == 2
+        assert run(cache, "--run", "true").returncode == 0
+    assert left_in(cache) == []
+
+
+@as_root
+def test_ctrl_c_reaches_what_runs(cache):
+    """A shell's background processes ignore SIGINT: a program under test must not."""
+    done = run(cache, "--run", "sh -c 'kill -INT $$; echo ignored'")
+    assert ": failed, exit status 130, " in done.stdout and "ignored\n" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "args, why",
+    [
+        ([], "want a Debian release"),
+        (["trixie", "sid"], "want one release"),
+        (["--colour", "red", "trixie"], "--colour: no such option"),
+        (["--mirror"], "--mirror: want a value"),
+        (["--timeout", "soon", "trixie"], "--timeout soon: want seconds"),
+        (["--cert", "/nowhere", "trixie"], "/nowhere: cannot be read"),
+        (["../trixie"], "want a Debian release"),
+    ],
+)
+def test_wrong_usage(args, why):
+    done = subprocess.run([SCRIPT, *args], capture_output=True, text=True, timeout=WAIT_S)
+    assert done.returncode == 2
+    assert done.stderr.startswith("fresh-machine: ") and why in done.stderr
+
+
+def test_help():
+    done = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True, timeout=WAIT_S)
+    assert done.returncode == 0
+    assert "Exit status: 0 all commands passed; " in done.stdout and "--pip-index URL" in done.stdout
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+def test_it_says_that_it_needs_root():
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # pytest's own are closed to others
+        Path(folder).chmod(0o755)
+        script = Path(folder, "scripts", "fresh-machine")
+        script.parent.mkdir()
+        shutil.copy(SCRIPT, script)
+        done = subprocess.run(
+            [script, "trixie"], capture_output=True, text=True, timeout=WAIT_S, user=65534
+        )
+    why = "fresh-machine: needs root, for debootstrap and chroot\n"
+    assert (done.returncode, done.stderr) == (2, why)
