@@ -186,7 +186,7 @@ check-challenge: ## does your solution of a challenge work? (N=1, see docs/chall
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) scripts/challenge.py --build $(BUILD) $(N)
 
-check-vllm: ### look up what we cite of vLLM in its source (VLLM=<checkout>)
+check-vllm: ### would our programs work with this vLLM? (VLLM=<source tree, wheel or sdist>)
 	@$(PYTHON) scripts/check_vllm.py '$(VLLM)'
 
 format: ### let clang-format decide
