@@ -65,6 +65,7 @@ class Seconds(Option):
 class Choice(Option):
     def __init__(self, default, *words):
         wrong = ["", "x", words[0].upper(), words[0][:-1], words[0] + "|" + words[1]]
+        wrong = [each for each in wrong if each not in words]
         super().__init__(default, wrong, r"\|".join(words))
 
 
@@ -132,7 +133,8 @@ OPTIONS = {
         "buffer-mb": Number(256, 1, 100000),
         "hwm": Number(100000),
         "replay-hwm": Number(1000),
-        "wire": Choice("v0.26", "v0.26", "v0.24", "v0.9"),
+        "wire": Choice("v0.33", "v0.33", "v0.26", "v0.24", "v0.9"),
+        "every-field": None,
         "drop": Range("none"),
         "restart-after": Number(0),
         "withhold-end": None,  # A flag
@@ -244,6 +246,8 @@ OPTIONS = {
         "vocab-size": Number(32000, 1),
         "seed": Number(0, 0, 2**64 - 1),
         "step-ms": Number(0, 0, 60000),
+        "vllm": Choice("0.33", *(f"0.{n}" for n in range(33, 22, -1))),
+        "max-model-len": Number(1048576, 1),
         "parallel-config-hash": Text("none"),
         "death-pipe": Number(0),
         "log-requests": None,

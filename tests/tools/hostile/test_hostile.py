@@ -388,7 +388,7 @@ def flood_frontend(frontend, engine, peer, wire):
 def test_frontend(victim, ipc, peer, name):
     wire = {"input": ipc(), "output": ipc()}
     frontend = victim(name, requests=ROUNDS + 1, max_tokens=1, **wire)
-    made = mutants.Mutants(SEED, ["READY", "READY_MAIN_24"])
+    made = mutants.Mutants(SEED, ["READY", "READY_V26"])
     strangers = [peer(zmq.DEALER, connect=wire["input"], routing_id=b"stranger-%d" % n) for n in range(3)]
     for number in range(min(MESSAGES, 100000)):
         strangers[number % 3].send_multipart(made.frames())

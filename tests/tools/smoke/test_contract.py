@@ -176,11 +176,11 @@ def test_verbose_router_dealer(start, ipc):
     identity, kind, request = frame_lines(frontend, "  to engine (ROUTER here), 3 frames")
     assert identity == "     [2] 0001"
     assert kind == "     [1] 00  0"
-    assert re.match(r'     \[\d+\] dc0014a27230.*  \["r0",\[1,15043,', request)
+    assert re.match(r'     \[\d+\] dc0016a27230.*  \["r0",\[1,15043,', request)
     assert frame_lines(engine, "  from front-end (DEALER here), 2 frames") == [kind, request]
     (ready,) = frame_lines(engine, "  to front-end (DEALER here), 1 frame")
-    assert re.match(r'     \[\d+\] 8a.*  {"max_model_len":', ready)
+    assert re.match(r'     \[\d+\] de001c.*  {"max_model_len":', ready)
     assert frame_lines(frontend, "  from engine (ROUTER here), 2 frames") == [identity, ready]
     (outputs,) = frame_lines(engine, "  to front-end (PUSH here), 1 frame")
-    assert re.match(r'     \[\d+\] 98.*  \[256,\[\["r0",\[\d+\],null,null,null,1,', outputs)
+    assert re.match(r'     \[\d+\] 99.*  \[256,\[\["r0",\[\d+\],null,null,null,1,', outputs)
     assert frame_lines(frontend, "  from engine (PULL here), 1 frame") == [outputs]
