@@ -511,7 +511,7 @@ static void s_read_options (shared_t *shared, int argc, char **argv)
         .vocab_size = (uint32_t) vocab_size,
         .chunk_size = (uint32_t) chunk_size,
         .seed = seed,
-        .release = atoi (release + 2),
+        .release = (int) strtol (release + 2, NULL, 10),
         .ready = {.max_model_len = (uint32_t) max_model_len,
                   .num_gpu_blocks = NUM_GPU_BLOCKS,
                   .block_size = BLOCK_SIZE,
