@@ -64,7 +64,7 @@ ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h tests/*/
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo panes trace diagrams keys test test-page unit bench lint check-challenge \
-        check-vllm format valgrind fuzz fuzz-corpus hostile faults soak clean
+        check-vllm test-vllm format valgrind fuzz fuzz-corpus hostile faults soak clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -188,6 +188,10 @@ check-challenge: ## does your solution of a challenge work? (N=1, see docs/chall
 
 check-vllm: ### would our programs work with this vLLM? (VLLM=<source tree, wheel or sdist>)
 	@$(PYTHON) scripts/check_vllm.py '$(VLLM)'
+
+test-vllm: ### run the tools against a real vLLM from PyPI: VLLM=0.33.0, about 10 GB (ONLY=<group>)
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) scripts/test_vllm.py --build $(BUILD) $(ONLY:%=--only %) $(VLLM)
 
 format: ### let clang-format decide
 	clang-format -i $(filter-out tests/tools/vectors/%,$(ALL_CH))
