@@ -132,7 +132,7 @@ OPTIONS = {
         "buffer-steps": Number(10000, 1, 10000000),
         "buffer-mb": Number(256, 1, 100000),
         "hwm": Number(100000),
-        "replay-hwm": Number(1000),
+        "replay-hwm": Number(20002),
         "wire": Choice("v0.33", "v0.33", "v0.26", "v0.24", "v0.9"),
         "every-field": None,
         "drop": Range("none"),

@@ -8,8 +8,9 @@
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher._publisher_thread
 //         vllm/distributed/kv_events.py ZmqEventPublisher._service_replay
 //         vllm/distributed/kv_events.py ZmqEventPublisher.offset_endpoint_port
-//         It leaves the ROUTER at libzmq's high-water mark of 1000 messages: a reader that takes a
-//         long replay slowly loses part of it, and no error tells. So do we, without --replay-hwm.
+//         Its ROUTER has a high-water mark of 2 * (buffer_steps + 1). Before v0.33 it had libzmq's
+//         1000: a reader that takes a long replay slowly loses part of it, and no error tells.
+//         --replay-hwm 1000 does that.
 
 #include "lib/curve.h"
 #include "lib/keepalive.h"
@@ -298,7 +299,7 @@ static void s_read_options (settings_t *self, int argc, char **argv)
         OPTION_INT ("buffer-mb", &self->buffer_mb, 1, 100000, "and their size, MiB"),
         OPTION_INT ("hwm", &self->hwm, 0, INT_MAX, "messages queued per subscriber; 0: no limit"),
         OPTION_INT ("replay-hwm", &self->replay_hwm, 0, INT_MAX,
-                    "likewise for each that wants a replay; vLLM leaves libzmq's 1000"),
+                    "likewise for each that wants a replay; vLLM before v0.33: 1000"),
         OPTION_CHOICE ("wire", &self->wire_name, "v0.33|v0.26|v0.24|v0.9",
                        "as which vLLM to speak"),
         OPTION_FLAG ("every-field", &self->every_field,
@@ -361,7 +362,7 @@ int main (int argc, char **argv)
         .buffer_steps = 10000,
         .buffer_mb = 256,  //  10000 batches of 256 blocks, our largest, are 230 MiB
         .hwm = 100000,
-        .replay_hwm = 1000,
+        .replay_hwm = 20002,  //  2 * (buffer_steps + 1), as vLLM has it
         .blocks = 1,
     };
     s_read_options (&settings, argc, argv);
