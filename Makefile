@@ -11,8 +11,6 @@ ROOMS      := req_rep pub_sub push_pull router_dealer traps tools
 LESSONS    := $(filter-out traps tools,$(ROOMS))
 # Programs and modules of the rooms that still need modules of the tools: this list only shrinks
 OLD        := \
-  pub_sub/topic_publisher pub_sub/topic_subscriber \
-  pub_sub/replay_publisher pub_sub/replay_subscriber \
   router_dealer/engine router_dealer/frontend router_dealer/poller_frontend \
   router_dealer/round_robin_frontend router_dealer/handshake_frontend
 
