@@ -3,17 +3,14 @@
 
 import random
 import re
-import sys
 import time
 
 import msgspec
 import pytest
 import zmq
 
-from harness import PEERS, WAIT_S
-
-sys.path.insert(0, str(PEERS))
-import wire  # noqa: E402
+import wire
+from harness import WAIT_S
 
 pack = msgspec.msgpack.encode
 REPLAYS = pytest.mark.parametrize("name", ["replay_subscriber", "replay_dealer_subscriber"])

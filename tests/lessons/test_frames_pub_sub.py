@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: MIT
 """What pub_sub's programs send: every frame, decoded with vLLM v0.33.0's structs."""
 
-import sys
 import time
 
 import msgspec
 import pytest
 import zmq
 
-from harness import PEERS
-
-sys.path.insert(0, str(PEERS))
-import wire  # noqa: E402
+import wire
 
 unpack = msgspec.msgpack.decode
 END = [b"", b"\xff" * 8, b""]
