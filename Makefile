@@ -170,7 +170,7 @@ faults: ### cut networks; kill, stop and restart programs, by seed (SEED=1 KV=10
 	@$(MAKE) --no-print-directory all .venv/ready
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) $(PYTEST) tests/tools/faults
 	@BUILD=$(BUILD) .venv/bin/python tests/tools/faults/run.py --record --seed $(SEED) \
-	    away=3 kv=$(KV) engines=$(ENGINE) others=50
+	    away=3 kv=$(KV) engines=$(ENGINE)
 
 soak: ### all demos together, with faults, for MINUTES=10
 	@scripts/install-deps test

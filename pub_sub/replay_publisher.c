@@ -18,7 +18,7 @@ static zsock_t *s_listen (int type, const char *endpoint)
     if (zsock_bind (socket, "%s", endpoint) == -1)
         args_fail (1, "cannot listen on %s: %s", endpoint, zmq_strerror (zmq_errno ()));
     args_print_listening (socket);
-    zsock_set_linger (socket, 1000);  //  ms for the last messages to leave; CZMQ's default is none
+    zsock_set_linger (socket, 500);  //  ms for the last messages to leave; CZMQ's default is none
     return socket;
 }
 

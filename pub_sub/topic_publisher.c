@@ -50,7 +50,7 @@ int main (int argc, char **argv)
     if (zsock_bind (pub, "%s", endpoint) == -1)
         args_fail (1, "cannot listen on %s: %s", endpoint, zmq_strerror (zmq_errno ()));
     args_print_listening (pub);
-    zsock_set_linger (pub, 1000);  //  ms for the last messages to leave; CZMQ's default is none
+    zsock_set_linger (pub, 500);  //  ms for the last messages to leave; CZMQ's default is none
 
     while (!zsys_interrupted && subscribers < wait_subscribers)
         subscribers += s_recv_subscription (pub);

@@ -33,13 +33,13 @@ int main (int argc, char **argv)
         char *name = zmsg_popstr (message);      //  [topic]
         zframe_t *payload = zmsg_pop (message);  //  [{"seq": n}]
         msgpack_unpacked doc;
-        const msgpack_object *value = mp_open (&doc, payload);
-        uint64_t seq = mp_uint (mp_get (value, "seq"), UINT64_MAX);
-        if (seq != UINT64_MAX && zmsg_size (message) == 0) {
+        const msgpack_object *seq = mp_get (mp_open (&doc, payload), "seq");
+        if (seq && seq->type == MSGPACK_OBJECT_POSITIVE_INTEGER && zmsg_size (message) == 0) {
             mp_printable (name);
-            if (received == 0 && seq > 0)
-                printf ("joined late: missed %" PRIu64 " of topic %s\n", seq, name);
-            printf ("%s %" PRIu64 "\n", name, seq);
+            uint64_t number = seq->via.u64;
+            if (received == 0 && number > 0)
+                printf ("joined late: missed %" PRIu64 " of topic %s\n", number, name);
+            printf ("%s %" PRIu64 "\n", name, number);
             received++;
         } else {
             fprintf (stderr, "topic_subscriber: bad message: not [topic][{\"seq\": n}]\n");

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """pub_sub: each pair in C, C with Python, Python with C; and what the lessons promise."""
 
+import signal
+
 import pytest
 import zmq
 
@@ -232,3 +234,81 @@ def test_the_lessons_follow_kv_publisher(start, replay, name):
     assert {"0", "4", "12", "13", "14"} <= {seq for seq, how, _ in subscriber.lines(SEQ_LINE) if how}
     assert subscriber.err == []
     assert publisher.stop() == 0
+
+
+# --- Ctrl-C
+
+STATES = {}
+
+
+def state(function):
+    STATES[function.__name__] = function
+    return function
+
+
+@state
+def topic_publisher_waits_for_subscribers(start, replay, peer):
+    program = start("topic_publisher", wait_subscribers=2, endpoint=replay["endpoint"])
+    peer(zmq.SUB, connect=replay["endpoint"]).subscribe(b"a")
+    program.wait_line("^subscribed")
+    return program
+
+
+@state
+def topic_publisher_sleeps(start, replay, peer):
+    program = start("topic_publisher", interval_ms=3600000, endpoint=replay["endpoint"])
+    program.wait_line("^a 0$")
+    return program
+
+
+@state
+def topic_publisher_flat_out(start, replay, peer):
+    program = start("topic_publisher", interval_ms=0, endpoint=replay["endpoint"])
+    program.wait_line("^a 100$")
+    return program
+
+
+@state
+def topic_publisher_with_a_deaf_subscriber(start, replay, peer):
+    program = start("topic_publisher", interval_ms=0, endpoint=replay["endpoint"])
+    subscriber = peer(zmq.SUB, connect=replay["endpoint"], rcvhwm=1, rcvbuf=4096)
+    subscriber.subscribe(b"")
+    subscriber.recv_multipart()
+    return program
+
+
+@state
+def topic_subscriber_waits(start, replay, peer):
+    program = start("topic_subscriber", endpoint=replay["endpoint"])
+    program.wait_line("subscribed to")
+    return program
+
+
+@state
+def replay_publisher_asked_all_the_time(start, replay, peer):
+    program = start("replay_publisher", interval_ms=1, **replay)
+    program.wait_line("^seq 100")
+    client = peer(zmq.DEALER, connect=replay["replay_endpoint"], rcvhwm=0)
+    for _ in range(300):
+        client.send_multipart([b"", bytes(8)])
+    program.wait_line("^replay from 0")
+    return program
+
+
+@state
+def replay_subscriber_flat_out(start, replay, peer):
+    start("replay_publisher", interval_ms=1, **replay)
+    program = start("replay_subscriber", **replay)
+    program.wait_line("^seq", nth=50)
+    return program
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop(start, replay, peer, name, number):
+    """Within a second, with its summary, and with status 0."""
+    program = STATES[name](start, replay, peer)
+    assert program.stop(number) == 0
+    assert program.summary()
+    for other in start.programs:
+        other.kill()

@@ -53,8 +53,8 @@ def main():
     except KeyboardInterrupt:
         pass
     print(f"replay_publisher: {seq} published")
-    pub.close(linger=1000)
-    router.close(linger=1000)
+    pub.close(linger=500)
+    router.close(linger=500)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def main():
     except KeyboardInterrupt:
         pass
     print(f"topic_publisher: {published} published")
-    pub.close(linger=1000)
+    pub.close(linger=500)
 
 
 if __name__ == "__main__":

@@ -357,17 +357,10 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
     servers, clients = [], []
     for server, binds, options, *others in (
         (
-            "topic_publisher",
-            ["endpoint"],
-            {"wait_subscribers": 1},
-            ("topic_subscriber", ["endpoint"], {}),
-        ),
-        (
             "kv_publisher",
             ["endpoint", "replay-endpoint"],
-            {"wait_subscribers": 2},
+            {"wait_subscribers": 1},
             ("kv_subscriber", ["endpoint", "replay-endpoint"], {}),
-            ("replay_subscriber", ["endpoint", "replay-endpoint"], {}),
         ),
         (
             "mock_frontend",
@@ -436,7 +429,6 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
             ["endpoint"],
             {"interval_ms": 1, "blocks": 64, "quiet": True},
         ),
-        ("topic_publisher", ["endpoint"], "topic_subscriber", ["endpoint"], {"interval_ms": 0}),
     ],
 )
 def test_no_connection_is_left_to_who_has_vanished_with_much_to_send(

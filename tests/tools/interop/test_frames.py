@@ -324,22 +324,3 @@ def test_topic(start, ipc, peer, topic):
     client.send_multipart([b"", bytes(8)])
     assert client.recv_multipart()[1] == topic.encode()
     assert publisher.stop() == 0
-
-
-def test_what_a_subscriber_asks(start, ipc, peer):
-    """A REQ and a DEALER look the same to the ROUTER: [client][empty][start]."""
-    for kind in ("req", "dealer"):
-        live, replay = ipc(), ipc()
-        publisher, router = peer(zmq.XPUB, bind=live), peer(zmq.ROUTER, bind=replay)
-        subscriber = start(
-            "replay_subscriber",
-            endpoint=live,
-            replay_endpoint=replay,
-            replay_socket=kind,
-            from_seq=2**40,
-        )
-        assert publisher.recv() == b"\x01kv-events"
-        batch = pack(structs.KVEventBatch(0.0, [structs.AllBlocksCleared()]))
-        publisher.send_multipart([b"kv-events", (2**40 + 1).to_bytes(8, "big"), batch])
-        assert router.recv_multipart()[1:] == [b"", (2**40).to_bytes(8, "big")]
-        assert subscriber.stop() == 0
