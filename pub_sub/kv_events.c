@@ -4,7 +4,7 @@
 
 #define BLOCK_SIZE 16
 
-//  The hash of a made-up block. Real ones are 64 random-looking bits too, the low ones of a SHA-256.
+//  The hash of a made-up block. Real ones are the low 64 bits of a SHA-256.
 static uint64_t s_hash (uint64_t block)
 {
     return (block + 1) * 0x9e3779b97f4a7c15u;

@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  replay_dealer_subscriber.c - Demo 3: the same with a DEALER, which asks once for a whole hole
 //
-//  The publisher answers one request with many replies. A DEALER takes all of them. It also adds and
-//  removes nothing: the empty frame, which a REQ sends in front of a request, is sent here.
+//  The publisher answers one request with many replies. A DEALER takes all of them. It adds nothing
+//  to what it sends: the empty frame, which a REQ puts in front of a request, is sent here.
 //
 //  Run:   build/pub_sub/replay_dealer_subscriber --skip 3-6, and build/pub_sub/replay_publisher
 //  vLLM:  tests/distributed/conftest.py MockSubscriber

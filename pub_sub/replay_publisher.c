@@ -5,7 +5,7 @@
 //  number, and the last ones are kept here. A subscriber that finds a hole in the numbers asks the
 //  ROUTER for all batches from there on.
 //
-//  Run:   build/pub_sub/replay_publisher in one terminal, build/pub_sub/replay_subscriber in another
+//  Run:   build/pub_sub/replay_publisher, and build/pub_sub/replay_subscriber --skip 3-6
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher._publisher_thread
 //         vllm/distributed/kv_events.py ZmqEventPublisher._service_replay
 
@@ -22,8 +22,8 @@ static zsock_t *s_listen (int type, const char *endpoint)
     return socket;
 }
 
-//  Sends [client][empty][topic][seq][batch]: the ROUTER takes the client's identity off and sends the
-//  rest to that client
+//  Sends [client][empty][topic][seq][batch]. The ROUTER takes the first frame off: it is the identity
+//  of the client that gets the rest.
 static void s_reply (zsock_t *router, zframe_t *client, zmsg_t *message)
 {
     zframe_t *identity = zframe_dup (client);

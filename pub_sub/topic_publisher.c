@@ -2,8 +2,8 @@
 //  topic_publisher.c - Demo topics: a PUB socket sends to the subscribers that it has right now
 //
 //  A PUB sends a message to each subscriber whose topic is a prefix of the first frame. If there is
-//  none, it drops the message and tells nobody. With --wait-subscribers the socket is an XPUB: a PUB
-//  that also receives the subscriptions, so that the program can wait for them.
+//  none, it drops the message without a word. With --wait-subscribers the socket is an XPUB, a PUB
+//  that also receives the subscriptions: so the program can wait for them.
 //
 //  Run:   build/pub_sub/topic_publisher in one terminal, build/pub_sub/topic_subscriber in another
 //  vLLM:  vllm/distributed/device_communicators/shm_broadcast.py MessageQueue.wait_until_ready
