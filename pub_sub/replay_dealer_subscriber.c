@@ -42,10 +42,10 @@ static void s_deliver (uint64_t seq, zframe_t *batch, bool again)
     zstr_free (&text);
 }
 
-//  Gives up what is missing before `end`
+//  Gives up what is missing before `end`, unless the program is to stop here
 static void s_lose (uint64_t end, const char *why)
 {
-    if (end <= due || zsys_interrupted)
+    if (end <= due || s_is_done ())
         return;
     fprintf (stderr, "%s: lost %" PRIu64 "-%" PRIu64 ": %s\n", args_program, due, end - 1, why);
     lost += end - due;
@@ -73,14 +73,12 @@ static void s_fill_hole (const char *endpoint, uint64_t end)
 {
     printf ("missed %" PRIu64 "-%" PRIu64 ", asking for replay\n", due, end - 1);
     zsock_t *dealer = s_ask (endpoint);
-    while (due < end && !s_is_done ()) {
-        zmsg_t *reply = zmsg_recv (dealer);  //  [empty][topic][seq][batch]
-        if (!reply)
-            s_lose (end, "no reply within 2 s");
-        else
-            s_take_reply (reply, end);
+    zmsg_t *reply;  //  [empty][topic][seq][batch]
+    while (due < end && !s_is_done () && (reply = zmsg_recv (dealer))) {
+        s_take_reply (reply, end);
         zmsg_destroy (&reply);
     }
+    s_lose (end, "no reply within 2 s");
     zsock_destroy (&dealer);
 }
 

@@ -22,8 +22,8 @@ static zsock_t *s_listen (int type, const char *endpoint)
     return socket;
 }
 
-//  Sends [client][empty][topic][seq][batch]. The ROUTER takes the first frame off: it is the identity
-//  of the client that gets the rest.
+//  Sends [client][empty][topic][seq][batch]. The ROUTER takes the first frame off: the identity of
+//  the client that gets the rest.
 static void s_reply (zsock_t *router, zframe_t *client, zmsg_t *message)
 {
     zframe_t *identity = zframe_dup (client);

@@ -42,10 +42,10 @@ static void s_deliver (uint64_t seq, zframe_t *batch, bool again)
     zstr_free (&text);
 }
 
-//  Gives up what is missing before `end`
+//  Gives up what is missing before `end`, unless the program is to stop here
 static void s_lose (uint64_t end, const char *why)
 {
-    if (end <= due || zsys_interrupted)
+    if (end <= due || s_is_done ())
         return;
     fprintf (stderr, "%s: lost %" PRIu64 "-%" PRIu64 ": %s\n", args_program, due, end - 1, why);
     lost += end - due;
