@@ -39,17 +39,6 @@ EACH_PAIR = pytest.mark.parametrize("server, client", PAIRS[:3], ids=["c-c", "c-
 
 
 @EACH_PAIR
-def test_pub_sub(closed, ipc, server, client):
-    test_peers.test_topics(closed, ipc, server, client)
-
-
-@EACH_PAIR
-@pytest.mark.parametrize("socket", ["req", "dealer"])
-def test_replay(closed, ipc, server, client, socket):
-    test_peers.test_replay(closed, ipc, server, client, "v0.26", socket)
-
-
-@EACH_PAIR
 @pytest.mark.parametrize("name", ["frontend", "poller_frontend"])
 def test_router_dealer(closed, ipc, server, client, name):
     wire = {"input": ipc(), "output": ipc()}
