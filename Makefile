@@ -11,8 +11,6 @@ ROOMS      := req_rep pub_sub push_pull router_dealer traps tools
 LESSONS    := $(filter-out traps tools,$(ROOMS))
 # Programs and modules of the rooms that still need modules of the tools: this list only shrinks
 OLD        := \
-  pub_sub/topic_publisher pub_sub/topic_subscriber \
-  pub_sub/replay_publisher pub_sub/replay_subscriber \
   router_dealer/engine router_dealer/frontend router_dealer/poller_frontend \
   router_dealer/round_robin_frontend router_dealer/handshake_frontend
 
@@ -64,7 +62,7 @@ ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h tests/*/
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo panes trace diagrams keys test slow test-page unit bench lint check-challenge \
-        check-vllm format valgrind fuzz fuzz-corpus hostile faults soak clean
+        check-vllm test-vllm format valgrind fuzz fuzz-corpus hostile faults soak clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -178,7 +176,7 @@ faults: ### cut networks; kill, stop and restart programs, by seed (SEED=1 KV=10
 	@$(MAKE) --no-print-directory all .venv/ready
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) $(PYTEST) tests/tools/faults
 	@BUILD=$(BUILD) .venv/bin/python tests/tools/faults/run.py --record --seed $(SEED) \
-	    away=3 kv=$(KV) engines=$(ENGINE) others=50
+	    away=3 kv=$(KV) engines=$(ENGINE)
 
 soak: ### all demos together, with faults, for MINUTES=10
 	@scripts/install-deps test
@@ -192,8 +190,12 @@ check-challenge: ## does your solution of a challenge work? (N=1, see docs/chall
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) scripts/challenge.py --build $(BUILD) $(N)
 
-check-vllm: ### look up what we cite of vLLM in its source (VLLM=<checkout>)
+check-vllm: ### would our programs work with this vLLM? (VLLM=<source tree, wheel or sdist>)
 	@$(PYTHON) scripts/check_vllm.py '$(VLLM)'
+
+test-vllm: ### run the tools against a real vLLM from PyPI: VLLM=0.33.0, about 10 GB (ONLY=<group>)
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) scripts/test_vllm.py --build $(BUILD) $(ONLY:%=--only %) $(VLLM)
 
 format: ### let clang-format decide
 	clang-format -i $(filter-out tests/tools/vectors/%,$(ALL_CH))

@@ -317,7 +317,7 @@ def replay_slow_reader(bench, mark, name):
         ]
 
 
-def replay_cost(bench, kind, batches, mark):
+def replay_cost(bench, batches, mark):
     """Row 5: seconds of CPU of publisher and reader for a replay of so many batches, how many
     requests it took, and how many were lost."""
     with Run(bench) as run:
@@ -338,10 +338,9 @@ def replay_cost(bench, kind, batches, mark):
         # The first live batch tells it what it has missed
         reader = run.demo(
             "reader",
-            "pub_sub/replay_subscriber",
+            "tools/kv_subscriber",
             endpoint=publisher.endpoint(),
             replay_endpoint=publisher.endpoint(2),
-            replay_socket=kind,
             from_seq=0,
             count=batches + 1,
         )
@@ -354,17 +353,10 @@ def replay_cost(bench, kind, batches, mark):
 def replay_costs(bench):
     most = bench.args.replay * (10 if bench.args.mode == "full" else 1)
     sizes = [size for size in (100, 1000, 10000, 100000) if size <= most]
-    todo = [("dealer", size, *mark) for size in sizes for mark in reversed(replay_marks(size))]
-    todo.sort(key=lambda one: one[3], reverse=True)  # A curve for each mark
-    # One request a batch, each answered by all from there on: more would take minutes
-    todo += [
-        ("req", size, *replay_marks(size)[0])
-        for size in sizes
-        if size <= min(1000, bench.args.replay / 10)
-    ]
+    todo = [(size, *mark) for size in sizes for mark in reversed(replay_marks(size))]
+    todo.sort(key=lambda one: one[2], reverse=True)  # A curve for each mark
     rows = [
         (
-            "socket",
             "batches",
             "ROUTER keeps",
             "requests",
@@ -374,15 +366,14 @@ def replay_costs(bench):
             "of both, us a batch",
         )
     ]
-    for kind, size, mark, name in todo:
-        bench.progress(f"replay of {size} batches, {kind}, {name}")
-        server, reader, asked, lost = replay_cost(bench, kind, size, mark)
+    for size, mark, name in todo:
+        bench.progress(f"replay of {size} batches, {name}")
+        server, reader, asked, lost = replay_cost(bench, size, mark)
         # Making the batches is no part of it
         base = replay_prefill(bench, size)
         server = max(server - base, 0)
         rows.append(
             (
-                kind.upper(),
                 f"{size:,}",
                 name,
                 asked,

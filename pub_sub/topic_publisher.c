@@ -1,134 +1,82 @@
 //  SPDX-License-Identifier: MIT
-//  topic_publisher.c - PUB socket: says everything to everybody who is there, by topic
+//  topic_publisher.c - Demo topics: a PUB socket sends to the subscribers that it has right now
 //
-//  Binds for any number of topic_subscriber. A PUB sends a message to those who have subscribed to
-//  the beginning of its first frame, and to nobody else. Who comes later has missed it. The cure:
-//  --wait-subscribers makes it an XPUB, which can receive what a PUB hides, the subscriptions.
-//  Run:   build/pub_sub/topic_publisher --topics a,b
+//  A PUB sends a message to each subscriber whose topic is a prefix of the first frame. If there is
+//  none, it drops the message without a word. With --wait-subscribers the socket is an XPUB, a PUB
+//  that also receives the subscriptions: so the program can wait for them.
+//
+//  Run:   build/pub_sub/topic_publisher in one terminal, build/pub_sub/topic_subscriber in another
 //  vLLM:  vllm/distributed/device_communicators/shm_broadcast.py MessageQueue.wait_until_ready
-//         vllm/v1/engine/coordinator.py DPCoordinatorProc.process_input_socket
-//         Both wait for subscriptions on an XPUB like this.
 
-#include "lib/curve.h"
-#include "lib/keepalive.h"
-#include "lib/options.h"
-#include "lib/log.h"
-#include "lib/mp.h"
+#include "args.h"
+#include "mp.h"
 
-//  So many subscriptions are read in one go, which is more than come in meanwhile: what is not read
-//  waits behind a mark of 1000
-#define DRAIN_MAX 10000
-
-//  Receives subscriptions until there are `count`. False when a signal came first.
-static bool s_wait_subscriptions (zsock_t *xpub, int count)
+//  Receives one subscription. Returns 1 for a new one, -1 for one that has ended, 0 otherwise.
+static int s_recv_subscription (zsock_t *xpub)
 {
-    while (count > 0) {
-        zmsg_t *message = zmsg_recv (xpub);
-        if (!message)
-            return false;
-        log_recv ("subscriber", xpub, message);
-        //  01 and the topic: somebody has subscribed. 00 and the topic: somebody has left.
-        zframe_t *frame = zmsg_first (message);
-        byte *data = zframe_data (frame);
-        int length = (int) zframe_size (frame) - 1;
-        if (length >= 0 && data[0] <= 1) {
-            print_line ("%s \"%.*s\"", data[0] ? "subscribed:" : "left:", length,
-                        (char *) data + 1);
-            count += data[0] ? -1 : 1;
-        }
-        zmsg_destroy (&message);
-    }
-    return true;
-}
-
-//  Drops what subscribers say later: an XPUB keeps it until it is read. A PUB has nothing to read.
-static void s_drain (zsock_t *pub)
-{
-    for (int left = DRAIN_MAX; left > 0 && zsock_events (pub) & ZMQ_POLLIN; left--) {
-        zmsg_t *message = zmsg_recv (pub);
-        zmsg_destroy (&message);
-    }
-}
-
-//  [topic][{"seq": n}]
-static zmsg_t *s_message (const char *topic, uint64_t seq)
-{
-    mp_writer_t writer;
-    msgpack_packer *packer = mp_begin (&writer);
-    msgpack_pack_map (packer, 1);
-    mp_pack_str (packer, "seq");
-    msgpack_pack_uint64 (packer, seq);
-    zframe_t *payload = mp_end (&writer);
-    zmsg_t *message = zmsg_new ();
-    zmsg_addstr (message, topic);
-    zmsg_append (message, &payload);
-    return message;
+    zmsg_t *message = zmsg_recv (xpub);
+    if (!message)
+        return 0;                            //  Ctrl-C
+    zframe_t *frame = zmsg_first (message);  //  01 and the topic, or 00 and the topic
+    size_t size = zframe_size (frame);
+    byte first = size > 0 ? zframe_data (frame)[0] : 2;
+    int change = first == 1 ? 1 : first == 0 ? -1 : 0;
+    if (change) {
+        char *topic = strndup ((char *) zframe_data (frame) + 1, size - 1);
+        printf ("%s \"%s\"\n", change > 0 ? "subscribed:" : "left:", mp_printable (topic));
+        zstr_free (&topic);
+    } else
+        fprintf (stderr, "topic_publisher: bad message: not a subscription\n");
+    zmsg_destroy (&message);
+    return change;
 }
 
 int main (int argc, char **argv)
 {
     const char *endpoint = "tcp://127.0.0.1:5556", *topics = "a,b";
-    int interval_ms = 200, wait_subscribers = 0, count = 0;
-    const option_t options[] = {
-        OPTION_BIND ("endpoint", &endpoint, "where to listen"),
-        OPTION_TEXT ("topics", &topics, "topics to publish in turn, separated by commas"),
-        OPTION_INT ("interval-ms", &interval_ms, 0, 3600000, "time between messages, ms"),
-        OPTION_INT ("wait-subscribers", &wait_subscribers, 0, INT_MAX,
-                    "subscriptions to wait for first; each --topic of a subscriber is one"),
-        OPTION_INT ("count", &count, 0, INT_MAX, "messages to publish; 0: until stopped"),
-        OPTION_END,
-    };
-    const about_t about = {
-        .name = "topic_publisher",
-        .purpose = "PUB: publishes on several topics; as XPUB it can wait for its subscribers",
-        .example = "  build/pub_sub/topic_publisher --topics a,b\n"
-                   "  build/pub_sub/topic_subscriber --topic a",
-        .at_risk = "all that is published",
-    };
-    options_read (argc, argv, &about, options);
+    int interval_ms = 200, wait_subscribers = 0, count = 0, subscribers = 0, published = 0;
+    args_read (argc, argv, "PUB: publishes on several topics in turn",
+               (arg_t[]){{"endpoint", "where subscribers connect", .text = &endpoint},
+                         {"topics", "topics, separated by commas", .text = &topics},
+                         {"interval-ms", "time between messages, ms", .number = &interval_ms},
+                         {"wait-subscribers", "subscriptions to wait for first",
+                          .number = &wait_subscribers},
+                         {"count", "messages to publish; 0: until Ctrl-C", .number = &count},
+                         {0}});
 
     zsock_t *pub = zsock_new (wait_subscribers > 0 ? ZMQ_XPUB : ZMQ_PUB);
-    curve_server (pub);
-    zsock_set_maxmsgsize (pub, MP_MAX_SMALL_FRAME);
-    //  A subscriber whose machine has vanished is missed after 12 s, and so is one that takes
-    //  nothing for so long
-    keepalive_probe (pub);
     if (wait_subscribers > 0)
-        zsock_set_xpub_verbose (pub, 1);  //  Show each subscription, not only the first of its kind
-    zsock_set_linger (pub,
-                      10000);  //  Slow subscribers get so many ms to take the rest when we exit
-    if (!log_bound (pub, endpoint, zsock_bind (pub, "%s", endpoint))) {
-        zsock_destroy (&pub);
-        return EXIT_STOPPED_OR_FAILED;
-    }
-    bool ready = s_wait_subscriptions (pub, wait_subscribers);
+        zsock_set_xpub_verbose (pub, 1);  //  Show equal subscriptions too, not only the first
+    if (zsock_bind (pub, "%s", endpoint) == -1)
+        args_fail (1, "cannot listen on %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+    args_print_listening (pub);
+    zsock_set_linger (pub, 500);  //  ms for the last messages to leave; CZMQ's default is none
 
-    zlist_t *names = zlist_new ();
-    zlist_autofree (names);
-    for (const char *name = topics; name;
-         name = strchr (name, ',') ? strchr (name, ',') + 1 : NULL) {
-        char *copy = strndup (name, strcspn (name, ","));
-        zlist_append (names, copy);  //  Copies it once more
-        free (copy);
-    }
-    uint64_t published = 0, topic_count = zlist_size (names);
-    const char *topic = zlist_first (names);
-    while (ready && !zsys_interrupted && (count == 0 || published < (uint64_t) count)) {
-        uint64_t seq = published / topic_count;  //  Of this topic
-        zmsg_t *message = s_message (topic, seq);
-        log_send ("subscriber", pub, message);
-        zmsg_send (&message, pub);  //  Never blocks: a PUB drops what a slow subscriber cannot take
-        s_drain (pub);
-        print_line ("%s %" PRIu64, topic, seq);
+    while (!zsys_interrupted && subscribers < wait_subscribers)
+        subscribers += s_recv_subscription (pub);
+
+    int seq = 0;  //  Each topic has its own numbers: all of them get 0, then all get 1
+    for (const char *topic = topics; !zsys_interrupted && (count == 0 || published < count);) {
+        int length = (int) strcspn (topic, ",");
+        msgpack_sbuffer out = {0};
+        mp_put (&out, "{si", 1, "seq", seq);
+        zframe_t *payload = mp_frame (&out);
+        zmsg_t *message = zmsg_new ();  //  [topic][{"seq": n}]
+        zmsg_addstrf (message, "%.*s", length, topic);
+        zmsg_append (message, &payload);
+        zmsg_send (&message, pub);  //  Never waits: what a subscriber cannot take is dropped
+        printf ("%.*s %d\n", length, topic, seq);
         published++;
-        topic = zlist_next (names);
-        if (!topic)
-            topic = zlist_first (names);
-        if (count == 0 || published < (uint64_t) count)
-            zmq_poll (NULL, 0, interval_ms);  //  The pace of the show
+        if (topic[length])
+            topic += length + 1;
+        else {
+            topic = topics;
+            seq++;
+        }
+        if (count == 0 || published < count)
+            zmq_poll (NULL, 0, interval_ms);  //  A sleep that Ctrl-C interrupts
     }
-    print_summary ("%" PRIu64 " published", published);
-    zlist_destroy (&names);
+    printf ("topic_publisher: %d published\n", published);
     zsock_destroy (&pub);
     return EXIT_SUCCESS;
 }

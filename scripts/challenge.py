@@ -120,7 +120,7 @@ def whole_topics(stage):
 
 
 @check(2)
-def began_anew(stage):
+def restarted(stage):
     events = stage.endpoint("events")
     subscriber = stage.start("topic_subscriber", endpoint=events, count=5)
     for count in (3, 2):
@@ -134,13 +134,13 @@ def began_anew(stage):
         )
         publisher.wait()
     ends(subscriber, 0, "topic_subscriber did not get the five messages of the two publishers")
-    if subscriber.lines("^a began anew") != ["a began anew"]:
+    if subscriber.lines("^a has restarted") != ["a has restarted"]:
         raise Missing(
-            "the numbers went 0 1 2 0 1, and topic_subscriber did not say once: a began anew"
+            "the numbers went 0 1 2 0 1, and topic_subscriber did not say once: a has restarted"
         )
     at = [text for text in subscriber.out if re.match("a ", text)]
-    if not at[3].startswith("a began anew"):
-        raise Missing("'a began anew' has to come before the first message of the new publisher")
+    if not at[3].startswith("a has restarted"):
+        raise Missing("'a has restarted' has to come before the first message of the new publisher")
 
 
 @check(3)

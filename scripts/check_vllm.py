@@ -1,5 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Is what we cite of vLLM still there? Reads all citations, and looks them up in vLLM's source.
+"""Would our programs work with this vLLM, and is what we cite of it still there?
+
+    python3 scripts/check_vllm.py VLLM                  VLLM is a source tree, a wheel or an sdist
+    python3 scripts/check_vllm.py --citations VLLM      the citations only; exit 1 for a wrong one
+
+Nothing of vLLM is imported or run, nothing is built, nothing is fetched. The report has four parts:
+    drift       what is different from the stored layout of the nearest release (vllm_layout.py)
+    breaks      what of our programs does not work with it (vllm_drift.py)
+    utilities   what its front-end calls and mock_engine does not know
+    citations   which symbols are gone, and where to
+Exit status: 1 when something breaks, otherwise 0, whatever the report says; 2 wrong usage.
 
 A citation is a path and a symbol, never a line number:
     //  vLLM:  path Symbol.method       in C, more of them in the lines below
@@ -24,14 +34,18 @@ import argparse
 import ast
 import re
 import sys
-from functools import cache
+import tarfile
+import zipfile
 from pathlib import Path
+
+import vllm_drift
+import vllm_layout
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("req_rep", "pub_sub", "push_pull", "router_dealer", "tools")
 MAP = "docs/vllm-map.md"
 MARK = "vllm/v1/engine/core.py"  # What tells a vLLM tree
-GET = "git clone --depth 1 --branch v0.26.0 https://github.com/vllm-project/vllm ../vllm"
+GET = "git clone --depth 1 --branch v0.33.0 https://github.com/vllm-project/vllm ../vllm"
 
 PATH = re.compile(r"(?<![\w./@:-])(?:vllm|examples|tests|rust)/[\w./-]*\w")
 NAME = r"[A-Za-z_]\w*"
@@ -112,11 +126,6 @@ def mentions(file, text):
             yield line, path, [], "no symbol named"
 
 
-@cache
-def parsed(path):
-    return ast.parse(path.read_text("utf-8"))
-
-
 def defined(node, name):
     """What a module, class or function defines as `name` in its body, also under if, try, with."""
     for child in ast.iter_child_nodes(node):
@@ -134,24 +143,46 @@ def defined(node, name):
     return None
 
 
-def missing(tree, path, symbol):
+def python_symbol(source, path, names):
+    """Whether a Python file defines this. SyntaxError when this Python cannot parse it."""
+    node = source.tree(path)
+    for name in names:
+        node = node and defined(node, name)
+    return node is not None
+
+
+def moved_to(source, names):
+    """The first other file that defines the symbol, or None."""
+    if not names[0][0].isupper() and "_" not in names[0]:
+        return None  # main, run: too many files have one
+    head = re.compile(rf"^(?:class|def|async def) {names[0]}\b|^{names[0]}\b.*=", re.M)
+    for path in source.python_files():
+        try:
+            if head.search(source.text(path)) and python_symbol(source, path, names):
+                return path
+        except (SyntaxError, UnicodeDecodeError):
+            pass
+    return None
+
+
+def missing(source, path, symbol):
     """Why the symbol cannot be found, or None."""
-    file = tree / path
-    if not (file.is_file() if symbol else file.exists()):
-        return "no such file"
+    names = re.split(r"\.|::", symbol)
+    if not (source.is_file(path) if symbol else source.has(path)):
+        to = symbol and path.endswith(".py") and moved_to(source, names)
+        return f"no such file, it is in {to} now" if to else "no such file"
     if not symbol:
         return None
-    names = re.split(r"\.|::", symbol)
-    if file.suffix == ".py":
+    if path.endswith(".py"):
         try:
-            node = parsed(file)
+            found = python_symbol(source, path, names)
         except SyntaxError as error:
             return f"this Python cannot parse it: {error.msg}"
-        for name in names:
-            node = node and defined(node, name)
-        found = node is not None
+        to = not found and moved_to(source, names)
+        if to:
+            return f"no such symbol in {path}, it is in {to} now"
     else:
-        text = file.read_text("utf-8")
+        text = source.text(path)
         kinds = "struct|enum|trait|type|fn|const|static|mod"
         found = all(re.search(rf"^[^/\n]*\b(?:{kinds}) {name}\b", text, re.M) for name in names)
     return None if found else f"no such symbol in {path}"
@@ -188,16 +219,16 @@ def unmapped(root):
             yield f"{name}:1: no vLLM: line, and not excused in {MAP}"
 
 
-def check(root, tree):
+def check(root, source):
     """What is wrong, one line each; and the good citations, as (path, symbol)."""
     wrong, good = [], []
     for file in sources(root):
         for line, path, symbols, problem in mentions(file, file.read_text("utf-8")):
-            if is_ours(root, path):
-                continue
+            if is_ours(root, path) or (source.is_package and not path.startswith("vllm/")):
+                continue  # A wheel has nothing but the package
             where = f"{file.relative_to(root)}:{line}: {path}"
             for symbol in symbols or [""]:
-                why = problem or missing(tree, path, symbol)
+                why = problem or missing(source, path, symbol)
                 if why:
                     wrong.append(f"{where} {symbol}".rstrip() + f": {why}")
                 elif symbol:
@@ -208,28 +239,73 @@ def check(root, tree):
     return wrong, good
 
 
-def main():
-    parser = argparse.ArgumentParser("check_vllm", description="Looks up what we cite of vLLM.")
-    parser.add_argument("--root", type=Path, default=ROOT, help="where the citations are")
-    parser.add_argument("tree", nargs="?", help="a checkout of vLLM v0.26.0")
-    options = parser.parse_args()
-    if not options.tree:
-        return refuse(f"no vLLM given: {GET}, then make check-vllm VLLM=../vllm")
-    if not Path(options.tree).is_dir():
-        return refuse(f"{options.tree}: no such directory (to get it: {GET})")
-    if not (Path(options.tree) / MARK).is_file():
-        return refuse(f"{options.tree}: no vLLM tree, there is no {MARK} in it")
-
-    wrong, good = check(options.root.resolve(), Path(options.tree))
+def tell_citations(root, source):
+    """Prints what is wrong with them, and returns how many that are."""
+    wrong, good = check(root, source)
     for line in wrong:
         print(line)
     if wrong:
         print(f"{len(wrong)} to look at, {len(good)} citations are right")
-        return 1
-    symbols, files = set(good), {path for path, _ in good}
-    count = f"{len(good)} citations of {len(symbols)} symbols in {len(files)} files of vLLM"
-    print(f"{count}: all there")
-    return 0
+    else:
+        symbols, files = set(good), {path for path, _ in good}
+        count = f"{len(good)} citations of {len(symbols)} symbols in {len(files)} files of vLLM"
+        print(f"{count}: all there")
+    return len(wrong)
+
+
+def nearest(release):
+    """The stored release to compare with: the same, the newest that is older, or the newest."""
+    stored = vllm_layout.stored()
+    older = [r for r in stored if vllm_layout.version(r) <= vllm_layout.version(release)]
+    return older[-1] if release and older else stored[-1]
+
+
+def tell(title, lines, none):
+    print(f"{title}:")
+    for line in lines or [none]:
+        print(f"  {line}")
+
+
+def report(root, source):
+    """Prints the report, and returns what breaks."""
+    layout = vllm_layout.layout_of(source)
+    base = vllm_layout.load(nearest(layout["release"]))
+    print(f"vLLM {layout['release'] or 'of an unknown release'}, compared with v{base['release']}")
+    tell("drift", list(vllm_drift.drift(base, layout)), "none")
+    table = vllm_drift.ours_for(layout["release"])
+    broken = list(vllm_drift.breaks(table, layout))
+    tell("breaks", broken, "nothing")
+    known = set(table["answers"]) | set(table["refused"])
+    unknown = [f"{name}: mock_engine has no such method" for name in layout["utility"]]
+    unknown = [line for line in unknown if line.partition(":")[0] not in known]
+    tell("utilities", unknown, "mock_engine knows all that this front-end calls")
+    print("citations:")
+    tell_citations(root, source)
+    return broken
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        "check_vllm", description="Holds our programs and citations against a vLLM."
+    )
+    parser.add_argument("--root", type=Path, default=ROOT, help="where the citations are")
+    parser.add_argument("--citations", action="store_true", help="only look up what we cite")
+    parser.add_argument("vllm", nargs="?", help="a source tree, a wheel or an sdist")
+    options = parser.parse_args()
+    if not options.vllm:
+        return refuse(f"no vLLM given: {GET}, then make check-vllm VLLM=../vllm")
+    if not Path(options.vllm).exists():
+        return refuse(f"{options.vllm}: no such file or directory (to get it: {GET})")
+    try:
+        source = vllm_layout.Source(options.vllm)
+    except (OSError, tarfile.TarError, zipfile.BadZipFile) as error:
+        why = str(error).partition("\n")[0]
+        return refuse(f"{options.vllm}: neither a tree nor a wheel nor an sdist: {why}")
+    if not source.is_file(MARK):
+        return refuse(f"{options.vllm}: no vLLM in it, there is no {MARK}")
+    if options.citations:
+        return 1 if tell_citations(options.root.resolve(), source) else 0
+    return 1 if report(options.root.resolve(), source) else 0
 
 
 def refuse(why):

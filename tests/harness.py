@@ -45,7 +45,6 @@ NAMES = sorted(
     name
     for name, path in PROGRAMS.items()
     if path.parent.name == "tools" or f"{path.parent.name}/{name}" in OLD.split()
-    if name != "replay_publisher"  # Is still a copy of kv_publisher
 )
 MAKE_KEYS = BUILD / "scripts" / "make_keys"
 

@@ -65,6 +65,7 @@ class Seconds(Option):
 class Choice(Option):
     def __init__(self, default, *words):
         wrong = ["", "x", words[0].upper(), words[0][:-1], words[0] + "|" + words[1]]
+        wrong = [each for each in wrong if each not in words]
         super().__init__(default, wrong, r"\|".join(words))
 
 
@@ -109,18 +110,6 @@ OPTIONS = {
     },
     "timeout_retry_client": _IMPATIENT,
     "poller_client": _IMPATIENT,
-    "topic_publisher": {
-        "endpoint": Bind("tcp://127.0.0.1:5556"),
-        "topics": Text("a,b"),
-        "interval-ms": Number(200, 0, 3600000),
-        "wait-subscribers": Number(0),
-        "count": Number(0),
-    },
-    "topic_subscriber": {
-        "endpoint": Connect("tcp://127.0.0.1:5556"),
-        "topic": Texts('""'),
-        "count": Number(0),
-    },
     "kv_publisher": {
         "endpoint": Bind("tcp://127.0.0.1:5557"),
         "connect": None,
@@ -131,8 +120,9 @@ OPTIONS = {
         "buffer-steps": Number(10000, 1, 10000000),
         "buffer-mb": Number(256, 1, 100000),
         "hwm": Number(100000),
-        "replay-hwm": Number(1000),
-        "wire": Choice("v0.26", "v0.26", "v0.24", "v0.9"),
+        "replay-hwm": Number(20002),
+        "wire": Choice("v0.33", "v0.33", "v0.26", "v0.24", "v0.9"),
+        "every-field": None,
         "drop": Range("none"),
         "restart-after": Number(0),
         "withhold-end": None,  # A flag
@@ -140,34 +130,6 @@ OPTIONS = {
         "blocks": Number(1, 1, 256),
         "prefill": Number(0, 0, 10000000),
         "wait-subscribers": Number(0),
-        "count": Number(0),
-    },
-    "replay_publisher": {
-        "endpoint": Bind("tcp://127.0.0.1:5557"),
-        "replay-endpoint": Bind("tcp://127.0.0.1:5657"),
-        "topic": Text("kv-events"),
-        "interval-ms": Number(200, 0, 3600000),
-        "buffer-steps": Number(10000, 1, 10000000),
-        "buffer-mb": Number(256, 1, 100000),
-        "hwm": Number(100000),
-        "replay-hwm": Number(1000),
-        "wire": Choice("v0.26", "v0.26", "v0.24", "v0.9"),
-        "drop": Range("none"),
-        "restart-after": Number(0),
-        "withhold-end": None,  # A flag
-        "end-delay-ms": Number(0, 0, 600000),
-        "blocks": Number(1, 1, 256),
-        "prefill": Number(0, 0, 10000000),
-        "wait-subscribers": Number(0),
-        "count": Number(0),
-    },
-    "replay_subscriber": {
-        "endpoint": Connect("tcp://127.0.0.1:5557"),
-        "replay-endpoint": Connect("tcp://127.0.0.1:5657"),
-        "topic": Text("kv-events"),
-        "replay-socket": Choice("req", "req", "dealer"),
-        "skip": Range("none"),
-        "from-seq": From(0),
         "count": Number(0),
     },
     "kv_subscriber": {
@@ -244,6 +206,8 @@ OPTIONS = {
         "vocab-size": Number(32000, 1),
         "seed": Number(0, 0, 2**64 - 1),
         "step-ms": Number(0, 0, 60000),
+        "vllm": Choice("0.33", *(f"0.{n}" for n in range(33, 22, -1))),
+        "max-model-len": Number(1048576, 1),
         "parallel-config-hash": Text("none"),
         "death-pipe": Number(0),
         "log-requests": None,

@@ -81,7 +81,7 @@ def put(path, text):
 
 
 def check(*args):
-    command = [sys.executable, SCRIPT, *args]
+    command = [sys.executable, SCRIPT, "--citations", *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
@@ -238,13 +238,13 @@ def test_a_module_is_no_program(repository, tree):
 
 
 def test_a_wrong_directory(repository, tree, tmp_path):
-    clone = "git clone --depth 1 --branch v0.26.0 https://github.com/vllm-project/vllm"
+    clone = "git clone --depth 1 --branch v0.33.0 https://github.com/vllm-project/vllm"
     (tmp_path / "empty").mkdir()
     for args, why in [
         ([], f"no vLLM given: {clone}"),
         ([""], f"no vLLM given: {clone}"),
-        ([tmp_path / "gone"], f"{tmp_path / 'gone'}: no such directory"),
-        ([tmp_path / "empty"], f"{tmp_path / 'empty'}: no vLLM tree"),
+        ([tmp_path / "gone"], f"{tmp_path / 'gone'}: no such file or directory"),
+        ([tmp_path / "empty"], f"{tmp_path / 'empty'}: no vLLM in it"),
     ]:
         done = check("--root", repository, *args)
         assert (done.returncode, done.stdout) == (2, "")

@@ -8,8 +8,9 @@
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher._publisher_thread
 //         vllm/distributed/kv_events.py ZmqEventPublisher._service_replay
 //         vllm/distributed/kv_events.py ZmqEventPublisher.offset_endpoint_port
-//         It leaves the ROUTER at libzmq's high-water mark of 1000 messages: a reader that takes a
-//         long replay slowly loses part of it, and no error tells. So do we, without --replay-hwm.
+//         Its ROUTER has a high-water mark of 2 * (buffer_steps + 1). Before v0.33 it had libzmq's
+//         1000: a reader that takes a long replay slowly loses part of it, and no error tells.
+//         --replay-hwm 1000 does that.
 
 #include "lib/curve.h"
 #include "lib/keepalive.h"
@@ -28,7 +29,7 @@
 typedef struct {
     const char *endpoint, *replay_endpoint, *topic, *wire_name;
     kv_wire_t wire;
-    bool connect, withhold_end;
+    bool connect, withhold_end, every_field;
     int ranks, interval_ms, buffer_steps, buffer_mb, hwm, replay_hwm;
     int restart_after, end_delay_ms, blocks, prefill, wait_subscribers, count;
     option_range_t drop;
@@ -57,8 +58,10 @@ typedef struct {
 //  Makes up the next batch of a rank; returns its payload
 static zframe_t *s_make (rank_t *self)
 {
-    toy_cache_fill (&self->cache, self->number, self->history.next,
-                    (uint32_t) self->settings->blocks, (double) zclock_time () / 1000);
+    const settings_t *settings = self->settings;
+    (settings->every_field ? toy_cache_fill_all : toy_cache_fill) (
+        &self->cache, self->number, self->history.next, (uint32_t) settings->blocks,
+        (double) zclock_time () / 1000);
     return kv_batch_encode (&self->cache.batch, self->settings->wire);
 }
 
@@ -296,8 +299,11 @@ static void s_read_options (settings_t *self, int argc, char **argv)
         OPTION_INT ("buffer-mb", &self->buffer_mb, 1, 100000, "and their size, MiB"),
         OPTION_INT ("hwm", &self->hwm, 0, INT_MAX, "messages queued per subscriber; 0: no limit"),
         OPTION_INT ("replay-hwm", &self->replay_hwm, 0, INT_MAX,
-                    "likewise for each that wants a replay; vLLM leaves libzmq's 1000"),
-        OPTION_CHOICE ("wire", &self->wire_name, "v0.26|v0.24|v0.9", "as which vLLM to speak"),
+                    "likewise for each that wants a replay; vLLM before v0.33: 1000"),
+        OPTION_CHOICE ("wire", &self->wire_name, "v0.33|v0.26|v0.24|v0.9",
+                       "as which vLLM to speak"),
+        OPTION_FLAG ("every-field", &self->every_field,
+                     "events of each kind, with all fields that this vLLM has"),
         OPTION_RANGE ("drop", &self->drop, "numbers not to publish, only to replay"),
         OPTION_INT ("restart-after", &self->restart_after, 0, INT_MAX,
                     "batches, then it starts anew from 0, once; 0: never"),
@@ -350,13 +356,13 @@ int main (int argc, char **argv)
         .endpoint = "tcp://127.0.0.1:5557",
         .replay_endpoint = "tcp://127.0.0.1:5657",
         .topic = "kv-events",
-        .wire_name = "v0.26",
+        .wire_name = "v0.33",
         .ranks = 1,
         .interval_ms = 200,
         .buffer_steps = 10000,
         .buffer_mb = 256,  //  10000 batches of 256 blocks, our largest, are 230 MiB
         .hwm = 100000,
-        .replay_hwm = 1000,
+        .replay_hwm = 20002,  //  2 * (buffer_steps + 1), as vLLM has it
         .blocks = 1,
     };
     s_read_options (&settings, argc, argv);

@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  mock_engine.c - joins an unmodified vLLM v0.26.0 front-end as its EngineCore
+//  mock_engine.c - joins an unmodified vLLM front-end, v0.26 to v0.33, as its EngineCore
 //
 //  The handshake tells an engine where its front-ends are. For each it has a DEALER, on which it
 //  registers and gets requests, and a PUSH for the outputs of that front-end's requests. With
@@ -32,6 +32,9 @@
 #define MAX_MODEL_LEN (1 << 20)
 #define NUM_GPU_BLOCKS 65536
 #define BLOCK_SIZE 16
+#define MAX_NUM_SEQS 1024
+#define MAX_NUM_BATCHED_TOKENS 8192
+#define MAX_LORAS 8
 
 //  What all engines of this process have in common
 typedef struct {
@@ -39,6 +42,7 @@ typedef struct {
     const char *parallel_config_hash;
     int index, count, step_ms;
     int death_pipe;              //  A file descriptor; 0: none
+    char version[16];            //  Of vLLM, which vllm-rs shows as its own
     toy_engine_config_t config;  //  But for the index and the number of clients
     zpoller_t *poller;
     size_t sockets, socket_limit;  //  Open ones; and how many the system lets us have
@@ -61,7 +65,8 @@ typedef struct {
     size_t clients;                     //  Front-ends: the i-th has client_index i
     zsock_t **dealers, **pushes;
     zsock_t **events;       //  Connections of the dealers,
-    size_t connected;       //  and how many they have
+    bool *greeted;          //  which of them have completed ZMTP's handshake,
+    size_t connected;       //  and how many that are
     zsock_t *xsub, *stats;  //  From and to the coordinator; NULL: there is none
     bool start;             //  It has said READY
     toy_engine_t *engine;   //  From JOINING on
@@ -115,8 +120,9 @@ static zsock_t *s_new_socket (const mock_engine_t *self, int type, int linger)
     zmq_setsockopt (zsock_resolve (socket), ZMQ_ROUTING_ID, identity, sizeof identity);
     zsock_set_sndhwm (socket, 0);
     zsock_set_rcvhwm (socket, 0);
-    //  Not in vLLM: a front-end whose machine has vanished is missed after 12 s
-    keepalive_ping (socket);
+    //  Not in vLLM: a front-end whose machine is gone is detected after 12 s. TCP asks, not ZMTP:
+    //  vLLM's front-end in Rust ends a connection on which a PING arrives.
+    keepalive_kernel (socket);
     zsock_set_linger (socket, linger);
     return socket;
 }
@@ -236,11 +242,16 @@ static void s_join (mock_engine_t *self, const handshake_init_t *init)
     config.index = self->index;
     config.clients = (uint32_t) init->count;
     config.ready.dp_stats_address = init->frontend_stats_publish_address;
+    config.ready.data_parallel_rank = self->index;
+    char instance[32];
+    snprintf (instance, sizeof instance, "mock_engine-%u", self->index);
+    config.ready.instance_id = instance;
     self->engine = toy_engine_new (&config, s_send_outputs, self);
     self->clients = init->count;
     self->dealers = zmalloc (init->count * sizeof *self->dealers);
     self->pushes = zmalloc (init->count * sizeof *self->pushes);
     self->events = zmalloc (init->count * sizeof *self->events);
+    self->greeted = zmalloc (init->count * sizeof *self->greeted);
     size_t sockets = (init->count + 1) * SOCKETS_EACH;
     bool ok = self->shared->sockets + sockets <= self->shared->socket_limit;
     if (ok)
@@ -269,6 +280,8 @@ static void s_leave (mock_engine_t *self)
         zsock_destroy (&self->pushes[i]);
     }
     free (self->events);
+    free (self->greeted);
+    self->greeted = NULL;
     free (self->dealers);
     free (self->pushes);
     self->events = self->dealers = self->pushes = NULL;
@@ -353,10 +366,16 @@ static bool s_serve_client (mock_engine_t *self, size_t client)
     bool gone = false;
     while (s_has_input (self->events[client])) {
         uint16_t event = monitor_recv (self->dealers[client], self->events[client]);
-        if (event == ZMQ_EVENT_DISCONNECTED)
+        //  Connected is not greeted: the parent of vLLM's API servers listens before one of them
+        //  takes the listener over and speaks ZMTP. After 30 s libzmq ends such a connection
+        //  (ZMQ_HANDSHAKE_IVL) and makes another; the registration is still queued. vLLM's own
+        //  engine does the same.
+        if (event == ZMQ_EVENT_DISCONNECTED && self->greeted[client])
             gone = true;
-        else if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED && !self->greeted[client]) {
+            self->greeted[client] = true;
             self->connected++;
+        }
     }
     for (int i = 0; (gone || i < SERVE_MAX) && s_has_input (self->dealers[client]); i++) {
         zmsg_t *message = zmsg_recv (self->dealers[client]);
@@ -457,7 +476,8 @@ static bool s_check (const shared_t *shared)
 
 static void s_read_options (shared_t *shared, int argc, char **argv)
 {
-    int chunk_size = 1, vocab_size = 32000;
+    int chunk_size = 1, vocab_size = 32000, max_model_len = MAX_MODEL_LEN;
+    const char *release = "0.33";
     uint64_t seed = 0;
     bool log_requests = false, no_stats = false;
     const option_t options[] = {
@@ -470,6 +490,10 @@ static void s_read_options (shared_t *shared, int argc, char **argv)
         OPTION_INT ("vocab-size", &vocab_size, 1, INT_MAX, "token ids are below this"),
         OPTION_UINT64 ("seed", &seed, "another one makes other tokens"),
         OPTION_INT ("step-ms", &shared->step_ms, 0, 60000, "time that a step takes, ms"),
+        OPTION_CHOICE ("vllm", &release, "0.33|0.32|0.31|0.30|0.29|0.28|0.27|0.26|0.25|0.24|0.23",
+                       "release of the front-end"),
+        OPTION_INT ("max-model-len", &max_model_len, 1, INT_MAX,
+                    "tokens of prompt and output; vllm-rs shows it as the model's"),
         OPTION_TEXT ("parallel-config-hash", &shared->parallel_config_hash,
                      "what a front-end for a model with experts wants to see"),
         OPTION_INT ("death-pipe", &shared->death_pipe, 0, INT_MAX,
@@ -486,19 +510,24 @@ static void s_read_options (shared_t *shared, int argc, char **argv)
         .instance = "index",
     };
     options_read (argc, argv, &about, options);
+    snprintf (shared->version, sizeof shared->version, "%s.0", release);
     shared->config = (toy_engine_config_t){
         .plain = no_stats,
         .quiet = !log_requests,
         .vocab_size = (uint32_t) vocab_size,
         .chunk_size = (uint32_t) chunk_size,
         .seed = seed,
-        .ready = {.max_model_len = MAX_MODEL_LEN,
+        .release = (int) strtol (release + 2, NULL, 10),
+        .ready = {.max_model_len = (uint32_t) max_model_len,
                   .num_gpu_blocks = NUM_GPU_BLOCKS,
                   .block_size = BLOCK_SIZE,
                   .dtype = "bfloat16",
-                  .vllm_version = "0.26.0",
+                  .vllm_version = shared->version,
                   .world_size = 1,
-                  .data_parallel_size = (uint32_t) shared->count},
+                  .data_parallel_size = (uint32_t) shared->count,
+                  .max_num_seqs = MAX_NUM_SEQS,
+                  .max_num_batched_tokens = MAX_NUM_BATCHED_TOKENS,
+                  .max_loras = MAX_LORAS},
     };
 }
 

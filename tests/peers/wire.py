@@ -8,8 +8,9 @@ Read them side by side.
 import re
 import signal
 import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Optional, Union
 
 import msgspec
 import zmq
@@ -29,6 +30,100 @@ class Result(msgspec.Struct):
     task: Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
     worker: str
     value: Annotated[int, msgspec.Meta(ge=0)]
+
+
+# --- pub_sub
+
+
+class TopicSeq(msgspec.Struct):
+    seq: Annotated[int, msgspec.Meta(ge=0)]
+
+
+# --- KV events: the structs of vllm/distributed/kv_events.py at v0.33.0
+
+END_SEQ = (-1).to_bytes(8, "big", signed=True)  # ends a replay
+ExternalBlockHash = Union[bytes, int]
+
+
+class EventBatch(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
+    ts: float
+    events: list[Any]
+    data_parallel_rank: Optional[int] = None
+
+
+class KVCacheEvent(msgspec.Struct, omit_defaults=True, gc=False, tag=True):
+    """A map whose first key is "type"."""
+
+
+class BlockStored(KVCacheEvent):
+    block_hashes: list[ExternalBlockHash]
+    parent_block_hash: Optional[ExternalBlockHash]
+    token_ids: list[int]
+    block_size: int
+    lora_id: Optional[int]
+    medium: Optional[str]
+    lora_name: Optional[str]
+    extra_keys: Optional[list[Optional[tuple[Any, ...]]]] = None
+    group_idx: Optional[int] = None
+    kv_cache_spec_kind: Optional[str] = None
+    kv_cache_spec_sliding_window: Optional[int] = None
+    locality: Optional[str] = None
+    ownership: Optional[str] = None
+    session_id: Optional[str] = None
+    lookahead_token_ids: Optional[list[list[int]]] = None
+
+
+class BlockRemoved(KVCacheEvent):
+    block_hashes: list[ExternalBlockHash]
+    medium: Optional[str]
+    group_idx: Optional[int] = None
+    locality: Optional[str] = None
+    ownership: Optional[str] = None
+
+
+class AllBlocksCleared(KVCacheEvent):
+    pass
+
+
+class KVEventBatch(EventBatch):
+    events: list[Union[BlockStored, BlockRemoved, AllBlocksCleared]]
+
+
+def toy_batch(n):
+    """A made-up batch: one block is stored, and in every fifth batch an old one removed."""
+    tokens = [(n * 16 + i) % 32000 for i in range(16)]
+    stored = BlockStored([_hash(n)], _hash(n - 1) if n else None, tokens, 16, None, "GPU", None)
+    stored.extra_keys, stored.group_idx, stored.kv_cache_spec_kind = [None], 0, "full_attention"
+    removed = [BlockRemoved([_hash(n // 5)], "GPU", 0)] if n % 5 == 4 else []
+    return KVEventBatch(time.time(), [stored, *removed], 0)
+
+
+def _hash(block):
+    return (block + 1) * 0x9E3779B97F4A7C15 % 2**64
+
+
+def describe(batch):
+    """For people: "BlockStored 1 block 16 tokens, BlockRemoved 1 block"."""
+    words = []
+    for event in batch.events:
+        word = event.__struct_config__.tag
+        if hasattr(event, "block_hashes"):
+            word += " " + some(len(event.block_hashes), "block")
+        if hasattr(event, "token_ids"):
+            word += " " + some(len(event.token_ids), "token")
+        words.append(word)
+    return ", ".join(words) or "no events"
+
+
+def as_seq(number):
+    return number.to_bytes(8, "big")
+
+
+def read_seq(frames):
+    """[topic][seq][payload], or without the topic as before v0.26 -> seq, payload."""
+    if len(frames) not in (2, 3) or len(frames[-2]) != 8:
+        raise ValueError("not [topic][seq][batch]")
+    return int.from_bytes(frames[-2], "big"), frames[-1]
 
 
 # --- all programs

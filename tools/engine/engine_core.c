@@ -33,28 +33,38 @@ zframe_t *engine_core_ready_encode (const engine_core_ready_t *ready)
 {
     mp_writer_t writer;
     msgpack_packer *packer = mp_begin (&writer);
-    msgpack_pack_map (packer, 10);
-    mp_pack_str (packer, "max_model_len");
-    msgpack_pack_uint32 (packer, ready->max_model_len);
-    mp_pack_str (packer, "num_gpu_blocks");
-    msgpack_pack_uint32 (packer, ready->num_gpu_blocks);
-    mp_pack_str (packer, "block_size");
-    msgpack_pack_uint32 (packer, ready->block_size);
-    mp_pack_str (packer, "dp_stats_address");
-    mp_pack_str (packer, ready->dp_stats_address);
-    mp_pack_str (packer, "dtype");
-    mp_pack_str (packer, ready->dtype);
-    mp_pack_str (packer, "vllm_version");
-    mp_pack_str (packer, ready->vllm_version);
-    mp_pack_str (packer, "world_size");
-    msgpack_pack_uint32 (packer, ready->world_size);
-    mp_pack_str (packer, "data_parallel_size");
-    msgpack_pack_uint32 (packer, ready->data_parallel_size);
-    mp_pack_str (packer, "kv_cache_size_tokens");
-    msgpack_pack_uint64 (packer, (uint64_t) ready->num_gpu_blocks * ready->block_size);
+    msgpack_pack_map (packer, 28);
+    s_pack_counter (packer, "max_model_len", ready->max_model_len);
+    s_pack_counter (packer, "num_gpu_blocks", ready->num_gpu_blocks);
+    s_pack_counter (packer, "block_size", ready->block_size);
+    s_pack_text (packer, "dp_stats_address", ready->dp_stats_address);
+    s_pack_text (packer, "dtype", ready->dtype);
+    s_pack_text (packer, "vllm_version", ready->vllm_version);
+    s_pack_counter (packer, "world_size", ready->world_size);
+    s_pack_counter (packer, "data_parallel_size", ready->data_parallel_size);
+    s_pack_counter (packer, "tensor_parallel_size", 1);
+    s_pack_counter (packer, "pipeline_parallel_size", 1);
+    s_pack_counter (packer, "decode_context_parallel_size", 1);
+    s_pack_counter (packer, "data_parallel_rank", ready->data_parallel_rank);
+    s_pack_counter (packer, "max_num_seqs", ready->max_num_seqs);
+    s_pack_counter (packer, "max_num_batched_tokens", ready->max_num_batched_tokens);
+    s_pack_text (packer, "instance_id", ready->instance_id ? ready->instance_id : "");
+    s_pack_flag (packer, "supports_lora", ready->max_loras > 0);
+    s_pack_counter (packer, "max_loras", ready->max_loras);
+    s_pack_none (packer, "mamba_block_size");
+    s_pack_counter (packer, "kv_cache_size_tokens",
+                    (uint64_t) ready->num_gpu_blocks * ready->block_size);
     mp_pack_str (packer, "kv_cache_max_concurrency");
     msgpack_pack_double (packer, (double) ready->num_gpu_blocks * ready->block_size /
                                      (ready->max_model_len ? ready->max_model_len : 1));
+    s_pack_none (packer, "kv_events_config");
+    s_pack_none (packer, "weight_transfer_backend");
+    s_pack_flag (packer, "enable_sleep_mode", true);
+    s_pack_flag (packer, "supports_draft_weight_updates", false);
+    s_pack_counter (packer, "effective_attention_block_size", ready->block_size);
+    s_pack_counter (packer, "coord_store_port", 0);
+    s_pack_none (packer, "coordinator_input_address");
+    s_pack_none (packer, "coordinator_output_address");
     return mp_end (&writer);
 }
 

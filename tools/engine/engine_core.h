@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  engine_core.h - the messages between a vLLM front-end and its EngineCore, as of v0.26.0
+//  engine_core.h - the messages between a vLLM front-end and its EngineCore, as of v0.33.0
 //
 //  front-end ROUTER (bind)  <--  engine DEALER (connect, identity = engine index, 2 bytes)
 //      engine -> front-end   [ready response]                      the registration
@@ -20,6 +20,12 @@
 #pragma once
 
 #include "lib/mp.h"
+
+//  A vLLM release is its second number: 33 is v0.33. These speak the same but for the end of
+//  EngineCoreOutput and EngineCoreOutputs, and for ec_transfer_params, which v0.26 put before
+//  trace_headers. The registration is a superset that all of them take.
+#define ENGINE_CORE_RELEASE_MIN 23
+#define ENGINE_CORE_RELEASE_MAX 33
 
 //  EngineCoreRequestType: the frame behind the identity, one raw byte and not msgpack
 #define ENGINE_CORE_ADD 0x00
@@ -52,7 +58,13 @@ typedef struct {
     const char *vllm_version;
     uint32_t world_size;
     uint32_t data_parallel_size;
-    const char *dp_stats_address;  //  Encode only; NULL: none. See engine_core_init_t
+    const char *dp_stats_address;  //  Encode only; NULL: none. See handshake_init_t
+    //  Encode only: v0.27 and v0.29 require them
+    uint32_t data_parallel_rank;
+    uint32_t max_num_seqs;
+    uint32_t max_num_batched_tokens;
+    const char *instance_id;
+    uint32_t max_loras;  //  0: supports_lora is false
 } engine_core_ready_t;
 
 zframe_t *engine_core_ready_encode (const engine_core_ready_t *ready);
@@ -66,7 +78,7 @@ int engine_core_ready_decode (zframe_t *frame, engine_core_ready_t *ready, mp_er
 //  index, or -1 with `error` set.
 int engine_core_registration (zmsg_t *message, engine_core_ready_t *ready, mp_error_t *error);
 
-//  -- EngineCoreRequest, array of 20: the payload of ENGINE_CORE_ADD
+//  -- EngineCoreRequest, array of 22: the payload of ENGINE_CORE_ADD
 
 #define ENGINE_CORE_NO_LIMIT UINT32_MAX
 
@@ -132,7 +144,7 @@ typedef struct {
 engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *error);
 void engine_core_utility_destroy (engine_core_utility_t **self_p);
 
-//  -- EngineCoreOutputs, array of 8: what an engine PUSHes after a step
+//  -- EngineCoreOutputs, array of 9: what an engine PUSHes after a step
 
 //  FinishReason
 typedef enum {
@@ -157,7 +169,14 @@ typedef struct {
     const uint32_t *ranks;      //  Which place the token of each row has, 1 is the likeliest
 } engine_core_logprobs_t;
 
-//  EngineCoreOutput, array of 14: what one request got in this step
+//  RequestError, a map: why a request ended with ENGINE_CORE_ERROR
+typedef struct {
+    const char *code;  //  "engine_paused", for one
+    const char *message;
+    bool retryable;
+} engine_core_error_t;
+
+//  EngineCoreOutput, array of 19: what one request got in this step
 typedef struct {
     const char *request_id;
     const uint32_t *new_token_ids;
@@ -167,13 +186,14 @@ typedef struct {
     const engine_core_logprobs_t *logprobs;         //  Of the new tokens; NULL: none
     const engine_core_logprobs_t *prompt_logprobs;  //  Of the prompt, with the first output; NULL
     const uint32_t *stop_reason;                    //  Which of stop_token_ids it was; NULL: none
+    const engine_core_error_t *error;               //  From v0.33 on; NULL: none
     //  For metrics
     double queued, scheduled;  //  events: when, by the clock of `timestamp`. Told with the first
                                //  output of a request; 0 otherwise.
     uint32_t prefilled;        //  prefill_stats: tokens of the prompt, likewise
 } engine_core_output_t;
 
-//  SchedulerStats, a map of 16: how busy the engine is. Encode only.
+//  SchedulerStats, a map of 18: how busy the engine is. Encode only.
 typedef struct {
     uint32_t num_running_reqs;
     double kv_cache_usage;           //  0 to 1
@@ -197,6 +217,8 @@ typedef struct {
     double timestamp;                                    //  Seconds of the engine's monotonic clock
     const engine_core_utility_output_t *utility_output;  //  NULL: none
     const engine_core_scheduler_stats_t *scheduler_stats;  //  NULL: none. Encode only.
+    const char *weight_version;  //  From v0.32 on; NULL: none. Encode only.
+    int release;                 //  For which vLLM; 0: the newest. Encode only.
 } engine_core_outputs_t;
 
 //  finished_requests is written from the outputs that have a finish reason, nil when none has

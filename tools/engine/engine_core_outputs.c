@@ -9,7 +9,7 @@
 #define OUTPUT_FIELDS_MIN 2
 
 //  All that an output has
-#define OUTPUT_FIELDS 14
+#define OUTPUT_FIELDS 19
 
 const char *engine_core_finish_name (engine_core_finish_t reason)
 {
@@ -21,12 +21,6 @@ static void s_pack_nils (msgpack_packer *packer, size_t count)
 {
     while (count-- > 0)
         msgpack_pack_nil (packer);
-}
-
-static void s_pack_counter (msgpack_packer *packer, const char *name, uint64_t value)
-{
-    mp_pack_str (packer, name);
-    msgpack_pack_uint64 (packer, value);
 }
 
 //  EngineCoreEvent: QUEUED (1) or SCHEDULED (2)
@@ -79,24 +73,26 @@ static void s_put_numbers (char **at, const char *type, size_t rows, size_t colu
     }
 }
 
+//  `fields`: 4, and as many more as are nil
 static void s_put_logprobs (char **at, const engine_core_logprobs_t *logprobs, const char *int_type,
-                            const char *float_type)
+                            const char *float_type, uint32_t fields)
 {
     if (!logprobs) {
         mp_put_nil (at);
         return;
     }
-    mp_put_array (at, 4);
+    mp_put_array (at, fields);
     s_put_numbers (at, int_type, logprobs->rows, logprobs->columns, logprobs->token_ids);
     s_put_numbers (at, float_type, logprobs->rows, logprobs->columns, logprobs->logprobs);
     s_put_numbers (at, int_type, logprobs->rows, 0, logprobs->ranks);
-    mp_put_nil (at);  //  cu_num_generated_tokens: for several requests in one
+    //  cu_num_generated_tokens is for several requests in one; v0.29 has another one like it
+    s_put_nils (at, fields - 3);
 }
 
 //  What an output takes up without id, tokens and logprobs; when it is the first of its request;
 //  what logprobs do without their numbers; and what a message does without its outputs, stats and
 //  utility output
-#define OUTPUT_BOUND 48
+#define OUTPUT_BOUND 64
 #define FIRST_OUTPUT_BOUND 320
 #define LOGPROBS_BOUND 128
 #define OUTPUTS_BOUND 64
@@ -106,32 +102,70 @@ static size_t s_logprobs_bound (const engine_core_logprobs_t *logprobs)
     return logprobs ? LOGPROBS_BOUND + 4 * logprobs->rows * (2 * logprobs->columns + 1) : 0;
 }
 
+static size_t s_error_bound (const engine_core_error_t *error)
+{
+    return error ? 64 + s_size (error->code) + s_size (error->message) : 0;
+}
+
 static size_t s_output_bound (const engine_core_output_t *output)
 {
     return (output->scheduled > 0 ? FIRST_OUTPUT_BOUND : OUTPUT_BOUND) +
            s_size (output->request_id) + 5 * output->new_token_count +
-           s_logprobs_bound (output->logprobs) + s_logprobs_bound (output->prompt_logprobs);
+           s_error_bound (output->error) + s_logprobs_bound (output->logprobs) +
+           s_logprobs_bound (output->prompt_logprobs);
 }
 
 //  What is behind the tokens of an output that has nothing else to tell, as nearly all: 11 nils,
-//  and no num_nans_in_logits
-static const byte only_tokens[] = {0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0,
-                                   0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0x00};
+//  no num_nans_in_logits, and nils. Older releases have fewer of the last ones.
+static const byte only_tokens[] = {0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0,
+                                   0xc0, 0xc0, 0x00, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0};
 
-static void s_put_output (char **at, const engine_core_output_t *output)
+//  How many fields EngineCoreOutput has in a release
+static uint32_t s_output_fields (int release)
+{
+    static const struct {
+        int release;
+        uint32_t fields;
+    } table[] = {{33, 19}, {31, 18}, {29, 17}, {28, 16}, {26, 14}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (release >= table[i].release)
+            return table[i].fields;
+    return 13;
+}
+
+static void s_put_error (char **at, const engine_core_error_t *error)
+{
+    if (!error) {
+        mp_put_nil (at);
+        return;
+    }
+    mp_put_map (at, 3);
+    mp_put_text (at, "code");
+    s_put_str (at, error->code);
+    mp_put_text (at, "message");
+    s_put_str (at, error->message);
+    mp_put_text (at, "retryable");
+    if (error->retryable)
+        mp_put_true (at);
+    else
+        mp_put_false (at);
+}
+
+static void s_put_output (char **at, const engine_core_output_t *output, int release)
 {
     bool first = output->scheduled > 0;
-    mp_put_array (at, OUTPUT_FIELDS);
+    uint32_t fields = s_output_fields (release);
+    mp_put_array (at, fields);
     s_put_str (at, output->request_id);
     mp_put_uint32s (at, output->new_token_ids, output->new_token_count);
-    if (output->finish_reason == ENGINE_CORE_RUNNING && !first && !output->logprobs &&
-        !output->prompt_logprobs) {
+    if (fields == OUTPUT_FIELDS && output->finish_reason == ENGINE_CORE_RUNNING && !first &&
+        !output->logprobs && !output->prompt_logprobs) {
         mp_put_bytes (at, only_tokens, sizeof only_tokens);
         return;
     }
-    s_put_logprobs (at, output->logprobs, "<i4", "<f4");               //  numpy's names
-    s_put_logprobs (at, output->prompt_logprobs, "int32", "float32");  //  torch's
-    mp_put_nil (at);                                                   //  pooling_output
+    s_put_logprobs (at, output->logprobs, "<i4", "<f4", 4);  //  numpy's names, then torch's
+    s_put_logprobs (at, output->prompt_logprobs, "int32", "float32", release >= 29 ? 5 : 4);
+    mp_put_nil (at);  //  pooling_output
     if (output->finish_reason == ENGINE_CORE_RUNNING)
         mp_put_nil (at);
     else
@@ -147,54 +181,60 @@ static void s_put_output (char **at, const engine_core_output_t *output)
     } else {
         mp_put_nil (at);
     }
-    s_put_nils (at, 3);  //  kv_transfer_params, ec_transfer_params, trace_headers
+    s_put_nils (at, fields > 13 ? 3 : 2);  //  kv_transfer_params, ec_transfer_params (v0.26),
+                                           //  trace_headers
     if (first)
         s_put_prefill_stats (at, output->prefilled);
     else
         mp_put_nil (at);
     mp_put_nil (at);     //  routed_experts
     mp_put_int (at, 0);  //  num_nans_in_logits
+    if (fields < OUTPUT_FIELDS) {
+        s_put_nils (at, fields > 14 ? fields - 14 : 0);
+        return;
+    }
+    s_put_nils (at, 4);  //  mm_cache_miss_hashes, new_sampling_mask, spec_decode_metrics,
+                         //  prompt_token_id_logprobs
+    s_put_error (at, output->error);
 }
 
 static void s_pack_scheduler_stats (msgpack_packer *packer,
                                     const engine_core_scheduler_stats_t *stats)
 {
-    msgpack_pack_map (packer, 16);
+    msgpack_pack_map (packer, 18);
     s_pack_counter (packer, "num_running_reqs", stats->num_running_reqs);
     s_pack_counter (packer, "num_waiting_reqs", 0);
     s_pack_counter (packer, "num_skipped_waiting_reqs", 0);
+    mp_pack_str (packer, "num_kv_fetch_reqs_by_stage");
+    msgpack_pack_map (packer, 0);
     s_pack_counter (packer, "step_counter", 0);
     s_pack_counter (packer, "current_wave", 0);
     mp_pack_str (packer, "kv_cache_usage");
     msgpack_pack_double (packer, stats->kv_cache_usage);
-    mp_pack_str (packer, "iteration_details");
-    msgpack_pack_nil (packer);
+    s_pack_none (packer, "iteration_details");
     mp_pack_str (packer, "prefix_cache_stats");
-    msgpack_pack_map (packer, 7);
-    mp_pack_str (packer, "reset");
-    msgpack_pack_false (packer);
+    msgpack_pack_map (packer, 8);
+    s_pack_flag (packer, "reset", false);
     s_pack_counter (packer, "requests", stats->prefix_cache_requests);
     s_pack_counter (packer, "queries", stats->prefix_cache_queries);
     s_pack_counter (packer, "hits", 0);
     s_pack_counter (packer, "preempted_requests", 0);
     s_pack_counter (packer, "preempted_queries", 0);
     s_pack_counter (packer, "preempted_hits", 0);
-    mp_pack_str (packer, "connector_prefix_cache_stats");
-    msgpack_pack_nil (packer);
+    mp_pack_str (packer, "hits_by_source");
+    msgpack_pack_map (packer, 0);
+    s_pack_none (packer, "connector_prefix_cache_stats");
     mp_pack_str (packer, "kv_cache_eviction_events");
     msgpack_pack_array (packer, 0);
-    mp_pack_str (packer, "spec_decoding_stats");
-    msgpack_pack_nil (packer);
-    mp_pack_str (packer, "kv_connector_stats");
-    msgpack_pack_nil (packer);
+    s_pack_none (packer, "spec_decoding_stats");
+    s_pack_none (packer, "kv_connector_stats");
+    s_pack_none (packer, "ec_connector_stats");
     mp_pack_str (packer, "waiting_lora_adapters");
     msgpack_pack_map (packer, 0);
     mp_pack_str (packer, "running_lora_adapters");
     msgpack_pack_map (packer, 0);
-    mp_pack_str (packer, "cudagraph_stats");
-    msgpack_pack_nil (packer);
-    mp_pack_str (packer, "perf_stats");
-    msgpack_pack_nil (packer);
+    s_pack_none (packer, "cudagraph_stats");
+    s_pack_none (packer, "perf_stats");
 }
 
 //  UtilityResult is an array of 2: the Python type of the value, nil here, and the value
@@ -225,11 +265,12 @@ zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs)
     mp_writer_t writer;
     msgpack_packer *packer = mp_begin (&writer);
     char *at = mp_reserve (&writer, bound);
-    mp_put_array (&at, 8);
+    int release = outputs->release ? outputs->release : ENGINE_CORE_RELEASE_MAX;
+    mp_put_array (&at, release >= 32 ? 9 : 8);
     mp_put_uint32 (&at, outputs->engine_index);
     mp_put_array (&at, outputs->output_count);
     for (size_t i = 0; i < outputs->output_count; i++)
-        s_put_output (&at, &outputs->outputs[i]);
+        s_put_output (&at, &outputs->outputs[i], release);
     mp_commit (&writer, at);
     if (outputs->scheduler_stats)
         s_pack_scheduler_stats (packer, outputs->scheduler_stats);
@@ -249,6 +290,8 @@ zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs)
         msgpack_pack_nil (packer);
     }
     s_pack_nils (packer, 2);  //  wave_complete, start_wave
+    if (release >= 32)
+        mp_pack_str (packer, outputs->weight_version);
     return mp_end (&writer);
 }
 

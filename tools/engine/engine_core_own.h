@@ -49,3 +49,30 @@ static inline const msgpack_object *s_field (const msgpack_object_array *array, 
 {
     return index < array->size ? &array->ptr[index] : NULL;
 }
+
+//  A key of a map and its value
+static inline void s_pack_counter (msgpack_packer *packer, const char *name, uint64_t value)
+{
+    mp_pack_str (packer, name);
+    msgpack_pack_uint64 (packer, value);
+}
+
+static inline void s_pack_text (msgpack_packer *packer, const char *name, const char *value)
+{
+    mp_pack_str (packer, name);
+    mp_pack_str (packer, value);  //  nil for NULL
+}
+
+static inline void s_pack_flag (msgpack_packer *packer, const char *name, bool value)
+{
+    mp_pack_str (packer, name);
+    if (value)
+        msgpack_pack_true (packer);
+    else
+        msgpack_pack_false (packer);
+}
+
+static inline void s_pack_none (msgpack_packer *packer, const char *name)
+{
+    s_pack_text (packer, name, NULL);
+}

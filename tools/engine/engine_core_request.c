@@ -8,6 +8,9 @@
 //  The fields without a default: an array must have as many
 #define REQUEST_FIELDS_MIN 9
 
+//  All that it has
+#define REQUEST_FIELDS 22
+
 //  What a request takes up without its id and prompt
 #define REQUEST_BOUND 128
 
@@ -26,7 +29,7 @@ zframe_t *engine_core_request_encode (const engine_core_request_t *request)
     mp_begin (&writer);
     char *at = mp_reserve (&writer, REQUEST_BOUND + s_size (request->request_id) +
                                         5 * request->prompt_token_count);
-    mp_put_array (&at, 20);
+    mp_put_array (&at, REQUEST_FIELDS);
     s_put_str (&at, request->request_id);
     if (request->prompt_token_ids)
         mp_put_uint32s (&at, request->prompt_token_ids, request->prompt_token_count);
@@ -55,6 +58,7 @@ zframe_t *engine_core_request_encode (const engine_core_request_t *request)
     mp_put_false (&at);   //  resumable
     s_put_nils (&at, 3);  //  external_req_id, reasoning_ended, reasoning_parser_kwargs
     mp_put_false (&at);   //  abort_immediately
+    s_put_nils (&at, 2);  //  session_id, kv_hints
     mp_commit (&writer, at);
     return mp_end (&writer);
 }

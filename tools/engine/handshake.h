@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  handshake.h - how an engine and a vLLM front-end meet, as of v0.26.0
+//  handshake.h - how an engine and a vLLM front-end meet, v0.23 to v0.33
 //
 //  front-end ROUTER (bind)  <--  engine DEALER (connect, identity = engine index, 2 bytes)
 //      engine -> front-end   [HELLO]   here I am

@@ -15,8 +15,14 @@ typedef enum {
     RESULT_TASKS,
     RESULT_EMPTY,
     RESULT_LORAS,
+    RESULT_CHECKSUMS,
+    RESULT_VERSION,
     RESULT_LATER,  //  When the pause is complete
     RESULT_NO_WORKERS,
+    RESULT_NOT_PAUSED,
+    RESULT_NOT_AWAKE,
+    RESULT_NO_VERSION,
+    RESULT_NO_RESCALING,
     RESULT_NO_MODE,
     RESULT_NO_ROOM,
     RESULT_NO_METHOD
@@ -65,8 +71,39 @@ static s_result_t s_pause (toy_engine_t *self, const engine_core_utility_t *call
 
 static void s_resume (toy_engine_t *self)
 {
+    self->refusing = false;
     self->pause = GOING;
     toy_scheduler_hold (self->scheduler, false);
+}
+
+//  As vLLM's pause_generation, which is pause_scheduler for a user's pause: with "abort" and "wait"
+//  what is new does not wait, it ends at once with an error that says so
+static s_result_t s_pause_generation (toy_engine_t *self, const engine_core_utility_t *call)
+{
+    s_result_t result = s_pause (self, call);
+    if (result != RESULT_NO_MODE)
+        self->refusing = !call->word || !streq (call->word, "keep");
+    return result;
+}
+
+//  As vLLM's release_kv_cache_memory: only when nothing runs and nothing sleeps
+static s_result_t s_release_kv_cache (toy_engine_t *self)
+{
+    if (self->pause != PAUSED || toy_scheduler_running (self->scheduler) > 0)
+        return RESULT_NOT_PAUSED;
+    if (self->asleep)
+        return RESULT_NOT_AWAKE;
+    self->asleep = ENGINE_CORE_TAG_KV_CACHE;
+    return RESULT_NONE;
+}
+
+static s_result_t s_set_weight_version (toy_engine_t *self, const engine_core_utility_t *call)
+{
+    if (!call->word || strlen (call->word) > WEIGHT_VERSION_MAX)
+        return RESULT_NO_VERSION;
+    zstr_free (&self->weight_version);
+    self->weight_version = strdup (call->word);
+    return RESULT_NONE;
 }
 
 //  As vLLM's wake_up: what the tags name, or everything. It goes on when nothing sleeps any more. A
@@ -92,8 +129,20 @@ static s_result_t s_call (toy_engine_t *self, const engine_core_utility_t *call)
         return s_pause (self, call);
     if (s_is (call, "wake_up")) {
         s_wake_up (self, call);
-        return RESULT_NONE;
+        if (self->config.release < RELEASE_WAKE_UP_BOOL)
+            return RESULT_NONE;
+        return self->asleep ? RESULT_FALSE : RESULT_TRUE;
     }
+    if (s_is (call, "pause_generation"))
+        return s_pause_generation (self, call);
+    if (s_is (call, "release_kv_cache_memory"))
+        return s_release_kv_cache (self);
+    if (s_is (call, "get_weight_version"))
+        return RESULT_VERSION;
+    if (s_is (call, "set_weight_version"))
+        return s_set_weight_version (self, call);
+    if (s_is (call, "compute_weight_checksums"))
+        return RESULT_CHECKSUMS;
     if (s_is (call, "resume_scheduler")) {
         s_resume (self);
         return RESULT_NONE;
@@ -111,6 +160,9 @@ static s_result_t s_call (toy_engine_t *self, const engine_core_utility_t *call)
         return RESULT_NONE;
     if (s_is (call, "collective_rpc") || s_is (call, "save_sharded_state"))
         return RESULT_NO_WORKERS;
+    if (s_is (call, "reinitialize_distributed") || s_is (call, "commit_prepared_elastic_ep") ||
+        s_is (call, "eep_handle_engine_core_notification") || s_is (call, "handle_fault_tolerance"))
+        return RESULT_NO_RESCALING;
     return RESULT_NO_METHOD;
 }
 
@@ -134,6 +186,11 @@ static zframe_t *s_encode_result (toy_engine_t *self, s_result_t result)
             msgpack_pack_int64 (packer, strtoll (zhashx_cursor (self->loras), NULL, 10));
     } else if (result == RESULT_EMPTY) {
         msgpack_pack_array (packer, 0);
+    } else if (result == RESULT_VERSION) {
+        mp_pack_str (packer, self->weight_version);
+    } else if (result == RESULT_CHECKSUMS) {  //  Of one worker, which has no weights
+        msgpack_pack_array (packer, 1);
+        msgpack_pack_map (packer, 0);
     } else {
         msgpack_pack_nil (packer);
     }
@@ -142,10 +199,15 @@ static zframe_t *s_encode_result (toy_engine_t *self, s_result_t result)
 
 static void s_answer (toy_engine_t *self, const engine_core_utility_t *call, s_result_t result)
 {
-    static const char *const failures[] = {[RESULT_NO_WORKERS] = "this toy has no workers",
-                                           [RESULT_NO_MODE] = "there is no such mode",
-                                           [RESULT_NO_ROOM] = "too many wait for that already",
-                                           [RESULT_NO_METHOD] = "this toy has no such method"};
+    static const char *const failures[] = {
+        [RESULT_NO_WORKERS] = "this toy has no workers",
+        [RESULT_NOT_PAUSED] = "requires a completed pause first",
+        [RESULT_NOT_AWAKE] = "requires all memory to be resident",
+        [RESULT_NO_VERSION] = "a version is a string of up to 256 bytes",
+        [RESULT_NO_RESCALING] = "this toy does not change its size",
+        [RESULT_NO_MODE] = "there is no such mode",
+        [RESULT_NO_ROOM] = "too many wait for that already",
+        [RESULT_NO_METHOD] = "this toy has no such method"};
     zframe_t *value = s_encode_result (self, result);
     engine_core_utility_output_t output = {.call_id = call->call_id};
     char *failure = NULL;

@@ -13,14 +13,19 @@ toy_engine_t *toy_engine_new (const toy_engine_config_t *config, toy_engine_send
 {
     toy_engine_t *self = zmalloc (sizeof *self);
     self->config = *config;
+    if (self->config.release == 0)
+        self->config.release = ENGINE_CORE_RELEASE_MAX;
+    self->weight_version = strdup ("default");
     if (self->config.ready.max_model_len == 0)
         self->config.ready = (engine_core_ready_t){.max_model_len = 8192,
                                                    .num_gpu_blocks = 1024,
                                                    .block_size = 16,
                                                    .dtype = "bfloat16",
-                                                   .vllm_version = "0.26.0",
+                                                   .vllm_version = "0.33.0",
                                                    .world_size = 1,
-                                                   .data_parallel_size = 1};
+                                                   .data_parallel_size = 1,
+                                                   .max_num_seqs = 256,
+                                                   .max_num_batched_tokens = 8192};
     self->send = send;
     self->owner = owner;
     toy_scheduler_config_t scheduler = {.vocab_size =
@@ -42,6 +47,7 @@ void toy_engine_destroy (toy_engine_t **self_p)
         return;
     toy_scheduler_destroy (&self->scheduler);
     zhashx_destroy (&self->loras);
+    zstr_free (&self->weight_version);
     for (engine_core_utility_t *call; (call = zlist_pop (self->pausing));)
         engine_core_utility_destroy (&call);
     zlist_destroy (&self->pausing);
@@ -62,13 +68,16 @@ void toy_engine_send (toy_engine_t *self, uint32_t client_index, engine_core_out
         return;
     outputs.engine_index = self->config.index;
     outputs.timestamp = s_now ();
+    outputs.release = self->config.release;
     self->send (self->owner, client_index, engine_core_outputs_encode (&outputs));
 }
 
 //  Ends a request that has not begun
-static void s_refuse (toy_engine_t *self, uint32_t client_index, const char *request_id)
+static void s_refuse (toy_engine_t *self, uint32_t client_index, const char *request_id,
+                      const engine_core_error_t *error)
 {
-    engine_core_output_t refused = {.request_id = request_id, .finish_reason = ENGINE_CORE_ERROR};
+    engine_core_output_t refused = {
+        .request_id = request_id, .finish_reason = ENGINE_CORE_ERROR, .error = error};
     toy_engine_send (self, client_index,
                      (engine_core_outputs_t){.outputs = &refused, .output_count = 1});
 }
@@ -105,7 +114,8 @@ static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outpu
             toy_engine_send (self, 0,
                              (engine_core_outputs_t){.outputs = outputs,
                                                      .output_count = count,
-                                                     .scheduler_stats = news});
+                                                     .scheduler_stats = news,
+                                                     .weight_version = self->weight_version});
         return;
     }
     bool all = count > 0 && news && news->num_running_reqs == 0;
@@ -118,8 +128,10 @@ static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outpu
         if (size == 0 && !all)
             continue;
         toy_engine_send (self, client,
-                         (engine_core_outputs_t){
-                             .outputs = share, .output_count = size, .scheduler_stats = news});
+                         (engine_core_outputs_t){.outputs = share,
+                                                 .output_count = size,
+                                                 .scheduler_stats = news,
+                                                 .weight_version = self->weight_version});
         news = all ? &idle : NULL;  //  What has come is told once
     }
     free (share);
@@ -155,7 +167,7 @@ static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
         uint32_t client_index;
         char *request_id = engine_core_request_id (payload, &client_index);
         if (request_id)
-            s_refuse (self, client_index, request_id);
+            s_refuse (self, client_index, request_id, NULL);
         zstr_free (&request_id);
         return false;
     }
@@ -171,9 +183,17 @@ static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
     size_t prompt_tokens = request->prompt_token_count;
     const char *request_id = request->request_id;
     bool abort_immediately = request->abort_immediately;
-    if (!toy_scheduler_has_room (self->scheduler, request)) {
+    //  As EngineCoreProc._reject_add_while_paused. One that is to end at once is no new work.
+    if (self->refusing && !abort_immediately) {
+        static const engine_core_error_t paused = {
+            .code = "engine_paused",
+            .message = "Generation is paused. Please retry after it resumes.",
+            .retryable = true};
+        s_refuse (self, request->client_index, request_id, &paused);
+        engine_core_request_destroy (&request);
+    } else if (!toy_scheduler_has_room (self->scheduler, request)) {
         warn_line ("%s: no room for one more request", request->request_id);
-        s_refuse (self, request->client_index, request->request_id);
+        s_refuse (self, request->client_index, request->request_id, NULL);
         engine_core_request_destroy (&request);
     } else if (toy_scheduler_add (self->scheduler, &request, s_now ()) == 0) {
         self->new_requests++;
@@ -182,7 +202,7 @@ static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
             s_abort_these (self, &request_id, 1);
     } else {
         warn_line ("%s: a request of that id is running", request->request_id);
-        s_refuse (self, request->client_index, request->request_id);
+        s_refuse (self, request->client_index, request->request_id, NULL);
         engine_core_request_destroy (&request);
     }
     return true;

@@ -19,6 +19,7 @@ typedef struct {
     uint32_t chunk_size;  //  0: 1
     uint64_t seed;
     engine_core_ready_t ready;  //  What it says of itself; max_model_len 0: a small engine's values
+    int release;                //  Of the front-end, ENGINE_CORE_RELEASE_...; 0: the newest
 } toy_engine_config_t;
 
 //  Sends a payload to a front-end. The payload is the callee's.

@@ -5,6 +5,12 @@
 
 #include "engine/toy_engine.h"
 
+//  As many bytes of a weight version are kept
+#define WEIGHT_VERSION_MAX 256
+
+//  From this release on wake_up returns whether all is awake; before, nothing
+#define RELEASE_WAKE_UP_BOOL 31
+
 //  What a pause makes of the requests that run: vLLM's PauseMode
 typedef enum {
     GOING,
@@ -19,7 +25,9 @@ struct toy_engine {
     toy_scheduler_t *scheduler;
     toy_pause_t pause;
     zlist_t *pausing;       //  Calls, to be answered when it is PAUSED
+    bool refusing;          //  What is new ends at once: a pause_generation does that
     unsigned asleep;        //  ENGINE_CORE_TAG_... of what sleeps; 0: awake
+    char *weight_version;   //  What set_weight_version has set
     zhashx_t *loras;        //  The keys are the lora_int_ids that were added, as text
     uint32_t new_requests;  //  Since the last step,
     uint64_t new_tokens;    //  and the tokens of their prompts

@@ -62,7 +62,7 @@ static bool s_is_text (const msgpack_object *key, const char *text, size_t size)
 
 static bool s_is_field (const msgpack_object *key, field_t field)
 {
-    return s_is_text (key, stored_fields[field], field_sizes[field]);
+    return s_is_text (key, field_names[field], field_sizes[field]);
 }
 
 //  Of equal keys the last counts, as in Python
@@ -122,7 +122,7 @@ static bool s_find_in_array (mp_reader_t *reader, uint32_t count, s_places_t *pl
         mp_slice_t value;
         if (!s_pass (reader, &value))
             return false;
-        if (event->kind != KV_UNKNOWN && i <= kinds[event->kind].count)
+        if (event->kind != KV_UNKNOWN && i <= kinds[event->kind].array_count)
             places->fields[kinds[event->kind].order[i - 1]] = value;
     }
     return true;
@@ -195,11 +195,12 @@ static bool s_read_field (mp_reader_t *reader, field_t field, kv_event_t *event,
     if (field == TOKEN_IDS)
         return s_read_tokens (reader, name, event, error);
     const char *start = (const char *) reader->at;
-    if (field == EXTRA_KEYS) {
+    if (field == EXTRA_KEYS || field == LOOKAHEAD_TOKEN_IDS) {
+        mp_slice_t *bytes = field == EXTRA_KEYS ? &event->extra_keys : &event->lookahead_token_ids;
         if (!mp_skip (reader))
             return false;
         if ((byte) *start != 0xc0)  //  Nil
-            event->extra_keys = (mp_slice_t){start, (size_t) ((const char *) reader->at - start)};
+            *bytes = (mp_slice_t){start, (size_t) ((const char *) reader->at - start)};
         return true;
     }
     msgpack_object object;
@@ -224,6 +225,10 @@ static bool s_read_field (mp_reader_t *reader, field_t field, kv_event_t *event,
         return s_get_number (&object, name, &event->kv_cache_spec_sliding_window, error);
     case LOCALITY:
         return mp_is_nil (&object) || mp_get_str (&object, name, &event->locality, error);
+    case OWNERSHIP:
+        return mp_is_nil (&object) || mp_get_str (&object, name, &event->ownership, error);
+    case SESSION_ID:
+        return mp_is_nil (&object) || mp_get_str (&object, name, &event->session_id, error);
     default:
         return false;
     }
@@ -276,7 +281,9 @@ static bool s_read_event (mp_reader_t *reader, kv_event_t *event)
     if (count == 0 || !s_read_kind (reader, event, NULL) || event->kind == KV_UNKNOWN)
         return false;
     unsigned missing = kinds[event->kind].required;
-    const field_t *next = kinds[event->kind].order, *end = next + kinds[event->kind].count;
+    const field_t *next = kinds[event->kind].order,
+                  *end =
+                      next + (is_map ? kinds[event->kind].count : kinds[event->kind].array_count);
     for (uint32_t i = 1; i < count; i++, next++) {
         if (is_map && !mp_read (reader, &object))
             return false;

@@ -10,13 +10,17 @@ const char *const *kv_event_fields (kv_event_kind_t kind)
 
 kv_wire_t kv_wire_from_name (const char *name)
 {
-    return streq (name, "v0.9") ? KV_WIRE_V09 : streq (name, "v0.24") ? KV_WIRE_V024 : KV_WIRE_V026;
+    static const char *const names[] = {"v0.9", "v0.24", "v0.26"};  //  In the order of kv_wire_t
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (streq (name, names[i]))
+            return (kv_wire_t) i;
+    return KV_WIRE_V033;
 }
 
 //  -- Encode
 
 //  What an event takes up without its hashes, tokens and slices: the names of its fields above all
-#define EVENT_BOUND 400
+#define EVENT_BOUND 480
 
 //  And a batch without its events
 #define BATCH_BOUND 40
@@ -105,6 +109,15 @@ static void s_put_field (char **at, const kv_event_t *event, field_t field)
     case LOCALITY:
         s_put_slice (at, event->locality);
         break;
+    case OWNERSHIP:
+        s_put_slice (at, event->ownership);
+        break;
+    case SESSION_ID:
+        s_put_slice (at, event->session_id);
+        break;
+    case LOOKAHEAD_TOKEN_IDS:
+        mp_put_bytes (at, event->lookahead_token_ids.data, event->lookahead_token_ids.size);
+        break;
     case FIELD_COUNT:
         break;
     }
@@ -125,6 +138,12 @@ static bool s_is_omitted (const kv_event_t *event, field_t field)
         return event->kv_cache_spec_sliding_window == KV_NONE;
     case LOCALITY:
         return !event->locality.data;
+    case OWNERSHIP:
+        return !event->ownership.data;
+    case SESSION_ID:
+        return !event->session_id.data;
+    case LOOKAHEAD_TOKEN_IDS:
+        return !event->lookahead_token_ids.data;
     default:
         return false;
     }
@@ -136,20 +155,37 @@ static void s_put_name (char **at, const char *name, size_t size)
     mp_put_bytes (at, name, size);
 }
 
+//  False for a field that this generation did not have
+static bool s_is_known (field_t field, kv_wire_t wire)
+{
+    return field < LOCALITY || wire == KV_WIRE_V033 || (field == LOCALITY && wire == KV_WIRE_V026);
+}
+
+//  The head of a map of `count` pairs. msgspec chooses its form by how many fields the struct has:
+//  with the tag and 15 more, as BlockStored of v0.33, it is the 16-bit form even for few pairs.
+static void s_put_map_head (char **at, size_t count, bool wide)
+{
+    const char head[] = {(char) 0xde, 0, (char) count};
+    if (wide)
+        mp_put_bytes (at, head, sizeof head);
+    else
+        mp_put_map (at, count);
+}
+
 static void s_put_event_map (char **at, const kv_event_t *event, kv_wire_t wire)
 {
     field_t kept[FIELD_COUNT];
     size_t count = 0;
     for (size_t i = 0; i < kinds[event->kind].count; i++) {
         field_t field = kinds[event->kind].order[i];
-        if (!s_is_omitted (event, field) && !(wire == KV_WIRE_V024 && field == LOCALITY))
+        if (!s_is_omitted (event, field) && s_is_known (field, wire))
             kept[count++] = field;
     }
-    mp_put_map (at, count + 1);
+    s_put_map_head (at, count + 1, wire == KV_WIRE_V033 && event->kind == KV_BLOCK_STORED);
     mp_put_text (at, "type");
     s_put_name (at, kinds[event->kind].tag, kinds[event->kind].tag_size);
     for (size_t i = 0; i < count; i++) {
-        s_put_name (at, stored_fields[kept[i]], field_sizes[kept[i]]);
+        s_put_name (at, field_names[kept[i]], field_sizes[kept[i]]);
         s_put_field (at, event, kept[i]);
     }
 }
@@ -170,7 +206,8 @@ static size_t s_bound (const kv_event_t *event)
 {
     size_t bound = EVENT_BOUND + (size_t) MP_PUT_MAX * event->block_hash_count +
                    5 * event->token_id_count + event->medium.size + event->lora_name.size +
-                   event->extra_keys.size + event->kv_cache_spec_kind.size + event->locality.size;
+                   event->extra_keys.size + event->kv_cache_spec_kind.size + event->locality.size +
+                   event->ownership.size + event->session_id.size + event->lookahead_token_ids.size;
     for (size_t i = 0; i < event->block_hash_count; i++)
         if (event->block_hashes[i].kind == KV_HASH_BYTES)
             bound += event->block_hashes[i].value.bytes.size;

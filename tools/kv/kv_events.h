@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  kv_events.h - vLLM's KV-cache events on the wire, in the three shapes they have had
+//  kv_events.h - vLLM's KV-cache events on the wire, in the four shapes they have had
 //
 //      PUB     [topic][seq, 8 bytes big-endian][batch]
 //      ROUTER  gets    [client][empty][start seq]
@@ -11,6 +11,7 @@
 //      v0.9.0      arrays, tag first          not there   no
 //      v0.24.0     maps with a key "type"     there       no
 //      v0.26.0     maps, may say locality     there       yes
+//      v0.33.0     maps, may say 3 more       there       yes
 //  Reading takes all of them, and what lies between.
 //  vLLM:  vllm/distributed/kv_events.py EventBatch
 //         vllm/distributed/kv_events.py BlockStored
@@ -22,9 +23,9 @@
 
 #include "lib/mp.h"
 
-typedef enum { KV_WIRE_V09, KV_WIRE_V024, KV_WIRE_V026 } kv_wire_t;
+typedef enum { KV_WIRE_V09, KV_WIRE_V024, KV_WIRE_V026, KV_WIRE_V033 } kv_wire_t;
 
-//  "v0.9", "v0.24" or "v0.26", as an option gives it
+//  "v0.9", "v0.24", "v0.26" or "v0.33", as an option gives it
 kv_wire_t kv_wire_from_name (const char *name);
 
 //  ExternalBlockHash: bytes | int, or nothing
@@ -50,14 +51,14 @@ typedef enum {
 } kv_event_kind_t;
 
 //  The names of an event's fields in the order of vLLM's struct, ended by NULL: the places behind
-//  the tag in an array. Those of KV_UNKNOWN are none.
+//  the tag in an array, so without what came when events were maps. Those of KV_UNKNOWN are none.
 const char *const *kv_event_fields (kv_event_kind_t kind);
 
 //  For a number that is nil, or not there
 #define KV_NONE (-1)
 
-//  One event. Of BlockRemoved only block_hashes, medium, group_idx and locality are used, of
-//  AllBlocksCleared nothing. A slice with data NULL is nil, or not there.
+//  One event. Of BlockRemoved only block_hashes, medium, group_idx, locality and ownership are used,
+//  of AllBlocksCleared nothing. A slice with data NULL is nil, or not there.
 typedef struct {
     kv_event_kind_t kind;
     mp_slice_t tag;  //  "BlockStored"; not looked at in encoding
@@ -74,11 +75,15 @@ typedef struct {
     int64_t group_idx;
     mp_slice_t kv_cache_spec_kind;
     int64_t kv_cache_spec_sliding_window;
-    mp_slice_t locality;
+    mp_slice_t locality;             //  "LOCAL" or "REMOTE"
+    mp_slice_t ownership;            //  Which secondary tier
+    mp_slice_t session_id;           //  Of the request that stored it
+    mp_slice_t lookahead_token_ids;  //  As msgpack: for each block the tokens beyond it that its
+                                     //  hash takes in
 } kv_event_t;
 
 //  Of one batch, so many events are read and no more: vLLM sends those of one scheduler step, and
-//  each takes 200 bytes of memory for as little as 4 on the wire
+//  each takes 250 bytes of memory for as little as 4 on the wire
 #define KV_MAX_EVENTS 65536u
 
 //  KVEventBatch

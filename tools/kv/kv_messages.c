@@ -124,7 +124,7 @@ zmsg_t *kv_replay_reply (zframe_t *client, const char *topic, uint64_t seq, zfra
     zmsg_t *message = zmsg_new ();
     s_add_copy (message, client);
     zmsg_addmem (message, NULL, 0);  //  The delimiter, which a REQ at the other end wants
-    if (wire == KV_WIRE_V026)
+    if (wire >= KV_WIRE_V026)
         zmsg_addstr (message, payload ? topic : "");
     s_add_seq (message, payload ? seq : KV_SEQ_END);
     s_add_copy (message, payload);
@@ -140,7 +140,7 @@ int kv_replay_send (zsock_t *router, zframe_t *client, const char *topic, uint64
     size_t topic_size = payload ? strlen (topic) : 0;
     if (zframe_send (&client, router, ZFRAME_MORE + ZFRAME_REUSE) == -1 ||
         zmq_send (socket, NULL, 0, ZMQ_SNDMORE) == -1 ||
-        (wire == KV_WIRE_V026 && zmq_send (socket, topic, topic_size, ZMQ_SNDMORE) == -1) ||
+        (wire >= KV_WIRE_V026 && zmq_send (socket, topic, topic_size, ZMQ_SNDMORE) == -1) ||
         zmq_send (socket, bytes, sizeof bytes, ZMQ_SNDMORE) == -1)
         return -1;
     return payload ? zframe_send (&payload, router, ZFRAME_REUSE)  //  Shares the bytes

@@ -1,6 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
 #include "kv/toy_cache.h"
+#include "lib/mp_put.h"
 
 //  Token ids are below this
 #define VOCABULARY 32000
@@ -61,4 +62,45 @@ void toy_cache_fill (toy_cache_t *self, int rank, uint64_t n, uint32_t blocks, d
         .event_count = n % 5 == 4 ? 2 : 1,
         .data_parallel_rank = rank,
     };
+}
+
+//  Fields that are arrays with an element for each block
+static mp_slice_t s_extra_keys (char *bytes, uint32_t blocks)
+{
+    char *at = bytes;
+    mp_put_array (&at, blocks);
+    mp_put_array (&at, 2);  //  Of the first block: an image that begins at token 3
+    mp_put_text (&at, "img-1");
+    mp_put_int (&at, 3);
+    for (uint32_t i = 1; i < blocks; i++)
+        mp_put_nil (&at);
+    return (mp_slice_t){bytes, (size_t) (at - bytes)};
+}
+
+static mp_slice_t s_lookahead (char *bytes, uint32_t blocks)
+{
+    char *at = bytes;
+    mp_put_array (&at, blocks);
+    for (uint32_t i = 0; i < blocks; i++) {
+        mp_put_array (&at, 1);
+        mp_put_int (&at, (int) (i % 100));
+    }
+    return (mp_slice_t){bytes, (size_t) (at - bytes)};
+}
+
+void toy_cache_fill_all (toy_cache_t *self, int rank, uint64_t n, uint32_t blocks, double ts)
+{
+    toy_cache_fill (self, rank, n, blocks, ts);
+    kv_event_t *stored = &self->events[0], *removed = &self->events[1];
+    stored->lora_id = 5;
+    stored->lora_name = (mp_slice_t){"sql", 3};
+    stored->extra_keys = s_extra_keys (self->extra_keys, blocks);
+    stored->kv_cache_spec_kind = (mp_slice_t){"sliding_window", 14};
+    stored->kv_cache_spec_sliding_window = 4096;
+    stored->locality = removed->locality = (mp_slice_t){"LOCAL", 5};
+    stored->ownership = removed->ownership = (mp_slice_t){"tier-1", 6};
+    stored->session_id = (mp_slice_t){"session-7", 9};
+    stored->lookahead_token_ids = s_lookahead (self->lookahead, blocks);
+    self->events[2] = (kv_event_t){.kind = KV_ALL_BLOCKS_CLEARED, .tag = {"AllBlocksCleared", 16}};
+    self->batch.event_count += n % 10 == 9;
 }

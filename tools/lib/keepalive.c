@@ -9,6 +9,12 @@ void keepalive_ping (zsock_t *socket)
     zsock_set_tcp_maxrt (socket, 10000);
 }
 
+void keepalive_kernel (zsock_t *socket)
+{
+    keepalive_probe (socket);
+    zsock_set_tcp_maxrt (socket, 10000);
+}
+
 void keepalive_probe (zsock_t *socket)
 {
     zsock_set_tcp_keepalive (socket, 1);

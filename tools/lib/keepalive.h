@@ -13,6 +13,7 @@
 //  https://github.com/zeromq/libzmq/issues/3596).
 //  keepalive_probe is TCP's: the other kernel has to answer, which it does whatever its programs
 //  do. It is for who may be busy, and must not lose its connection for that.
+//  keepalive_kernel is keepalive_probe with a limit of 10 s on each socket, a PUSH too.
 //  vLLM:  neither, but for the pings in
 //         vllm/v1/kv_offload/tiering/p2p/control/zmq.py _apply_heartbeat
 
@@ -33,3 +34,8 @@ void keepalive_ping (zsock_t *socket);
 //  does not probe while it waits for what was sent to be taken. A PUSH may wait for a peer that is
 //  busy, and gives that as long as the kernel, about 15 minutes; the others 10 s.
 void keepalive_probe (zsock_t *socket);
+
+//  For a socket whose peer may be a vLLM: its front-end in Rust ends a connection on which a PING
+//  arrives, and its front-ends take all that comes. A silent connection is probed as above. TCP does
+//  not probe while it waits for what was sent to be taken: a connection ends when that takes 10 s.
+void keepalive_kernel (zsock_t *socket);

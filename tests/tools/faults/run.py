@@ -2,7 +2,7 @@
 """Plays schedules of faults, many at a time, and counts.
 
     .venv/bin/python tests/tools/faults/run.py kv --count 100 --seed 7
-    .venv/bin/python tests/tools/faults/run.py kv=1000 engines=200 others=50      (as make faults does)
+    .venv/bin/python tests/tools/faults/run.py kv=1000 engines=200      (as make faults does)
 """
 
 import argparse
@@ -16,7 +16,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import engine_loop
 import kv_stream
-import other_rooms
 import reliability
 
 KINDS = {
@@ -27,8 +26,6 @@ KINDS = {
         engine_loop.RoundRobin,
         engine_loop.OneEngine,
         engine_loop.Handshake,
-        other_rooms.Topics,
-        other_rooms.Replays,
     ]
 }
 
@@ -39,7 +36,6 @@ AWAY_S = 10
 #: More than one kind at a time, and of so many the share of each
 GROUPS = {
     "engines": {"round-robin": 0.5, "one-engine": 0.25, "handshake": 0.25},
-    "others": {"topics": 1, "replays": 1},
 }
 
 

@@ -22,9 +22,8 @@ from pathlib import Path
 import reliability
 from engine_loop import Handshake, OneEngine, RoundRobin
 from kv_stream import KvStream, Proxy, Reader
-from other_rooms import Topics
 from run import figures
-from schedule import HANG_S, Schedule, patience
+from schedule import Schedule, patience
 
 GROWTH_KB, GROWTH_FDS = 1024, 1
 LOOK_S = 0.5
@@ -241,88 +240,12 @@ class Joining(Lasting, Handshake):
         self.stop(self.engines[1])
 
 
-class News(Lasting, Topics):
-    kind = "topics and replays"
-
-    def begin(self):
-        self.end_at, self.lives = self.ipc(), 1
-        self.last(
-            "topic_publisher",
-            self.start("topic_publisher", "--quiet", keep=20, endpoint=self.end_at, interval_ms=5),
-        )
-        self.came = Counter()
-        self.last("topic_subscriber", self.follow(also=self.count_topic, keep=20))
-        self.ends = {"endpoint": self.ipc(), "replay_endpoint": self.ipc()}
-        self.last(
-            "kv_publisher, short queue",
-            self.start(
-                "kv_publisher", "--quiet", interval_ms=5, hwm=2, buffer_steps=1000, **self.ends
-            ),
-        )
-        self.due, self.holes = 0, set()
-        self.last(
-            "replay_subscriber",
-            self.start(
-                "replay_subscriber",
-                keep=1000,
-                also=self.count_replay,
-                replay_socket="dealer",
-                **self.ends,
-            ),
-        )
-        self.wrong = []
-
-    def follow(self, **more):
-        return self.start("topic_subscriber", endpoint=self.end_at, **more)
-
-    def count_topic(self, line):
-        topic, _, seq = line.partition(" ")
-        if topic in ("a", "b"):
-            if topic in self.came and int(seq) != self.came[topic] + 1:
-                self.wrong.append(f"topic {line} after {self.came[topic]}")
-            self.came[topic] = int(seq)
-            self.counts["delivered"] += 1
-
-    def count_replay(self, line):
-        if line.startswith("seq "):
-            seq = int(line.split()[1].rstrip(":"))
-            if seq < self.due:
-                self.wrong.append(f"replay_subscriber: {line}, {self.due} was due")
-            self.holes |= set(range(self.due, seq))
-            self.due = seq + 1
-            self.counts["repaired by replay" if " replayed" in line else "delivered live"] += 1
-
-    def round(self):
-        other = self.follow()
-        ask = self.start("replay_subscriber", replay_socket="req", from_seq="live", **self.ends)
-        self.pace(0.3, 1)
-        self.pause(self.random.choice([self.lasting["replay_subscriber"], other]), 0.3)
-        other.wait_line("^[ab] ", timeout=HANG_S)
-        ask.wait_line("^seq ", timeout=HANG_S)
-        for program in (other, ask):
-            self.kill(program)
-            if program is other:
-                self.check(program)
-            self.finish(program)
-        self.demand(not self.wrong, "\n".join(self.wrong))
-
-    def end(self):
-        subscriber, lost = self.lasting["replay_subscriber"], set()
-        self.stop(subscriber)
-        for first, last in subscriber.lines(r": lost (\d+)-(\d+): ", "err"):
-            lost |= set(range(int(first), int(last) + 1))
-        self.counts["reported lost"] += len(lost)
-        #  What is reported last may not be followed by anything yet
-        self.demand(self.holes == {seq for seq in lost if seq < self.due}, "lost in silence")
-
-
 ROOMS = [
     PublisherLasts,
     SubscriberLasts,
     Engines,
     Alone,
     Joining,
-    News,
 ]
 
 

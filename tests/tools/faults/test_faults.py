@@ -23,8 +23,6 @@ SELECTION = {
     "round-robin": 4,
     "one-engine": 2,
     "handshake": 3,
-    "topics": 2,
-    "replays": 2,
 }
 
 slow = pytest.mark.skipif(UNDER_VALGRIND, reason="too slow under valgrind")
@@ -55,16 +53,16 @@ def test_a_seed_gives_the_same_schedule(kind):
 def test_a_failure_says_how_to_play_it_again():
     """The schedule itself is wrong here: what it demands does not hold."""
 
-    class Wrong(run.KINDS["topics"]):
+    class Wrong(run.KINDS["kv"]):
         def run(self):
-            self.start("topic_publisher", endpoint=self.ipc())
+            self.start("kv_publisher", endpoint=self.ipc(), replay_endpoint=self.ipc())
             self.demand(False, "the sky is green")
 
     with pytest.raises(AssertionError) as caught:
         Wrong(7)()
     first, second = str(caught.value).splitlines()[:2]
     again = re.search(r"again: (?:BUILD=\S+ )?\.venv/bin/python (tests/tools/faults/run\.py .*)", first)
-    assert again[1] == "tests/tools/faults/run.py topics --count 1 --seed 7"
+    assert again[1] == "tests/tools/faults/run.py kv --count 1 --seed 7"
     assert second == "the sky is green"
     assert (ROOT / again[1].split()[0]).exists()
 

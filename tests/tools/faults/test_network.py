@@ -315,6 +315,7 @@ def test_a_frontend_vanishes(wire, on, engines, frontend, engine, many):
     gone.wait_line("^r1 <- " if frontend == "frontend" else "^r1 -> ")
     places = [line[0] for line in gone.lines(r"listening on (\S+)()")]
     vanish(wire, gone)
+    # Its answers are not acknowledged: TCP does not probe, but ZMQ_TCP_MAXRT limits that
     living.wait_line("the front-end is gone", timeout=GONE_S + LATE_S)
     wire.cut = False
     names = ["handshake", "input", "output"][-len(places) :]
@@ -322,6 +323,23 @@ def test_a_frontend_vanishes(wire, on, engines, frontend, engine, many):
     assert again.wait(20 * FACTOR) == 0
     assert again.summary() == "2 of 2 requests complete, 6 tokens"
     assert living.stop() == 0
+
+
+@slow
+def test_a_frontend_vanishes_in_silence(wire, on):
+    """Nothing is on its way: TCP's keepalive asks. No PING does, as vllm-rs would hang up."""
+    front = on(
+        wire.far,
+        "mock_frontend",
+        **{name: wire.far.at() for name in ("handshake", "input", "output")},
+        requests=1,
+        max_tokens=ENDLESS,
+    )
+    engine = on(wire.near, "mock_engine", handshake=front.endpoint(1), step_ms=60000)
+    front.wait_line("^r0 -> ")
+    vanish(wire, front)
+    engine.wait_line("the front-end is gone", timeout=GONE_S + LATE_S)
+    assert engine.stop() == 0
 
 
 # --- Half-open: nobody keeps a connection to a machine that has vanished
@@ -339,17 +357,10 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
     servers, clients = [], []
     for server, binds, options, *others in (
         (
-            "topic_publisher",
-            ["endpoint"],
-            {"wait_subscribers": 1},
-            ("topic_subscriber", ["endpoint"], {}),
-        ),
-        (
             "kv_publisher",
             ["endpoint", "replay-endpoint"],
-            {"wait_subscribers": 2},
+            {"wait_subscribers": 1},
             ("kv_subscriber", ["endpoint", "replay-endpoint"], {}),
-            ("replay_subscriber", ["endpoint", "replay-endpoint"], {}),
         ),
         (
             "mock_frontend",
@@ -418,7 +429,6 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
             ["endpoint"],
             {"interval_ms": 1, "blocks": 64, "quiet": True},
         ),
-        ("topic_publisher", ["endpoint"], "topic_subscriber", ["endpoint"], {"interval_ms": 0}),
     ],
 )
 def test_no_connection_is_left_to_who_has_vanished_with_much_to_send(

@@ -30,12 +30,6 @@ pytestmark = pytest.mark.skipif(UNDER_VALGRIND, reason="too slow under valgrind"
 # its endpoints, the fixture `peer`, and which time it is.
 
 
-def serve_topics(program, ends, peer, time):
-    subscriber = peer(zmq.SUB, connect=ends[0])
-    subscriber.subscribe(b"a")
-    assert subscriber.recv_multipart()[0] == b"a"
-
-
 def serve_replay(program, ends, peer, time):
     subscriber, client = peer(zmq.SUB, connect=ends[0]), peer(zmq.DEALER, connect=ends[1])
     subscriber.subscribe(b"")
@@ -85,7 +79,6 @@ SEVERAL = {"requests": 3, "max_tokens": 1}
 SMALL, LARGE = 2**20, 64 * 2**20
 ENGINES = [(b"DEALER", SMALL), (b"PUSH", LARGE)]
 PROGRAMS = {
-    "topic_publisher": ({"endpoint": ANY, "interval_ms": 5}, [(b"SUB", SMALL)], serve_topics, 0),
     "kv_publisher": (
         {"endpoint": ANY, "replay_endpoint": ANY, "interval_ms": 5},
         [(b"XSUB", SMALL), (b"DEALER", SMALL)],

@@ -45,7 +45,7 @@ def test_requests(start, peer, wire, name):
         # The ROUTER has taken the identity off: so it has sent 3 frames, and no empty one
         kind, payload = engine.recv_multipart()
         assert kind == ADD
-        assert len(unpack(payload)) == 20
+        assert len(unpack(payload)) == 22
         request = exactly(payload, structs.EngineCoreRequest)
         assert request.request_id == f"r{n}"
         assert all(type(token) is int for token in request.prompt_token_ids)
@@ -97,7 +97,7 @@ class Outputs(structs.EngineCoreOutputs):
 def outputs_of(pull):
     (frame,) = pull.recv_multipart()
     values = unpack(frame)
-    assert len(values) == 8 and all(len(output) == 14 for output in values[1])
+    assert len(values) == 9 and all(len(output) == 19 for output in values[1])
     msgspec.msgpack.decode(frame, type=structs.EngineCoreOutputs)
     return exactly(frame, Outputs)
 
@@ -109,9 +109,9 @@ def test_registration(engine, index, identity):
     program, _, _, frames = engine(index=index)
     assert len(frames) == 2  # No empty one between them
     assert frames[0] == identity
-    assert len(unpack(frames[1])) == 10
+    assert len(unpack(frames[1])) == 28
     ready = exactly(frames[1], structs.EngineCoreReadyResponse)
-    assert ready.vllm_version == "0.26.0"
+    assert ready.vllm_version == "0.33.0"
     assert ready.kv_cache_size_tokens == ready.num_gpu_blocks * ready.block_size
     assert program.stop() == 0
 
@@ -227,11 +227,13 @@ def test_utility_call(engine, call_id):
 # --- what the KV-event publisher sends
 
 GENERATIONS = {
-    "v0.26": structs.KVEventBatch,
+    "v0.33": structs.KVEventBatch,
+    "v0.26": structs.KVEventBatchV26,
     "v0.24": structs.KVEventBatchV24,
     "v0.9": structs.KVEventBatchV9,
 }
 END = {  # As a DEALER gets it: the ROUTER has taken the client's identity off
+    "v0.33": [b"", b"", b"\xff" * 8, b""],
     "v0.26": [b"", b"", b"\xff" * 8, b""],
     "v0.24": [b"", b"\xff" * 8, b""],
     "v0.9": [b"", b"\xff" * 8, b""],
@@ -239,12 +241,12 @@ END = {  # As a DEALER gets it: the ROUTER has taken the client's identity off
 
 
 @pytest.mark.parametrize(
-    "wire", [pytest.param("v0.26", marks=pytest.mark.valgrind), "v0.24", "v0.9"]
+    "wire", [pytest.param("v0.33", marks=pytest.mark.valgrind), "v0.26", "v0.24", "v0.9"]
 )
 def test_kv_events(start, ipc, peer, wire):
     live, replay = ipc(), ipc()
     publisher = start(
-        "replay_publisher", endpoint=live, replay_endpoint=replay, wire=wire, interval_ms=5
+        "kv_publisher", endpoint=live, replay_endpoint=replay, wire=wire, interval_ms=5
     )
     subscriber = peer(zmq.SUB, connect=live)
     subscriber.subscribe(b"kv-")
@@ -265,7 +267,7 @@ def test_kv_events(start, ipc, peer, wire):
         frames = client.recv_multipart()
         if frames[-2] == b"\xff" * 8:
             break
-        topic = [b"kv-events"] if wire == "v0.26" else []
+        topic = [b"kv-events"] if wire in ("v0.26", "v0.33") else []
         assert frames[:-1] == [b"", *topic, len(replayed).to_bytes(8, "big")]
         replayed.append(frames[-1])
     assert frames == END[wire]
@@ -298,7 +300,7 @@ def test_kv_events(start, ipc, peer, wire):
 
 def test_a_req_gets_one_reply_of_many(start, ipc, peer):
     live, replay = ipc(), ipc()
-    publisher = start("replay_publisher", endpoint=live, replay_endpoint=replay, interval_ms=5)
+    publisher = start("kv_publisher", endpoint=live, replay_endpoint=replay, interval_ms=5)
     publisher.wait_line("^seq 4:")
     for seq in (3, 0, 2):
         client = peer(zmq.REQ, connect=replay)  # In the old one replies may still arrive
@@ -313,7 +315,7 @@ def test_a_req_gets_one_reply_of_many(start, ipc, peer):
 def test_topic(start, ipc, peer, topic):
     live, replay = ipc(), ipc()
     publisher = start(
-        "replay_publisher", endpoint=live, replay_endpoint=replay, topic=topic, interval_ms=5
+        "kv_publisher", endpoint=live, replay_endpoint=replay, topic=topic, interval_ms=5
     )
     subscriber = peer(zmq.SUB, connect=live)
     subscriber.subscribe(b"")
@@ -322,22 +324,3 @@ def test_topic(start, ipc, peer, topic):
     client.send_multipart([b"", bytes(8)])
     assert client.recv_multipart()[1] == topic.encode()
     assert publisher.stop() == 0
-
-
-def test_what_a_subscriber_asks(start, ipc, peer):
-    """A REQ and a DEALER look the same to the ROUTER: [client][empty][start]."""
-    for kind in ("req", "dealer"):
-        live, replay = ipc(), ipc()
-        publisher, router = peer(zmq.XPUB, bind=live), peer(zmq.ROUTER, bind=replay)
-        subscriber = start(
-            "replay_subscriber",
-            endpoint=live,
-            replay_endpoint=replay,
-            replay_socket=kind,
-            from_seq=2**40,
-        )
-        assert publisher.recv() == b"\x01kv-events"
-        batch = pack(structs.KVEventBatch(0.0, [structs.AllBlocksCleared()]))
-        publisher.send_multipart([b"kv-events", (2**40 + 1).to_bytes(8, "big"), batch])
-        assert router.recv_multipart()[1:] == [b"", (2**40).to_bytes(8, "big")]
-        assert subscriber.stop() == 0

@@ -349,7 +349,7 @@ class FrontEnd:
         for router in self.routers:
             frames = router.recv_multipart()
             assert len(frames) == 2 and frames[0] == identity
-            assert len(unpack(frames[1])) == 10
+            assert len(unpack(frames[1])) == 28
             found.append(exactly(frames[1], structs.EngineCoreReadyResponse))
         return found
 
@@ -368,11 +368,11 @@ class FrontEnd:
     @staticmethod
     def read(frame):
         values = unpack(frame)
-        assert len(values) == 8 and all(len(output) == 14 for output in values[1])
+        assert len(values) == 9 and all(len(output) == 19 for output in values[1])
         outputs = exactly(frame, Outputs)
         msgspec.msgpack.decode(frame, type=structs.EngineCoreOutputs)
         if outputs.scheduler_stats is not None:
-            assert len(values[2]) == 16
+            assert len(values[2]) == 18
         for output in values[1]:
             assert output[11] is None or len(output[11]) == 6
         return outputs
@@ -433,7 +433,7 @@ def test_joining(start, peer, ipc, lang, index, identity):
     program = start("mock_engine", lang=lang, handshake=front.handshake_at, index=index)
     assert front.hello() == identity
     for ready in front.registrations(identity):
-        assert ready.vllm_version == "0.26.0"
+        assert ready.vllm_version == "0.33.0"
         assert ready.dp_stats_address is None
         assert ready.kv_cache_size_tokens == ready.num_gpu_blocks * ready.block_size
         assert ready.max_model_len > 0 and ready.kv_cache_max_concurrency > 0
@@ -700,14 +700,19 @@ CALLS = {
     "reset_encoder_cache": ([], None),
     "profile": ([True, None], None),
     "sleep": ([1, "abort"], None),
-    "wake_up": ([None], None),
+    "wake_up": ([None], True),
     "execute_dummy_batch": ([], None),
-    "add_lora": ([["sql", 1, "/tmp/sql", None, None, False, False]], True),
+    "add_lora": ([["sql", 1, "/tmp/sql", None, False, False]], True),
     "pin_lora": ([1], True),
     "remove_lora": ([1], True),
     "list_loras": ([], ...),
     "pause_scheduler": (["abort", True], None),
+    "release_kv_cache_memory": ([], None),
     "resume_scheduler": ([], None),
+    "pause_generation": (["keep", True], None),
+    "get_weight_version": ([], "default"),
+    "set_weight_version": (["v7"], None),
+    "compute_weight_checksums": ([], [{}]),
 }
 
 

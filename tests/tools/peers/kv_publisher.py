@@ -13,6 +13,7 @@ same thread, one request at a time. The generations:
     v0.23   arrays of all the fields there were, hashes are unsigned
     v0.24   maps
     v0.26   maps; may say a locality                                       a replay has the topic
+    v0.33   maps; may say an ownership, a session, tokens to come          a replay has the topic
 
 Tests use the class, and drive it step by step. In place of a PUB it has an XPUB, which is the same
 on the wire, and hears of its subscribers: so nobody has to guess when one is there.
@@ -30,15 +31,18 @@ import common
 from structs import END_SEQ, AllBlocksCleared, AllBlocksClearedArray, BlockRemoved, BlockRemovedV9
 from structs import BlockRemovedV10, BlockRemovedV23, BlockRemovedV24, BlockStored, BlockStoredV9
 from structs import BlockStoredV10, BlockStoredV23, BlockStoredV24, KVEventBatch, KVEventBatchV9
-from structs import KVEventBatchV10, KVEventBatchV23, KVEventBatchV24, describe
+from structs import BlockRemovedV26, BlockStoredV26, KVEventBatchV10, KVEventBatchV23
+from structs import KVEventBatchV24, KVEventBatchV26, describe
 
 WIRES = {  # batch, stored, removed, cleared
     "v0.9": (KVEventBatchV9, BlockStoredV9, BlockRemovedV9, AllBlocksClearedArray),
     "v0.10": (KVEventBatchV10, BlockStoredV10, BlockRemovedV10, AllBlocksClearedArray),
     "v0.23": (KVEventBatchV23, BlockStoredV23, BlockRemovedV23, AllBlocksClearedArray),
     "v0.24": (KVEventBatchV24, BlockStoredV24, BlockRemovedV24, AllBlocksCleared),
-    "v0.26": (KVEventBatch, BlockStored, BlockRemoved, AllBlocksCleared),
+    "v0.26": (KVEventBatchV26, BlockStoredV26, BlockRemovedV26, AllBlocksCleared),
+    "v0.33": (KVEventBatch, BlockStored, BlockRemoved, AllBlocksCleared),
 }
+WITH_TOPIC = ("v0.26", "v0.33")  # In a replay
 BLOCK_SIZE = 16
 GARBAGE = (  # Behind the empty frame: what no replay may be
     [],
@@ -202,12 +206,12 @@ class KvPublisher:
         return request
 
     def reply(self, request, seq, payload):
-        topic = [self.topic] if self.wire == "v0.26" else []
+        topic = [self.topic] if self.wire in WITH_TOPIC else []
         self.reply_raw(request, *topic, seq, payload)
 
     def reply_end(self, request, frames=None):
         if frames is None:
-            frames = 3 if self.wire == "v0.26" else 2
+            frames = 3 if self.wire in WITH_TOPIC else 2
         if frames:
             self.reply_raw(request, *[b""] * (frames - 2), END_SEQ, b"")
 
@@ -222,7 +226,7 @@ def main():
     options.text("--topic", "kv-events", "the first frame")
     options.number("--interval-ms", 200, "milliseconds between batches", most=3600000)
     options.number("--buffer-steps", 10000, "how many batches can be replayed", least=1)
-    options.text("--wire", "v0.26", "a vLLM generation", choices=list(WIRES))
+    options.text("--wire", "v0.33", "a vLLM generation", choices=list(WIRES))
     options.matching("--drop", None, "[0-9]{1,18}-[0-9]{1,18}", "A-B", "these are not sent live")
     options.number("--count", 0, "end after so many batches, 0: when stopped")
     args = options.parse()

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A toy EngineCore that an unmodified vLLM v0.26.0 front-end takes for its own, or several.
+"""A toy EngineCore that an unmodified vLLM v0.33.0 front-end takes for its own, or several.
 
     python3 handshake_frontend.py --engines 2
     python3 mock_engine.py --engine-count 2
@@ -37,7 +37,11 @@ UTILITIES = {
     "remove_lora": True,
     "pin_lora": True,
     "list_loras": [],
-    **dict.fromkeys(["reset_mm_cache", "reset_encoder_cache", "profile", "sleep", "wake_up"]),
+    "wake_up": True,
+    "get_weight_version": "default",
+    "compute_weight_checksums": [{}],
+    **dict.fromkeys(["pause_generation", "set_weight_version", "release_kv_cache_memory"]),
+    **dict.fromkeys(["reset_mm_cache", "reset_encoder_cache", "profile", "sleep"]),
     **dict.fromkeys(["execute_dummy_batch", "pause_scheduler", "resume_scheduler"]),
     **dict.fromkeys(["save_sharded_state", "collective_rpc"]),
 }

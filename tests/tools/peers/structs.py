@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The messages, as msgspec Structs.
 
-Field order, types and defaults are those of vLLM v0.26.0 (older generations say so), because
+Field order, types and defaults are those of vLLM v0.33.0 (older generations say so), because
 they are the wire: with array_like=True a field is its position, and every field is written.
 A map (no array_like) is keyed by name, and omit_defaults leaves out what has its default.
 Decoders read more: array fields missing at the end take their defaults, extra ones are ignored.
@@ -55,6 +55,7 @@ class SamplingParams(msgspec.Struct, omit_defaults=True):
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
     temperature: float = 1.0
+    watermarking: Optional[bool] = None
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
@@ -66,6 +67,8 @@ class SamplingParams(msgspec.Struct, omit_defaults=True):
     min_tokens: int = 0
     logprobs: Optional[int] = None
     prompt_logprobs: Optional[int] = None
+    prompt_logprob_token_ids: Any = None
+    prompt_logprob_start: Optional[int] = None
     logprob_token_ids: Optional[list[int]] = None
     flat_logprobs: bool = False
     detokenize: bool = True
@@ -73,20 +76,23 @@ class SamplingParams(msgspec.Struct, omit_defaults=True):
     spaces_between_special_tokens: bool = True
     include_stop_str_in_output: bool = False
     output_kind: RequestOutputKind = RequestOutputKind.CUMULATIVE
+    stream_interval: Optional[int] = None
     skip_clone: bool = False
     output_text_buffer_length: int = 0
     _eos_token_id: Optional[int] = None
     _all_stop_token_ids: set[int] = msgspec.field(default_factory=set)
+    _watermarking_skipped: bool = False
     structured_outputs: Optional[StructuredOutputsParams] = None
     logit_bias: Optional[dict[int, float]] = None
     allowed_token_ids: Optional[list[int]] = None
     extra_args: Optional[dict[str, Any]] = None
-    routed_experts_prompt_start: int = 0
     bad_words: Optional[list[str]] = None
     _bad_words_token_ids: Optional[list[list[int]]] = None
     skip_reading_prefix_cache: Optional[bool] = None
     thinking_token_budget: Optional[int] = None
     repetition_detection: Optional[RepetitionDetectionParams] = None
+    routed_experts_prompt_start: int = 0
+    trace_decode_token_ids: Optional[list[int]] = None
 
 
 class LateInteractionParams(msgspec.Struct, omit_defaults=True, array_like=True):
@@ -106,6 +112,7 @@ class PoolingParams(msgspec.Struct, omit_defaults=True, array_like=True):
     late_interaction_params: Optional[LateInteractionParams] = None
     extra_kwargs: Optional[dict[str, Any]] = None
     output_kind: RequestOutputKind = RequestOutputKind.FINAL_ONLY
+    late_chunking_params: Any = None
 
 
 class LoRARequest(msgspec.Struct, omit_defaults=True, array_like=True):
@@ -113,7 +120,6 @@ class LoRARequest(msgspec.Struct, omit_defaults=True, array_like=True):
     lora_int_id: int
     lora_path: str = ""
     base_model_name: Optional[str] = None
-    tensorizer_config_dict: Optional[dict] = None
     load_inplace: bool = False
     is_3d_lora_weight: bool = False
 
@@ -128,6 +134,10 @@ class EngineStatus(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
     local: bool
     headless: bool
     parallel_config_hash: Optional[str] = None  # READY only, and only if data_parallel_size > 1
+    # READY only, and only with elastic expert parallelism
+    coord_store_port: Optional[int] = None
+    elastic_ep_max_dp_size: Optional[int] = None
+    num_redundant_experts: Optional[int] = None
 
 
 class EngineZmqAddresses(msgspec.Struct, forbid_unknown_fields=True):
@@ -184,8 +194,26 @@ class EngineCoreReadyResponse:
     vllm_version: str
     world_size: int
     data_parallel_size: int
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    decode_context_parallel_size: int
+    data_parallel_rank: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    instance_id: str
+    supports_lora: bool
+    max_loras: int
+    mamba_block_size: Optional[int] = None
     kv_cache_size_tokens: Optional[int] = None
     kv_cache_max_concurrency: Optional[float] = None
+    kv_events_config: Optional[dict[str, Any]] = None
+    weight_transfer_backend: Optional[str] = None
+    enable_sleep_mode: bool = False
+    supports_draft_weight_updates: bool = False
+    effective_attention_block_size: Optional[int] = None
+    coord_store_port: int = 0
+    coordinator_input_address: Optional[str] = None
+    coordinator_output_address: Optional[str] = None
 
 
 class EngineCoreRequest(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -209,6 +237,8 @@ class EngineCoreRequest(msgspec.Struct, array_like=True, omit_defaults=True, gc=
     reasoning_ended: Optional[bool] = None
     reasoning_parser_kwargs: Optional[dict[str, Any]] = None
     abort_immediately: bool = False
+    session_id: Optional[str] = None
+    kv_hints: Any = None
 
 
 # client_index, call_id (an unsigned 64 bit number), method, arguments
@@ -253,6 +283,7 @@ class PrefixCacheStats:
     preempted_requests: int = 0
     preempted_queries: int = 0
     preempted_hits: int = 0
+    hits_by_source: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -317,6 +348,7 @@ class SchedulerStats:
     num_running_reqs: int = 0
     num_waiting_reqs: int = 0
     num_skipped_waiting_reqs: int = 0
+    num_kv_fetch_reqs_by_stage: dict[str, int] = field(default_factory=dict)
     step_counter: int = 0
     current_wave: int = 0
     kv_cache_usage: float = 0.0
@@ -326,6 +358,7 @@ class SchedulerStats:
     kv_cache_eviction_events: list[KVCacheEvictionEvent] = field(default_factory=list)
     spec_decoding_stats: Optional[SpecDecodingStats] = None
     kv_connector_stats: Optional[dict[str, Any]] = None
+    ec_connector_stats: Optional[dict[str, Any]] = None
     waiting_lora_adapters: dict[str, int] = field(default_factory=dict)
     running_lora_adapters: dict[str, int] = field(default_factory=dict)
     cudagraph_stats: Optional[CUDAGraphStat] = None
@@ -340,6 +373,13 @@ class PrefillStats:
     num_local_cached_tokens: int = 0
     num_external_cached_tokens: int = 0
     num_cache_creation_tokens: int = 0
+
+
+@dataclass
+class RequestError:
+    code: str
+    message: str
+    retryable: bool = False
 
 
 class EngineCoreOutput(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -357,6 +397,11 @@ class EngineCoreOutput(msgspec.Struct, array_like=True, omit_defaults=True, gc=F
     prefill_stats: Optional[PrefillStats] = None
     routed_experts: Any = None
     num_nans_in_logits: int = 0
+    mm_cache_miss_hashes: Optional[list[str]] = None
+    new_sampling_mask: Any = None
+    spec_decode_metrics: Any = None
+    prompt_token_id_logprobs: Any = None
+    error: Optional[RequestError] = None
 
 
 # What a utility call returns: type info, value. The first is nil, unless both sides were told to
@@ -379,6 +424,7 @@ class EngineCoreOutputs(msgspec.Struct, array_like=True, omit_defaults=True, gc=
     finished_requests: Optional[set[str]] = None
     wave_complete: Optional[int] = None
     start_wave: Optional[int] = None
+    weight_version: Optional[str] = None
 
 
 # --- vllm/distributed/kv_events.py -------------------------------------------------------------
@@ -409,14 +455,18 @@ class BlockStored(KVCacheEvent):
     group_idx: Optional[int] = None
     kv_cache_spec_kind: Optional[str] = None
     kv_cache_spec_sliding_window: Optional[int] = None
-    locality: Optional[str] = None
+    locality: Optional[str] = None  # Since v0.26.0
+    ownership: Optional[str] = None  # Since v0.29.0
+    session_id: Optional[str] = None  # Since v0.30.0
+    lookahead_token_ids: Optional[list[list[int]]] = None  # Since v0.33.0
 
 
 class BlockRemoved(KVCacheEvent):
     block_hashes: list[ExternalBlockHash]
     medium: Optional[str]
     group_idx: Optional[int] = None
-    locality: Optional[str] = None
+    locality: Optional[str] = None  # Since v0.26.0
+    ownership: Optional[str] = None  # Since v0.29.0
 
 
 class AllBlocksCleared(KVCacheEvent):
@@ -425,6 +475,34 @@ class AllBlocksCleared(KVCacheEvent):
 
 class KVEventBatch(EventBatch):
     events: list[Union[BlockStored, BlockRemoved, AllBlocksCleared]]
+
+
+class BlockStoredV26(KVCacheEvent, tag="BlockStored"):
+    """v0.26.0 to v0.28.0."""
+
+    block_hashes: list[ExternalBlockHash]
+    parent_block_hash: Optional[ExternalBlockHash]
+    token_ids: list[int]
+    block_size: int
+    lora_id: Optional[int]
+    medium: Optional[str]
+    lora_name: Optional[str]
+    extra_keys: Optional[list[Optional[tuple[Any, ...]]]] = None
+    group_idx: Optional[int] = None
+    kv_cache_spec_kind: Optional[str] = None
+    kv_cache_spec_sliding_window: Optional[int] = None
+    locality: Optional[str] = None
+
+
+class BlockRemovedV26(KVCacheEvent, tag="BlockRemoved"):
+    block_hashes: list[ExternalBlockHash]
+    medium: Optional[str]
+    group_idx: Optional[int] = None
+    locality: Optional[str] = None
+
+
+class KVEventBatchV26(EventBatch):
+    events: list[Union[BlockStoredV26, BlockRemovedV26, AllBlocksCleared]]
 
 
 class BlockStoredV24(KVCacheEvent, tag="BlockStored"):
@@ -632,9 +710,18 @@ def toy_ready():
         block_size=16,
         dp_stats_address=None,
         dtype="bfloat16",
-        vllm_version="0.26.0",
+        vllm_version="0.33.0",
         world_size=1,
         data_parallel_size=1,
+        tensor_parallel_size=1,
+        pipeline_parallel_size=1,
+        decode_context_parallel_size=1,
+        data_parallel_rank=0,
+        max_num_seqs=256,
+        max_num_batched_tokens=8192,
+        instance_id="toy",
+        supports_lora=False,
+        max_loras=0,
         kv_cache_size_tokens=16384,
         kv_cache_max_concurrency=4.0,
     )

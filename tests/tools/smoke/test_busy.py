@@ -16,7 +16,6 @@ from harness import PROGRAMS, WAIT_S
 
 SUBSCRIBERS = {
     "kv_subscriber": ["--from-seq", "0"],
-    "replay_subscriber": ["--replay-socket", "dealer"],
 }
 
 

@@ -70,10 +70,6 @@ def test_no_option(start, name):
         check_wrong([start(name, arg)], arg.split("=")[0])
 
 
-def test_too_many_topics(start):
-    check_wrong([start("topic_subscriber", topic=["x"] * 17)], "--topic")
-
-
 @pytest.mark.parametrize(
     "name, option", [(name, option) for name in NAMES for option in of_kind(name, Bind)]
 )
@@ -87,43 +83,6 @@ def test_port_in_use(start, ipc, name, option):
 
 
 # --- --quiet and --verbose
-
-def test_quiet_pub_sub(start, ipc):
-    topics, live, replay = ipc(), ipc(), ipc()
-    quiet = [
-        start(
-            "topic_publisher",
-            "--quiet",
-            endpoint=topics,
-            wait_subscribers=1,
-            interval_ms=0,
-            count=4,
-        ),
-        start("topic_subscriber", "--quiet", endpoint=topics, count=4),
-        start(
-            "replay_subscriber",
-            "--quiet",
-            endpoint=live,
-            replay_endpoint=replay,
-            count=6,
-            skip="2-3",
-        ),
-    ]
-    publisher = start(
-        "replay_publisher", "--quiet", endpoint=live, replay_endpoint=replay, interval_ms=10
-    )
-    assert [program.wait() for program in quiet] == [0, 0, 0]
-    assert publisher.stop() == 0
-    assert quiet[0].out == [
-        f"topic_publisher: listening on {topics}",
-        "topic_publisher: 4 published",
-    ]
-    assert quiet[1].out == ["topic_subscriber: 4 received, 0 bad"]
-    assert len(quiet[2].out) == 1
-    assert re.match(r"replay_subscriber: 6 received, \d replayed, 0 lost, 0 bad", quiet[2].out[0])
-    assert publisher.out[:2] == [f"replay_publisher: listening on {e}" for e in (live, replay)]
-    assert len(publisher.out) == 3 and publisher.summary().endswith(" published")
-
 
 @pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend", "mock_frontend"])
 def test_quiet_router_dealer(start, ipc, name):
@@ -146,28 +105,6 @@ def frame_lines(program, head):
     return [line for line in below[: int(re.search(r"(\d+) frame", head)[1])]]
 
 
-def test_verbose_pub_sub(start, ipc):
-    live, replay = ipc(), ipc()
-    publisher = start(
-        "replay_publisher", "--verbose", endpoint=live, replay_endpoint=replay, interval_ms=20
-    )
-    publisher.wait_line("^seq 2")
-    subscriber = start(
-        "replay_subscriber", "--verbose", endpoint=live, replay_endpoint=replay, count=3
-    )
-    assert subscriber.wait() == publisher.stop() == 0
-    topic, seq, batch = frame_lines(publisher, "  to subscriber (PUB here), 3 frames")
-    assert topic == "     [9] 6b762d6576656e7473  kv-events"
-    assert seq.startswith("     [8] 0000000000000000")
-    assert re.match(r'     \[\d+\] 93cb[0-9a-f]+\.\.\.  \[\d+\.\d+,\[{"type":"Block', batch)
-    client, empty, seq = frame_lines(publisher, "  from subscriber (ROUTER here), 3 frames")
-    assert re.match(r"     \[5\] 00[0-9a-f]{8}", client)
-    assert empty == "     [0]"
-    assert seq.startswith("     [8] 0000000000000000")
-    assert frame_lines(subscriber, "  to publisher (REQ here), 1 frame") == [seq]
-    assert frame_lines(subscriber, "  from publisher (REQ here), 3 frames")[0] == topic
-
-
 def test_verbose_router_dealer(start, ipc):
     wire = {"input": ipc(), "output": ipc()}
     frontend = start("frontend", "--verbose", requests=1, max_tokens=1, **wire)
@@ -176,11 +113,11 @@ def test_verbose_router_dealer(start, ipc):
     identity, kind, request = frame_lines(frontend, "  to engine (ROUTER here), 3 frames")
     assert identity == "     [2] 0001"
     assert kind == "     [1] 00  0"
-    assert re.match(r'     \[\d+\] dc0014a27230.*  \["r0",\[1,15043,', request)
+    assert re.match(r'     \[\d+\] dc0016a27230.*  \["r0",\[1,15043,', request)
     assert frame_lines(engine, "  from front-end (DEALER here), 2 frames") == [kind, request]
     (ready,) = frame_lines(engine, "  to front-end (DEALER here), 1 frame")
-    assert re.match(r'     \[\d+\] 8a.*  {"max_model_len":', ready)
+    assert re.match(r'     \[\d+\] de001c.*  {"max_model_len":', ready)
     assert frame_lines(frontend, "  from engine (ROUTER here), 2 frames") == [identity, ready]
     (outputs,) = frame_lines(engine, "  to front-end (PUSH here), 1 frame")
-    assert re.match(r'     \[\d+\] 98.*  \[256,\[\["r0",\[\d+\],null,null,null,1,', outputs)
+    assert re.match(r'     \[\d+\] 99.*  \[256,\[\["r0",\[\d+\],null,null,null,1,', outputs)
     assert frame_lines(frontend, "  from engine (PULL here), 1 frame") == [outputs]

@@ -39,17 +39,6 @@ EACH_PAIR = pytest.mark.parametrize("server, client", PAIRS[:3], ids=["c-c", "c-
 
 
 @EACH_PAIR
-def test_pub_sub(closed, ipc, server, client):
-    test_peers.test_topics(closed, ipc, server, client)
-
-
-@EACH_PAIR
-@pytest.mark.parametrize("socket", ["req", "dealer"])
-def test_replay(closed, ipc, server, client, socket):
-    test_peers.test_replay(closed, ipc, server, client, "v0.26", socket)
-
-
-@EACH_PAIR
 @pytest.mark.parametrize("name", ["frontend", "poller_frontend"])
 def test_router_dealer(closed, ipc, server, client, name):
     wire = {"input": ipc(), "output": ipc()}
@@ -215,7 +204,6 @@ HELLO = pack(structs.EngineStatus("HELLO", local=False, headless=True))
 
 # program, option: the socket for its other end, and what that says there
 DOORS = {
-    ("topic_publisher", "endpoint"): (zmq.SUB, None),
     ("kv_publisher", "endpoint"): (zmq.SUB, None),
     ("kv_publisher", "replay-endpoint"): (zmq.DEALER, [b"", bytes(8)]),
     **{
@@ -238,7 +226,6 @@ DOORS = {
 IDENTITY = {zmq.DEALER: {"routing_id": bytes(2)}}
 FAST = {
     "kv_publisher": {"interval_ms": 5},
-    "topic_publisher": {"interval_ms": 5},
 }
 
 
@@ -291,7 +278,7 @@ def test_stranger_at_the_door(closed, keys, strangers, raw, door):
 @pytest.mark.parametrize("door", list(DOORS)[:1], ids="-".join)
 def test_nothing_leaks_to_whom_is_refused(closed, strangers, keys, raw, door):
     """Each pattern that sends: the friend gets it all, the strangers nothing at all."""
-    publisher = closed("topic_publisher", endpoint="tcp://127.0.0.1:0", interval_ms=1)
+    publisher = closed("kv_publisher", **nowhere("kv_publisher"), interval_ms=1)
     endpoint = publisher.endpoint()
     away = [come(raw, door, endpoint, folder)[0] for folder, _ in strangers.values()]
     friend, _ = raw.connected(zmq.SUB, endpoint, keys)
@@ -311,16 +298,12 @@ def other_ends():
 
 
 SERVER_KINDS = {
-    "topic_subscriber": zmq.XPUB,
-    "replay_subscriber": zmq.XPUB,
     "kv_subscriber": zmq.XPUB,
     "engine-input": zmq.ROUTER,
     "engine-output": zmq.PULL,
     "mock_engine": zmq.ROUTER,
 }
-# A replay is asked for when something is missing
-LATER = {("replay_subscriber", "replay-endpoint")}
-ENDS = [end for end in other_ends() if end not in LATER]
+ENDS = list(other_ends())
 # Without keys nobody watches the others' connections
 WATCHED = [("kv_subscriber", "endpoint"), ("engine", "input"), ("mock_engine", "handshake")]
 

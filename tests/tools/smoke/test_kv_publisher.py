@@ -2,6 +2,7 @@
 """kv_publisher as a vLLM with several ranks, or one that connects, seen by subscribers in pyzmq."""
 
 import random
+import signal
 import socket
 import time
 
@@ -243,3 +244,72 @@ def test_endpoints_that_cannot_be(start, wrong, names):
     publisher = start("kv_publisher", **wrong)
     assert (publisher.wait(), publisher.out, len(publisher.err)) == (2, [], 1)
     assert publisher.err[0].startswith(f"kv_publisher: {names}")
+
+
+# --- what it keeps for a replay, and what leaves when it ends
+
+
+@pytest.mark.parametrize("hwm", [100, 0])
+def test_a_replay_that_does_not_fit(start, ipc, hwm):
+    """A ROUTER drops what is above its mark: asked for again, not lost. Without one all fits."""
+    live, replay = ipc(), ipc()
+    publisher = start(
+        "kv_publisher",
+        endpoint=live,
+        replay_endpoint=replay,
+        prefill=250,
+        replay_hwm=hwm,
+        blocks=64,
+        interval_ms=50,
+    )
+    # An answer whose end was dropped is waited for
+    options = {"endpoint": live, "replay_endpoint": replay, "replay_timeout_ms": 500}
+    subscriber = start("kv_subscriber", from_seq=0, count=251, **options)
+    assert subscriber.wait(30) == 0
+    came = [int(seq) for seq in subscriber.lines(r"^seq (\d+)")]
+    assert came == list(range(251))
+    assert " 0 lost" in subscriber.summary()
+    requests = len(publisher.lines(r"^replay from (\d+)"))
+    assert requests > 1 if hwm else requests == 1
+    assert publisher.stop() == 0
+
+
+def test_the_buffer_is_bounded_in_bytes(start, ipc, peer):
+    """Batches of 256 blocks are 23 kB: the last 1 MiB of them is kept, and no more of 200."""
+    replay = ipc()
+    publisher = start(
+        "kv_publisher",
+        endpoint=ipc(),
+        replay_endpoint=replay,
+        blocks=256,
+        prefill=200,
+        buffer_mb=1,
+        interval_ms=3600000,
+    )
+    client = peer(zmq.DEALER, connect=replay)
+    client.send_multipart([b"", bytes(8)])
+    replies = []
+    while True:
+        _, _, seq, payload = client.recv_multipart()
+        if seq == b"\xff" * 8:
+            break
+        replies.append((int.from_bytes(seq, "big"), len(payload)))
+    sizes = [size for _, size in replies]
+    assert [seq for seq, _ in replies] == list(range(200 - len(replies), 200))
+    assert sum(sizes) <= 2**20 < sum(sizes) + max(sizes)
+    assert publisher.stop() == 0
+
+
+def test_the_last_message_arrives(start, ipc):
+    """Though the publisher was done before its subscriber had taken it: the socket lingers."""
+    long = "x" * 60000  # A connection holds four such messages
+    endpoints = {"endpoint": ipc(), "replay_endpoint": ipc()}
+    subscriber = start("kv_subscriber", topic="x", **endpoints)
+    subscriber.wait_line("subscribed to")
+    publisher = start("kv_publisher", interval_ms=10, count=30, topic=long, **endpoints)
+    subscriber.wait_line("^seq [0-9]+:")
+    subscriber.send_signal(signal.SIGSTOP)
+    publisher.wait_line("^kv_publisher: 30 published$")
+    subscriber.send_signal(signal.SIGCONT)
+    subscriber.wait_line("^seq 29:")
+    assert publisher.wait() == subscriber.stop() == 0

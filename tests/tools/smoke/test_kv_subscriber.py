@@ -134,8 +134,8 @@ def follow(start):
 # --- every field of every generation
 
 
-FIELDS = {kind.__name__: kind.__struct_fields__ for kind in (structs.BlockStored,)}
-FIELDS["BlockRemoved"] = structs.BlockRemoved.__struct_fields__
+FIELDS = {"BlockStored": structs.BlockStoredV26.__struct_fields__}  # Those that an array may have
+FIELDS["BlockRemoved"] = structs.BlockRemovedV26.__struct_fields__
 
 
 def as_json(value):

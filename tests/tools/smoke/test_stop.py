@@ -77,58 +77,6 @@ def deaf(peer, kind, **options):
 
 
 @state
-def topic_publisher_flat_out(start, ipc, peer):
-    program = start("topic_publisher", "--quiet", endpoint=ipc(), interval_ms=0)
-    program.endpoint()
-    return program
-
-
-@state
-def topic_publisher_with_a_deaf_subscriber(start, ipc, peer):
-    endpoint = ipc()
-    program = start("topic_publisher", "--quiet", endpoint=endpoint, interval_ms=0)
-    subscriber = deaf(peer, zmq.SUB, connect=endpoint)
-    subscriber.subscribe(b"")
-    subscriber.recv_multipart()
-    return program
-
-
-@state
-def topic_publisher_is_done_and_lingers(start, ipc, peer):
-    endpoint = ipc()
-    options = {"topics": "a" * 200, "interval_ms": 0, "count": 20000, "wait_subscribers": 1}
-    program = start("topic_publisher", "--quiet", endpoint=endpoint, **options)
-    deaf(peer, zmq.SUB, connect=endpoint).subscribe(b"")
-    program.wait_line("^topic_publisher: 20000 published$")
-    return program
-
-
-@state
-def topic_publisher_waits_for_subscribers(start, ipc, peer):
-    endpoint = ipc()
-    program = start("topic_publisher", endpoint=endpoint, wait_subscribers=2)
-    peer(zmq.SUB, connect=endpoint).subscribe(b"a")
-    program.wait_line("^subscribed")
-    return program
-
-
-@state
-def topic_publisher_sleeps(start, ipc, peer):
-    program = start("topic_publisher", endpoint=ipc(), interval_ms=3600000)
-    program.wait_line("^a 0$")
-    return program
-
-
-@state
-def topic_subscriber_flat_out(start, ipc, peer):
-    endpoint = ipc()
-    start("topic_publisher", "--quiet", endpoint=endpoint, interval_ms=0)
-    program = start("topic_subscriber", endpoint=endpoint)
-    program.wait_line(r"^a \d+$", nth=10)
-    return program
-
-
-@state
 def kv_publisher_flat_out(start, ipc, peer):
     program = start(
         "kv_publisher", "--quiet", endpoint=ipc(), replay_endpoint=ipc(), interval_ms=0
@@ -180,35 +128,6 @@ def kv_publisher_asked_all_the_time(start, ipc, peer):
         client.send_multipart([b"", bytes(8)])
     program.wait_line("^replay from 0")
     return program
-
-
-@state
-def replay_subscriber_flat_out(start, ipc, peer):
-    endpoints = {"endpoint": ipc(), "replay_endpoint": ipc()}
-    start("kv_publisher", "--quiet", interval_ms=0, **endpoints)
-    program = start("replay_subscriber", replay_socket="dealer", from_seq="live", **endpoints)
-    program.wait_line(r"^seq", nth=100)
-    return program
-
-
-def replay_subscriber_waits_for_a_replay(start, ipc, peer, kind):
-    live, replay = ipc(), ipc()
-    publisher, router = peer(zmq.XPUB, bind=live), peer(zmq.ROUTER, bind=replay)
-    program = start("replay_subscriber", endpoint=live, replay_endpoint=replay, replay_socket=kind)
-    assert publisher.recv() == b"\x01kv-events"
-    publisher.send_multipart([b"kv-events", (5).to_bytes(8, "big"), b"\x92\x00\x90"])
-    assert router.recv_multipart()[1:] == [b"", bytes(8)]
-    return program
-
-
-@state
-def replay_subscriber_waits_with_a_req(*args):
-    return replay_subscriber_waits_for_a_replay(*args, "req")
-
-
-@state
-def replay_subscriber_waits_with_a_dealer(*args):
-    return replay_subscriber_waits_for_a_replay(*args, "dealer")
 
 
 def registered_engine(start, ipc, peer, **options):

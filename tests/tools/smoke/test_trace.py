@@ -124,38 +124,11 @@ HOSTILE = [
 ]
 
 
-def test_killed_program_leaves_whole_lines(start, ipc, tmp_path):
-    path, endpoint = tmp_path / "trace", ipc()
-    publisher = start(
-        "topic_publisher", "--quiet", endpoint=endpoint, interval_ms=0, count=0, trace=path
-    )
-    publisher.endpoint()
-    subscriber = start("topic_subscriber", "--quiet", endpoint=endpoint, count=100)
-    assert subscriber.wait() == 0
-    publisher.kill()
-    told = objects(path)
-    assert told[0]["life"] == "start" and "life" not in told[-1]
-
-
-def test_subscriptions_are_traced(start, ipc, tmp_path):
-    path, endpoint = tmp_path / "trace", ipc()
-    publisher = start(
-        "topic_publisher", endpoint=endpoint, wait_subscribers=2, count=1, trace=path
-    )
-    subscriber = start("topic_subscriber", endpoint=endpoint, topic=["a", ""], count=1, trace=path)
-    assert subscriber.wait() == publisher.wait() == 0
-    sent = messages(path, socket="SUB", dir="send")
-    assert [frames(each) for each in sent] == [[b"\x01a"], [b"\x01"]]
-    assert {each["endpoint"] for each in sent} == {endpoint}
-    got = messages(path, socket="XPUB", dir="recv")
-    assert sorted(frames(each) for each in got) == sorted(frames(each) for each in sent)
-
-
 def test_published_batches_are_traced(start, ipc, peer, tmp_path):
     """They go out without a message being made of them, unless somebody wants to see it."""
     path, endpoint = tmp_path / "trace", ipc()
     publisher = start(
-        "replay_publisher",
+        "kv_publisher",
         "--quiet",
         endpoint=endpoint,
         replay_endpoint=ipc(),
@@ -205,7 +178,7 @@ def test_json_of_kv_subscriber_stays_what_it_is(start, ipc, tmp_path):
     )
     subscriber.wait_err("subscribed")
     publisher = start(
-        "replay_publisher", endpoint=live, replay_endpoint=replay, interval_ms=300, drop="1-2"
+        "kv_publisher", endpoint=live, replay_endpoint=replay, interval_ms=300, drop="1-2"
     )
     assert subscriber.wait() == 0
     assert publisher.stop() == 0

@@ -142,10 +142,15 @@ static void test_ready_encode (void **state)
         .num_gpu_blocks = 1024,
         .block_size = 16,
         .dtype = "bfloat16",
-        .vllm_version = "0.26.0",
+        .vllm_version = "0.33.0",
         .world_size = 2,
         .data_parallel_size = 2,
         .dp_stats_address = "tcp://127.0.0.1:5580",
+        .data_parallel_rank = 1,
+        .max_num_seqs = 256,
+        .max_num_batched_tokens = 8192,
+        .instance_id = "toy",
+        .max_loras = 8,
     };
     unit_is_vector (engine_core_ready_encode (&ready), VECTOR (READY));
 
@@ -153,13 +158,21 @@ static void test_ready_encode (void **state)
     ready.max_model_len = 0;
     ready.dp_stats_address = NULL;
     ready.num_gpu_blocks = ready.block_size = UINT32_MAX;
-    ready.dtype = ready.vllm_version = NULL;
+    ready.dtype = ready.vllm_version = ready.instance_id = NULL;
+    ready.max_loras = 0;
     unit_is_text (engine_core_ready_encode (&ready),
                   "{\"max_model_len\":0,\"num_gpu_blocks\":4294967295,\"block_size\":4294967295,"
                   "\"dp_stats_address\":null,\"dtype\":null,\"vllm_version\":null,"
-                  "\"world_size\":2,\"data_parallel_size\":2,"
-                  "\"kv_cache_size_tokens\":18446744065119617025,"
-                  "\"kv_cache_max_concurrency\":1.8446744065119617e+19}");
+                  "\"world_size\":2,\"data_parallel_size\":2,\"tensor_parallel_size\":1,"
+                  "\"pipeline_parallel_size\":1,\"decode_context_parallel_size\":1,"
+                  "\"data_parallel_rank\":1,\"max_num_seqs\":256,\"max_num_batched_tokens\":8192,"
+                  "\"instance_id\":\"\",\"supports_lora\":false,\"max_loras\":0,"
+                  "\"mamba_block_size\":null,\"kv_cache_size_tokens\":18446744065119617025,"
+                  "\"kv_cache_max_concurrency\":1.8446744065119617e+19,"
+                  "\"kv_events_config\":null,\"weight_transfer_backend\":null,"
+                  "\"enable_sleep_mode\":true,\"supports_draft_weight_updates\":false,"
+                  "\"effective_attention_block_size\":4294967295,\"coord_store_port\":0,"
+                  "\"coordinator_input_address\":null,\"coordinator_output_address\":null}");
 }
 
 static void s_is_ready (zframe_t *frame, uint32_t world_size, uint32_t data_parallel_size)
@@ -183,7 +196,7 @@ static void test_ready_decode (void **state)
 {
     (void) state;
     s_is_ready (unit_vector_frame (VECTOR (READY)), 2, 2);
-    s_is_ready (unit_vector_frame (VECTOR (READY_MAIN_24)), 1, 1);
+    s_is_ready (unit_vector_frame (VECTOR (READY_V26)), 1, 1);
     //  v0.20.0; another order; nil; keys that are not str; the last of equal keys counts
     s_is_ready (unit_frame ("{'max_model_len':4096,'num_gpu_blocks':1024,'block_size':16}"), 0, 0);
     s_is_ready (unit_frame ("{'block_size':16,'x':[{}],'world_size':null,'num_gpu_blocks':1024,"
@@ -294,6 +307,9 @@ static void test_registration (void **state)
     zmsg_destroy (&message);
 }
 
+//  What v0.28 to v0.33 have put behind num_nans_in_logits
+#define NILS_5 ",null,null,null,null,null"
+
 //  -- EngineCoreRequest
 
 static void test_request_encode (void **state)
@@ -320,7 +336,7 @@ static void test_request_encode (void **state)
     request.prompt_token_ids = prompt;
     zframe_t *frame = engine_core_request_encode (&request);
     unit_is_text (frame, "[\"r3\",[],null,{\"max_tokens\":4},null,1789095808.5,null,null,null,null,"
-                         "null,70000,0,0,null,false,null,null,null,false]");
+                         "null,70000,0,0,null,false,null,null,null,false,null,null]");
 }
 
 static engine_core_request_t *s_decoded (zframe_t *frame)
@@ -948,11 +964,77 @@ static void test_outputs_encode (void **state)
     engine_core_outputs_t more = {
         .engine_index = 70000, .outputs = all, .output_count = 4, .utility_output = &well};
     unit_is_text (engine_core_outputs_encode (&more),
-                  "[70000,[[\"a\",[],null,null,null,0,null,null,null,null,null,null,null,0],"
-                  "[\"b\",[],null,null,null,null,null,null,null,null,null,null,null,0],"
-                  "[\"c\",[17,8123],null,null,null,3,null,null,null,null,null,null,null,0],"
-                  "[\"d\",[],null,null,null,4,null,null,null,null,null,null,null,0]],"
-                  "null,0.0,[7,null,null],[\"a\",\"c\",\"d\"],null,null]");
+                  "[70000,[[\"a\",[],null,null,null,0,null,null,null,null,null,null,null,0" NILS_5
+                  "],[\"b\",[],null,null,null,null,null,null,null,null,null,null,null,0" NILS_5
+                  "],[\"c\",[17,8123],null,null,null,3,null,null,null,null,null,null,null,0" NILS_5
+                  "],[\"d\",[],null,null,null,4,null,null,null,null,null,null,null,0" NILS_5
+                  "]],null,0.0,[7,null,null],[\"a\",\"c\",\"d\"],null,null,null]");
+}
+
+//  The end of each array as older releases have it
+static void test_outputs_of_releases (void **state)
+{
+    (void) state;
+    static const struct {
+        int release;
+        const char *output, *outputs;  //  What is behind num_nans_in_logits, and behind start_wave
+    } cases[] = {
+        {23, "", ""},
+        {26, "", ""},
+        {27, "", ""},
+        {28, ",null,null", ""},
+        {29, ",null,null,null", ""},
+        {30, ",null,null,null", ""},
+        {31, ",null,null,null,null", ""},
+        {32, ",null,null,null,null", ",\"v7\""},
+        {33, NILS_5, ",\"v7\""},
+        {0, NILS_5, ",\"v7\""},
+    };
+    static const uint32_t ids[] = {17};
+    static const float values[] = {-0.5f};
+    static const uint32_t ranks[] = {1};
+    engine_core_logprobs_t logprobs = {
+        .rows = 1, .columns = 1, .token_ids = ids, .logprobs = values, .ranks = ranks};
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        engine_core_output_t output = {
+            .request_id = "a", .new_token_ids = ids, .new_token_count = 1, .finish_reason = -1};
+        engine_core_outputs_t outputs = {.outputs = &output,
+                                         .output_count = 1,
+                                         .weight_version = "v7",
+                                         .release = cases[i].release};
+        const char *ec = cases[i].release == 23 ? "" : "null,";
+        char text[512];
+        snprintf (text, sizeof text,
+                  "[0,[[\"a\",[17],null,null,null,null,null,null,null,%snull,null,null,0%s]],"
+                  "null,0.0,null,null,null,null%s]",
+                  ec, cases[i].output, cases[i].outputs);
+        unit_is_text (engine_core_outputs_encode (&outputs), text);
+        //  v0.29 gave LogprobsTensors a fifth field
+        output.prompt_logprobs = &logprobs;
+        const char *fifth = cases[i].release == 0 || cases[i].release >= 29 ? ",null" : "";
+        snprintf (text, sizeof text,
+                  "[0,[[\"a\",[17],null,[[\"int32\",[1,1],ext(3,h'11000000')],"
+                  "[\"float32\",[1,1],ext(3,h'000000bf')],[\"int32\",[1],ext(3,h'01000000')],"
+                  "null%s],null,null,null,null,null,%snull,null,null,0%s]],"
+                  "null,0.0,null,null,null,null%s]",
+                  fifth, ec, cases[i].output, cases[i].outputs);
+        unit_is_text (engine_core_outputs_encode (&outputs), text);
+    }
+}
+
+//  Why a request was refused
+static void test_outputs_with_an_error (void **state)
+{
+    (void) state;
+    engine_core_error_t error = {"engine_paused", "Try later.", true};
+    engine_core_output_t refused = {
+        .request_id = "r3", .finish_reason = ENGINE_CORE_ERROR, .error = &error};
+    engine_core_outputs_t outputs = {.engine_index = 1,
+                                     .outputs = &refused,
+                                     .output_count = 1,
+                                     .timestamp = 12.5,
+                                     .weight_version = "default"};
+    unit_is_vector (engine_core_outputs_encode (&outputs), VECTOR (OUTPUTS_PAUSED));
 }
 
 //  What is there for metrics: stats of the engine, of the prefill, events, the token that ended it
@@ -1013,13 +1095,13 @@ static void test_outputs_with_logprobs (void **state)
                                    .finish_reason = ENGINE_CORE_RUNNING,
                                    .logprobs = &logprobs};
     engine_core_outputs_t outputs = {.outputs = &output, .output_count = 1};
-    unit_is_text (
-        engine_core_outputs_encode (&outputs),
-        "[0,[[\"r1\",[17,70000],[[\"<i4\",[2,3],"
-        "ext(3,h'110000001100000012000000701101007011010005000000')],[\"<f4\",[2,3],"
-        "ext(3,h'000000bf000000bf000000c0000080bf000080bf00000000')],[\"<i4\",[2],"
-        "ext(3,h'0100000002010000')],null],"
-        "null,null,null,null,null,null,null,null,null,null,0]],null,0.0,null,null,null,null]");
+    unit_is_text (engine_core_outputs_encode (&outputs),
+                  "[0,[[\"r1\",[17,70000],[[\"<i4\",[2,3],"
+                  "ext(3,h'110000001100000012000000701101007011010005000000')],[\"<f4\",[2,3],"
+                  "ext(3,h'000000bf000000bf000000c0000080bf000080bf00000000')],[\"<i4\",[2],"
+                  "ext(3,h'0100000002010000')],null],"
+                  "null,null,null,null,null,null,null,null,null,null,0" NILS_5
+                  "]],null,0.0,null,null,null,null,null]");
     //  Those of a prompt are torch's
     logprobs = (engine_core_logprobs_t){
         .rows = 1, .columns = 1, .token_ids = ids, .logprobs = values, .ranks = ranks};
@@ -1028,8 +1110,8 @@ static void test_outputs_with_logprobs (void **state)
     unit_is_text (engine_core_outputs_encode (&outputs),
                   "[0,[[\"r1\",[17,70000],null,[[\"int32\",[1,1],ext(3,h'11000000')],"
                   "[\"float32\",[1,1],ext(3,h'000000bf')],[\"int32\",[1],ext(3,h'01000000')],"
-                  "null],null,null,null,null,null,null,null,null,null,0]],"
-                  "null,0.0,null,null,null,null]");
+                  "null,null],null,null,null,null,null,null,null,null,null,0" NILS_5
+                  "]],null,0.0,null,null,null,null,null]");
 }
 
 //  How many logprobs are asked for, with the token's own
@@ -1352,7 +1434,7 @@ static void test_hostile (void **state)
     for (size_t i = 0; i < COUNT (outputs); i++)
         unit_hostile (s_outputs, outputs[i]);
     unit_hostile (s_ready_not_empty, VECTOR (READY));
-    unit_hostile (s_ready_not_empty, VECTOR (READY_MAIN_24));
+    unit_hostile (s_ready_not_empty, VECTOR (READY_V26));
     unit_hostile (s_abort, VECTOR (ABORT_TWO));
     unit_hostile (s_utility, VECTOR (UTILITY_CALL));
     unit_hostile (s_utility, VECTOR (UTILITY_ADD_LORA));
@@ -1416,6 +1498,8 @@ int main (void)
         cmocka_unit_test (test_outputs_again),
         cmocka_unit_test (test_outputs_only_tokens),
         cmocka_unit_test (test_outputs_encode),
+        cmocka_unit_test (test_outputs_of_releases),
+        cmocka_unit_test (test_outputs_with_an_error),
         cmocka_unit_test (test_outputs_with_metrics),
         cmocka_unit_test (test_outputs_with_logprobs),
         cmocka_unit_test (test_logprobs_of_a_request),

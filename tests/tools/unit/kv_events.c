@@ -88,6 +88,20 @@ static const kv_event_t lora[] = {
             .locality = SLICE ("REMOTE")),
 };
 static const kv_event_t cleared[] = {CLEARED};
+static const kv_event_t stored_v33[] = {STORED (two_hashes, 2, .lora_id = KV_NONE, .group_idx = 0,
+                                                .medium = SLICE ("GPU"),
+                                                .kv_cache_spec_sliding_window = KV_NONE)};
+static const kv_event_t all_v33[] = {
+    STORED (&real_hash, 1, .lora_id = 5, .medium = SLICE ("STORAGE"), .lora_name = SLICE ("sql"),
+            .extra_keys = SLICE ("\x91\x91\x92\xa5img-1\x03"), .group_idx = 0,
+            .kv_cache_spec_kind = SLICE ("sliding_window"), .kv_cache_spec_sliding_window = 4096,
+            .locality = SLICE ("REMOTE"), .ownership = SLICE ("tier-1"),
+            .session_id = SLICE ("session-7"),
+            .lookahead_token_ids = SLICE ("\x91\x91\xcd\x03\xf8")),
+    REMOVED (&real_hash, .medium = SLICE ("GPU"), .group_idx = 0, .locality = SLICE ("LOCAL"),
+             .ownership = SLICE ("tier-1")),
+    CLEARED,
+};
 static const kv_event_t sliding[] = {
     STORED (two_hashes, 2, .lora_id = KV_NONE, .medium = SLICE ("GPU"),
             .extra_keys = SLICE ("\x92\xc0\xc0"), .group_idx = 0,
@@ -122,6 +136,8 @@ typedef struct {
             {VECTOR (KV_STORED_V23), KV_WIRE_NONE, {TS, sliding, COUNT (sliding), 0}},             \
             {VECTOR (KV_STORED_V9), KV_WIRE_V09, {TS, stored_v9, COUNT (stored_v9), KV_NONE}},     \
             {VECTOR (KV_MIXED_V9), KV_WIRE_V09, {TS, mixed_v9, COUNT (mixed_v9), KV_NONE}},        \
+            {VECTOR (KV_STORED_V33), KV_WIRE_V033, {TS, stored_v33, COUNT (stored_v33), 0}},       \
+            {VECTOR (KV_ALL_V33), KV_WIRE_V033, {TS, all_v33, COUNT (all_v33), 0}},                \
     }
 
 static int s_setup (void **state)
@@ -166,6 +182,7 @@ static void s_same_event (const kv_event_t *event, const kv_event_t *want)
     s_same_slice (event->medium, want->medium);
     assert_true (event->group_idx == want->group_idx);
     s_same_slice (event->locality, want->locality);
+    s_same_slice (event->ownership, want->ownership);
     if (want->kind == KV_BLOCK_REMOVED)
         return;
     s_same_hash (&event->parent_block_hash, &want->parent_block_hash);
@@ -177,6 +194,8 @@ static void s_same_event (const kv_event_t *event, const kv_event_t *want)
     assert_true (event->lora_id == want->lora_id);
     s_same_slice (event->lora_name, want->lora_name);
     s_same_slice (event->extra_keys, want->extra_keys);
+    s_same_slice (event->session_id, want->session_id);
+    s_same_slice (event->lookahead_token_ids, want->lookahead_token_ids);
     s_same_slice (event->kv_cache_spec_kind, want->kv_cache_spec_kind);
     assert_true (event->kv_cache_spec_sliding_window == want->kv_cache_spec_sliding_window);
 }
@@ -216,7 +235,7 @@ static bool s_decode (zframe_t *frame, mp_error_t *error)
     bool known = true;
     for (size_t i = 0; i < batch->event_count; i++)
         known = known && batch->events[i].kind != KV_UNKNOWN;
-    static const kv_wire_t wires[] = {KV_WIRE_V09, KV_WIRE_V024, KV_WIRE_V026};
+    static const kv_wire_t wires[] = {KV_WIRE_V09, KV_WIRE_V024, KV_WIRE_V026, KV_WIRE_V033};
     for (size_t i = 0; known && i < COUNT (wires); i++) {
         zframe_t *again = kv_batch_encode (batch, wires[i]);
         zframe_destroy (&again);
@@ -233,6 +252,7 @@ static void test_wire_names (void **state)
     assert_int_equal (kv_wire_from_name ("v0.9"), KV_WIRE_V09);
     assert_int_equal (kv_wire_from_name ("v0.24"), KV_WIRE_V024);
     assert_int_equal (kv_wire_from_name ("v0.26"), KV_WIRE_V026);
+    assert_int_equal (kv_wire_from_name ("v0.33"), KV_WIRE_V033);
 }
 
 static void test_encode (void **state)

@@ -57,7 +57,7 @@ static void test_decode_hostile (void **state)
 {
     (void) state;
     const vector_t vectors[] = {
-        VECTOR (REQUEST_FULL),  VECTOR (OUTPUTS_FULL), VECTOR (READY_MAIN_24),
+        VECTOR (REQUEST_FULL),  VECTOR (OUTPUTS_FULL), VECTOR (READY_V26),
         VECTOR (UTILITY_CALL),  VECTOR (KV_LORA_V26),  VECTOR (KV_BYTES_HASHES_V26),
         VECTOR (KV_STORED_V23), VECTOR (KV_MIXED_V9),  VECTOR (PONG_ERROR),
     };

@@ -246,10 +246,15 @@ static void test_registration (void **state)
                                             .num_gpu_blocks = 1024,
                                             .block_size = 16,
                                             .dtype = "bfloat16",
-                                            .vllm_version = "0.26.0",
+                                            .vllm_version = "0.33.0",
                                             .world_size = 2,
                                             .data_parallel_size = 2,
-                                            .dp_stats_address = "tcp://127.0.0.1:5580"}};
+                                            .dp_stats_address = "tcp://127.0.0.1:5580",
+                                            .data_parallel_rank = 1,
+                                            .max_num_seqs = 256,
+                                            .max_num_batched_tokens = 8192,
+                                            .instance_id = "toy",
+                                            .max_loras = 8}};
     self = s_new (&config);
     unit_is_vector (toy_engine_registration (self), VECTOR (READY));
     toy_engine_destroy (&self);
@@ -753,8 +758,25 @@ static void test_every_method (void **state)
         {"is_sleeping", "[]", "null,[null,false]"},
         {"is_scheduler_paused", "[]", "null,[null,false]"},
         {"sleep", "[1,'abort']", "null,[null,null]"},
-        {"wake_up", "[null]", "null,[null,null]"},
+        {"release_kv_cache_memory", "[]",
+         "\"release_kv_cache_memory: requires all memory to be resident\",null"},
+        {"wake_up", "[null]", "null,[null,true]"},
+        {"release_kv_cache_memory", "[]",
+         "\"release_kv_cache_memory: requires a completed pause first\",null"},
         {"pause_scheduler", "['abort',true]", "null,[null,null]"},
+        {"release_kv_cache_memory", "[]", "null,[null,null]"},
+        {"is_sleeping", "[]", "null,[null,true]"},
+        {"wake_up", "[['kv_cache']]", "null,[null,true]"},
+        {"pause_generation", "['abort',true]", "null,[null,null]"},
+        {"pause_generation", "['never',true]", "\"pause_generation: there is no such mode\",null"},
+        {"get_weight_version", "[]", "null,[null,\"default\"]"},
+        {"set_weight_version", "['v7']", "null,[null,null]"},
+        {"set_weight_version", "[7]",
+         "\"set_weight_version: a version is a string of up to 256 bytes\",null"},
+        {"get_weight_version", "[]", "null,[null,\"v7\"]"},
+        {"compute_weight_checksums", "[]", "null,[null,[{}]]"},
+        {"commit_prepared_elastic_ep", "[]",
+         "\"commit_prepared_elastic_ep: this toy does not change its size\",null"},
         {"resume_scheduler", "[]", "null,[null,null]"},
         {"list_loras", "[]", "null,[null,[]]"},
         {"add_lora", "[['sql',5,'/loras/sql']]", "null,[null,true]"},
@@ -787,6 +809,12 @@ static void test_every_method (void **state)
     }
     s_has_summary (self, "engine: 0 finished, 0 aborted, 0 bad\n");
     toy_engine_destroy (&self);
+}
+
+//  What a call answers that has gone well
+static const char *s_well (const char *method)
+{
+    return streq (method, "wake_up") ? "null,[null,true]" : "null,[null,null]";
 }
 
 //  Byte for byte, but for the clock
@@ -844,7 +872,7 @@ static void test_sleep_and_pause (void **state)
         s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r2']"));
         s_take_output (1, "r2", 0, ENGINE_CORE_ABORTED);
 
-        s_answers (self, cases[i].go, "[]", "null,[null,null]");
+        s_answers (self, cases[i].go, "[]", s_well (cases[i].go));
         s_answers (self, "is_sleeping", "[]", "null,[null,false]");
         s_answers (self, "is_scheduler_paused", "[]", "null,[null,false]");
         assert_true (toy_engine_busy (self));
@@ -876,7 +904,8 @@ static void test_wake_up_by_tags (void **state)
     s_answers (self, "sleep", "[2,'abort']", "null,[null,null]");
     s_add (self, "r0", 1);
     for (size_t i = 0; i < COUNT (cases); i++) {
-        s_answers (self, "wake_up", cases[i].args, "null,[null,null]");
+        s_answers (self, "wake_up", cases[i].args,
+                   cases[i].sleeps ? "null,[null,false]" : "null,[null,true]");
         s_answers (self, "is_sleeping", "[]",
                    cases[i].sleeps ? "null,[null,true]" : "null,[null,false]");
         assert_int_equal (toy_engine_busy (self), !cases[i].sleeps);
@@ -886,19 +915,78 @@ static void test_wake_up_by_tags (void **state)
 
     //  Who is half awake does not fall asleep anew, and nil wakes what is left
     s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
-    s_answers (self, "wake_up", "[['kv_cache']]", "null,[null,null]");
+    s_answers (self, "wake_up", "[['kv_cache']]", "null,[null,false]");
     s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
-    s_answers (self, "wake_up", "[['weights']]", "null,[null,null]");
+    s_answers (self, "wake_up", "[['weights']]", "null,[null,true]");
     s_answers (self, "is_sleeping", "[]", "null,[null,false]");
     s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
-    s_answers (self, "wake_up", "[['kv_cache']]", "null,[null,null]");
-    s_answers (self, "wake_up", "[null]", "null,[null,null]");
+    s_answers (self, "wake_up", "[['kv_cache']]", "null,[null,false]");
+    s_answers (self, "wake_up", "[null]", "null,[null,true]");
     s_answers (self, "is_sleeping", "[]", "null,[null,false]");
     //  Level 0 is but a pause
     s_answers (self, "sleep", "[0,'abort']", "null,[null,null]");
-    s_answers (self, "wake_up", "[['scheduling']]", "null,[null,null]");
+    s_answers (self, "wake_up", "[['scheduling']]", "null,[null,true]");
     s_answers (self, "is_sleeping", "[]", "null,[null,false]");
     toy_engine_destroy (&self);
+}
+
+//  Before v0.31 it returned nothing, and the front-end in Rust refuses a bool
+static void test_wake_up_of_older_releases (void **state)
+{
+    (void) state;
+    for (int release = 29; release <= 32; release++) {
+        toy_engine_config_t config = {.clients = 1, .release = release};
+        toy_engine_t *self = s_new (&config);
+        s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
+        s_answers (self, "wake_up", "[['weights']]",
+                   release < 31 ? "null,[null,null]" : "null,[null,false]");
+        s_answers (self, "wake_up", "[null]",
+                   release < 31 ? "null,[null,null]" : "null,[null,true]");
+        toy_engine_destroy (&self);
+    }
+}
+
+//  While a user's pause lasts, what is new ends at once with an error; not with "keep", and not
+//  what ends at once anyway
+static void test_pause_generation (void **state)
+{
+    (void) state;
+    static const struct {
+        const char *args;
+        bool refuses;
+    } cases[] = {
+        {"['abort',true]", true},
+        {"['wait',true]", true},
+        {"['keep',true]", false},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        toy_engine_t *self = s_engine (1, 1);
+        s_answers (self, "pause_generation", cases[i].args, "null,[null,null]");
+        s_answers (self, "is_scheduler_paused", "[]", "null,[null,true]");
+        s_handle (self, ENGINE_CORE_ADD, s_request ("r0", 1, 0));
+        assert_int_equal (toy_engine_running (self), !cases[i].refuses);
+        if (cases[i].refuses) {
+            zframe_t *answer = s_take (0);
+            s_is_field (answer, "1.0.0", "\"r0\"");
+            s_is_field (answer, "1.0.5", "3");
+            s_is_field (answer, "1.0.18",
+                        "{\"code\":\"engine_paused\",\"message\":\"Generation is paused. Please "
+                        "retry after it resumes.\",\"retryable\":true}");
+            s_is_field (answer, "5", "[\"r0\"]");
+            zframe_destroy (&answer);
+        }
+        assert_int_equal (sent_count, 0);
+        //  One more pause changes nothing of that, the end of all of them does
+        s_answers (self, "pause_scheduler", "['keep',true]", "null,[null,null]");
+        s_handle (self, ENGINE_CORE_ADD, s_request ("r1", 1, 0));
+        assert_int_equal (sent_count, cases[i].refuses);
+        s_drop_sent ();
+        s_answers (self, "resume_scheduler", "[]", "null,[null,null]");
+        s_add (self, "r2", 1);
+        assert_int_equal (sent_count, 0);
+        assert_true (toy_engine_busy (self));
+        toy_engine_destroy (&self);
+    }
 }
 
 //  Requests stay as they are, and go on afterwards
@@ -921,7 +1009,7 @@ static void test_pause_that_keeps (void **state)
         s_add (self, "r1", 2);
         assert_false (toy_engine_busy (self));
         assert_int_equal (toy_engine_running (self), 2);
-        s_answers (self, cases[i].go, "[]", "null,[null,null]");
+        s_answers (self, cases[i].go, "[]", s_well (cases[i].go));
         s_answers (self, "is_sleeping", "[]", "null,[null,false]");
         assert_true (toy_engine_busy (self));
         s_step (self);
@@ -980,7 +1068,7 @@ static void test_pause_that_waits (void **state)
     s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r3']"));
     s_take_output (0, "r3", 0, ENGINE_CORE_ABORTED);
     s_take_answer ();
-    s_answers (self, "wake_up", "[null]", "null,[null,null]");
+    s_answers (self, "wake_up", "[null]", "null,[null,true]");
     s_add (self, "r4", 9);
     s_call (self, "pause_scheduler", "['wait',true]");
     s_call (self, "resume_scheduler", "[]");
@@ -1312,6 +1400,8 @@ int main (void)
         cmocka_unit_test (test_results_are_those_of_vllm),
         cmocka_unit_test (test_sleep_and_pause),
         cmocka_unit_test (test_wake_up_by_tags),
+        cmocka_unit_test (test_wake_up_of_older_releases),
+        cmocka_unit_test (test_pause_generation),
         cmocka_unit_test (test_pause_that_keeps),
         cmocka_unit_test (test_pause_that_waits),
         cmocka_unit_test (test_loras),

@@ -52,50 +52,38 @@ def ready():
         block_size=16,
         dp_stats_address="tcp://127.0.0.1:5580",
         dtype="bfloat16",
-        vllm_version="0.26.0",
+        vllm_version="0.33.0",
         world_size=2,
         data_parallel_size=2,
+        tensor_parallel_size=1,
+        pipeline_parallel_size=1,
+        decode_context_parallel_size=1,
+        data_parallel_rank=1,
+        max_num_seqs=256,
+        max_num_batched_tokens=8192,
+        instance_id="toy",
+        supports_lora=True,
+        max_loras=8,
         kv_cache_size_tokens=16384,
         kv_cache_max_concurrency=4.0,
+        enable_sleep_mode=True,
+        effective_attention_block_size=16,
     )
 
 
-def ready_main():
-    """The 24 keys of vLLM's main branch in 2026-08; newer than any Struct here."""
+def ready_v26():
+    """The 10 keys of v0.26.0."""
     return {
         "max_model_len": 4096,
         "num_gpu_blocks": 1024,
         "block_size": 16,
         "dp_stats_address": None,
         "dtype": "bfloat16",
-        "vllm_version": "0.27.0",
+        "vllm_version": "0.26.0",
         "world_size": 1,
         "data_parallel_size": 1,
-        "tensor_parallel_size": 1,
-        "pipeline_parallel_size": 1,
-        "decode_context_parallel_size": 1,
-        "data_parallel_rank": 0,
-        "max_num_seqs": 256,
-        "max_num_batched_tokens": 8192,
-        "instance_id": "toy",
-        "supports_lora": False,
-        "max_loras": 0,
-        "mamba_block_size": None,
         "kv_cache_size_tokens": 16384,
         "kv_cache_max_concurrency": 4.0,
-        "kv_events_config": {
-            "enable_kv_cache_events": True,
-            "publisher": "zmq",
-            "endpoint": "tcp://127.0.0.1:5557",
-            "replay_endpoint": "tcp://127.0.0.1:5657",
-            "buffer_steps": 10000,
-            "hwm": 100000,
-            "max_queue_size": 100000,
-            "topic": "kv-events",
-        },
-        "weight_transfer_backend": None,
-        "enable_sleep_mode": False,
-        "supports_draft_weight_updates": False,
     }
 
 
@@ -117,6 +105,8 @@ def outputs_full():
                 trace_headers={"traceparent": "00-1-2-01"},
                 prefill_stats=s.PrefillStats(5, 2, 3, 3, 0, 2),
                 num_nans_in_logits=1,
+                mm_cache_miss_hashes=["h"],
+                error=s.RequestError("internal", "no luck"),
             )
         ],
         scheduler_stats={"num_running_reqs": 1, "num_waiting_reqs": 0, "kv_cache_usage": 0.25},
@@ -124,6 +114,7 @@ def outputs_full():
         finished_requests={"r3"},
         wave_complete=6,
         start_wave=7,
+        weight_version="v7",
     )
 
 
@@ -191,7 +182,7 @@ def stored_v26(hashes, parent, tokens, **more):
         **first,
         **more,
     }
-    return s.BlockStored(list(hashes), parent, list(tokens), 16, **more)
+    return s.BlockStoredV26(list(hashes), parent, list(tokens), 16, **more)
 
 
 VECTORS = {
@@ -273,6 +264,20 @@ VECTORS = {
         timestamp=12.5,
         finished_requests={"r1"},
     ),
+    "OUTPUTS_PAUSED": s.EngineCoreOutputs(
+        engine_index=1,
+        outputs=[
+            s.EngineCoreOutput(
+                "r3",
+                [],
+                finish_reason=s.FinishReason.ERROR,
+                error=s.RequestError("engine_paused", "Try later.", retryable=True),
+            )
+        ],
+        timestamp=12.5,
+        finished_requests={"r3"},
+        weight_version="default",
+    ),
     "OUTPUTS_EMPTY": s.EngineCoreOutputs(),
     "OUTPUTS_UTILITY_FAILED": s.EngineCoreOutputs(
         timestamp=12.5,
@@ -289,16 +294,16 @@ VECTORS = {
     # By hand: what a newer vLLM appends has to be ignored
     "OUTPUTS_LONGER_TAIL": [
         1,
-        [["r3", [8123], *[None] * 3, 1, *[None] * 7, 0, ["hash"], {"mask": True}]],
+        [["r3", [8123], *[None] * 3, 1, *[None] * 7, 0, *[None] * 5, ["new"], {"mask": True}]],
         None,
         12.5,
-        *[None] * 4,
+        *[None] * 5,
         "newer",
         [1, 2],
     ],
     # --- registration, ABORT, UTILITY
     "READY": ready(),
-    "READY_MAIN_24": ready_main(),
+    "READY_V26": ready_v26(),
     "ABORT_TWO": ["r1", "r3"],
     "UTILITY_CALL": [0, BIG_CALL_ID, "is_sleeping", []],
     "UTILITY_ADD_LORA": [1, 7, "add_lora", [s.LoRARequest("sql", 5, "/loras/sql")]],
@@ -325,25 +330,56 @@ VECTORS = {
         **COORDINATOR,
     ),
     # --- KV events
-    "KV_STORED_V26": s.KVEventBatch(TS, [stored_v26([HASH, 1], None, TOKENS)], 0),
-    "KV_MIXED_V26": s.KVEventBatch(
+    "KV_STORED_V33": s.KVEventBatch(
+        TS,
+        [s.BlockStored([HASH, 1], None, TOKENS, 16, None, "GPU", None, group_idx=0)],
+        0,
+    ),
+    # With all that there can be: 16 pairs
+    "KV_ALL_V33": s.KVEventBatch(
+        TS,
+        [
+            s.BlockStored(
+                [HASH],
+                None,
+                TOKENS[:16],
+                16,
+                5,
+                "STORAGE",
+                "sql",
+                extra_keys=[(("img-1", 3),)],
+                group_idx=0,
+                kv_cache_spec_kind="sliding_window",
+                kv_cache_spec_sliding_window=4096,
+                locality="REMOTE",
+                ownership="tier-1",
+                session_id="session-7",
+                lookahead_token_ids=[[1016]],
+            ),
+            s.BlockRemoved([HASH], "GPU", group_idx=0, locality="LOCAL", ownership="tier-1"),
+            s.AllBlocksCleared(),
+        ],
+        0,
+    ),
+    "KV_STORED_V26": s.KVEventBatchV26(TS, [stored_v26([HASH, 1], None, TOKENS)], 0),
+    "KV_MIXED_V26": s.KVEventBatchV26(
         TS,
         [
             stored_v26([2], 1, TOKENS[:16]),
-            s.BlockRemoved([HASH], "GPU", group_idx=0),
+            s.BlockRemovedV26([HASH], "GPU", group_idx=0),
             s.AllBlocksCleared(),
         ],
         3,
     ),
-    "KV_BYTES_HASHES_V26": s.KVEventBatch(
+    "KV_BYTES_HASHES_V26": s.KVEventBatchV26(
         TS,
         [
             stored_v26([bytes(range(32))], bytes(range(224, 256)), TOKENS[:16]),
-            s.BlockRemoved([bytes(range(32))], "GPU", group_idx=0),
+            s.BlockRemovedV26([bytes(range(32))], "GPU", group_idx=0),
         ],
         0,
     ),
-    "KV_LORA_V26": s.KVEventBatch(
+    "KV_LORA_V26": s.KVEventBatchV26(
         TS,
         [
             stored_v26(
@@ -361,7 +397,7 @@ VECTORS = {
         ],
         0,
     ),
-    "KV_NO_RANK": s.KVEventBatch(TS, [s.AllBlocksCleared()], None),
+    "KV_NO_RANK": s.KVEventBatchV26(TS, [s.AllBlocksCleared()], None),
     "KV_STORED_V24": s.KVEventBatchV24(
         TS,
         [

@@ -1,0 +1,825 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs our tools against a real vLLM, and writes down what was seen. Needs no GPU, but about 10 GB.
+
+    make test-vllm VLLM=0.33.0                  everything, about 10 minutes
+    make test-vllm VLLM=0.33.0 ONLY=python-1    one group of scenarios (`--list` names them)
+
+The release comes from PyPI, into a virtual environment outside of the repository: VLLM_CACHE, or
+~/.cache/zeromq-vllm. A platform plugin makes vLLM take its own CPU platform. The model is a
+config.json and a tokenizer that are made here: a front-end reads no weights.
+
+docs/vllm-verified.json gets the results, docs/vllm-verified.md is made from it. A row says what was
+seen when it was run; what has not been run has no row.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import datetime
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS, TABLE = ROOT / "docs/vllm-verified.json", ROOT / "docs/vllm-verified.md"
+START_S = 900  # vLLM's imports alone take half a minute on two busy cores, and more the first time
+STREAMS = 200
+
+MODEL = """
+import json, sys
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+folder, architecture = sys.argv[1:]
+tokenizer = Tokenizer(models.BPE())
+tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+tokenizer.decoder = decoders.ByteLevel()
+alphabet = pre_tokenizers.ByteLevel.alphabet()
+trainer = trainers.BpeTrainer(
+    vocab_size=400, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=alphabet)
+tokenizer.train_from_iterator(["hello world, this is a small model"] * 10, trainer)
+tokenizer.save(folder + "/tokenizer.json")
+json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
+           "unk_token": "<unk>", "model_max_length": 4096,
+           "chat_template": "{% for m in messages %}{{ m['content'] }}{% endfor %}"},
+          open(folder + "/tokenizer_config.json", "w"))
+config = {"architectures": [architecture], "hidden_size": 64, "intermediate_size": 128,
+          "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
+          "head_dim": 16, "vocab_size": tokenizer.get_vocab_size(), "hidden_act": "silu",
+          "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+          "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "bfloat16",
+          "tie_word_embeddings": False, "model_type": "llama"}
+if architecture.startswith("Mixtral"):
+    config.update(model_type="mixtral", num_local_experts=4, num_experts_per_tok=2)
+json.dump(config, open(folder + "/config.json", "w"))
+"""
+
+PUBLISHER = """
+import sys, time
+from vllm.distributed import kv_events as kv
+live, replay, rank, count, drop, blocks = sys.argv[1:]
+rank, count, blocks = int(rank), int(count), int(blocks)
+publisher = kv.ZmqEventPublisher(rank, endpoint=live, replay_endpoint=replay, topic="kv-events")
+time.sleep(1)  # Until the subscriber is there: a PUB does not tell
+pub = publisher._pub
+class Lossy:  # Drops what the PUB of a real network might have dropped
+    def __getattr__(self, name): return getattr(pub, name)
+    def send_multipart(self, frames, *args, **more):
+        if drop == "-" or int.from_bytes(frames[1], "big") % int(drop):
+            pub.send_multipart(frames, *args, **more)
+publisher._pub = Lossy()
+fields = kv.BlockStored.__struct_fields__
+more = dict(lora_id=None, medium="GPU", lora_name=None)
+more = {k: v for k, v in more.items() if k in fields}
+for n in range(count):
+    hashes = [2**64 - 1 - n - i for i in range(blocks)]
+    stored = kv.BlockStored(block_hashes=hashes, parent_block_hash=None,
+                            token_ids=list(range(16 * blocks)), block_size=16, **more)
+    publisher.publish(kv.KVEventBatch(ts=float(n), events=[stored, kv.AllBlocksCleared()]))
+    if n % 200 == 199:
+        time.sleep(0.01)
+print("published", flush=True)
+sys.stdin.readline()
+publisher.shutdown()
+"""
+
+ENGINE_CORE = """
+import sys, time
+import msgspec, zmq
+from vllm.v1.engine import (EngineCoreOutput, EngineCoreOutputs, EngineCoreReadyResponse,
+                            EngineCoreRequest, EngineCoreRequestType, FinishReason)
+from vllm.v1.engine.core import EngineCoreProc
+from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
+handshake, count = sys.argv[1], int(sys.argv[2])
+context, identity = zmq.Context(), (0).to_bytes(2, "little")
+def make(kind, address):
+    made = context.socket(kind)
+    made.setsockopt(zmq.IDENTITY, identity)
+    made.connect(address)
+    return made
+greeter = make(zmq.DEALER, handshake)
+addresses = EngineCoreProc.startup_handshake(greeter, False, True)
+dealer, push = make(zmq.DEALER, addresses.inputs[0]), make(zmq.PUSH, addresses.outputs[0])
+values = {"int": 1, "str": "x", "bool": False, "str | None": None}
+fields = EngineCoreReadyResponse.__dataclass_fields__
+need = {n: values[getattr(f.type, "__name__", str(f.type))] for n, f in fields.items()
+        if f.default.__class__.__name__ == "_MISSING_TYPE"
+        and f.default_factory.__class__.__name__ == "_MISSING_TYPE"}
+dealer.send(msgspec.msgpack.encode(EngineCoreReadyResponse(**{**need, "max_model_len": 4096})))
+greeter.send(msgspec.msgpack.encode({"status": "READY", "local": False, "headless": True}))
+decoder, encoder = MsgpackDecoder(EngineCoreRequest), MsgpackEncoder()
+for _ in range(count):
+    kind, *frames = dealer.recv_multipart()
+    assert EngineCoreRequestType(bytes(kind)) == EngineCoreRequestType.ADD
+    request = decoder.decode(frames)
+    made = request.sampling_params.max_tokens
+    for n in range(made):
+        reason = FinishReason.LENGTH if n + 1 == made else None
+        output = EngineCoreOutput(request.request_id, [n], finish_reason=reason)
+        push.send_multipart(encoder.encode(EngineCoreOutputs(outputs=[output])))
+print("served", count, flush=True)
+time.sleep(1)
+context.destroy(linger=1000)
+"""
+
+
+class Wrong(Exception):
+    """What was seen is not what was wanted."""
+
+
+def need(is_so, what):
+    if not is_so:
+        raise Wrong(what)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def until(is_so, seconds, what):
+    deadline = time.monotonic() + seconds
+    while True:
+        found = is_so()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise Wrong(f"{what}: not within {seconds} s")
+        time.sleep(0.1)
+
+
+class Process:
+    """A program in a process group of its own, all of which is ended with it."""
+
+    def __init__(self, log, command, env=None, stdin=None):
+        self.log = log
+        with open(log, "wb") as out:
+            self.popen = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=stdin or subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
+
+    def text(self):
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, pattern, seconds=30):
+        def found():
+            match = re.search(pattern, self.text(), re.M)
+            if not match and self.popen.poll() is not None:
+                match = re.search(pattern, self.text(), re.M)
+                need(match, f"{self.log.name} has ended ({self.popen.returncode}) without {pattern}")
+            return match
+
+        return until(found, seconds, f"{self.log.name}: {pattern}")
+
+    def send_signal(self, number):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, number)
+
+    def end(self, number=signal.SIGTERM, seconds=15):
+        self.send_signal(number)
+        try:
+            self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
+        self.send_signal(signal.SIGKILL)  # And what it has left behind
+        return self.popen.wait()
+
+
+class Lab:
+    """A release, its files, and the programs that run."""
+
+    def __init__(self, release, cache, build):
+        self.release, self.cache, self.build = release, cache, build
+        self.minor = int(release.split(".")[1])
+        self.venv = cache / f"venv-{release}"
+        self.python = self.venv / "bin/python"
+        self.logs = cache / f"logs-{release}"
+        self.processes, self.group = [], ""
+
+    def prepare(self):
+        self.cache.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
+        done = self.venv / f"vllm-{self.release}-is-there"
+        if not done.exists():
+            print(f"installing vllm=={self.release} into {self.venv}: about 9 GB", flush=True)
+            subprocess.run([sys.executable, "-m", "venv", self.venv], check=True)
+            pip = [self.python, "-m", "pip", "install", "--quiet", "--no-compile"]
+            subprocess.run([*pip, f"vllm=={self.release}"], check=True)
+            done.touch()
+        plugin = self.cache / "plugin"
+        info = plugin / "cpu_platform-0.1.dist-info"
+        info.mkdir(parents=True, exist_ok=True)
+        (plugin / "cpu_platform.py").write_text(
+            'def register():\n    return "vllm.platforms.cpu.CpuPlatform"\n'
+        )
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cpu-platform\nVersion: 0.1\n")
+        (info / "entry_points.txt").write_text(
+            "[vllm.platform_plugins]\ncpu_platform = cpu_platform:register\n"
+        )
+        for name in ("Llama", "Mixtral"):
+            folder = self.model(name)
+            folder.mkdir(exist_ok=True)
+            if not (folder / "config.json").exists():
+                command = [self.python, "-c", MODEL, folder, f"{name}ForCausalLM"]
+                subprocess.run([str(part) for part in command], check=True)
+
+    def model(self, name="Llama"):
+        return self.cache / f"model-{name.lower()}"
+
+    @property
+    def env(self):
+        """For the programs of vLLM."""
+        return {
+            "PYTHONPATH": str(self.cache / "plugin"),
+            "VLLM_SERVER_DEV_MODE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def start(self, name, command, env=None, **more):
+        process = Process(self.logs / f"{self.group}-{name}.log", command, env, **more)
+        self.processes.append(process)
+        return process
+
+    def engine(self, handshake, *args, name="mock_engine"):
+        return self.start(
+            name,
+            [self.build / "tools/mock_engine", "--handshake", f"tcp://127.0.0.1:{handshake}",
+             "--vllm", f"0.{self.minor}", "--vocab-size", 280, "--log-requests", *args],
+        )  # fmt: skip
+
+    def end(self):
+        for process in reversed(self.processes):
+            process.end(seconds=5)
+        self.processes.clear()
+
+
+class Api:
+    """The HTTP side of a front-end."""
+
+    def __init__(self, lab, process, port, rust):
+        self.lab, self.process, self.port, self.rust = lab, process, port, rust
+        self.model = str(lab.model())
+
+    def call(self, method, path, body=None, seconds=30):
+        """(status, text)"""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        try:
+            text = None if body is None else json.dumps(body)
+            connection.request(method, path, text, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read().decode(errors="replace")
+        finally:
+            connection.close()
+
+    def ready(self):
+        def healthy():
+            need(self.process.popen.poll() is None, "the front-end has ended")
+            try:
+                return self.call("GET", "/health", seconds=5)[0] == 200
+            except OSError:
+                return False
+
+        until(healthy, START_S, "the front-end is not ready")
+
+    def post(self, path, body=None, status=200):
+        found, text = self.call("POST", path, body)
+        need(found == status, f"POST {path}: {found} {text[:200]}")
+        return json.loads(text) if text.startswith("{") else text
+
+    def get(self, path):
+        found, text = self.call("GET", path)
+        need(found == 200, f"GET {path}: {found} {text[:200]}")
+        return json.loads(text) if text.startswith("{") else text
+
+    def complete(self, status=200, **more):
+        body = {"model": self.model, "prompt": "hello world", "max_tokens": 5, **more}
+        return self.post("/v1/completions", body, status)
+
+    def tokens(self):
+        return self.complete()["usage"]["completion_tokens"]
+
+    def stream(self, max_tokens, leave_after=None):
+        """How many chunks with text came; leaves in mid-stream after so many."""
+        body = {"model": self.model, "prompt": "hello world", "max_tokens": max_tokens,
+                "stream": True, "ignore_eos": True}  # fmt: skip
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            connection.request("POST", "/v1/completions", json.dumps(body),
+                               {"Content-Type": "application/json"})  # fmt: skip
+            response, chunks = connection.getresponse(), 0
+            while True:
+                line = response.readline()
+                if not line or line.strip() == b"data: [DONE]":
+                    return chunks, line.strip() == b"data: [DONE]"
+                if line.startswith(b"data: "):
+                    chunks += 1
+                    if leave_after and chunks >= leave_after:
+                        return chunks, False
+        finally:
+            connection.close()
+
+    def running(self):
+        """num_requests_running, the sum of all engines."""
+        lines = self.call("GET", "/metrics")[1].splitlines()
+        found = [float(s.split()[-1]) for s in lines if s.startswith("vllm:num_requests_running")]
+        need(found, "no num_requests_running in /metrics")
+        return sum(found)
+
+
+# --- scenarios. Each returns what was seen, or raises Wrong
+
+
+def completions(api):
+    answer = api.complete(logprobs=2)
+    need(len(answer["choices"][0]["logprobs"]["tokens"]) == 5, "5 tokens with logprobs wanted")
+    need(api.complete(prompt=[5, 6, 7])["usage"]["prompt_tokens"] == 3, "prompt as token ids")
+    same = [api.complete(seed=7)["choices"][0]["text"] for _ in range(2)]
+    need(same[0] == same[1], "the same seed, the same text")
+    done = "text, token ids, logprobs, seed"
+    if not api.rust:
+        need(len(api.complete(n=3)["choices"]) == 3, "n = 3")
+        done += ", n = 3"
+    ended = api.complete(max_tokens=300, stop_token_ids=list(range(280)), min_tokens=2)
+    need(ended["choices"][0]["finish_reason"] == "stop", "stop_token_ids")
+    need(ended["usage"]["completion_tokens"] <= 3, "min_tokens, then a stop token")
+    text = api.complete(max_tokens=40, ignore_eos=True)["choices"][0]["text"]
+    need(len(text) > 4, "some text")
+    stop = next(c for c in text[2:] if c.isascii() and c.isprintable())
+    ended = api.complete(max_tokens=40, ignore_eos=True, stop=[stop])
+    need(ended["choices"][0]["finish_reason"] == "stop", "a stop string ends it")
+    return f"{done}, stop_token_ids with min_tokens, a stop string"
+
+
+def chat(api):
+    body = {"model": api.model, "messages": [{"role": "user", "content": "hello"}],
+            "max_tokens": 6, "logprobs": True, "top_logprobs": 2, "ignore_eos": True}  # fmt: skip
+    answer = api.post("/v1/chat/completions", body)
+    need(answer["usage"]["completion_tokens"] == 6, "6 tokens")
+    need(len(answer["choices"][0]["logprobs"]["content"]) == 6, "logprobs")
+    return "6 tokens with top_logprobs"
+
+
+def many_streams(api):
+    with concurrent.futures.ThreadPoolExecutor(STREAMS) as pool:
+        found = list(pool.map(lambda _: api.stream(20), range(STREAMS)))
+    need(all(done for _, done in found), f"{sum(not d for _, d in found)} streams had no end")
+    until(lambda: api.running() == 0, 20, "requests run on")
+    return f"{STREAMS} at once, 20 tokens each: all complete"
+
+
+def aborts(api):
+    """50 of 200 leave in mid-stream."""
+
+    def one(n):
+        return api.stream(400, leave_after=5) if n % 4 == 0 else api.stream(40)
+
+    with concurrent.futures.ThreadPoolExecutor(STREAMS) as pool:
+        found = list(pool.map(one, range(STREAMS)))
+    need(sum(done for _, done in found) == STREAMS * 3 // 4, "the others must be complete")
+    until(lambda: api.running() == 0, 30, "requests run on")
+    return f"{STREAMS // 4} of {STREAMS} left in mid-stream, the others complete; then 0 running"
+
+
+def pause(api):
+    seen = []
+    for mode in ("abort", "keep", "wait"):
+        api.post(f"/pause?mode={mode}")
+        need(api.get("/is_paused")["is_paused"] is True, f"paused, {mode}")
+        if mode != "keep" and api.lab.minor >= 33:
+            api.complete(status=503)
+            seen.append(f"{mode}: 503")
+        else:
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                waiting = pool.submit(api.tokens)
+                time.sleep(1)
+                need(not waiting.done(), f"{mode}: a new request waits")
+                api.post("/resume")
+                need(waiting.result(30) == 5, f"{mode}: and then has its tokens")
+            seen.append(f"{mode}: waits")
+        api.post("/resume")
+        need(api.tokens() == 5, "served after /resume")
+    return "a new request at /pause, " + ", ".join(seen) + "; served after /resume"
+
+
+def sleep(api):
+    api.post("/sleep?level=1")
+    need(api.get("/is_sleeping")["is_sleeping"] is True, "asleep")
+    api.post("/wake_up?tags=weights")
+    need(api.get("/is_sleeping")["is_sleeping"] is True, "half awake is asleep")
+    awake = api.post("/wake_up")
+    need(api.get("/is_sleeping")["is_sleeping"] is False, "awake")
+    need(api.tokens() == 5, "served again")
+    said = f", /wake_up says {awake['status']}" if isinstance(awake, dict) and awake else ""
+    return f"asleep, half awake by tag, awake{said}"
+
+
+def weights(api):
+    if api.lab.minor < 32:
+        return None
+    before = api.get("/weight_info")
+    api.post("/update_weight_version", {"new_version": "v7"})
+    need(api.get("/weight_info") == {"weight_version": "v7"}, "v7")
+    api.post("/pause?mode=keep")
+    api.post("/release_kv_cache_memory")
+    need(api.get("/is_sleeping")["is_sleeping"] is True, "asleep")
+    api.post("/wake_up")
+    need(api.tokens() == 5, "served again")
+    return f"weight version {before['weight_version']}, then v7; KV memory released and back"
+
+
+def lora(api):
+    api.post("/v1/load_lora_adapter", {"lora_name": "sql", "lora_path": str(api.lab.model())})
+    need(api.complete(model="sql")["usage"]["completion_tokens"] == 5, "a request to the adapter")
+    api.post("/v1/unload_lora_adapter", {"lora_name": "sql"})
+    return "loaded, asked, unloaded"
+
+
+def metrics(api):
+    text = api.call("GET", "/metrics")[1]
+    need(re.search(r"^vllm:generation_tokens_total\S* [1-9]", text, re.M), "generation tokens")
+    need(re.search(r"^vllm:prompt_tokens_total\S* [1-9]", text, re.M), "prompt tokens")
+    return "prompt and generation tokens counted, 0 running"
+
+
+def length(api):
+    """What is shown of the model and the version."""
+    shown = api.get("/v1/models")["data"][0]["max_model_len"]
+    need(shown == 4096, f"max_model_len {shown}")
+    version = api.get("/version")["version"]
+    need(version.startswith(f"0.{api.lab.minor}."), f"version {version}")
+    return f"max_model_len {shown}, version {version}"
+
+
+def idle(api):
+    before = api.lab.processes[1].text().count("HELLO")
+    time.sleep(60)
+    need(api.tokens() == 5, "a request after 60 s")
+    need(api.lab.processes[1].text().count("HELLO") == before, "the engine has joined again")
+    return "60 s without a word, then a request: answered on the same connections"
+
+
+def engine_stopped(api):
+    engine = api.lab.processes[1]
+    need(engine.end(signal.SIGTERM) == 0, "exit status of the engine")
+    if api.rust:
+        until(lambda: api.call("GET", "/health")[0] == 503, 20, "/health stays")
+        return "SIGTERM at the engine: /health is 503"
+
+    def noticed():
+        if api.process.popen.poll() is not None:
+            return True
+        try:
+            return api.call("GET", "/health", seconds=5)[0] != 200
+        except OSError:
+            return True
+
+    until(noticed, 60, "the front-end has not noticed")
+    return "SIGTERM at the engine: the front-end reports it and ends"
+
+
+def joins(lab, engine, api, count):
+    """All engines join, one HELLO each."""
+    api.ready()
+    text = engine.text()
+    need(text.count("HELLO") == count, f"{text.count('HELLO')} HELLOs of {count} engines")
+    need(text.count("READY") == count, f"{text.count('READY')} READYs of {count} engines")
+    return f"{count} engine{'s' * (count > 1)}, one HELLO each"
+
+
+# --- groups: what is started once for several scenarios
+
+
+def serve(lab, size, *args, rust=False, inside=False, model=None, name="front-end"):
+    """A front-end, and the port of its handshake. It is started before its engine."""
+    port, handshake = free_port(), free_port()
+    env = dict(lab.env)
+    if size == 1:  # Several API servers refuse it
+        env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    if rust:
+        site = next((lab.venv / "lib").glob("python3.*")) / "site-packages"
+        command = [site / "vllm/vllm-rs", "serve", model or lab.model(), "--port", port,
+                   "--host", "127.0.0.1", "--data-parallel-size", size,
+                   "--data-parallel-size-local", 0, "--handshake-port", handshake, *args]  # fmt: skip
+    else:
+        command = [lab.python, lab.venv / "bin/vllm", "serve", model or lab.model(), "--port", port,
+                   "--host", "127.0.0.1", "--data-parallel-address", "127.0.0.1",
+                   "--data-parallel-rpc-port", handshake, "--data-parallel-size", size,
+                   "--data-parallel-size-local", 0, *args]  # fmt: skip
+        if inside:
+            env["VLLM_USE_RUST_FRONTEND"] = "1"
+    process = lab.start(name, command, env)
+    return Api(lab, process, port, rust or inside), handshake
+
+
+def python_1(lab):
+    api, handshake = serve(lab, 1, "--enable-lora")
+    engine = lab.engine(handshake, "--step-ms", 5)
+    yield "joins", lambda: joins(lab, engine, api, 1)
+    for each in (length, completions, chat, many_streams, aborts, pause, sleep, weights, lora,
+                 metrics, idle, engine_stopped):  # fmt: skip
+        yield each.__name__, lambda each=each: each(api)
+
+
+def python_4(lab):
+    api, handshake = serve(lab, 4)
+    engine = lab.engine(handshake, "--engine-count", 4, "--step-ms", 5)
+    yield "joins", lambda: joins(lab, engine, api, 4)
+    for each in (completions, many_streams, aborts, pause, sleep, engine_stopped):
+        yield each.__name__, lambda each=each: each(api)
+
+
+def rust_1(lab):
+    api, handshake = serve(lab, 1, rust=True)
+    engine = lab.engine(handshake, "--step-ms", 5, "--max-model-len", 4096)
+    yield "joins", lambda: joins(lab, engine, api, 1)
+    for each in (length, completions, chat, many_streams, aborts, pause, sleep, idle,
+                 engine_stopped):  # fmt: skip
+        yield each.__name__, lambda each=each: each(api)
+
+
+def rust_4(lab):
+    api, handshake = serve(lab, 4, rust=True)
+    engine = lab.engine(handshake, "--engine-count", 4, "--step-ms", 5, "--max-model-len", 4096)
+    yield "joins", lambda: joins(lab, engine, api, 4)
+    for each in (many_streams, aborts):
+        yield each.__name__, lambda each=each: each(api)
+
+
+def rust_inside(lab):
+    api, handshake = serve(lab, 1, inside=True)
+    engine = lab.engine(handshake, "--step-ms", 5, "--max-model-len", 4096)
+    yield "joins", lambda: joins(lab, engine, api, 1)
+    for each in (completions, chat, many_streams, aborts):
+        yield each.__name__, lambda each=each: each(api)
+
+
+def restart(lab):
+    """The engine stays, the front-end is killed, and the next one has the same handshake."""
+
+    def run(rust):
+        api, handshake = serve(lab, 1, rust=rust, name=f"first-{rust}")
+        engine = lab.engine(handshake, name=f"engine-{rust}")
+        api.ready()
+        need(api.tokens() == 5, "served by the first")
+        api.process.end(signal.SIGKILL)
+        engine.wait_for("the front-end is gone", 30)
+        flag = "--handshake-port" if rust else "--data-parallel-rpc-port"
+        again, other = serve(lab, 1, rust=rust, name=f"second-{rust}")
+        again.process.end(signal.SIGKILL)  # That one has another handshake: the same is wanted
+        command = [str(handshake) if part == str(other) else part
+                   for part in again.process.popen.args]  # fmt: skip
+        need(flag in command, flag)
+        again.process = lab.start(f"third-{rust}", command, lab.env)
+        again.ready()
+        need(again.tokens() == 5, "served by the next")
+        need(engine.text().count("HELLO") == 2, "one HELLO for each front-end")
+        return "kill -9 at the front-end: the engine stayed, joined the next and served it"
+
+    yield "python", lambda: run(False)
+    yield "vllm-rs", lambda: run(True)
+
+
+def moe_2(lab):
+    def run():
+        """vLLM names the hash that it wants, when it refuses."""
+        model = lab.model("Mixtral")
+        api, handshake = serve(lab, 2, model=model, name="first")
+        lab.engine(handshake, "--engine-count", 2, "--parallel-config-hash", "x", name="refused")
+        wanted = api.process.wait_for(r"Expected hash: (\S+?)\.(?:\s|$)", START_S)[1]
+        api.process.end()
+        lab.end()
+        api, handshake = serve(lab, 2, model=model, name="second")
+        api.model = str(model)
+        engine = lab.engine(handshake, "--engine-count", 2, "--step-ms", 5,
+                            "--parallel-config-hash", wanted)  # fmt: skip
+        joins(lab, engine, api, 2)
+        many_streams(api)
+        return f"joined with the hash that vLLM names, {STREAMS} streams complete"
+
+    yield "served", run
+
+
+def kv(lab):
+    """The real ZmqEventPublisher, and our kv_subscriber."""
+
+    def publish(name, live, replay, count, drop="-", rank=0, blocks=1):
+        command = [lab.python, "-c", PUBLISHER, live, replay, rank, count, drop, blocks]
+        return lab.start(name, command, lab.env, stdin=subprocess.PIPE)
+
+    def subscribe(name, live, replay, *args):
+        more = ["--from-seq", 0, "--json", "--replay-timeout-ms", 5000, *args]
+        command = [lab.build / "tools/kv_subscriber", "--endpoint", live,
+                   "--replay-endpoint", replay, *more]  # fmt: skip
+        return lab.start(name, command)
+
+    def batches(process):
+        lines = [json.loads(s) for s in process.text().splitlines() if s.startswith("{")]
+        return [x for x in lines if "events" in x], [x for x in lines if "notice" in x]
+
+    def endpoints():
+        port, replay = free_port(), free_port()
+        return [(f"tcp://*:{p}", f"tcp://127.0.0.1:{p}") for p in (port, replay)]
+
+    def run(count, drop, blocks=1):
+        (live, at), (replay, replay_at) = endpoints()
+        subscriber = subscribe("kv_subscriber", at, replay_at, "--count", count)
+        publisher = publish("publisher", live, replay, count, drop, blocks=blocks)
+        subscriber.popen.wait(START_S)
+        publisher.popen.stdin.close()
+        found, _ = batches(subscriber)
+        need([x["seq"] for x in found] == list(range(count)), "each once and in order")
+        for x in found:
+            kinds = [event["type"] for event in x["events"]]
+            need(kinds == ["BlockStored", "AllBlocksCleared"], f"events of {x['seq']}")
+            hashes = [2**64 - 1 - x["seq"] - i for i in range(blocks)]
+            need(x["events"][0]["block_hashes"] == hashes, f"hashes of {x['seq']}")
+            need(x["ts"] == float(x["seq"]) and x["dp_rank"] == 0, f"ts of {x['seq']}")
+        return sum(x["replayed"] for x in found)
+
+    def plain():
+        return f"2000 batches: each once, in order, every field equal ({run(2000, '-')} replayed)"
+
+    def drops():
+        replayed = run(2000, "7")
+        need(replayed >= 2000 // 7, "the dropped ones are replayed")
+        return f"2000 batches, every 7th dropped: all there, {replayed} of them replayed"
+
+    def large():
+        return f"300 batches of 64 blocks: each once, in order ({run(300, '5', 64)} replayed)"
+
+    def starts_again():
+        (live, at), (replay, replay_at) = endpoints()
+        subscriber = subscribe("kv_subscriber", at, replay_at, "--count", 600)
+        first = publish("first", live, replay, 300)
+        until(lambda: len(batches(subscriber)[0]) == 300, START_S, "300 of the first")
+        first.end(signal.SIGKILL)
+        publish("second", live, replay, 300)
+        subscriber.popen.wait(START_S)
+        found, notices = batches(subscriber)
+        need([x["seq"] for x in found] == [*range(300)] * 2, "both in order")
+        need("restart" in {x["notice"] for x in notices}, "the restart is told")
+        return "killed after 300 batches and started again: 300 more from 0, and the restart told"
+
+    def ranks():
+        (live, at), (replay, replay_at) = endpoints()
+        port, other = int(live.rpartition(":")[2]), int(replay.rpartition(":")[2])
+        need(abs(port - other) > 1, "ports")
+        subscribers = [
+            subscribe(f"kv_subscriber-{n}", f"tcp://127.0.0.1:{port + n}",
+                      f"tcp://127.0.0.1:{other + n}", "--count", 300)
+            for n in (0, 1)
+        ]  # fmt: skip
+        for n in (0, 1):
+            publish(f"rank-{n}", live, replay, 300, rank=n)
+        for n, subscriber in enumerate(subscribers):
+            subscriber.popen.wait(START_S)
+            found, _ = batches(subscriber)
+            need([x["seq"] for x in found] == list(range(300)), f"rank {n} in order")
+            need({x["dp_rank"] for x in found} == {n}, f"rank {n}")
+        return "ranks 0 and 1, each on its port: 300 batches each with its rank"
+
+    yield "all", plain
+    yield "drops", drops
+    yield "large", large
+    yield "restart", starts_again
+    yield "ranks", ranks
+
+
+def engine_core(lab):
+    """vLLM's own handshake, structs, encoder and decoder as the engine of our mock_frontend."""
+
+    def run():
+        handshake = f"tcp://127.0.0.1:{free_port()}"
+        inputs, outputs = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+        front = lab.start("mock_frontend", [
+            lab.build / "tools/mock_frontend", "--handshake", handshake, "--input", inputs,
+            "--output", outputs, "--requests", 200, "--max-tokens", 10, "--timeout-s", START_S])  # fmt: skip
+        engine = lab.start("engine_core", [lab.python, "-c", ENGINE_CORE, handshake, 200], lab.env)
+        front.wait_for("requests complete", START_S)
+        engine.wait_for("served 200")
+        need("200 of 200 requests complete, 2000 tokens" in front.text(), front.text()[-200:])
+        return "200 requests read by MsgpackDecoder, 2000 outputs by MsgpackEncoder: all complete"
+
+    yield "served", run
+
+
+GROUPS = {
+    "kv": ("ZmqEventPublisher into kv_subscriber", kv),
+    "engine-core": ("vLLM's engine classes behind mock_frontend", engine_core),
+    "python-1": ("`vllm serve`, 1 API server, 1 engine", python_1),
+    "rust-1": ("`vllm-rs serve`, 1 engine", rust_1),
+    "python-4": ("`vllm serve`, 4 API servers, 4 engines", python_4),
+    "rust-4": ("`vllm-rs serve`, 4 engines", rust_4),
+    "rust-inside": ("`VLLM_USE_RUST_FRONTEND=1 vllm serve`", rust_inside),
+    "restart": ("a front-end that is killed and started again", restart),
+    "moe-2": ("a model with experts, 2 engines", moe_2),
+}
+
+
+def run_group(lab, name, record):
+    """Runs its scenarios until one of them fails."""
+    ok, lab.group = True, name
+    try:
+        for scenario, run in GROUPS[name][1](lab):
+            began = time.monotonic()
+            try:
+                seen = run()
+            except (Wrong, OSError, http.client.HTTPException, ValueError, KeyError) as error:
+                seen, ok = f"FAILED: {type(error).__name__ if str(error) == '' else error}", False
+            if seen is None:
+                continue  # This release has no such thing
+            took = time.monotonic() - began
+            print(f"{lab.release}  {name} {scenario}: {seen} ({took:.0f} s)", flush=True)
+            record(name, scenario, seen)
+            if not ok and scenario == "joins":
+                break
+    finally:
+        lab.end()
+    return ok
+
+
+def load():
+    return json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+
+
+def version(release):
+    return tuple(map(int, re.findall(r"\d+", release)))
+
+
+def table(results):
+    """docs/vllm-verified.md"""
+    lines = [
+        "# What was run with a real vLLM",
+        "",
+        "Made by `make test-vllm VLLM=<release>` ([test_vllm.py](../scripts/test_vllm.py)), which",
+        "installs that release from PyPI and runs our tools against it, on a machine without a GPU.",
+        "Do not edit: a run writes it again. What has no row was not run.",
+        "",
+        "`mock_engine --vllm 0.N` is the engine of all front-ends, in one process. Requests have 5",
+        "to 400 tokens, at `--step-ms 5`.",
+    ]
+    for release in sorted(results, key=version, reverse=True):
+        lines += ["", f"## v{release}", "", "| front-end or publisher | scenario | seen | date |",
+                  "|---|---|---|---|"]  # fmt: skip
+        for group, (title, _) in GROUPS.items():
+            for scenario, row in results[release].get(group, {}).items():
+                name = scenario.replace("_", " ")
+                lines.append(f"| {title} | {name} | {row['seen']} | {row['date']} |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser("test_vllm", description=__doc__.split("\n")[0])
+    parser.add_argument("--build", type=Path, default=ROOT / "build")
+    parser.add_argument("--only", action="append", choices=list(GROUPS), help="this group")
+    parser.add_argument("--list", action="store_true", help="print the groups, and end")
+    parser.add_argument("--table", action="store_true", help="write the table again, and end")
+    parser.add_argument("release", nargs="?", help="0.33.0, for example")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(f"{name:12} {title}" for name, (title, _) in GROUPS.items()))
+        return 0
+    if options.table:
+        TABLE.write_text(table(load()), "utf-8")
+        return 0
+    if not options.release or not re.fullmatch(r"0\.\d+\.\d+", options.release):
+        print("test_vllm: no release given: make test-vllm VLLM=0.33.0", file=sys.stderr)
+        return 2
+    cache = os.environ.get("VLLM_CACHE")
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    lab = Lab(
+        options.release,
+        Path(cache).resolve() if cache else Path(home) / "zeromq-vllm",
+        options.build.resolve(),
+    )
+    lab.prepare()
+    today = datetime.date.today().isoformat()
+
+    def record(group, scenario, seen):
+        results = load()  # Another run may have written meanwhile
+        rows = results.setdefault(options.release, {}).setdefault(group, {})
+        rows[scenario] = {"seen": seen, "date": today}
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        TABLE.write_text(table(results), "utf-8")
+
+    good = [run_group(lab, name, record) for name in options.only or GROUPS]
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    sys.exit(main())

@@ -1,0 +1,576 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Reads vLLM's wire layouts from its source: every struct that crosses a socket, as data.
+
+    python3 scripts/vllm_layout.py VLLM             prints the layout of a tree, wheel or sdist
+    python3 scripts/vllm_layout.py --store VLLM...  writes them all to tests/tools/layouts/
+
+Nothing of vLLM is imported or run: the source is parsed. A layout has
+    release     "0.33.0", or "" where the source does not say
+    structs     name -> file, kind (struct, dataclass, namedtuple), array_like, omit_defaults, tag,
+                forbid_unknown_fields, and the fields in their order: "name: type" when required,
+                "name: type = default" otherwise
+    enums       name -> {member: value}
+    aliases     name -> type
+    constants   name -> value
+    handshake   the keys of HELLO and READY, and those that the front-end reads
+    utility     method that a front-end calls -> what it returns ("" where it does not say)
+    sockets     "file function" -> the calls that make sockets, set options and send
+
+The stored file of the newest release has all of this. That of another has what is different from
+the next newer one ("newer"), null for what is not there yet.
+"""
+
+import ast
+import json
+import re
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+STORE = Path(__file__).resolve().parent.parent / "tests/tools/layouts"
+FOLDERS = ("vllm/", "examples/", "tests/", "rust/")
+
+ENGINE = "vllm/v1/engine/__init__.py"
+UTILS = "vllm/v1/engine/utils.py"
+CORE = "vllm/v1/engine/core.py"
+CLIENT = "vllm/v1/engine/core_client.py"
+COORDINATOR = "vllm/v1/engine/coordinator.py"
+KV_EVENTS = "vllm/distributed/kv_events.py"
+SERIAL = "vllm/v1/serial_utils.py"
+# make_zmq_socket has moved twice
+NETWORK = ("vllm/utils/network_utils.py", "vllm/utils/__init__.py", "vllm/utils.py")
+
+# Where each release from v0.9 on has what crosses a socket; the rest is found from their fields
+ROOTS = (
+    (ENGINE, "EngineCoreRequestType"),
+    (ENGINE, "EngineCoreRequest"),
+    (ENGINE, "EngineCoreOutputs"),
+    (ENGINE, "EngineCoreReadyResponse"),
+    (UTILS, "EngineHandshakeMetadata"),
+    (KV_EVENTS, "KVEventBatch"),
+)
+CONSTANTS = (
+    (CORE, "ENGINE_CORE_DEAD"),
+    (CORE, "HANDSHAKE_TIMEOUT_MINS"),
+    (UTILS, "STARTUP_POLL_PERIOD_MS"),
+    (ENGINE, "FINISH_REASON_STRINGS"),
+    (ENGINE, "EEP_NOTIFICATION_CALL_ID"),
+    (ENGINE, "FT_STATUS_CALL_ID"),
+    (KV_EVENTS, "END_SEQ"),
+    (SERIAL, "CUSTOM_TYPE_PICKLE"),
+    (SERIAL, "CUSTOM_TYPE_CLOUDPICKLE"),
+    (SERIAL, "CUSTOM_TYPE_RAW_VIEW"),
+)
+# Files whose functions are searched for calls to sockets; of NETWORK only these functions
+SOCKET_FILES = (CORE, CLIENT, COORDINATOR, UTILS, KV_EVENTS)
+SOCKET_FUNCTIONS = ("make_zmq_socket", "make_zmq_listener", "zmq_socket_ctx")
+SOCKET_CALLS = {
+    "make_zmq_socket", "make_zmq_listener", "zmq_socket_ctx", "socket", "setsockopt", "set_hwm",
+    "set", "bind", "connect", "send", "send_multipart", "to_bytes",
+}  # fmt: skip
+# Images and audio: tensors that no program here looks at
+NOT_FOLLOWED = ("vllm/multimodal/",)
+
+
+class Source:
+    """A vLLM tree, wheel or sdist: its Python and Rust files by their path in the repository."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.is_wheel = self.path.suffix == ".whl"
+        self.is_package = self.is_wheel or self.path.name in ("site-packages", "dist-packages")
+        self._texts, self._trees, self._names = {}, {}, None
+        if self.path.is_dir():
+            self._read = lambda name: (self.path / name).read_text("utf-8")
+        elif self.is_wheel:
+            archive = zipfile.ZipFile(self.path)
+            self._names = set(archive.namelist())
+            self._read = lambda name: archive.read(name).decode("utf-8")
+        else:
+            self._texts = dict(self._unpack())
+            self._names = set(self._texts)
+            self._read = None
+
+    def _unpack(self):
+        with tarfile.open(self.path) as archive:
+            for member in archive:
+                name = member.name.partition("/")[2]
+                if member.isfile() and (
+                    name == "PKG-INFO"
+                    or (name.startswith(FOLDERS) and name.endswith((".py", ".rs", ".md")))
+                ):
+                    yield name, archive.extractfile(member).read().decode("utf-8", "replace")
+
+    def has(self, name):
+        """True for a file; for a folder too."""
+        if self._names is None:
+            return (self.path / name).exists()
+        return name in self._names or any(n.startswith(f"{name.rstrip('/')}/") for n in self._names)
+
+    def is_file(self, name):
+        return (self.path / name).is_file() if self._names is None else name in self._names
+
+    def text(self, name):
+        if name not in self._texts:
+            self._texts[name] = self._read(name)
+        return self._texts[name]
+
+    def tree(self, name):
+        """The parsed module. SyntaxError when this Python cannot."""
+        if name not in self._trees:
+            self._trees[name] = ast.parse(self.text(name))
+        return self._trees[name]
+
+    def python_files(self):
+        if self._names is None:
+            found = (str(p.relative_to(self.path)) for p in self.path.glob("vllm/**/*.py"))
+        else:
+            found = (n for n in self._names if n.startswith("vllm/") and n.endswith(".py"))
+        return sorted(found)
+
+    def release(self):
+        match = re.search(r"vllm-(\d+\.\d+\.\d+(?:\.?(?:rc|post|dev)\d+)?)", self.path.name)
+        if match:
+            return match[1]
+        for name in ("PKG-INFO", "vllm/_version.py"):
+            if self.is_file(name):
+                match = re.search(
+                    r"^(?:Version: |__version__ = .*['\"])(\d+\.\d+\.\d+)", self.text(name), re.M
+                )
+                if match:
+                    return match[1]
+        return ""
+
+
+def module_file(source, module):
+    """The path of vllm.a.b, or None."""
+    stem = module.replace(".", "/")
+    for name in (f"{stem}.py", f"{stem}/__init__.py"):
+        if source.is_file(name):
+            return name
+    return None
+
+
+def top_level(tree):
+    """Statements of a module, also those under if and try."""
+    for node in tree.body:
+        yield node
+        if isinstance(node, (ast.If, ast.Try)):
+            yield from (child for child in ast.walk(node) if isinstance(child, ast.stmt))
+
+
+def find(source, file, name, depth=0):
+    """(file, node) of what a module calls `name`: its own, or what it imports of vllm."""
+    try:
+        tree = source.tree(file)
+    except SyntaxError:
+        return None
+    for node in top_level(tree):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return file, node
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        if any(isinstance(t, ast.Name) and t.id == name for t in targets) and node.value:
+            return file, node
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vllm"):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name and depth < 4:
+                    other = module_file(source, node.module)
+                    return other and find(source, other, alias.name, depth + 1)
+    return None
+
+
+def type_text(node):
+    """A type in today's spelling: Optional[X] is X | None, and List[X] is list[X]."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return type_text(ast.parse(node.value, mode="eval").body)
+    if isinstance(node, ast.Subscript):
+        head = ast.unparse(node.value).rpartition(".")[2]
+        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if head == "Optional":
+            return f"{type_text(inner[0])} | None"
+        if head == "Union":
+            return " | ".join(map(type_text, inner))
+        if head == "Annotated":
+            return type_text(inner[0])
+        if head == "Literal":
+            return f"Literal[{', '.join(map(ast.unparse, inner))}]"
+        head = {"List": "list", "Dict": "dict", "Tuple": "tuple", "Set": "set"}.get(head, head)
+        return f"{head}[{', '.join(map(type_text, inner))}]"
+    if isinstance(node, ast.BinOp):
+        return f"{type_text(node.left)} | {type_text(node.right)}"
+    if isinstance(node, ast.List):
+        return f"[{', '.join(map(type_text, node.elts))}]"
+    return ast.unparse(node)
+
+
+def names_in(text):
+    return re.findall(r"(?<![\w.'\"])[A-Za-z_]\w*(?![\w.'\"])", text)
+
+
+def default_text(value):
+    """The default of a field, or None when it has none."""
+    if isinstance(value, ast.Call) and ast.unparse(value.func).rpartition(".")[2] in (
+        "field",
+        "Field",
+    ):
+        given = {keyword.arg: keyword.value for keyword in value.keywords}
+        if "default" in given:
+            return ast.unparse(given["default"])
+        if "default_factory" in given:
+            return ast.unparse(given["default_factory"]) + "()"
+        positional = value.args and ast.unparse(value.args[0])
+        return positional if positional and positional != "..." else None
+    return ast.unparse(value)
+
+
+def decorator_names(node):
+    for decorator in node.decorator_list:
+        call = decorator.func if isinstance(decorator, ast.Call) else decorator
+        yield ast.unparse(call).rpartition(".")[2]
+
+
+class Reader:
+    def __init__(self, source):
+        self.source = source
+        self.structs, self.enums, self.aliases = {}, {}, {}
+
+    def add(self, file, name):
+        """What `name` means in that file, and all that its fields need."""
+        if name in self.structs or name in self.enums or name in self.aliases:
+            return
+        found = find(self.source, file, name)
+        if not found or found[0].startswith(NOT_FOLLOWED):
+            return
+        file, node = found
+        if isinstance(node, ast.ClassDef):
+            self.add_class(file, node)
+        else:
+            value = node.value
+            if isinstance(value, ast.Call):  # NewType("X", bytes)
+                value = value.args[1] if len(value.args) == 2 else None
+            if isinstance(value, (ast.Subscript, ast.BinOp, ast.Name, ast.Attribute)):
+                self.aliases[name] = type_text(value)
+                self.follow(file, self.aliases[name])
+
+    def follow(self, file, text):
+        for name in names_in(text):
+            self.add(file, name)
+
+    def bases(self, file, node):
+        for base in node.bases:
+            name = ast.unparse(base).rpartition(".")[2]
+            found = find(self.source, file, name) if isinstance(base, ast.Name) else None
+            if found and isinstance(found[1], ast.ClassDef):
+                yield found[0], found[1]
+
+    def kind(self, file, node):
+        names = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+        if names & {"Enum", "IntEnum", "StrEnum"}:
+            return "enum"
+        if "Struct" in names:
+            return "struct"
+        if "NamedTuple" in names:
+            return "namedtuple"
+        if {"dataclass", "config"} & set(decorator_names(node)):
+            return "dataclass"
+        for base_file, base in self.bases(file, node):
+            kind = self.kind(base_file, base)
+            if kind:
+                return kind
+        return None
+
+    def describe(self, file, node):
+        """(settings, fields) of a struct, with those that it inherits."""
+        settings, fields = {}, {}
+        for base_file, base in self.bases(file, node):
+            if self.kind(base_file, base) in ("struct", "dataclass"):
+                above, inherited = self.describe(base_file, base)
+                settings.update(above)
+                fields.update(inherited)
+        for keyword in node.keywords:
+            settings[keyword.arg] = ast.unparse(keyword.value)
+        for item in node.body:
+            if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
+                continue
+            text = type_text(item.annotation)
+            if text.startswith(("ClassVar", "InitVar")):
+                continue
+            default = None if item.value is None else default_text(item.value)
+            fields[item.target.id] = (file, text, default)
+        return settings, fields
+
+    def add_class(self, file, node):
+        kind = self.kind(file, node)
+        if kind == "enum":
+            self.enums[node.name] = {
+                item.targets[0].id: ast.unparse(item.value)
+                for item in node.body
+                if isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name)
+            }
+        if kind in (None, "enum"):
+            return
+        settings, fields = self.describe(file, node)
+        layout = {"file": file, "kind": kind}
+        for name in ("array_like", "omit_defaults", "forbid_unknown_fields"):
+            if settings.get(name) == "True":
+                layout[name] = True
+        if settings.get("tag") not in (None, "False", "None"):
+            tag = settings["tag"]
+            layout["tag"] = node.name if tag == "True" else tag
+        for name in ("rename", "tag_field", "kw_only"):
+            if name in settings and settings[name] != "False":
+                layout[name] = settings[name]
+        layout["fields"] = [
+            f"{name}: {text}" if default is None else f"{name}: {text} = {default}"
+            for name, (_, text, default) in fields.items()
+        ]
+        self.structs[node.name] = layout
+        for declared_in, text, _ in fields.values():
+            self.follow(declared_in, text)
+
+
+def functions(tree):
+    """(qualified name, node) of each function."""
+
+    def walk(node, prefix):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                name = f"{prefix}{child.name}"
+                if not isinstance(child, ast.ClassDef):
+                    yield name, child
+                yield from walk(child, f"{name}.")
+            else:
+                yield from walk(child, prefix)
+
+    return walk(tree, "")
+
+
+def own_calls(node):
+    """The calls of a function, in their order, without those of functions in it."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        if isinstance(child, ast.Call):
+            yield child
+        yield from own_calls(child)
+
+
+def about_sockets(call):
+    """The call as text when it makes a socket, sets an option, sends or makes bytes of a number."""
+    name = ast.unparse(call.func)
+    last = name.rpartition(".")[2]
+    if last not in SOCKET_CALLS:
+        return None
+    if last == "set" and "zmq." not in ast.unparse(call):
+        return None
+    if last == "socket" and not (call.args and "zmq." in ast.unparse(call.args[0])):
+        return None
+    if last in ("send", "bind", "connect") and "." not in name:
+        return None
+    return ast.unparse(call)
+
+
+def sockets_of(source):
+    found = {}
+    for file in SOCKET_FILES:
+        if not source.is_file(file):
+            continue
+        for name, node in functions(source.tree(file)):
+            calls = [text for text in map(about_sockets, own_calls(node)) if text]
+            if calls:
+                found[f"{file} {name}"] = calls
+    for file in NETWORK:
+        if source.is_file(file):
+            for name, node in functions(source.tree(file)):
+                calls = [text for text in map(about_sockets, own_calls(node)) if text]
+                if name in SOCKET_FUNCTIONS and calls:
+                    found[name] = calls
+    return found
+
+
+def utility_of(source):
+    """The methods of the engine that a front-end calls by their names."""
+    found = {}
+    if not source.is_file(CLIENT):
+        return found
+    for _, node in functions(source.tree(CLIENT)):
+        for call in own_calls(node):
+            last = ast.unparse(call.func).rpartition(".")[2]
+            if "call_utility" not in last or not call.args:
+                continue
+            if isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str):
+                returns = type_text(node.returns) if node.returns else ""
+                known = found.get(call.args[0].value, "")
+                found[call.args[0].value] = known or returns
+    return dict(sorted(found.items()))
+
+
+def handshake_of(source):
+    """Keys of the dicts with a status in core.py, and those that the front-end reads of them."""
+    sent, read = {}, {}
+    if source.is_file(CORE):
+        for name, node in functions(source.tree(CORE)):
+            keys = {}
+            for item in ast.walk(node):
+                if isinstance(item, ast.Dict):
+                    names = [k.value for k in item.keys if isinstance(k, ast.Constant)]
+                    if "status" in names:
+                        status = item.values[names.index("status")]
+                        status = status.value if isinstance(status, ast.Constant) else "?"
+                        keys[status] = names
+            sent.update(keys)
+            for status, names in keys.items():
+                for item in ast.walk(node):  # ready_msg["parallel_config_hash"] = ...
+                    if (
+                        status == "READY"
+                        and isinstance(item, ast.Assign)
+                        and isinstance(item.targets[0], ast.Subscript)
+                        and isinstance(item.targets[0].slice, ast.Constant)
+                        and isinstance(item.targets[0].slice.value, str)
+                        and item.targets[0].slice.value not in names
+                        and name.endswith("_perform_handshake")
+                    ):
+                        names.append(item.targets[0].slice.value)
+    if source.is_file(UTILS):
+        for name, node in functions(source.tree(UTILS)):
+            if name != "wait_for_engine_startup":
+                continue
+            for item in ast.walk(node):
+                if isinstance(item, ast.Subscript) and ast.unparse(item.value) == "msg":
+                    if isinstance(item.slice, ast.Constant):
+                        read[item.slice.value] = "required"
+                if isinstance(item, ast.Call) and ast.unparse(item.func) == "msg.get":
+                    read.setdefault(item.args[0].value, "optional")
+    return {"sent": dict(sorted(sent.items())), "read": dict(sorted(read.items()))}
+
+
+def constants_of(source):
+    found = {}
+    for file, name in CONSTANTS:
+        if not source.is_file(file):
+            continue
+        for node in ast.walk(source.tree(file)):
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value:
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                if any(isinstance(t, ast.Name) and t.id == name for t in targets):
+                    found[name] = ast.unparse(node.value)
+    return found
+
+
+def where(source, file, name):
+    """The file that defines a class by now, when it is no longer in `file`."""
+    if source.is_file(file) and find(source, file, name):
+        return file
+    for other in source.python_files():
+        if re.search(rf"^class {name}\b", source.text(other), re.M):
+            return other
+    return None
+
+
+def layout_of(source):
+    reader = Reader(source)
+    for file, name in ROOTS:
+        found = where(source, file, name)
+        if found:
+            reader.add(found, name)
+    return {
+        "release": source.release(),
+        "structs": dict(sorted(reader.structs.items())),
+        "enums": dict(sorted(reader.enums.items())),
+        "aliases": dict(sorted(reader.aliases.items())),
+        "constants": dict(sorted(constants_of(source).items())),
+        "handshake": handshake_of(source),
+        "utility": utility_of(source),
+        "sockets": dict(sorted(sockets_of(source).items())),
+    }
+
+
+def version(release):
+    return tuple(map(int, re.findall(r"\d+", release)[:3]))
+
+
+def fields_of(struct):
+    """[(name, type, default or None)] of a struct of a layout."""
+    found = []
+    for text in struct["fields"]:
+        declared, _, default = text.partition(" = ")
+        name, _, kind = declared.partition(": ")
+        found.append((name, kind, default or None))
+    return found
+
+
+def stored(folder=STORE):
+    """The releases that are stored, the oldest first."""
+    return sorted((p.stem[1:] for p in folder.glob("v*.json")), key=version)
+
+
+def load(release, folder=STORE):
+    """The stored layout of a release."""
+    data = json.loads((folder / f"v{release}.json").read_text("utf-8"))
+    newer = data.pop("newer", None)
+    if not newer:
+        return data
+    layout = load(newer, folder)
+    for section, entries in data.items():
+        if not isinstance(entries, dict):
+            layout[section] = entries
+            continue
+        merged = {**layout[section], **entries}
+        layout[section] = {k: v for k, v in sorted(merged.items()) if v is not None}
+    return layout
+
+
+def difference(layout, newer):
+    """What is stored of a layout beside the next newer one."""
+    data = {"release": layout["release"], "newer": newer["release"]}
+    for section, entries in layout.items():
+        if not isinstance(entries, dict):
+            continue
+        other = newer[section]
+        data[section] = {k: v for k, v in entries.items() if other.get(k) != v}
+        data[section].update({k: None for k in other if k not in entries})
+        if not data[section]:
+            del data[section]
+    return data
+
+
+def store(layouts, folder=STORE):
+    """Writes these layouts, each as what differs from the next newer one."""
+    layouts = sorted(layouts, key=lambda layout: version(layout["release"]))
+    for layout, newer in zip(layouts, [*layouts[1:], None]):
+        data = difference(layout, newer) if newer else layout
+        (folder / f"v{layout['release']}.json").write_text(dumps(data), "utf-8")
+
+
+def dumps(layout):
+    """JSON with one line for each struct and each function: short, and good to compare."""
+    parts = []
+    for key, value in layout.items():
+        if isinstance(value, dict) and value:
+            items = (
+                f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items()
+            )
+            parts.append(f'"{key}": {{\n' + ",\n".join(items) + "\n}")
+        else:
+            parts.append(f'"{key}": {json.dumps(value)}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def main():
+    many = len(sys.argv) > 2 and sys.argv[1] == "--store"
+    if not many and (len(sys.argv) != 2 or sys.argv[1].startswith("-")):
+        print(__doc__.split("\n\n")[1], file=sys.stderr)
+        return 2
+    if many:
+        store([layout_of(Source(path)) for path in sys.argv[2:]])
+    else:
+        sys.stdout.write(dumps(layout_of(Source(sys.argv[1]))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
