@@ -17,7 +17,7 @@ import msgspec
 import pytest
 import zmq
 
-from harness import ROOT
+from harness import PROGRAMS, ROOT
 
 sys.path.insert(0, str(ROOT / "tests/tools"))
 
@@ -499,3 +499,95 @@ def test_nothing_breaks(release):
     """By the same table: none of these releases breaks our programs."""
     layout = vllm_layout.load(release)
     assert list(vllm_drift.breaks(vllm_drift.ours_for(release), layout)) == []
+
+
+# --- the lessons, which speak as the newest release does
+
+SINCE_26 = pytest.mark.parametrize(
+    "release", [r for r in layouts.RELEASES if vllm_layout.version(r) >= (0, 26)]
+)
+
+
+@SINCE_26
+def test_lesson_engine(start, peer, ipc, release):
+    """Its registration and its outputs, read strictly by each release; requests of each."""
+    inputs, outputs = ipc(), ipc()
+    router, pull = peer(zmq.ROUTER, bind=inputs), peer(zmq.PULL, bind=outputs)
+    program = start("engine", index=1, input=inputs, output=outputs, step_ms=0)
+    identity, registration = router.recv_multipart()
+    assert identity == b"\1\0"
+    layouts.decode(release, "EngineCoreReadyResponse", registration)
+    types = layouts.types_of(release)
+    values = dict.fromkeys(vllm_drift.names_of(types.layout["structs"]["EngineCoreRequest"])[:9])
+    values |= {
+        "request_id": "r0",
+        "prompt_token_ids": [1, 2, 3],
+        "sampling_params": types["SamplingParams"](max_tokens=3),
+        "arrival_time": 1.5,
+    }
+    payload = pack(types["EngineCoreRequest"](**values))
+    router.send_multipart([identity, ADD, payload])
+    tokens, reason = 0, None
+    while reason is None:
+        each = layouts.decode(release, "EngineCoreOutputs", pull.recv())
+        for output in each.outputs:
+            assert each.engine_index == 1 and output.request_id == "r0"
+            tokens += len(output.new_token_ids)
+            reason = output.finish_reason
+    assert (tokens, reason.name) == (3, "LENGTH")
+    assert program.stop() == 0
+
+
+@SINCE_26
+@pytest.mark.parametrize("fill", [False, True], ids=["least", "most"])
+def test_lesson_frontend(start, peer, ipc, release, fill):
+    """Its requests, read strictly by each release, and outputs of each with a newer tail."""
+    wire = {"input": ipc(), "output": ipc()}
+    program = start("frontend", requests=2, max_tokens=1, **wire)
+    for frame in serve_one(program, peer, release, wire, fill):
+        request = layouts.decode(release, "EngineCoreRequest", frame)
+        assert request.sampling_params.max_tokens == 1
+    assert program.summary().startswith("2 of 2 requests complete")
+
+
+@pytest.mark.parametrize(
+    "release", [r for r in layouts.RELEASES if vllm_layout.version(r) >= (0, 24)]
+)
+def test_lesson_publisher(start, peer, ipc, release):
+    """Its batches, read strictly by each release whose events are maps."""
+    endpoint = ipc()
+    subscriber = peer(zmq.SUB, connect=endpoint)
+    subscriber.subscribe(b"")
+    program = start("replay_publisher", endpoint=endpoint, replay_endpoint=ipc(), interval_ms=5)
+    for _ in range(6):
+        topic, seq, payload = subscriber.recv_multipart()
+        assert topic == b"kv-events" and len(seq) == 8
+        for event in layouts.decode(release, "KVEventBatch", payload).events:
+            assert type(event).__name__ in ("BlockStored", "BlockRemoved", "AllBlocksCleared")
+    assert program.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "release", [r for r in layouts.RELEASES if vllm_layout.version(r) >= (0, 24)]
+)
+def test_lesson_subscriber(start, peer, ipc, release):
+    """Batches of each release whose events are maps."""
+    types = layouts.types_of(release)
+    stored = types["BlockStored"](
+        block_hashes=[2**64 - 1], parent_block_hash=None, token_ids=[1, 2], block_size=2,
+        lora_id=None, medium="GPU", lora_name=None,
+    )  # fmt: skip
+    endpoint = ipc()
+    publisher = peer(zmq.XPUB, bind=endpoint)
+    program = start(
+        "replay_dealer_subscriber" if "replay_dealer_subscriber" in PROGRAMS else "replay_subscriber",
+        endpoint=endpoint,
+        replay_endpoint=ipc(),
+        count=2,
+    )
+    publisher.recv()
+    for seq in range(2):
+        batch = pack(types["KVEventBatch"](1.5, [stored, types["AllBlocksCleared"]()], 0))
+        publisher.send_multipart([b"kv-events", seq.to_bytes(8, "big"), batch])
+    assert program.wait() == 0
+    assert program.lines("BlockStored|1 block")
