@@ -166,7 +166,7 @@ class Process:
                 stdin=stdin or subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
+                env={**{k: v for k, v in os.environ.items() if k != "VLLM_CACHE"}, **(env or {})},
                 start_new_session=True,
             )
 
