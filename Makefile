@@ -57,8 +57,14 @@ BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 FUZZERS  := $(basename $(wildcard tests/tools/fuzz/*.c tests/lessons/fuzz/*.c))
 # The modules of the rooms that have unit tests
 TESTED   := $(patsubst %.c,$(BUILD)/%.o,traps/trap.c)
-ALL_C    := $(SOURCES) $(PARTS) $(wildcard scripts/*.c tests/*/unit/*.c tests/*/fuzz/*.c bench/*.c)
-ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h tests/*/unit/*.h tests/*/fuzz/*.h)
+# The tracer: a command, and the library that the dynamic linker loads for LD_AUDIT, which is glibc's
+TRACE_C  := $(sort $(wildcard trace/*.c))
+LAUNCHER := trace/ztrace.c trace/program.c
+# What ztrace watches in its tests; raw-noplt is raw with addresses in place of a table of lazy binding
+WATCHED  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/trace/programs/*.c)) $(BUILD)/tests/trace/programs/raw-noplt
+TRACER   := $(if $(findstring gnu,$(shell $(CC) -dumpmachine)),$(BUILD)/trace/ztrace $(BUILD)/trace/libztrace.so)
+ALL_C    := $(SOURCES) $(PARTS) $(TRACE_C) $(wildcard scripts/*.c tests/*/unit/*.c tests/*/fuzz/*.c tests/trace/programs/*.c bench/*.c)
+ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h trace/*.h tests/*/unit/*.h tests/*/fuzz/*.h)
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo panes trace diagrams keys test slow test-page unit bench lint check-challenge \
@@ -66,7 +72,7 @@ ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h tests/*/
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-all: $(PROGRAMS) $(SCRIPTS) ## build every program into build/<room>/
+all: $(PROGRAMS) $(SCRIPTS) $(TRACER) ## build every program into build/<room>/
 
 help: ## this list
 	@echo 'Learn:'
@@ -86,7 +92,7 @@ demo: ## install what is missing, build, and play every demo (or DEMO=2.2)
 trace: ## play every demo (or DEMO=2.2) and draw its messages; FILE=, OPEN=1
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all venv
-	@.venv/bin/python scripts/trace_demo.py --build $(BUILD) $(if $(OPEN),--open) $(if $(FILE),'$(FILE)',$(DEMO))
+	@.venv/bin/python trace/trace_demo.py --build $(BUILD) $(if $(OPEN),--open) $(if $(FILE),'$(FILE)',$(DEMO))
 
 panes: ## open the terminals of a demo in tmux, its commands typed (DEMO=2.2)
 	@$(MAKE) --no-print-directory all
@@ -95,14 +101,14 @@ panes: ## open the terminals of a demo in tmux, its commands typed (DEMO=2.2)
 diagrams: ### bring the diagrams of the READMEs up to date (or DEMO=2.2)
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all .venv/ready
-	@.venv/bin/python scripts/trace_demo.py --build $(BUILD) --diagrams $(DEMO)
+	@.venv/bin/python trace/trace_demo.py --build $(BUILD) --diagrams $(DEMO)
 
 keys: $(BUILD)/scripts/make_keys ## make keys for --curve-dir (KEYS=<folder>, keys otherwise)
 	@$< '$(or $(KEYS),keys)'
 
 test: ## set up what the tests need, build, and run them all
 	@scripts/install-deps test
-	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches .venv/ready
+	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches $(BUILD)/watched .venv/ready
 	@$(MAKE) --no-print-directory unit
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) -m 'not slow' $(PYTEST) tests
 
@@ -238,6 +244,25 @@ $(SCRIPTS): %: %.o $(TOOLS_A)
 	@echo '  LINK  $@'
 	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
 
+# Never with sanitizers: a library for LD_AUDIT cannot have them, and can trace programs that do
+$(BUILD)/trace/%.o $(BUILD)/trace/ztrace $(BUILD)/trace/libztrace.so: SANFLAGS :=
+$(BUILD)/trace/%.o: CPPFLAGS += -D_GNU_SOURCE -fPIC -fvisibility=hidden
+$(BUILD)/trace/ztrace: $(LAUNCHER:%.c=$(BUILD)/%.o)
+	@echo '  LINK  $@'
+	$(Q)$(LINK) $^ -o $@
+$(BUILD)/trace/libztrace.so: $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(LAUNCHER),$(TRACE_C)))
+	@echo '  LINK  $@'
+	$(Q)$(LINK) -shared -Wl,-z,defs,-z,now $^ -lm -o $@
+
+$(BUILD)/tests/trace/programs/%: $(BUILD)/tests/trace/programs/%.o
+	@echo '  LINK  $@'
+	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -o $@
+$(BUILD)/tests/trace/programs/raw-noplt.o: tests/trace/programs/raw.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo '  CC    $@'
+	$(Q)$(COMPILE) -fno-plt -c $< -o $@
+$(BUILD)/tests/trace/programs/raw-noplt: LDFLAGS += -Wl,-z,now
+
 $(BUILD)/tests/tools/unit/%.o: CPPFLAGS += -I. -Itests/tools/vectors
 $(BUILD)/tests/tools/unit/%: $(BUILD)/tests/tools/unit/%.o $(TESTED) $(TOOLS_A)
 	@echo '  LINK  $@'
@@ -257,6 +282,9 @@ $(BUILD)/bench/%: $(BUILD)/bench/%.o
 
 .PHONY: $(BUILD)/benches
 $(BUILD)/benches: $(BENCHES)
+
+.PHONY: $(BUILD)/watched
+$(BUILD)/watched: $(WATCHED)
 
 $(BUILD)/tests/tools/fuzz/%.o: CPPFLAGS += -I.
 $(BUILD)/tests/tools/fuzz/%: $(BUILD)/tests/tools/fuzz/%.o $(TESTED) $(TOOLS_A)

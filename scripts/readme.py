@@ -135,8 +135,8 @@ def differs(shown, printed, any_order=False):
 
 
 class Stage:
-    """Private endpoints, and the folder with the programs, for one scene; `trace` is the file that
-    all of them trace to, or None."""
+    """Private endpoints, and the folder with the programs, for one scene; `trace` is the file to
+    which ztrace writes for all of them, or None."""
 
     def __init__(self, build, folder, trace=None):
         self.build = build
@@ -171,8 +171,11 @@ class Stage:
             if f"--{name}" not in words
             for word in (f"--{name}", self.private(value))
         ]
-        traced = [*trace_options, "--trace", str(self.trace)] if self.trace else []
-        return [*wrapper, program, *given, *map(self.private, words[1:]), *traced]
+        words = [program, *given, *map(self.private, words[1:])]
+        if self.trace:
+            ztrace = str(ROOT / self.build / "trace" / "ztrace")
+            words = [ztrace, "--follow", "--decode", "vllm", "--json", str(self.trace), *words, *trace_options]
+        return [*wrapper, *words]
 
 
 class Player(threading.Thread):
@@ -265,7 +268,7 @@ def contested(players):
 
 
 def play(scene, build="build", on_line=lambda player, line: None, seconds=60, trace=None):
-    """Plays a scene. Returns what went otherwise than shown, one text a terminal. All programs trace
+    """Plays a scene. Returns what went otherwise than shown, one text a terminal. ztrace writes
     to the file `trace`, if there is one; in it the endpoints are those of the README."""
     deadline = time.monotonic() + seconds
     if trace:

@@ -9,7 +9,7 @@ import pytest
 from browser import Browser
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "trace"), str(ROOT / "scripts")]
 
 import readme  # noqa: E402
 import trace_demo  # noqa: E402

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Reads what the programs have traced, and finds for each message where it came from and went to.
+"""Reads what ztrace has written, and finds for each message where it came from and went to.
 
-A trace (docs/trace.md) has what each process sent and received. Which send belongs to which receive
+A trace (docs/trace.md) has what each process sent and received, and what its sockets did. Which send belongs to which receive
 is found as ZeroMQ itself would have it: the sockets fit together and have one endpoint, the frames
 are the same but for those that a socket adds or takes off (the identity of a ROUTER, the empty
 frame of a REQ), and between two sockets the first that is sent is the first that is received.
 """
 
+import collections
+import itertools
 import json
 import re
 
@@ -37,13 +39,13 @@ LONG = 0.1
 
 def read(path):
     """The run that a file of traces tells of. A last line without its end is left out: the disk
-    was full, or somebody is still writing."""
+    was full, or a program is still writing."""
     lines = path.read_text("utf-8").split("\n")[:-1]
     return Run([json.loads(line) for line in lines])
 
 
 class Lane:
-    """A process; or, when `pid` is None, a peer that has no trace."""
+    """A process; or, when `pid` is None, a peer that was not traced."""
 
     def __init__(self, program, instance, pid):
         self.program, self.instance, self.pid = program, instance, pid
@@ -51,16 +53,26 @@ class Lane:
         self.title = program
         self.sockets = []  # Types, in the order of their first message
         self.endpoints = set()  # (type, endpoint) of all its sockets
+        self.identities = set()  # Those that a DEALER has set, in hex
+
+    def name(self):
+        """What tells it from others of the same program: vLLM's engines have their index, 2 bytes
+        little-endian, as identity."""
+        if self.instance or len(self.identities) != 1:
+            return self.instance
+        (identity,) = self.identities
+        return str(int.from_bytes(bytes.fromhex(identity), "little")) if len(identity) == 4 else None
 
 
 class Event:
     """One object of a trace: a message that was sent or received, or a note."""
 
-    def __init__(self, entry, lane):
+    def __init__(self, entry, lane, places=()):
         self.t, self.lane = entry["t"], lane
         self.dir, self.note = entry.get("dir"), entry.get("note")
-        self.socket, self.peer = entry.get("socket"), entry.get("peer")
+        self.socket, self.number = entry.get("socket"), entry.get("number")
         self.endpoint = entry.get("endpoint")
+        self.places = set(places) or {where(self.endpoint)}  # Where its socket is bound or connected
         self.identity = entry.get("identity")
         self.frames = entry.get("frames", [])
         self.left_out = entry.get("left_out", 0)
@@ -69,6 +81,7 @@ class Event:
         self.taken_by = []  # The receives that a send has come to
         self.came_from = None  # The send of a receive
         self.last_send = self.last_recv = None  # Of the same socket, before this
+        self.done = False  # Nothing more can come of it
         self.replaced = None  # When the next request went out without an answer to this one
 
     def name(self):
@@ -78,7 +91,7 @@ class Event:
 
 class Message:
     """A message on its way between two lanes. Without `recv` nobody took it, as far as the trace
-    tells; without `send` it came from somebody who has no trace."""
+    tells; without `send` it came from somebody who was not traced."""
 
     def __init__(self, send, recv, source, target, fate):
         self.send, self.recv = send, recv
@@ -95,12 +108,76 @@ class Message:
         return next((name for name in names if name and len(name) == 4), "")
 
 
+class Socket:
+    """What a trace tells of one socket besides its messages."""
+
+    def __init__(self):
+        self.places = set()  # Where it was ever bound or connected
+        self.connects = []  # (t, endpoint)
+        self.topics = []  # (t, "01" or "00" in front of the topic, in hex)
+        self.asked = None  # The newest request of a REQ without an answer
+
+
+def sockets_of(entries):
+    """All sockets by (pid, type, number), and what they did that is drawn: subscriptions, which
+    libzmq sends by itself, as messages; and what went wrong as notes."""
+    sockets, more = {}, []
+    for entry in entries:
+        if "number" not in entry:
+            continue
+        socket = sockets.setdefault(socket_of(entry), Socket())
+        event, endpoint = entry.get("event"), entry.get("endpoint")
+        if endpoint:
+            socket.places.add(where(endpoint))
+        if event in ("bind", "connect"):
+            socket.connects.append((entry["t"], endpoint))
+        elif event in ("subscribe", "unsubscribe"):
+            socket.topics.append((entry["t"], ("01" if event == "subscribe" else "00") + entry["topic"]))
+        elif event == "error":
+            more.append(note_of(entry, f"{entry['call']}: {entry['error']}"))
+        elif event == "close" and socket.asked:
+            more.append(note_of(entry, f"no reply: closes the {entry['socket']} socket"))
+        if entry["socket"] == "REQ":
+            socket.asked = event is None and entry.get("dir") == "send"
+        if event == "close":
+            more += subscriptions(entry, socket)
+            socket.topics = []
+    last = {socket_of(entry): entry for entry in entries if "number" in entry}
+    for key, entry in last.items():
+        more += subscriptions(entry, sockets[key])
+    return sockets, more
+
+
+def socket_of(entry):
+    return entry["pid"], entry["socket"], entry["number"]
+
+
+def note_of(entry, text):
+    return {key: entry[key] for key in ("t", "program", "pid")} | {"note": text}
+
+
+def subscriptions(entry, socket):
+    """The messages by which a socket has subscribed: each topic went to each endpoint, as soon as
+    both were there. `entry` is any of that socket."""
+    common = {key: entry[key] for key in ("program", "pid", "socket", "number")}
+    found = []
+    for connected, endpoint in socket.connects:
+        for asked, topic in socket.topics:
+            words = bytes.fromhex(topic).decode("utf-8", "replace")
+            frame = {"size": len(topic) // 2, "hex": topic, "text": words}
+            told = {"endpoint": endpoint, "dir": "send", "frames": [frame]}
+            found.append({**common, "t": max(connected, asked), **told})
+    return found
+
+
 class Run:
     """All that a trace tells: lanes, messages, notes."""
 
     def __init__(self, entries):
         entries = sorted(entries, key=lambda entry: entry["t"])
         self.start = entries[0]["t"] if entries else 0
+        sockets, more = sockets_of(entries)
+        entries = sorted(entries + more, key=lambda entry: entry["t"])
         lanes = {}
         events = []
         for entry in entries:
@@ -112,12 +189,17 @@ class Run:
             if entry.get("life"):
                 setattr(lane, entry["life"], entry["t"])
                 continue
-            event = Event(entry, lane)
+            if entry.get("event"):
+                continue
+            known = sockets.get(socket_of(entry)) if "number" in entry else None
+            event = Event(entry, lane, known.places if known else ())
             events.append(event)
             if event.dir:
-                lane.endpoints.add((event.socket, where(event.endpoint)))
+                lane.endpoints |= {(event.socket, place) for place in event.places}
                 if event.socket not in lane.sockets:
                     lane.sockets.append(event.socket)
+                if event.identity and event.socket == "DEALER":
+                    lane.identities.add(event.identity)
         self.lanes = list(lanes.values())
         self._ghosts = {}
         self._name_lanes()
@@ -137,17 +219,19 @@ class Run:
             same = [other for other in self.lanes if other.program == lane.program]
             if len(same) > 1:
                 number = same.index(lane) + 1
-                names = [other.instance for other in same]
-                unique = lane.instance and names.count(lane.instance) == 1
-                lane.title += f" {lane.instance if unique else number}"
+                names = [other.name() for other in same]
+                unique = lane.name() and names.count(lane.name()) == 1
+                lane.title += f" {lane.name() if unique else number}"
 
     def _ghost(self, event):
-        """The lane of a peer that has no trace."""
-        lane = self._ghosts.get(event.peer)
+        """The lane of a peer that was not traced: one for each place."""
+        place = min(event.places, key=str)
+        lane = self._ghosts.get(place)
         if lane is None:
-            lane = self._ghosts[event.peer] = Lane(event.peer, None, None)
-            lane.title = f"({event.peer})"
+            lane = self._ghosts[place] = Lane("peer", None, None)
             self.lanes.append(lane)
+        for number, ghost in enumerate(self._ghosts.values(), 1):
+            ghost.title = f"(peer {number})" if len(self._ghosts) > 1 else "(peer)"
         return lane
 
     def _sent(self, send):
@@ -160,19 +244,20 @@ class Run:
         return [Message(send, None, send.lane, target, "hidden" if hidden else "lost")]
 
     def _missed_target(self, send):
-        """Who should have got what nobody took; None when that one has no trace."""
+        """Who should have got what nobody took; None when that one was not traced."""
         if send.socket == "REP" and send.last_recv:
             asked = send.last_recv.came_from
             return asked and asked.lane
-        lane = self._named.get((send.lane.pid, where(send.endpoint), send.name()))
+        named = [self._named.get((send.lane.pid, place, send.name())) for place in send.places]
+        lane = next((lane for lane in named if lane), None)
         able = [lane for lane in self.lanes if lane.pid and self._could_take(lane, send)]
         return lane or (able[0] if able else None)
 
     @staticmethod
     def _could_take(lane, send):
         return any(
-            (send.socket, kind) in FITS and endpoint == where(send.endpoint)
-            for kind, endpoint in lane.endpoints
+            (send.socket, kind) in FITS and place in send.places
+            for kind, place in lane.endpoints
         )
 
 
@@ -183,45 +268,64 @@ def where(endpoint):
     return found.group(1) if found else endpoint
 
 
+class Waiting:
+    """Messages by place and content, of which the oldest that fits is looked for."""
+
+    def __init__(self):
+        self.lists = {}
+
+    def add(self, event):
+        for place in event.places:
+            self.lists.setdefault((place, event.key), collections.deque()).append(event)
+
+    def find(self, event, fits):
+        """The oldest with the content of `event` that `fits`, or None."""
+        found = []
+        for place in event.places:
+            those = self.lists.get((place, event.key), collections.deque())
+            while those and those[0].done:
+                those.popleft()
+            found += itertools.islice((e for e in those if not e.done and fits(e)), 1)
+        return min(found, key=lambda e: e.t, default=None)
+
+
 def match(events):
     """Finds the send of each receive. `events` are in the order of time. Returns the lanes that
     have got a name from a ROUTER, by (its pid, its endpoint, the name)."""
-    last = {}  # (pid, socket, endpoint, identity), direction -> the newest of its events
-    waiting = {}  # (endpoint, frames) -> sends that may still be received
-    early = {}  # (endpoint, frames) -> subscriptions that nobody seems to have sent
+    last = {}  # (pid, socket, places, identity), direction -> the newest of its events
+    waiting = Waiting()  # Sends that may still be received
+    early = Waiting()  # Subscriptions that no socket seems to have sent
     named = {}
     for event in events:
         if not event.dir:
             continue
-        place = where(event.endpoint)
-        own = (event.lane.pid, event.socket, place, event.identity)
+        own = (event.lane.pid, event.socket, frozenset(event.places), event.identity)
         event.last_send, event.last_recv = last.get((own, "send")), last.get((own, "recv"))
         last[own, event.dir] = event
-        those = waiting.setdefault((place, event.key), [])
         if event.dir == "send":
             before = event.last_send
             if before and (not event.last_recv or event.last_recv.t < before.t):
                 before.replaced = event.t
-            recvs = early.get((place, event.key), [])
-            if event.socket in ("SUB", "XSUB") and recvs:
-                # libzmq sends a subscription by itself, and the program tells of it afterwards
-                recv = recvs.pop(0)
+            recv = early.find(event, lambda e: True) if event.socket in ("SUB", "XSUB") else None
+            if recv:
+                # libzmq sends a subscription by itself, and the trace tells of it afterwards
+                recv.done = event.done = True
                 event.t = recv.t
                 recv.came_from = event
                 event.taken_by.append(recv)
-                continue
-            those.append(event)
+            else:
+                waiting.add(event)
             continue
-        send = next((send for send in those if could_be(send, event)), None)
+        send = waiting.find(event, lambda e: could_be(e, event))
         if not send and event.socket in ("PUB", "XPUB"):
-            early.setdefault((place, event.key), []).append(event)
+            early.add(event)
         if send:
             event.came_from = send
             send.taken_by.append(event)
-            if send.socket not in ("PUB", "XPUB"):
-                those.remove(send)
+            send.done = send.socket not in ("PUB", "XPUB")
             if event.socket == "ROUTER":
-                named[event.lane.pid, place, event.name()] = send.lane
+                for place in event.places & send.places:
+                    named[event.lane.pid, place, event.name()] = send.lane
     return named
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Plays a demo of the READMEs with --trace, and draws what was sent: as Mermaid, SVG and a page.
+"""Plays a demo of the READMEs under ztrace, and draws what was sent: as Mermaid, SVG and a page.
 
 What ends in .jsonl is no demo but the trace of a run of your own: it is drawn, beside itself.
 
@@ -15,11 +15,13 @@ import tempfile
 import webbrowser
 from pathlib import Path
 
-import readme
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import readme  # noqa: E402
 import trace_draw
 import trace_page
 import trace_read
-
 
 DIAGRAMS = readme.ROOT / "docs" / "diagrams"
 
@@ -69,7 +71,9 @@ def normal(trace):
     kept = []
     for line in lines:
         rest = line.split(",", 1)[1]
-        kept.append(f'{{"t":{time(line) - start:.6f},' + re.sub(r'"pid":(\d+)', renamed, rest, count=1))
+        rest = re.sub(r'"pid":(\d+)', renamed, rest, count=1)
+        rest = re.sub(r',"tid":\d+', "", rest, count=1)
+        kept.append(f'{{"t":{time(line) - start:.6f},{rest}')
     return "\n".join(kept) + "\n"
 
 

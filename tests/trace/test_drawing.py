@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "trace"))
 
 import trace_demo  # noqa: E402
 import trace_draw  # noqa: E402
@@ -254,7 +254,7 @@ def test_dealer_with_the_empty_frame(trace):
 def test_other_endpoints_are_other_connections(trace):
     trace.send("a", "PUSH", PING, endpoint="tcp://127.0.0.1:1")
     trace.recv("b", "PULL", PING, endpoint="tcp://127.0.0.1:2")
-    assert trace.told() == ["a > (peer): ping untold", "(peer) > b: ping"]
+    assert trace.told() == ["a > (peer 1): ping untold", "(peer 2) > b: ping"]
 
 
 @pytest.mark.parametrize("bound", ["tcp://0.0.0.0:5555", "tcp://[::]:5555"])
@@ -615,14 +615,14 @@ def test_recording_is_kept_without_what_is_only_true_once():
 
 
 def test_unknown_demo_is_named():
-    script = ROOT / "scripts" / "trace_demo.py"
+    script = ROOT / "trace" / "trace_demo.py"
     done = subprocess.run([sys.executable, script, "9.9"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("trace: 9.9: no such demo; there are 1 1.1 1.2 ")
 
 
 def test_trace_of_an_own_run_is_drawn_beside_it(tmp_path):
-    script = ROOT / "scripts" / "trace_demo.py"
+    script = ROOT / "trace" / "trace_demo.py"
     own = tmp_path / "my.run.jsonl"
     own.write_bytes((trace_demo.DIAGRAMS / "1.jsonl").read_bytes())
     done = subprocess.run([sys.executable, script, own], capture_output=True, text=True)
@@ -633,7 +633,7 @@ def test_trace_of_an_own_run_is_drawn_beside_it(tmp_path):
 
 
 def test_own_run_that_cannot_be_drawn_is_told(tmp_path):
-    script = ROOT / "scripts" / "trace_demo.py"
+    script = ROOT / "trace" / "trace_demo.py"
     (tmp_path / "junk.jsonl").write_text("junk\n")
     for name in ("nobody.jsonl", "junk.jsonl"):
         done = subprocess.run([sys.executable, script, tmp_path / name], capture_output=True, text=True)

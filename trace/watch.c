@@ -1,0 +1,347 @@
+//  SPDX-License-Identifier: MIT
+
+#include "watch.h"
+#include "process.h"
+#include "record.h"
+#include "sockets.h"
+#include "vllm.h"
+
+#include <errno.h>
+#include <string.h>
+
+int *(*watch_errno_location) (void);
+
+//  True in a thread that is in a watched call: what libzmq then calls itself is no call of the program
+static _Thread_local bool inside;
+
+//  False: the call is to be made, and nothing else to be done
+static bool s_enter (void)
+{
+    if (inside || !process_is_traced ())
+        return false;
+    inside = true;
+    return true;
+}
+
+static int s_leave (int result, int fault)
+{
+    if (watch_errno_location)
+        *watch_errno_location () = fault;
+    inside = false;
+    return result;
+}
+
+//  errno as the program would find it now
+static int s_errno (const zmq_copy_t *copy)
+{
+    int (*real) (void) = (int (*) (void)) copy->real[CALL_errno];
+    return watch_errno_location ? *watch_errno_location () : real ();
+}
+
+static int s_getsockopt (const zmq_copy_t *copy, void *socket, int option, void *value,
+                         size_t *size)
+{
+    int (*real) (void *, int, void *, size_t *) =
+        (int (*) (void *, int, void *, size_t *)) copy->real[CALL_getsockopt];
+    return real (socket, option, value, size);
+}
+
+//  The endpoint that a bind or a connect has made of what it was given: the port for tcp://*:*
+static void s_read_endpoint (const zmq_copy_t *copy, void *socket, char *endpoint, size_t room)
+{
+    size_t size = room;
+    if (s_getsockopt (copy, socket, ZMQ_LAST_ENDPOINT, endpoint, &size) == -1)
+        endpoint[0] = '\0';
+}
+
+//  True for what is left out unless asked for: inproc, and PAIR sockets that are nowhere
+static bool s_is_hidden (const socket_t *socket)
+{
+    bool is_inside = socket->endpoints == 0 && (socket->inprocs > 0 || socket->type == ZMQ_PAIR);
+    return is_inside && !process.inproc;
+}
+
+static void s_count_endpoint (socket_t *socket, const char *endpoint)
+{
+    if (strncmp (endpoint, "inproc:", 7) == 0)
+        socket->inprocs++;
+    else
+        socket->endpoints++;
+}
+
+static socket_t *s_add (zmq_copy_t *copy, void *socket, int type)
+{
+    static bool told = false;
+    socket_t *added = socket_add (socket, copy, type);
+    if (!added && !told) {
+        told = true;
+        process_say (process.program, " has too many sockets: the next ones are not shown", NULL);
+    }
+    return added;
+}
+
+//  The socket, also when its making was not seen. NULL: it is none, or too much.
+static socket_t *s_find (zmq_copy_t *copy, void *socket)
+{
+    socket_t *found = socket ? socket_find (socket) : NULL;
+    int type;
+    size_t size = sizeof type;
+    if (found || !socket || s_getsockopt (copy, socket, ZMQ_TYPE, &type, &size) == -1)
+        return found;
+    found = s_add (copy, socket, type);
+    if (found) {
+        s_read_endpoint (copy, socket, found->endpoint, sizeof found->endpoint);
+        if (found->endpoint[0])
+            s_count_endpoint (found, found->endpoint);
+    }
+    return found;
+}
+
+static const char *s_error_name (int fault)
+{
+    switch (fault) {
+    case EFSM:
+        return "EFSM";
+    case EHOSTUNREACH:
+        return "EHOSTUNREACH";
+    case ENOTSUP:
+        return "ENOTSUP";
+    case EADDRINUSE:
+        return "EADDRINUSE";
+    case EINVAL:
+        return "EINVAL";
+    case ENOTSOCK:
+        return "ENOTSOCK";
+    case EFAULT:
+        return "EFAULT";
+    default:
+        return "error";
+    }
+}
+
+//  A call that has failed is worth a line, but when it only means that there is nothing to do yet, that
+//  a signal came, or that the context was closed
+static void s_record_fault (const zmq_copy_t *copy, call_t call, const socket_t *socket, int fault)
+{
+    if (fault == EAGAIN || fault == EINTR || fault == ETERM)
+        return;
+    const char *(*why) (int) = (const char *(*) (int) ) copy->real[CALL_strerror];
+    record_error (socket, call_name (call), s_error_name (fault), why (fault));
+}
+
+void *watch_socket (zmq_copy_t *copy, void *context, int type)
+{
+    void *(*real) (void *, int) = (void *(*) (void *, int) ) copy->real[CALL_socket];
+    if (!s_enter ())
+        return real (context, type);
+    void *socket = real (context, type);
+    int fault = s_errno (copy);
+    socket_t *stale = socket ? socket_find (socket) : NULL;
+    if (stale)  //  Closed in a way that was not seen
+        socket_remove (stale);
+    if (socket)
+        s_add (copy, socket, type);
+    process.has_sockets = process.has_sockets || socket;
+    s_leave (0, fault);
+    return socket;
+}
+
+int watch_close (zmq_copy_t *copy, void *socket)
+{
+    int (*real) (void *) = (int (*) (void *)) copy->real[CALL_close];
+    if (!s_enter ())
+        return real (socket);
+    socket_t *found = socket ? socket_find (socket) : NULL;
+    if (found && !s_is_hidden (found))
+        record_event (found, "close", NULL, NULL, 0);
+    //  Now: as soon as it is closed, another thread may get the same address
+    if (found)
+        socket_remove (found);
+    int result = real (socket);
+    return s_leave (result, s_errno (copy));
+}
+
+static void s_record_endpoint (socket_t *found, call_t call, const char *endpoint)
+{
+    bool is_new = call == CALL_bind || call == CALL_connect;
+    if (is_new) {
+        s_count_endpoint (found, endpoint);
+        size_t size = strlen (endpoint) < sizeof found->endpoint ? strlen (endpoint) : 0;
+        memcpy (found->endpoint, endpoint, size);
+        found->endpoint[size] = '\0';
+    }
+    if (!s_is_hidden (found))
+        record_event (found, call_name (call) + strlen ("zmq_"), "endpoint", endpoint,
+                      strlen (endpoint));
+}
+
+int watch_endpoint (zmq_copy_t *copy, call_t call, void *socket, const char *endpoint)
+{
+    int (*real) (void *, const char *) = (int (*) (void *, const char *)) copy->real[call];
+    if (!s_enter ())
+        return real (socket, endpoint);
+    socket_t *found = s_find (copy, socket);
+    int result = real (socket, endpoint);
+    int fault = s_errno (copy);
+    if (found && result == 0 && (call == CALL_bind || call == CALL_connect)) {
+        char resolved[256];
+        s_read_endpoint (copy, socket, resolved, sizeof resolved);
+        s_record_endpoint (found, call, resolved[0] ? resolved : endpoint);
+    } else if (found && result == 0)
+        s_record_endpoint (found, call, endpoint);
+    else if (found)
+        s_record_fault (copy, call, found, fault);
+    return s_leave (result, fault);
+}
+
+static void s_keep_identity (socket_t *socket, const void *value, size_t size)
+{
+    if (size > sizeof socket->identity)
+        return;
+    memcpy (socket->identity, value, size);
+    socket->identity_size = (unsigned char) size;
+    if (process.vllm && socket->type == ZMQ_DEALER && vllm_engine_index (value, size) >= 0)
+        process.engine_index = vllm_engine_index (value, size);
+}
+
+int watch_setsockopt (zmq_copy_t *copy, void *socket, int option, const void *value, size_t size)
+{
+    int (*real) (void *, int, const void *, size_t) =
+        (int (*) (void *, int, const void *, size_t)) copy->real[CALL_setsockopt];
+    if (!s_enter ())
+        return real (socket, option, value, size);
+    socket_t *found = s_find (copy, socket);
+    int result = real (socket, option, value, size);
+    int fault = s_errno (copy);
+    if (found && result == 0 && option == ZMQ_ROUTING_ID)
+        s_keep_identity (found, value, size);
+    else if (found && result == 0 && (option == ZMQ_SUBSCRIBE || option == ZMQ_UNSUBSCRIBE) &&
+             !s_is_hidden (found))
+        record_event (found, option == ZMQ_SUBSCRIBE ? "subscribe" : "unsubscribe", "topic", value,
+                      size);
+    return s_leave (result, fault);
+}
+
+//  The socket whose message is to be recorded; NULL: it is not known, or left out
+static socket_t *s_shown (zmq_copy_t *copy, void *socket)
+{
+    socket_t *found = s_find (copy, socket);
+    return found && !s_is_hidden (found) ? found : NULL;
+}
+
+//  After a send: `message` has the frame, which was read before the socket could take it
+static void s_sent (zmq_copy_t *copy, call_t call, const socket_t *socket, message_t *message,
+                    int flags, int result, int fault, const struct timespec *before)
+{
+    if (result == -1) {
+        message_remove (message);
+        s_record_fault (copy, call, socket, fault);
+    } else if (!(flags & ZMQ_SNDMORE)) {
+        record_message (socket, SEND, message, before);
+        message_clear (message);
+    }
+}
+
+int watch_send (zmq_copy_t *copy, call_t call, void *socket, const void *data, size_t size,
+                int flags)
+{
+    int (*real) (void *, const void *, size_t, int) =
+        (int (*) (void *, const void *, size_t, int)) copy->real[call];
+    if (!s_enter ())
+        return real (socket, data, size, flags);
+    socket_t *found = s_shown (copy, socket);
+    message_t *message = found ? socket_sending (found) : NULL;
+    struct timespec before = {0};
+    if (message) {
+        clock_gettime (CLOCK_MONOTONIC, &before);
+        message_add (message, data, size, size);
+    }
+    int result = real (socket, data, size, flags);
+    int fault = s_errno (copy);
+    if (message)
+        s_sent (copy, call, found, message, flags, result, fault, &before);
+    return s_leave (result, fault);
+}
+
+//  The bytes of a zmq_msg_t are asked of the libzmq that made it
+static void s_add_frame (const zmq_copy_t *copy, message_t *message, zmq_msg_t *frame)
+{
+    void *(*data) (zmq_msg_t *) = (void *(*) (zmq_msg_t *) ) copy->real[CALL_msg_data];
+    size_t (*size) (const zmq_msg_t *) = (size_t (*) (const zmq_msg_t *)) copy->real[CALL_msg_size];
+    message_add (message, data (frame), size (frame), size (frame));
+}
+
+int watch_msg_send (zmq_copy_t *copy, call_t call, zmq_msg_t *frame, void *socket, int flags)
+{
+    bool socket_first = call == CALL_sendmsg;
+    int (*real) (zmq_msg_t *, void *, int) = (int (*) (zmq_msg_t *, void *, int)) copy->real[call];
+    int (*real_old) (void *, zmq_msg_t *, int) =
+        (int (*) (void *, zmq_msg_t *, int)) copy->real[call];
+    if (!s_enter ())
+        return socket_first ? real_old (socket, frame, flags) : real (frame, socket, flags);
+    socket_t *found = s_shown (copy, socket);
+    message_t *message = found ? socket_sending (found) : NULL;
+    struct timespec before = {0};
+    if (message) {
+        clock_gettime (CLOCK_MONOTONIC, &before);
+        s_add_frame (copy, message, frame);
+    }
+    int result = socket_first ? real_old (socket, frame, flags) : real (frame, socket, flags);
+    int fault = s_errno (copy);
+    if (message)
+        s_sent (copy, call, found, message, flags, result, fault, &before);
+    return s_leave (result, fault);
+}
+
+//  After a frame was received
+static void s_received (const socket_t *socket, message_t *message, bool more)
+{
+    if (more)
+        return;
+    struct timespec now;
+    clock_gettime (CLOCK_MONOTONIC, &now);
+    record_message (socket, RECV, message, &now);
+    message_clear (message);
+}
+
+int watch_recv (zmq_copy_t *copy, void *socket, void *data, size_t size, int flags)
+{
+    int (*real) (void *, void *, size_t, int) =
+        (int (*) (void *, void *, size_t, int)) copy->real[CALL_recv];
+    if (!s_enter ())
+        return real (socket, data, size, flags);
+    socket_t *found = s_shown (copy, socket);
+    int result = real (socket, data, size, flags);
+    int fault = s_errno (copy);
+    message_t *message = found && result != -1 ? socket_receiving (found) : NULL;
+    if (message) {
+        int more = 0;
+        size_t room = sizeof more, length = (size_t) result;
+        message_add (message, data, length, length < size ? length : size);
+        s_getsockopt (copy, socket, ZMQ_RCVMORE, &more, &room);
+        s_received (found, message, more);
+    } else if (found && result == -1)
+        s_record_fault (copy, CALL_recv, found, fault);
+    return s_leave (result, fault);
+}
+
+int watch_msg_recv (zmq_copy_t *copy, call_t call, zmq_msg_t *frame, void *socket, int flags)
+{
+    bool socket_first = call == CALL_recvmsg;
+    int (*real) (zmq_msg_t *, void *, int) = (int (*) (zmq_msg_t *, void *, int)) copy->real[call];
+    int (*real_old) (void *, zmq_msg_t *, int) =
+        (int (*) (void *, zmq_msg_t *, int)) copy->real[call];
+    if (!s_enter ())
+        return socket_first ? real_old (socket, frame, flags) : real (frame, socket, flags);
+    socket_t *found = s_shown (copy, socket);
+    int result = socket_first ? real_old (socket, frame, flags) : real (frame, socket, flags);
+    int fault = s_errno (copy);
+    message_t *message = found && result != -1 ? socket_receiving (found) : NULL;
+    if (message) {
+        int (*more) (const zmq_msg_t *) = (int (*) (const zmq_msg_t *)) copy->real[CALL_msg_more];
+        s_add_frame (copy, message, frame);
+        s_received (found, message, more (frame));
+    } else if (found && result == -1)
+        s_record_fault (copy, call, found, fault);
+    return s_leave (result, fault);
+}
