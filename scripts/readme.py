@@ -172,7 +172,7 @@ class Stage:
             for word in (f"--{name}", self.private(value))
         ]
         words = [program, *given, *map(self.private, words[1:])]
-        if self.trace:
+        if self.trace and "/scripts/" not in program:
             ztrace = str(ROOT / self.build / "trace" / "ztrace")
             words = [ztrace, "--follow", "--decode", "vllm", "--json", str(self.trace), *words, *trace_options]
         return [*wrapper, *words]
