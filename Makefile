@@ -313,6 +313,6 @@ venv: .venv/ready
 compile_commands.json: Makefile $(ALL_C)
 	@{ echo '['; sep=; for file in $(ALL_C); do \
 	    printf '%s{"directory":"%s","file":"%s","command":"%s"}' "$$sep" "$(CURDIR)" "$$file" \
-	        '$(COMPILE) -Icommon -I. -Itests/tools/vectors -D_DEFAULT_SOURCE -c '"$$file"; sep=','; echo; done; echo ']'; } > $@
+	        '$(COMPILE) -Icommon -I. -Itests/tools/vectors -D_GNU_SOURCE -c '"$$file"; sep=','; echo; done; echo ']'; } > $@
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(ALL_C))

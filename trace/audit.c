@@ -1,13 +1,13 @@
 //  SPDX-License-Identifier: MIT
 //
-//  The tracer's library. The dynamic linker loads it into a program for LD_AUDIT (see rtld-audit(7)),
-//  and asks it about each object that it loads and each function that it binds. For functions of libzmq
-//  it gets the address of a wrapper.
+//  The tracer's library. The dynamic linker loads it into a program for LD_AUDIT (see
+//  rtld-audit(7)), and asks it about each object that it loads and each function that it binds. For
+//  functions of libzmq it gets the address of a wrapper.
 //
-//  An audit library lives in a namespace of its own, with its own copy of the C library. That copy knows
-//  nothing of the program's threads and forks. So nothing here uses malloc, stdio, pthread locks, or
-//  what looks at the locale (in a thread of the program strtod crashes). What is called of libzmq is called by the addresses that the
-//  watched copy has.
+//  An audit library lives in a namespace of its own, with its own copy of the C library. That copy
+//  knows nothing of the program's threads and forks. So nothing here uses malloc, stdio, pthread
+//  locks, or what looks at the locale (in a thread of the program strtod crashes). What is called
+//  of libzmq is called by the addresses that the watched copy has.
 
 //  The linker has to find these, and nothing else (-fvisibility=hidden)
 #pragma GCC visibility push(default)
@@ -24,8 +24,8 @@
 #include "record.h"
 #include "watch.h"
 
-//  Objects that call libzmq through tables that la_symbind64 is not asked about (-fno-plt, Rust), until
-//  the addresses in these are there
+//  Objects that call libzmq through tables that la_symbind64 is not asked about (-fno-plt, Rust),
+//  until the addresses in these are there
 #define UNPATCHED_MAX 64
 static const struct link_map *_Atomic unpatched[UNPATCHED_MAX];
 
@@ -33,6 +33,9 @@ static const struct link_map *first_map;  //  The program itself
 static void (*real_exit) (int) = _exit;
 static bool is_audited;
 static atomic_bool has_zmq;
+
+//  The functions have the types that <link.h> gives them
+//  NOLINTBEGIN(readability-non-const-parameter)
 
 unsigned la_version (unsigned version)
 {
@@ -42,6 +45,13 @@ unsigned la_version (unsigned version)
     return version < LAV_CURRENT ? version : LAV_CURRENT;
 }
 
+static function_t *s_function (uintptr_t address)
+{
+    function_t *function;
+    memcpy (&function, &address, sizeof function);
+    return function;
+}
+
 //  Takes a libzmq into the table of copies. NULL: there are too many.
 static zmq_copy_t *s_add_copy (const struct link_map *map)
 {
@@ -49,11 +59,11 @@ static zmq_copy_t *s_add_copy (const struct link_map *map)
     while (n < COPIES_MAX && copies[n].used)
         n++;
     if (n == COPIES_MAX) {
-        process_say (map->l_name, ": one copy of libzmq too many, it is not watched", NULL);
+        SAY (map->l_name, ": one copy of libzmq too many, it is not watched");
         return NULL;
     }
     for (call_t call = (call_t) 0; call < CALLS; call++)
-        copies[n].real[call] = elf_symbol (map, call_name (call));
+        copies[n].real[call] = s_function (elf_symbol (map, call_name (call)));
     copies[n].used = true;
     atomic_store (&has_zmq, true);
     return &copies[n];
@@ -80,7 +90,7 @@ unsigned la_objopen (struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
     }
     uintptr_t location = watch_errno_location ? 0 : elf_symbol (map, "__errno_location");
     if (location)
-        watch_errno_location = (int *(*) (void) ) location;
+        watch_errno_location = (int *(*) (void) ) s_function (location);
     *cookie = (uintptr_t) copy;
     return LA_FLG_BINDTO | LA_FLG_BINDFROM;
 }
@@ -98,8 +108,8 @@ static bool s_patch (uintptr_t *address, const char *name)
 {
     call_t call = call_find (name);
     for (size_t n = 0; call < WATCHED && n < COPIES_MAX; n++)
-        if (copies[n].used && *address && *address == copies[n].real[call]) {
-            *address = call_wrapper (n, call);
+        if (copies[n].used && *address && *address == (uintptr_t) copies[n].real[call]) {
+            *address = (uintptr_t) call_wrapper (n, call);
             return true;
         }
     return false;
@@ -145,7 +155,7 @@ static void s_end (void)
                       : s_has_static_zmq ()
                           ? " has libzmq linked in statically: its calls cannot be seen"
                           : " has loaded no libzmq";
-    process_say (process.program, why, NULL);
+    SAY (process.program, why);
 }
 
 //  A program that ends so runs no destructors
@@ -155,6 +165,7 @@ static void s_exit (int status)
     real_exit (status);
 }
 
+//  NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name)
 uintptr_t la_symbind64 (Elf64_Sym *symbol, unsigned index, uintptr_t *from, uintptr_t *to,
                         unsigned *flags, const char *name)
 {
@@ -163,13 +174,15 @@ uintptr_t la_symbind64 (Elf64_Sym *symbol, unsigned index, uintptr_t *from, uint
         s_patch_all ();
     const zmq_copy_t *copy = (const zmq_copy_t *) *to;  //  NOLINT(performance-no-int-to-ptr)
     if (copy && call_find (name) < WATCHED)
-        return call_wrapper ((size_t) (copy - copies), call_find (name));
+        return (uintptr_t) call_wrapper ((size_t) (copy - copies), call_find (name));
     if (strcmp (name, "_exit") == 0 || strcmp (name, "_Exit") == 0) {
-        real_exit = (void (*) (int)) symbol->st_value;
+        real_exit = (void (*) (int)) s_function (symbol->st_value);
         return (uintptr_t) s_exit;
     }
     return symbol->st_value;
 }
+
+//  NOLINTEND(readability-non-const-parameter)
 
 //  Runs when the program has ended in an orderly way, after its own destructors
 __attribute__ ((destructor)) static void s_at_exit (void)

@@ -49,9 +49,12 @@ typedef enum {
     NEEDED_CALLS (CALL_INDEX) CALLS
 } call_t;
 
+//  Any function; to be cast to what it is
+typedef void function_t (void);
+
 typedef struct zmq_copy {
     bool used;
-    uintptr_t real[CALLS];  //  Addresses in this libzmq; 0: it has no such call
+    function_t *real[CALLS];  //  In this libzmq; NULL: it has no such call
 } zmq_copy_t;
 
 extern zmq_copy_t copies[COPIES_MAX];
@@ -63,4 +66,4 @@ const char *call_name (call_t call);
 call_t call_find (const char *name);
 
 //  What is to be called instead of copies[copy].real[call]
-uintptr_t call_wrapper (size_t copy, call_t call);
+function_t *call_wrapper (size_t copy, call_t call);

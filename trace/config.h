@@ -1,7 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  config.h - what the command ztrace tells its library: the environment of the traced program
 //
-//  The library takes these variables out of the environment again in processes that it does not trace.
+//  The library takes these variables out of the environment again in processes that it does not
+//  trace.
 
 #pragma once
 

@@ -16,18 +16,18 @@
 #define IS_ADDRESS(type) false  //  There la_symbind64 alone has to do
 #endif
 
-static const ElfW (Dyn) * s_entry (const struct link_map *map, ElfW (Sxword) tag)
+static const Elf64_Dyn *s_entry (const struct link_map *map, Elf64_Sxword tag)
 {
-    const ElfW (Dyn) *entry = map->l_ld;
+    const Elf64_Dyn *entry = map->l_ld;
     while (entry && entry->d_tag != DT_NULL && entry->d_tag != tag)
         entry++;
     return entry && entry->d_tag == tag ? entry : NULL;
 }
 
 //  The address in an entry, which glibc has relocated in most objects, and not in read-only ones
-static const void *s_address (const struct link_map *map, ElfW (Sxword) tag)
+static const void *s_address (const struct link_map *map, Elf64_Sxword tag)
 {
-    const ElfW (Dyn) *entry = s_entry (map, tag);
+    const Elf64_Dyn *entry = s_entry (map, tag);
     if (!entry)
         return NULL;
     uintptr_t address = entry->d_un.d_ptr;
@@ -36,13 +36,13 @@ static const void *s_address (const struct link_map *map, ElfW (Sxword) tag)
     return (const void *) address;  //  NOLINT(performance-no-int-to-ptr)
 }
 
-static size_t s_size (const struct link_map *map, ElfW (Sxword) tag)
+static size_t s_size (const struct link_map *map, Elf64_Sxword tag)
 {
-    const ElfW (Dyn) *entry = s_entry (map, tag);
+    const Elf64_Dyn *entry = s_entry (map, tag);
     return entry ? entry->d_un.d_val : 0;
 }
 
-static uintptr_t s_defined (const struct link_map *map, const ElfW (Sym) * symbol,
+static uintptr_t s_defined (const struct link_map *map, const Elf64_Sym *symbol,
                             const char *strings, const char *name)
 {
     bool is_it = symbol->st_shndx != SHN_UNDEF && strcmp (strings + symbol->st_name, name) == 0;
@@ -57,13 +57,13 @@ static uint32_t s_gnu_hash (const char *name)
     return hash;
 }
 
-//  DT_GNU_HASH: 4 numbers, a Bloom filter, the buckets, and a chain of hashes for each bucket, the last
-//  of which has its lowest bit set
+//  DT_GNU_HASH: 4 numbers, a Bloom filter, the buckets, and a chain of hashes for each bucket, the
+//  last of which has its lowest bit set
 static uintptr_t s_find_gnu (const struct link_map *map, const uint32_t *table,
-                             const ElfW (Sym) * symbols, const char *strings, const char *name)
+                             const Elf64_Sym *symbols, const char *strings, const char *name)
 {
     uint32_t bucket_count = table[0], first = table[1], bloom_size = table[2];
-    const uint32_t *buckets = table + 4 + bloom_size * (sizeof (ElfW (Addr)) / sizeof *table);
+    const uint32_t *buckets = table + 4 + bloom_size * (sizeof (Elf64_Addr) / sizeof *table);
     const uint32_t *chains = buckets + bucket_count;
     uint32_t hash = s_gnu_hash (name);
     uint32_t index = bucket_count ? buckets[hash % bucket_count] : 0;
@@ -83,7 +83,7 @@ static uintptr_t s_find_gnu (const struct link_map *map, const uint32_t *table,
 
 uintptr_t elf_symbol (const struct link_map *map, const char *name)
 {
-    const ElfW (Sym) *symbols = s_address (map, DT_SYMTAB);
+    const Elf64_Sym *symbols = s_address (map, DT_SYMTAB);
     const char *strings = s_address (map, DT_STRTAB);
     const uint32_t *gnu = s_address (map, DT_GNU_HASH);
     const uint32_t *hash = s_address (map, DT_HASH);
@@ -103,7 +103,7 @@ uintptr_t elf_symbol (const struct link_map *map, const char *name)
 bool elf_needs (const struct link_map *map, const char *part)
 {
     const char *strings = s_address (map, DT_STRTAB);
-    const ElfW (Dyn) *entry = map->l_ld;
+    const Elf64_Dyn *entry = map->l_ld;
     for (; strings && entry && entry->d_tag != DT_NULL; entry++)
         if (entry->d_tag == DT_NEEDED && strstr (strings + entry->d_un.d_val, part))
             return true;
@@ -124,16 +124,16 @@ static bool s_patch_place (uintptr_t *place, const char *name, elf_patch_t *patc
     return true;
 }
 
-static size_t s_patch_table (const struct link_map *map, const ElfW (Rela) * table, size_t size,
+static size_t s_patch_table (const struct link_map *map, const Elf64_Rela *table, size_t size,
                              elf_patch_t *patch)
 {
-    const ElfW (Sym) *symbols = s_address (map, DT_SYMTAB);
+    const Elf64_Sym *symbols = s_address (map, DT_SYMTAB);
     const char *strings = s_address (map, DT_STRTAB);
     size_t patched = 0;
     for (size_t i = 0; table && i < size / sizeof *table; i++) {
         if (!IS_ADDRESS (ELF64_R_TYPE (table[i].r_info)))
             continue;
-        const ElfW (Sym) *symbol = &symbols[ELF64_R_SYM (table[i].r_info)];
+        const Elf64_Sym *symbol = &symbols[ELF64_R_SYM (table[i].r_info)];
         //  NOLINTNEXTLINE(performance-no-int-to-ptr)
         uintptr_t *place = (uintptr_t *) (map->l_addr + table[i].r_offset);
         patched += s_patch_place (place, strings + symbol->st_name, patch);

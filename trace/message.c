@@ -10,8 +10,8 @@ void message_clear (message_t *self)
     self->used = 0;
 }
 
-//  Each reads a field once: a program that uses a socket in two threads at a time gets a wrong trace,
-//  not a crash
+//  Each reads a field once: a program that uses a socket in two threads at a time gets a wrong
+//  trace, not a crash
 void message_add (message_t *self, const void *data, size_t size, size_t there)
 {
     size_t index = self->count, used = self->used;

@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  message.h - what the tracer remembers of one message until its last frame has passed
 //
-//  The message itself is never copied, kept or held up. These are the first bytes of its frames, read
-//  when they pass.
+//  The message itself is never copied, kept or held up. These are the first bytes of its frames,
+//  read when they pass.
 
 #pragma once
 

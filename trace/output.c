@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-//  System calls are made as they are: libc's open, write and close are points at which the program may
-//  cancel a thread
+//  System calls are made as they are: libc's open, write and close are points at which the program
+//  may cancel a thread
 
 //  Descriptors from here on, if there may be so many: programs count on getting the lowest
 static const int high_fds[] = {900, 200, 50, 3};
@@ -60,8 +60,8 @@ int output_open (output_t *self, const char *path)
     return moved == -1 || output_take (self, moved, 0, 0) ? 0 : -1;
 }
 
-//  True when the descriptor is still our file. If the program has closed it, the file is opened again, or
-//  stderr taken if that is still the same.
+//  True when the descriptor is still our file. If the program has closed it, the file is opened
+//  again, or stderr taken if that is still the same.
 static bool s_is_there (output_t *self)
 {
     output_t now = *self;
@@ -86,6 +86,16 @@ static void s_wait_for_room (int fd)
     syscall (SYS_ppoll, &room, 1, NULL, NULL, 0);
 }
 
+//  Half a line is worse than none. But if another process has appended behind it, it must stay.
+static void s_take_back (int fd, off_t size)
+{
+    struct stat file;
+    off_t end = lseek (fd, 0, SEEK_CUR);
+    bool is_last = end >= size && fstat (fd, &file) == 0 && file.st_size == end;
+    if (is_last && ftruncate (fd, end - size) == -1)
+        errno = EIO;  //  Then it stays
+}
+
 static bool s_write_all (int fd, const char *data, size_t size)
 {
     size_t done = 0;
@@ -100,13 +110,9 @@ static bool s_write_all (int fd, const char *data, size_t size)
     }
     if (done == size)
         return true;
-    //  Half a line is worse than none; if somebody has appended behind it, it must stay
     int fault = errno;
-    struct stat file;
-    off_t end = done > 0 ? lseek (fd, 0, SEEK_CUR) : -1;
-    if (end != -1 && fstat (fd, &file) == 0 && file.st_size == end &&
-        ftruncate (fd, end - (off_t) done) == -1)
-        end = -1;
+    if (done > 0)
+        s_take_back (fd, (off_t) done);
     errno = fault;
     return false;
 }

@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  output.h - where a trace goes: a file to which several processes append, or stderr
 //
-//  The program may close or reuse any descriptor, so each write first checks that it still is the file.
-//  A file that takes no more ends the trace, not the program.
+//  The program may close or reuse any descriptor, so each write first checks that it still is the
+//  file. A file that takes no more ends the trace, not the program.
 
 #pragma once
 
@@ -26,5 +26,6 @@ int output_open (output_t *self, const char *path);
 //  False: it is another one.
 bool output_take (output_t *self, int fd, uint64_t device, uint64_t inode);
 
-//  Appends in one piece. False: this failed, and nothing more will be written; errno has the reason.
+//  Appends in one piece. False: this failed, and nothing more will be written; errno has the
+//  reason.
 bool output_write (output_t *self, const char *data, size_t size);

@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  pack.h - reads msgpack in place, also when only its beginning is there
 //
-//  msgpack-c's reader allocates memory and wants the whole value; the tracer has the first bytes of a
-//  frame and may not allocate.
+//  msgpack-c's reader allocates memory and wants the whole value; the tracer has the first bytes of
+//  a frame and may not allocate.
 
 #pragma once
 
@@ -55,8 +55,8 @@ pack_result_t pack_read (pack_t *self, pack_item_t *item);
 //  Reads over one value with all that is in it
 pack_result_t pack_skip (pack_t *self);
 
-//  Reads one value and adds it as text: JSON, but for h'0102' (bin), ext(5,h'01') and keys that are no
-//  strings. PACK_OK also when the text is cut: then the rest was not looked at.
+//  Reads one value and adds it as text: JSON, but for h'0102' (bin), ext(5,h'01') and keys that are
+//  no strings. PACK_OK also when the text is cut: then the rest was not looked at.
 pack_result_t pack_print (pack_t *self, text_t *out);
 
 //  Reads the head of an array, or of a map. False: it is something else, or not there.

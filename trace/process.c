@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,8 +19,8 @@ process_t process = {.text = {.fd = -1}, .json = {.fd = -1}, .stderr_ = {.fd = -
 static volatile char *own_page;
 static bool dropped;  //  A child that is not traced
 
-//  The library runs in a namespace of its own, see audit.c: strtol, strerror and the like look at the
-//  locale, which is there in the main thread only
+//  The library runs in a namespace of its own, see audit.c: strtol, strerror and the like look at
+//  the locale, which is there in the main thread only
 
 static uint64_t s_number (const char **digits)
 {
@@ -88,8 +87,8 @@ static void s_clean_environment (void)
     unsetenv (CONFIG_LIBRARY);
 }
 
-//  The stderr that ztrace had: the program may have closed it or sent it elsewhere. CONFIG_STDERR is
-//  fd:device:inode.
+//  The stderr that ztrace had: the program may have closed it or sent it elsewhere. CONFIG_STDERR
+//  is fd:device:inode.
 static void s_take_stderr (void)
 {
     process.stderr_ = OUTPUT_NONE;
@@ -115,7 +114,7 @@ static void s_open (output_t *output, const char *variable, char *copy, size_t r
         return;
     memcpy (copy, path, strlen (path) + 1);
     if (output_open (output, copy) == -1)
-        process_say ("cannot open ", copy, ": ", s_reason (errno), NULL);
+        SAY ("cannot open ", copy, ": ", s_reason (errno));
 }
 
 bool process_start (void)
@@ -207,18 +206,15 @@ void process_read_name (void)
     text.data[text.size] = '\0';
 }
 
-void process_say (const char *part, ...)
+void process_say (const char *const *parts)
 {
     char line[1024];
     text_t text = text_on (line, sizeof line - 1);
-    va_list parts;
-    va_start (parts, part);
     text_add (&text, "ztrace: ");
-    for (; part; part = va_arg (parts, const char *))
-        text_escaped (&text, part, strlen (part), false);
-    va_end (parts);
+    for (; *parts; parts++)
+        text_escaped (&text, *parts, strlen (*parts), false);
     line[text.size] = '\n';
-    output_t own = process.stderr_;  //  Our own line on stderr may fail, and that is told nobody
+    output_t own = process.stderr_;  //  When this line fails, there is nobody to tell
     output_write (&own, line, text.size + 1);
 }
 
@@ -227,6 +223,6 @@ void process_write (output_t *output, const char *data, size_t size)
     bool is_stderr = output->fd == process.stderr_.fd;
     if (output_write (output, data, size) || is_stderr)
         return;
-    process_say ("cannot write ", output->path, ": ", s_reason (errno), "; ", process.program,
-                 " goes on without a trace", NULL);
+    SAY ("cannot write ", output->path, ": ", s_reason (errno), "; ", process.program,
+         " goes on without a trace");
 }

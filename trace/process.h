@@ -38,8 +38,9 @@ bool process_is_traced (void);
 //  Finds out what the program is called. What it calls itself later (setproctitle) is not seen.
 void process_read_name (void);
 
-//  One line on stderr, "ztrace: ...", from parts; the last is NULL
-void process_say (const char *part, ...);
+//  One line on stderr, "ztrace: ...", from parts, the last of which is NULL
+void process_say (const char *const *parts);
+#define SAY(...) process_say ((const char *const[]){__VA_ARGS__, NULL})
 
 //  Appends to one of the outputs. When that fails, says so once.
 void process_write (output_t *output, const char *data, size_t size);

@@ -9,6 +9,6 @@
 //  Finds the file that execvp would run. False: there is none, and errno says why.
 bool program_find (const char *name, char *path, size_t room);
 
-//  Why messages of this program cannot be seen, in words; NULL: nothing speaks against it. Of a script
-//  its interpreter is looked at.
+//  Why messages of this program cannot be seen, in words; NULL: nothing speaks against it. Of a
+//  script its interpreter is looked at.
 const char *program_obstacle (const char *path);

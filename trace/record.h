@@ -13,8 +13,8 @@ typedef enum { SEND, RECV } direction_t;
 void record_message (const socket_t *socket, direction_t direction, const message_t *message,
                      const struct timespec *t);
 
-//  Something else that a socket did: "connect" with "endpoint", "subscribe" with "topic". `key` may be
-//  NULL when there is nothing to add.
+//  Something else that a socket did: "connect" with "endpoint", "subscribe" with "topic". `key` may
+//  be NULL when there is nothing to add.
 void record_event (const socket_t *socket, const char *event, const char *key, const void *value,
                    size_t size);
 

@@ -12,8 +12,8 @@
 #define SOCKETS_MAX 4096
 #define TYPES_MAX 32
 
-//  Pointers are spread over the table by their bits; a removed one leaves GONE, so that those behind it
-//  are still found
+//  Pointers are spread over the table by their bits; a removed one leaves GONE, so that those
+//  behind it are still found
 #define GONE ((void *) &gone)
 static char gone;
 
@@ -41,25 +41,29 @@ socket_t *socket_find (void *socket)
     return NULL;
 }
 
+//  A place in the table that is free; SOCKETS_MAX: there is none
+static size_t s_free_place (const void *socket)
+{
+    size_t at = s_place (socket);
+    for (size_t i = 0; i < SOCKETS_MAX; i++, at = (at + 1) % SOCKETS_MAX) {
+        void *key = atomic_load_explicit (&keys[at], memory_order_relaxed);
+        if (!key || key == GONE)
+            return at;
+    }
+    return SOCKETS_MAX;
+}
+
 socket_t *socket_add (void *socket, struct zmq_copy *copy, int type)
 {
-    socket_t *added = NULL;
     turn_take (&turn);
-    size_t at = s_place (socket);
-    for (size_t i = 0; i < SOCKETS_MAX && !added; i++, at = (at + 1) % SOCKETS_MAX) {
-        void *key = atomic_load_explicit (&keys[at], memory_order_relaxed);
-        if (key && key != GONE)
-            continue;
-        added = &sockets[at];
-        memset (added, 0, sizeof *added);
-        added->socket = socket;
-        added->copy = copy;
-        added->type = type;
-        added->number = ++counts[type >= 0 && type < TYPES_MAX ? type : TYPES_MAX - 1];
+    size_t at = s_free_place (socket);
+    if (at < SOCKETS_MAX) {
+        unsigned *count = &counts[type >= 0 && type < TYPES_MAX ? type : TYPES_MAX - 1];
+        sockets[at] = (socket_t){.socket = socket, .copy = copy, .type = type, .number = ++*count};
         atomic_store_explicit (&keys[at], socket, memory_order_release);
     }
     turn_give (&turn);
-    return added;
+    return at < SOCKETS_MAX ? &sockets[at] : NULL;
 }
 
 static void s_free (message_t **message)

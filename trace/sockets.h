@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  sockets.h - the sockets of the traced process, and what is known of each
 //
-//  socket_find is called for each message, by any thread, and takes no lock. Everything else about one
-//  socket is done by the thread that uses it, as ZeroMQ demands of the program.
+//  socket_find is called for each message, by any thread, and takes no lock. Everything else about
+//  one socket is done by the thread that uses it, as ZeroMQ demands of the program.
 
 #pragma once
 

@@ -52,9 +52,11 @@ void text_signed (text_t *self, int64_t number)
 static long double s_power_of_10 (int exponent)
 {
     long double power = 1, base = 10;
-    for (int left = exponent < 0 ? -exponent : exponent; left > 0; left /= 2, base *= base)
+    for (int left = exponent < 0 ? -exponent : exponent; left > 0; left /= 2) {
         if (left % 2)
             power *= base;
+        base *= base;
+    }
     return power;
 }
 
@@ -64,8 +66,8 @@ static long double s_scale (long double number, int exponent)
     return exponent < 0 ? number / s_power_of_10 (exponent) : number * s_power_of_10 (exponent);
 }
 
-//  The fewest digits, 15 to 17 of them, that are read back as the same number. 10^(*exponent) is what
-//  the first of them counts.
+//  The fewest digits, 15 to 17 of them, that are read back as the same number. 10^(*exponent) is
+//  what the first of them counts.
 static uint64_t s_shortest (double number, int *exponent)
 {
     *exponent = 0;
@@ -107,7 +109,8 @@ void text_double (text_t *self, double number)
     for (int i = point < 0 ? point : 0; i <= point || i < (int) digits.size; i++) {
         if (i == point + 1)
             text_char (self, '.');
-        text_char (self, i >= 0 && i < (int) digits.size ? memory[i] : '0');
+        bool is_digit = i >= 0 && i < (int) digits.size;
+        text_bytes (self, is_digit ? memory + i : "0", 1);
     }
     if (point == exponent && (int) digits.size <= point + 1)
         text_add (self, ".0");

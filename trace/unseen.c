@@ -10,8 +10,7 @@ static void s_say_once (call_t call)
     static bool told[WATCHED];
     if (!told[call] && process_is_traced ()) {
         told[call] = true;
-        process_say (call_name (call), ": the messages that pass inside this call are not shown",
-                     NULL);
+        SAY (call_name (call), ": the messages that pass inside this call are not shown");
     }
 }
 

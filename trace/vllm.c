@@ -9,8 +9,8 @@
 //  More ids, events or fields than this are not read: the rest is "..."
 #define LISTED_MAX 64
 
-//  The frames of a message without what the socket adds or takes off: the identity that a ROUTER has
-//  in front, and the empty frame that a REQ puts before its message
+//  The frames of a message without what the socket adds or takes off: the identity that a ROUTER
+//  has in front, and the empty frame that a REQ puts before its message
 typedef struct {
     const message_t *message;
     size_t first, count;
@@ -60,6 +60,15 @@ static pack_result_t s_add_value (text_t *out, pack_t *in)
     return pack_print (in, out);
 }
 
+//  Reads over so many values. False: they are not all there.
+static bool s_skip (pack_t *in, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (pack_skip (in) != PACK_OK)
+            return false;
+    return true;
+}
+
 //  EngineCoreRequest: [request_id, prompt_token_ids, ...]
 static void s_add_request (text_t *out, pack_t in)
 {
@@ -95,8 +104,7 @@ static void s_add_call (text_t *out, pack_t in)
 {
     uint64_t fields;
     text_add (out, "UTILITY");
-    if (!pack_array (&in, &fields) || fields < 3 || pack_skip (&in) != PACK_OK ||
-        pack_skip (&in) != PACK_OK)
+    if (!pack_array (&in, &fields) || fields < 3 || !s_skip (&in, 2))
         return;
     text_char (out, ' ');
     s_add_value (out, &in);
@@ -150,11 +158,12 @@ static bool s_add_output (text_t *out, pack_t *in)
     return skipped == 0;
 }
 
-//  The rest of EngineCoreOutputs: scheduler_stats, timestamp, utility_output [call_id, failure, result]
+//  The rest of EngineCoreOutputs: scheduler_stats, timestamp, utility_output [call_id, failure,
+//  result]
 static void s_add_utility_output (text_t *out, pack_t *in)
 {
     uint64_t fields;
-    if (pack_skip (in) != PACK_OK || pack_skip (in) != PACK_OK || !pack_array (in, &fields))
+    if (!s_skip (in, 2) || !pack_array (in, &fields))
         return;
     text_add (out, " answer to UTILITY call ");
     s_add_value (out, in);

@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  vllm.h - names the messages of vLLM's wires: --decode vllm
 //
-//  It goes by the frames alone, so it also finds them in other programs. docs/vllm-map.md says where
-//  each of them comes from in vLLM.
+//  It goes by the frames alone, so it also finds them in other programs. docs/vllm-map.md says
+//  where each of them comes from in vLLM.
 
 #pragma once
 

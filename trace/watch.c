@@ -11,7 +11,8 @@
 
 int *(*watch_errno_location) (void);
 
-//  True in a thread that is in a watched call: what libzmq then calls itself is no call of the program
+//  True in a thread that is in a watched call: what libzmq then calls itself is no call of the
+//  program
 static _Thread_local bool inside;
 
 //  False: the call is to be made, and nothing else to be done
@@ -75,7 +76,7 @@ static socket_t *s_add (zmq_copy_t *copy, void *socket, int type)
     socket_t *added = socket_add (socket, copy, type);
     if (!added && !told) {
         told = true;
-        process_say (process.program, " has too many sockets: the next ones are not shown", NULL);
+        SAY (process.program, " has too many sockets: the next ones are not shown");
     }
     return added;
 }
@@ -119,8 +120,8 @@ static const char *s_error_name (int fault)
     }
 }
 
-//  A call that has failed is worth a line, but when it only means that there is nothing to do yet, that
-//  a signal came, or that the context was closed
+//  A call that has failed is worth a line, but when it only means that there is nothing to do yet,
+//  that a signal came, or that the context was closed
 static void s_record_fault (const zmq_copy_t *copy, call_t call, const socket_t *socket, int fault)
 {
     if (fault == EAGAIN || fault == EINTR || fault == ETERM)

@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  watch.h - what happens in each watched call: the call itself, and a record of what it did
 //
-//  Each calls libzmq's function exactly once, with the arguments of the program, and returns what that
-//  returned, with errno as that left it.
+//  Each calls libzmq's function exactly once, with the arguments of the program, and returns what
+//  that returned, with errno as that left it.
 
 #pragma once
 

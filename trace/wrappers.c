@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 //
-//  One function for each watched call and each copy of libzmq. They have the signatures of libzmq's,
-//  and do nothing but say which copy is meant.
+//  One function for each watched call and each copy of libzmq. They have the signatures of
+//  libzmq's, and do nothing but say which copy is meant.
 
 #include "calls.h"
 #include "watch.h"
@@ -115,14 +115,14 @@ WRAPPERS (3)
     {                                                                                              \
         WATCHED_CALLS (WRAPPER_##n)                                                                \
     }
-#define WRAPPER_0(name) (uintptr_t) s_##name##_0,
-#define WRAPPER_1(name) (uintptr_t) s_##name##_1,
-#define WRAPPER_2(name) (uintptr_t) s_##name##_2,
-#define WRAPPER_3(name) (uintptr_t) s_##name##_3,
+#define WRAPPER_0(name) (function_t *) s_##name##_0,
+#define WRAPPER_1(name) (function_t *) s_##name##_1,
+#define WRAPPER_2(name) (function_t *) s_##name##_2,
+#define WRAPPER_3(name) (function_t *) s_##name##_3,
 
-uintptr_t call_wrapper (size_t copy, call_t call)
+function_t *call_wrapper (size_t copy, call_t call)
 {
-    const uintptr_t wrappers[COPIES_MAX][WATCHED] = {WRAPPERS_OF (0), WRAPPERS_OF (1),
-                                                     WRAPPERS_OF (2), WRAPPERS_OF (3)};
+    static function_t *const wrappers[COPIES_MAX][WATCHED] = {WRAPPERS_OF (0), WRAPPERS_OF (1),
+                                                              WRAPPERS_OF (2), WRAPPERS_OF (3)};
     return wrappers[copy][call];
 }

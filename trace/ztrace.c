@@ -106,7 +106,8 @@ static options_t s_read_options (int argc, char *argv[])
     return self;
 }
 
-//  Tells the library about a file that can be opened, by its full path: the program may go elsewhere
+//  Tells the library about a file that can be opened, by its full path: the program may go
+//  elsewhere
 static void s_set_file (const char *variable, const char *path)
 {
     unsetenv (variable);
