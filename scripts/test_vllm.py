@@ -418,13 +418,16 @@ def pause(api):
 def sleep(api):
     api.post("/sleep?level=1")
     need(api.get("/is_sleeping")["is_sleeping"] is True, "asleep")
-    api.post("/wake_up?tags=weights")
+    found, text = api.call("POST", "/wake_up?tags=weights")
+    no_tags = api.rust and found == 400  # v0.26's front-end in Rust cannot read them
+    need(found == 200 or no_tags, f"/wake_up?tags=weights: {found} {text[:200]}")
     need(api.get("/is_sleeping")["is_sleeping"] is True, "half awake is asleep")
     awake = api.post("/wake_up")
     need(api.get("/is_sleeping")["is_sleeping"] is False, "awake")
     need(api.tokens() == 5, "served again")
     said = f", /wake_up says {awake['status']}" if isinstance(awake, dict) and awake else ""
-    return f"asleep, half awake by tag, awake{said}"
+    by_tag = "no tags (400)" if no_tags else "half awake by tag"
+    return f"asleep, {by_tag}, awake{said}"
 
 
 def weights(api):
@@ -731,7 +734,7 @@ GROUPS = {
 
 
 def run_group(lab, name, record):
-    """Runs its scenarios until one of them fails."""
+    """Runs its scenarios; without a front-end that is joined the others make no sense."""
     ok, lab.group = True, name
     try:
         for scenario, run in GROUPS[name][1](lab):

@@ -235,10 +235,20 @@ def takes(layout, text, kind):
     return False
 
 
+def spelling_breaks(name, struct):
+    """msgspec settings that would change keys and tags, and that no release has had."""
+    for setting in ("rename", "tag_field", "kw_only"):
+        if struct and struct.get(setting):
+            yield f"{name}: {setting} is {struct[setting]} in this vLLM, and not in our programs"
+    if struct and struct.get("tag", name) != name:
+        yield f"{name}: its tag is {struct['tag']} in this vLLM"
+
+
 def written_breaks(layout, name, entry, essential):
     """A vLLM of this layout reads what we write."""
     struct = layout["structs"].get(name)
     written = entry["fields"]
+    yield from spelling_breaks(name, struct)
     if struct is None:
         yield f"{name}: {entry['program']} writes it, and this vLLM has no such struct"
         return
@@ -299,6 +309,7 @@ def read_breaks(layout, name, entry):
     if struct is None:
         yield f"{name}: {program} reads it, and this vLLM has no such struct"
         return
+    yield from spelling_breaks(name, struct)
     have = {f[0]: (i, f) for i, f in enumerate(fields_of(struct))}
     array = bool(struct.get("array_like") or struct["kind"] == "namedtuple")
     if "array" in entry and array != entry["array"]:

@@ -325,6 +325,27 @@ CHANGES = {
         ["handshake reads rack: new, required"],
         ["handshake: this vLLM reads rack, mock_engine does not send it"],
     ),
+    "another tag": (
+        {KV_EVENTS: {"class BlockRemoved(msgspec.Struct, omit_defaults=True, tag=True)":
+                     "class BlockRemoved(msgspec.Struct, omit_defaults=True, tag='Removed')"}},
+        ["BlockRemoved: tag changed from BlockRemoved to 'Removed'"],
+        ["BlockRemoved: its tag is 'Removed' in this vLLM"],
+    ),
+    "keys in another spelling": (
+        {ENGINE: {"class EngineCoreEvent(msgspec.Struct)":
+                  "class EngineCoreEvent(msgspec.Struct, rename='camel')"}},
+        ["EngineCoreEvent: rename changed from nothing to 'camel'"],
+        ["EngineCoreEvent: rename is 'camel' in this vLLM, and not in our programs"],
+    ),
+    "another socket": (
+        {CORE: {"make_zmq_socket(ctx, output_path, zmq.PUSH, linger=4000)":
+                "make_zmq_socket(ctx, output_path, zmq.DEALER, linger=4000)"}},
+        ["sockets, vllm/v1/engine/core.py EngineCoreProc.process_output_sockets: "
+         "no longer make_zmq_socket(ctx, output_path, zmq.PUSH, linger=4000)",
+         "sockets, vllm/v1/engine/core.py EngineCoreProc.process_output_sockets: "
+         "now make_zmq_socket(ctx, output_path, zmq.DEALER, linger=4000)"],
+        ["sockets, vllm/v1/engine/core.py EngineCoreProc.process_output_sockets: no call like "],
+    ),
     "a high-water mark": (
         {vllm_layout.NETWORK[0]: {"socket.setsockopt(zmq.SNDHWM, 0)": "socket.setsockopt(zmq.SNDHWM, 9)"}},
         ["sockets, make_zmq_socket: no longer socket.setsockopt(zmq.SNDHWM, 0)",
@@ -357,6 +378,19 @@ def test_a_utility_that_is_new(tree):
         ["nothing"],
         ["dream: mock_engine has no such method"],
     )
+
+
+def test_a_struct_that_has_moved(tree):
+    """Into another module, from which it is imported: said, and nothing breaks."""
+    text = sources_of(vllm_layout.load("0.33.0"))["vllm/outputs.py"]
+    folder = tree()
+    (folder / "vllm/outputs.py").unlink()
+    write(folder, {"vllm/errors.py": text})
+    engine = folder / ENGINE
+    engine.write_text(engine.read_text().replace("from vllm.outputs import", "from vllm.errors import"))
+    status, found, broken, _ = report(folder)
+    assert (status, broken) == (0, ["nothing"])
+    assert found == ["RequestError: struct moved from vllm/outputs.py to vllm/errors.py"]
 
 
 def test_wheel_and_sdist(tree, tmp_path):
