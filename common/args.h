@@ -58,6 +58,12 @@ static inline void args_on_signal (int number)
     setitimer (ITIMER_REAL, &again, NULL);
 }
 
+//  When the program exits, CZMQ waits for the last messages to leave. SIGALRM would interrupt that.
+static inline void args_on_exit (void)
+{
+    signal (SIGALRM, SIG_IGN);
+}
+
 //  Stores the value of an option. strto... would also accept signs, spaces and more.
 static inline void args_set (const arg_t *arg, const char *value)
 {
@@ -122,6 +128,7 @@ static inline void args_read (int argc, char **argv, const char *purpose, const 
 
     setvbuf (stdout, NULL, _IOLBF, 0);  //  Print each line at once, also into a pipe
     zsys_init ();                       //  Installs CZMQ's signal handlers, which ours replace
+    atexit (args_on_exit);              //  Before CZMQ's function, which waits
     for (const int *number = (int[]){SIGINT, SIGTERM, SIGALRM, 0}; *number; number++)
         sigaction (*number, &(struct sigaction){.sa_handler = args_on_signal}, NULL);
 }
