@@ -24,12 +24,7 @@ static void s_connect (const char *input, const char *output)
     zsock_set_reconnect_ivl (push, 300);    //  ms. Until then we notice that the front-end
     zsock_set_reconnect_ivl (dealer, 300);  //  has disconnected, and replace the sockets.
     zsock_set_unbounded (push);             //  No high-water mark, as in vLLM: sending never waits
-    static int front_ends = 0;
-    char events[32];  //  A PAIR socket, to which the DEALER reports
-    snprintf (events, sizeof events, "inproc://events-%d", front_ends++);
-    zmq_socket_monitor (zsock_resolve (dealer), events, ZMQ_EVENT_DISCONNECTED);
-    monitor = zsock_new (ZMQ_PAIR);
-    zsock_connect (monitor, "%s", events);
+    monitor = handshake_watch_new (dealer, ZMQ_EVENT_DISCONNECTED);
     if (zsock_connect (push, "%s", output) == -1 || zsock_connect (dealer, "%s", input) == -1)
         args_fail (1, "cannot connect to %s or %s: %s", input, output, zmq_strerror (zmq_errno ()));
     printf ("registering as engine %d\n", engine_index);
@@ -87,7 +82,6 @@ int main (int argc, char **argv)
             zmsg_destroy (&message);
             done = zsys_interrupted || (count > 0 && finished + aborted >= count);
         }
-        int linger = zlistx_size (requests) > 0 ? 4000 : 500;  //  ms for the last messages to leave
         for (engine_core_request_t *r = zlistx_first (requests); r; r = zlistx_next (requests))
             r->aborted = true;
         if (zlistx_size (requests) > 0)
@@ -96,10 +90,9 @@ int main (int argc, char **argv)
             printf ("the front-end has disconnected\n");
         if (zsys_interrupted)
             zstr_send (push, ENGINE_CORE_DEAD);
-        zsock_set_linger (push, ready == monitor ? 0 : linger);
+        zsock_set_linger (push, ready == monitor ? 0 : 500);  //  ms for the last messages to leave
         zpoller_destroy (&poller);
-        zmq_socket_monitor (zsock_resolve (dealer), NULL, 0);
-        zsock_destroy (&monitor);
+        handshake_watch_destroy (&monitor, dealer);
         zsock_destroy (&dealer);
         zsock_destroy (&push);
     }

@@ -9,6 +9,23 @@ void handshake_set_identity (zsock_t *dealer, int engine)
     zmq_setsockopt (zsock_resolve (dealer), ZMQ_ROUTING_ID, identity, sizeof identity);
 }
 
+zsock_t *handshake_watch_new (zsock_t *dealer, int events)
+{
+    static int number = 0;  //  Each needs an endpoint of its own
+    char *endpoint = zsys_sprintf ("inproc://events-%d", number++);
+    zmq_socket_monitor (zsock_resolve (dealer), endpoint, events);
+    zsock_t *self = zsock_new (ZMQ_PAIR);
+    zsock_connect (self, "%s", endpoint);
+    zstr_free (&endpoint);
+    return self;
+}
+
+void handshake_watch_destroy (zsock_t **self_p, zsock_t *dealer)
+{
+    zmq_socket_monitor (zsock_resolve (dealer), NULL, 0);
+    zsock_destroy (self_p);
+}
+
 zframe_t *handshake_registration (int engine)
 {
     msgpack_sbuffer out = {0};

@@ -21,6 +21,11 @@
 
 void handshake_set_identity (zsock_t *dealer, int engine);
 
+//  A PAIR socket that gets a message for each of these libzmq events of the DEALER, such as
+//  ZMQ_EVENT_DISCONNECTED. Destroy it before the DEALER.
+zsock_t *handshake_watch_new (zsock_t *dealer, int events);
+void handshake_watch_destroy (zsock_t **self_p, zsock_t *dealer);
+
 //  EngineCoreReadyResponse, a frame that is the caller's
 zframe_t *handshake_registration (int engine);
 

@@ -12,53 +12,62 @@
 #include "handshake.h"
 
 static int engine_index = 0, step_ms = 10;
-static zsock_t *handshake, *dealer, *push, *monitor;
+static zsock_t *dealer, *push, *monitor;
 static zlistx_t *requests;  //  Those that are running
 
-//  Says HELLO. Returns true when INIT, the answer, has come.
-static bool s_hello (const char *endpoint, char **input, char **output)
-{
-    zsock_destroy (&handshake);
-    handshake = zsock_new (ZMQ_DEALER);
-    handshake_set_identity (handshake, engine_index);
-    zsock_set_rcvtimeo (handshake, 30000);  //  ms. Then it may be another front-end: ask again
-    if (zsock_connect (handshake, "%s", endpoint) == -1)
-        args_fail (1, "cannot connect to %s: %s", endpoint, zmq_strerror (zmq_errno ()));
-    zframe_t *hello = handshake_status ("HELLO");
-    zframe_send (&hello, handshake, 0);  //  Waits in the DEALER until a front-end is there
-    zframe_t *init = zframe_recv (handshake);
-    bool good = handshake_read_init (init, input, output);
-    if (init && !good)
-        fprintf (stderr, "handshake_engine: bad INIT\n");
-    zframe_destroy (&init);
-    return good;
-}
-
-static void s_connect (const char *input, const char *output)
+static bool s_connect (const char *input, const char *output)
 {
     push = zsock_new (ZMQ_PUSH), dealer = zsock_new (ZMQ_DEALER);
     handshake_set_identity (dealer, engine_index);
     zsock_set_reconnect_ivl (push, 300);   //  ms. By then it has been replaced.
     zsock_set_reconnect_ivl (dealer, -1);  //  If it cannot connect, the front-end has gone already
     zsock_set_unbounded (push);            //  No high-water mark, as in vLLM: sending never waits
-    static int front_ends = 0;
-    char events[32];  //  A PAIR socket, to which the DEALER reports
-    snprintf (events, sizeof events, "inproc://events-%d", front_ends++);
-    zmq_socket_monitor (zsock_resolve (dealer), events, ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED);
-    monitor = zsock_new (ZMQ_PAIR);
-    zsock_connect (monitor, "%s", events);
-    if (zsock_connect (push, "%s", output) == -1 || zsock_connect (dealer, "%s", input) == -1)
-        args_fail (1, "cannot connect to %s or %s: %s", input, output, zmq_strerror (zmq_errno ()));
-    printf ("registering as engine %d\n", engine_index);
-    zframe_t *ready = handshake_registration (engine_index);
-    zframe_send (&ready, dealer, 0);
-    zframe_t *status = handshake_status ("READY");
-    zframe_send (&status, handshake, 0);
-    zsock_set_linger (handshake, 500);  //  ms for READY to leave
-    zsock_destroy (&handshake);
+    monitor = handshake_watch_new (dealer, ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED);
+    return zsock_connect (push, "%s", output) == 0 && zsock_connect (dealer, "%s", input) == 0;
 }
 
-//  A token for each request, or its end
+static void s_disconnect (void)
+{
+    handshake_watch_destroy (&monitor, dealer);
+    zsock_destroy (&dealer);
+    zsock_destroy (&push);
+}
+
+//  HELLO, INIT, the registration, READY. Returns false if there was no INIT.
+static bool s_join (const char *endpoint)
+{
+    zsock_t *handshake = zsock_new (ZMQ_DEALER);
+    handshake_set_identity (handshake, engine_index);
+    zsock_set_rcvtimeo (handshake, 30000);  //  ms. Then it may be another front-end: ask again
+    if (zsock_connect (handshake, "%s", endpoint) == -1)
+        args_fail (1, "cannot connect to %s: %s", endpoint, zmq_strerror (zmq_errno ()));
+    zframe_t *frame = handshake_status ("HELLO");
+    zframe_send (&frame, handshake, 0);  //  Waits in the DEALER until a front-end is there
+    bool joined = false;
+    while (!joined && (frame = zframe_recv (handshake))) {
+        char *input, *output;
+        bool good = handshake_read_init (frame, &input, &output);
+        joined = good && s_connect (input, output);
+        if (good && !joined)
+            s_disconnect ();
+        if (!joined)
+            fprintf (stderr, "handshake_engine: bad INIT\n");
+        zframe_destroy (&frame);
+        zstr_free (&input);
+        zstr_free (&output);
+    }
+    if (joined) {
+        printf ("registering as engine %d\n", engine_index);
+        frame = handshake_registration (engine_index);
+        zframe_send (&frame, dealer, 0);
+        frame = handshake_status ("READY");
+        zframe_send (&frame, handshake, 0);
+        zsock_set_linger (handshake, 500);  //  ms for it to leave
+    }
+    zsock_destroy (&handshake);
+    return joined;
+}
+
 static void s_step (void)
 {
     zframe_t *outputs = engine_core_step (engine_index, requests);
@@ -86,18 +95,13 @@ int main (int argc, char **argv)
                          {"step-ms", "ms that a step takes", .number = &step_ms, .max = 60000},
                          {0}});
     requests = zlistx_new ();
-    char *input = NULL, *output = NULL;
     printf ("waiting for a front-end at %s\n", endpoint);
     while (!zsys_interrupted) {
-        if (!s_hello (endpoint, &input, &output))
+        if (!s_join (endpoint))
             continue;
-        s_connect (input, output);
-        zstr_free (&input);
-        zstr_free (&output);
         zpoller_t *poller = zpoller_new (dealer, monitor, NULL);
         void *ready = NULL;
         while (ready != monitor && !zsys_interrupted) {
-            //  Take what has come, then do a step. Wait only if there is nothing to work on.
             ready = zpoller_wait (poller, zlistx_size (requests) > 0 ? 0 : -1);
             zmsg_t *message = ready ? zmsg_recv (ready) : NULL;
             if (message && ready == dealer && !engine_core_take (message, requests))
@@ -114,16 +118,12 @@ int main (int argc, char **argv)
             s_step ();
         if (ready == monitor)
             printf ("the front-end has disconnected\n");
-        if (zsys_interrupted)
+        else
             zstr_send (push, ENGINE_CORE_DEAD);
-        zsock_set_linger (push, ready == monitor ? 0 : 4000);  //  ms for the last messages to leave
+        zsock_set_linger (push, ready == monitor ? 0 : 500);  //  ms for the last messages to leave
         zpoller_destroy (&poller);
-        zmq_socket_monitor (zsock_resolve (dealer), NULL, 0);
-        zsock_destroy (&monitor);
-        zsock_destroy (&dealer);
-        zsock_destroy (&push);
+        s_disconnect ();
     }
-    zsock_destroy (&handshake);
     zlistx_destroy (&requests);
     return EXIT_SUCCESS;
 }

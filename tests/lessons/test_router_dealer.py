@@ -404,30 +404,29 @@ def test_handshake_out_of_turn(start, three, peer):
     assert second.stop() == 0
 
 
+@PAIRS
+def test_front_end_dies_during_the_start(start, three, front, back):
+    """It still waits for engine 1. The next one gets a new HELLO of engine 0."""
+    engine = start("handshake_engine", lang=back, handshake=three["handshake"])
+    dying = start("handshake_frontend", lang=front, engines=2, **three)
+    dying.wait_line("^engine 0: READY$")
+    dying.kill()
+    engine.wait_line("^the front-end has disconnected$")
+    frontend = start("handshake_frontend", lang=front, **three)
+    assert frontend.wait() == engine.stop() == 0
+
+
 @pytest.mark.parametrize("back", ["c", "py"])
-def test_handshake_engine_after_a_front_end_that_died_early(start, three, peer, back):
-    """It has said HELLO and was told where to go, but nobody is there any more."""
+def test_bad_init(start, three, peer, back):
     router = peer(zmq.ROUTER, bind=three["handshake"])
     engine = start("handshake_engine", lang=back, handshake=three["handshake"])
     identity, hello = router.recv_multipart()
     assert unpack(hello) == {"status": "HELLO", "local": False, "headless": True}
-    nowhere = {"inputs": [three["input"]], "outputs": [three["output"]]}
-    router.unbind(three["handshake"])
-    router.send_multipart([identity, pack({"addresses": nowhere, "parallel_config": {}})])
-    router.close(linger=1000)
-    engine.wait_line("^the front-end has disconnected$")
-    frontend = start("handshake_frontend", **three)
-    assert frontend.wait() == engine.stop() == 0
-
-
-def test_bad_init(start, ipc, peer):
-    router = peer(zmq.ROUTER, bind=(at := ipc()))
-    engine = start("handshake_engine", handshake=at)
-    for bad in (b"\xc1", pack({}), pack({"addresses": {"inputs": [], "outputs": []}})):
-        identity, _ = router.recv_multipart()
-        router.send_multipart([identity, bad])
-    engine.wait_err("^handshake_engine: bad INIT$", nth=3)
-    router.recv_multipart()
+    for inputs in ([], [1], ["nonsense"], {}, None):
+        addresses = {"inputs": inputs, "outputs": [three["output"]]}
+        router.send_multipart([identity, pack({"addresses": addresses, "parallel_config": {}})])
+    router.send_multipart([identity, b"\xc1"])
+    engine.wait_err("bad INIT", nth=6)
     assert engine.stop() == 0
 
 

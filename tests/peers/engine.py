@@ -49,7 +49,6 @@ def main():
                     wire.step(args.index, requests, push, counts)
         except KeyboardInterrupt:
             stopped = True
-        linger = 4000 if requests else 500  # ms for the last messages to leave
         for request in requests.values():
             request.aborted = True
         if requests:
@@ -60,7 +59,7 @@ def main():
             push.send(wire.ENGINE_CORE_DEAD)
         dealer.disable_monitor()
         dealer.close(linger=0)
-        push.close(linger=0 if monitor in ready else linger)
+        push.close(linger=0 if monitor in ready else 500)
     print("engine: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
 
 

@@ -29,13 +29,18 @@ def main():
         push.sndhwm = 0
         monitor = dealer.get_monitor_socket(zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
         poller, ready = zmq.Poller(), {}
-        poller.register(dealer, zmq.POLLIN)
-        poller.register(monitor, zmq.POLLIN)
         try:
             handshake.send(wire.pack(wire.EngineStatus("HELLO", local=False, headless=True)))
-            init = wire.read(handshake.recv_multipart(), wire.EngineHandshakeMetadata)
-            push.connect(init.addresses.outputs[0])
-            dealer.connect(init.addresses.inputs[0])
+            while not poller.sockets:
+                frames = handshake.recv_multipart()
+                try:
+                    addresses = wire.read(frames, wire.EngineHandshakeMetadata).addresses
+                    push.connect(addresses.outputs[0])
+                    dealer.connect(addresses.inputs[0])
+                    poller.register(dealer, zmq.POLLIN)
+                except (ValueError, IndexError, zmq.ZMQError) as why:
+                    wire.complain(f"bad INIT: {why}")
+            poller.register(monitor, zmq.POLLIN)
             print(f"registering as engine {args.index}")
             dealer.send(wire.pack(wire.ready(args.index)))
             handshake.send(wire.pack(wire.EngineStatus("READY", local=False, headless=True)))
@@ -48,14 +53,13 @@ def main():
                     time.sleep(args.step_ms / 1000)
                     wire.step(args.index, requests, push)
             print("the front-end has disconnected")
-        except (zmq.Again, ValueError, IndexError) as why:
-            if not isinstance(why, zmq.Again):
-                wire.complain(f"bad INIT: {why}")
+        except zmq.Again:
+            pass
         except KeyboardInterrupt:
             stopped = True
             if handshake.closed:  # We are ready, so the front-end counts on us
                 push.send(wire.ENGINE_CORE_DEAD)
-        push.close(linger=4000 if stopped and handshake.closed else 0)
+        push.close(linger=500 if stopped and handshake.closed else 0)
         requests.clear()
         dealer.disable_monitor()
         handshake.close(linger=0)
