@@ -32,7 +32,9 @@ _Noreturn static inline void CHECK_PRINTF (2) args_fail (int status, const char 
 {
     va_list values;
     va_start (values, format);
-    fprintf (stderr, "%s: %s\n", args_program, zsys_vprintf (format, values));
+    char *why = zsys_vprintf (format, values);
+    fprintf (stderr, "%s: %s\n", args_program, why);
+    zstr_free (&why);
     _exit (status);  //  With exit, CZMQ would complain about open sockets
 }
 
