@@ -9,10 +9,6 @@ SAN        ?=
 JOBS       ?= 4
 ROOMS      := req_rep pub_sub push_pull router_dealer traps tools
 LESSONS    := $(filter-out traps tools,$(ROOMS))
-# Programs and modules of the rooms that still need modules of the tools: this list only shrinks
-OLD        := \
-  router_dealer/engine router_dealer/frontend router_dealer/poller_frontend \
-  router_dealer/round_robin_frontend router_dealer/handshake_frontend
 
 # What was freed waits in AddressSanitizer's quarantine, up to 256 MB: too much where memory is looked at
 export ASAN_OPTIONS ?= quarantine_size_mb=16

@@ -32,7 +32,9 @@ _Noreturn static inline void CHECK_PRINTF (2) args_fail (int status, const char 
 {
     va_list values;
     va_start (values, format);
-    fprintf (stderr, "%s: %s\n", args_program, zsys_vprintf (format, values));
+    char *why = zsys_vprintf (format, values);
+    fprintf (stderr, "%s: %s\n", args_program, why);
+    zstr_free (&why);
     _exit (status);  //  With exit, CZMQ would complain about open sockets
 }
 
@@ -56,6 +58,12 @@ static inline void args_on_signal (int number)
     zsys_interrupted = 1;
     struct itimerval again = {.it_value = {.tv_sec = number == SIGALRM, .tv_usec = 100000}};
     setitimer (ITIMER_REAL, &again, NULL);
+}
+
+//  When the program exits, CZMQ waits for the last messages to leave. SIGALRM would interrupt that.
+static inline void args_on_exit (void)
+{
+    signal (SIGALRM, SIG_IGN);
 }
 
 //  Stores the value of an option. strto... would also accept signs, spaces and more.
@@ -122,6 +130,7 @@ static inline void args_read (int argc, char **argv, const char *purpose, const 
 
     setvbuf (stdout, NULL, _IOLBF, 0);  //  Print each line at once, also into a pipe
     zsys_init ();                       //  Installs CZMQ's signal handlers, which ours replace
+    atexit (args_on_exit);              //  Before CZMQ's function, which waits
     for (const int *number = (int[]){SIGINT, SIGTERM, SIGALRM, 0}; *number; number++)
         sigaction (*number, &(struct sigaction){.sa_handler = args_on_signal}, NULL);
 }

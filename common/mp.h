@@ -11,7 +11,7 @@
 #include <msgpack.h>
 
 //  Appends one value to `out` for each letter of the picture:
-//      i int   u uint64_t   d double   s str, from a C string   n nil and f false, without argument
+//      i int   u uint64_t   d double   s str, from a C string   n nil, f false, t true
 //      [ array of (int) elements   { map of (int) pairs; their values come next
 //  Begin with `msgpack_sbuffer out = {0}`.
 static inline void mp_put (msgpack_sbuffer *out, const char *picture, ...)
@@ -34,8 +34,8 @@ static inline void mp_put (msgpack_sbuffer *out, const char *picture, ...)
             msgpack_pack_array (&to, (size_t) va_arg (args, int));
         else if (*picture == '{')
             msgpack_pack_map (&to, (size_t) va_arg (args, int));
-        else if (*picture == 'f')
-            msgpack_pack_false (&to);
+        else if (*picture == 'f' || *picture == 't')
+            *picture == 'f' ? msgpack_pack_false (&to) : msgpack_pack_true (&to);
         else
             msgpack_pack_nil (&to);
     va_end (args);

@@ -1,149 +1,97 @@
 //  SPDX-License-Identifier: MIT
-//  frontend.c - Demo 2: ROUTER for the requests, PULL for the outputs, plain blocking receives
+//  frontend.c - Demo 2: sends requests to an engine through a ROUTER, gathers tokens from a PULL
 //
-//  Binds both; an engine connects to both. The ROUTER addresses the engine by its identity of two
-//  bytes. The outputs come back on a socket of their own, so that a long answer never stands in the
-//  way of the next request.
-//  Run:   build/router_dealer/frontend              (beside build/router_dealer/engine)
-//  vLLM:  vllm/v1/engine/core_client.py MPClient.__init__
-//         vllm/v1/engine/core_client.py SyncMPClient.__init__
-//         vllm/v1/engine/core_client.py SyncMPClient._send_input
-//         vllm/v1/engine/core_client.py BackgroundResources.validate_alive
+//  A ROUTER sends each message to the peer whose identity is the first frame. All requests leave at
+//  once. Their tokens come back interleaved; the request's id in each output tells whose they are.
+//
+//  Run:   build/router_dealer/frontend in one terminal, build/router_dealer/engine in another
+//  vLLM:  vllm/v1/engine/core_client.py MPClient.__init__, SyncMPClient._send_input,
+//         SyncMPClient.__init__: process_outputs_socket
 
-#include "lib/curve.h"
-#include "lib/keepalive.h"
-#include "lib/options.h"
-#include "lib/log.h"
-#include "engine/requests.h"
+#include "args.h"
+#include "engine_core.h"
+#include "handshake.h"
 
-//  After so long without outputs we look after the engine
-#define SILENCE_MS 1000
+static int requests = 3, max_tokens = 4, ended = 0, complete = 0;
+static long total = 0, *tokens;  //  Tokens of all requests, and of each; -1: it has ended
 
-//  Who is dead says nothing, so this is asked when there is silence. Either the ROUTER has lost the
-//  engine, and refuses to send. Or the engine registers again: it has started anew, and knows
-//  nothing of our requests.
-static bool s_is_dead (zsock_t *router, int engine)
+static void s_outputs (zmsg_t *message)
 {
-    while (zsock_events (router) & ZMQ_POLLIN) {
-        zmsg_t *message = zmsg_recv (router);
-        if (!message)
-            return false;  //  A signal came
-        log_recv ("engine", router, message);
-        engine_core_ready_t ready;
-        mp_error_t error;
-        bool again = engine_core_registration (message, &ready, &error) == engine;
-        zmsg_destroy (&message);
-        if (again)
-            return true;
+    if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD))
+        args_fail (1, "the engine has died: %d requests have not ended", requests - ended);
+    int engine;
+    msgpack_unpacked doc;
+    const msgpack_object *outputs = engine_core_outputs (&doc, message, requests, &engine);
+    if (!outputs)
+        fprintf (stderr, "frontend: bad outputs: malformed, or not for our requests\n");
+    for (uint32_t i = 0; i < mp_count (outputs); i++) {
+        engine_core_output_t o = engine_core_output (mp_at (outputs, i));
+        int r = o.request;
+        if (tokens[r] < 0)
+            continue;  //  It has ended
+        for (uint32_t t = 0; t < mp_count (o.token_ids); t++, tokens[r]++, total++)
+            printf ("r%d <- engine %d: token %u\n", r, engine,
+                    (uint32_t) mp_uint (mp_at (o.token_ids, t), 0));
+        if (o.finish_reason) {
+            printf ("r%d <- engine %d: %ld token%s, %s\n", r, engine, tokens[r],
+                    tokens[r] == 1 ? "" : "s", o.finish_reason);
+            complete += streq (o.finish_reason, "length") || streq (o.finish_reason, "stop");
+            tokens[r] = -1, ended++;
+        }
     }
-    zmsg_t *probe = requests_probe (engine);
-    log_send ("engine", router, probe);
-    bool dead = zmsg_send (&probe, router) == -1 && zmq_errno () == EHOSTUNREACH;
-    zmsg_destroy (&probe);  //  NULL by now, unless it could not be sent
-    return dead;
+    msgpack_unpacked_destroy (&doc);
 }
 
 int main (int argc, char **argv)
 {
     const char *input = "tcp://127.0.0.1:5570", *output = "tcp://127.0.0.1:5571";
-    int requests = 3, max_tokens = 4;
-    const option_t options[] = {
-        OPTION_BIND ("input", &input, "where the engine's DEALER connects"),
-        OPTION_BIND ("output", &output, "where the engine's PUSH connects"),
-        OPTION_INT ("requests", &requests, 1, 1000000, "requests to send"),
-        OPTION_INT ("max-tokens", &max_tokens, 1, INT_MAX, "tokens to ask for, each"),
-        OPTION_END,
-    };
-    const about_t about = {
-        .name = "frontend",
-        .purpose = "ROUTER + PULL: sends requests to one engine, gathers its tokens",
-        .example = "  build/router_dealer/frontend\n  build/router_dealer/engine",
-        .at_risk = "requests, which carry prompts, and what engines answer",
-    };
-    options_read (argc, argv, &about, options);
+    args_read (argc, argv, "ROUTER and PULL: sends requests to an engine and gathers its tokens",
+               (arg_t[]){{"input", "where the engine's DEALER connects", .text = &input},
+                         {"output", "where the engine's PUSH connects", .text = &output},
+                         {"requests", "how many", .number = &requests, .min = 1, .max = 1000000},
+                         {"max-tokens", "tokens for each", .number = &max_tokens, .min = 1},
+                         {0}});
 
-    //  1. Bind (MPClient.__init__). As in vLLM's make_zmq_socket, what we send has no high-water
-    //     mark, so nothing blocks. What we receive has none there either. Here it has one, or who
-    //     sends faster than we read would fill our memory, and not their own.
     zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
-    curve_server (router);
-    curve_server (pull);
-    zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);  //  Engines only register here
-    zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
-    zsock_set_sndhwm (router, 0);
-    zsock_set_rcvhwm (pull, REQUESTS_HWM);
-    zsock_set_router_mandatory (router, 1);  //  Not in vLLM: sending to an engine that is not there
-                                             //  is an error then, otherwise it is silence
-    zsock_set_linger (router, 250);          //  An ABORT gets so many ms to leave when we exit
-    //  Not in vLLM: an engine whose machine has vanished is missed after 12 s
-    keepalive_ping (router);
-    keepalive_probe (pull);
-    zsock_set_rcvtimeo (pull, SILENCE_MS);
-    bool alive = log_bound (router, input, zsock_bind (router, "%s", input)) &&
-                 log_bound (pull, output, zsock_bind (pull, "%s", output));
+    zsock_set_unbounded (router);  //  As in vLLM. At a high-water mark, a ROUTER drops messages.
+    if (zsock_bind (pull, "%s", output) == -1)
+        args_fail (1, "cannot listen on %s: %s", output, zmq_strerror (zmq_errno ()));
+    if (zsock_bind (router, "%s", input) == -1)
+        args_fail (1, "cannot listen on %s: %s", input, zmq_strerror (zmq_errno ()));
+    args_print_listening (router);
+    args_print_listening (pull);
 
-    //  2. Wait for an engine to register (MPClient.__init__, identities): that is how the ROUTER
-    //     learns where it can send
+    //  1. An engine registers: from its message the ROUTER learns its identity
     int engine = -1;
-    while (alive && engine == -1) {
+    while (engine < 0 && !zsys_interrupted) {
         zmsg_t *message = zmsg_recv (router);
-        if (!message)
-            break;  //  A signal came
-        log_recv ("engine", router, message);
-        engine_core_ready_t ready;
-        mp_error_t error;
-        engine = engine_core_registration (message, &ready, &error);
-        if (engine == -1)
-            warn_line ("%s", error.text);
-        else
-            print_line ("engine %d registered", engine);
+        engine = message ? handshake_engine (message, ENGINES_MAX) : -1;
+        if (engine >= 0)
+            printf ("engine %d registered\n", engine);
+        else if (message)
+            fprintf (stderr, "frontend: bad registration\n");
         zmsg_destroy (&message);
     }
 
-    //  3. Send all requests (SyncMPClient._send_input), waiting for nothing in between
-    requests_t *progress = requests_new (requests, max_tokens, true);
-    for (int i = 0; engine != -1 && alive && i < requests; i++) {
-        zmsg_t *message = requests_message (progress, i, engine);
-        log_send ("engine", router, message);
-        alive = zmsg_send (&message, router) == 0;
-        if (!alive)
-            warn_line ("engine %d: %s", engine, zmq_strerror (zmq_errno ()));
-        zmsg_destroy (&message);  //  NULL by now, unless it could not be sent
+    //  2. Send all requests, and wait for nothing in between
+    for (int r = 0; engine >= 0 && r < requests; r++) {
+        zmsg_t *message = engine_core_add (engine, r, max_tokens);
+        zmsg_send (&message, router);
+        printf ("r%d -> engine %d\n", r, engine);
     }
 
-    //  4. Gather the outputs (SyncMPClient.__init__, process_outputs_socket), and notice last words
-    //     (BackgroundResources.validate_alive), or that there were none
-    bool dead = false;
-    while (engine != -1 && alive && !dead && requests_open (progress) > 0 && !zsys_interrupted) {
+    //  3. Gather outputs until all requests have ended
+    tokens = zmalloc ((size_t) requests * sizeof *tokens);
+    while (ended < requests && !zsys_interrupted) {
         zmsg_t *message = zmsg_recv (pull);
         if (message)
-            log_recv ("engine", pull, message);
-        if (!message)
-            dead = !zsys_interrupted && s_is_dead (router, engine);
-        else if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD))
-            dead = true;
-        else
-            requests_take (progress, message);
+            s_outputs (message);
         zmsg_destroy (&message);
     }
-    if (dead) {
-        int lost = requests_engine_died (progress, engine, false);
-        warn_line ("the engine is dead, %d requests are lost", lost);
-        alive = false;
-    }
-
-    //  5. Who leaves early says so (SyncMPClient.abort_requests), or the engine would go on
-    //  computing for nobody
-    zmsg_t *abort = alive ? requests_abort (progress, engine) : NULL;
-    if (abort) {
-        log_send ("engine", router, abort);
-        zmsg_send (&abort, router);
-        zmsg_destroy (&abort);
-    }
-    int status = requests_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
-    requests_print_summary (progress);
-    requests_destroy (&progress);
+    printf ("frontend: %d of %d requests complete, %ld token%s\n", complete, requests, total,
+            total == 1 ? "" : "s");
+    free (tokens);
     zsock_destroy (&router);
     zsock_destroy (&pull);
-    return status;
+    return complete == requests ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,113 +1,99 @@
 //  SPDX-License-Identifier: MIT
-//  poller_frontend.c - Demo 2.1: the same front-end as one event loop over both of its sockets
+//  poller_frontend.c - Demo 2.1: as frontend, with one poller that watches both sockets
 //
-//  frontend.c waits for the ROUTER first and for the PULL later. Here one poller watches both, and
-//  whatever comes first is served: an engine that registers, or its outputs. So nothing is assumed
-//  about the order of things, and a third socket would be one line more.
-//  Run:   build/router_dealer/poller_frontend       (beside build/router_dealer/engine)
-//  vLLM:  vllm/v1/engine/core_client.py SyncMPClient.__init__
-//         vllm/v1/engine/core.py EngineCoreProc.process_input_sockets
-//         Each has one zmq.Poller over several sockets.
+//  frontend.c waits for the ROUTER first and for the PULL later, and so assumes an order. Here a
+//  poller waits for both, and we read whichever has a message.
+//
+//  Run:   build/router_dealer/poller_frontend, and in another terminal build/router_dealer/engine
+//  vLLM:  vllm/v1/engine/core.py EngineCoreProc.process_input_sockets: one poller, several sockets
+//         vllm/v1/engine/core_client.py SyncMPClient.__init__: process_outputs_socket
 
-#include "lib/curve.h"
-#include "lib/keepalive.h"
-#include "lib/options.h"
-#include "lib/log.h"
-#include "engine/requests.h"
+#include "args.h"
+#include "engine_core.h"
+#include "handshake.h"
 
-//  So often we look after the engine: who is dead says nothing
-#define PROBE_MS 1000
+static int requests = 3, max_tokens = 4, ended = 0, complete = 0;
+static long total = 0, *tokens;  //  Tokens of all requests, and of each; -1: it has ended
+
+static void s_outputs (zmsg_t *message)
+{
+    if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD))
+        args_fail (1, "the engine has died: %d requests have not ended", requests - ended);
+    int engine;
+    msgpack_unpacked doc;
+    const msgpack_object *outputs = engine_core_outputs (&doc, message, requests, &engine);
+    if (!outputs)
+        fprintf (stderr, "poller_frontend: bad outputs: malformed, or not for our requests\n");
+    for (uint32_t i = 0; i < mp_count (outputs); i++) {
+        engine_core_output_t o = engine_core_output (mp_at (outputs, i));
+        int r = o.request;
+        if (tokens[r] < 0)
+            continue;  //  It has ended
+        for (uint32_t t = 0; t < mp_count (o.token_ids); t++, tokens[r]++, total++)
+            printf ("r%d <- engine %d: token %u\n", r, engine,
+                    (uint32_t) mp_uint (mp_at (o.token_ids, t), 0));
+        if (o.finish_reason) {
+            printf ("r%d <- engine %d: %ld token%s, %s\n", r, engine, tokens[r],
+                    tokens[r] == 1 ? "" : "s", o.finish_reason);
+            complete += streq (o.finish_reason, "length") || streq (o.finish_reason, "stop");
+            tokens[r] = -1, ended++;
+        }
+    }
+    msgpack_unpacked_destroy (&doc);
+}
+
+static void s_send_requests (zsock_t *router, int engine)
+{
+    for (int r = 0; r < requests; r++) {
+        zmsg_t *message = engine_core_add (engine, r, max_tokens);
+        zmsg_send (&message, router);
+        printf ("r%d -> engine %d\n", r, engine);
+    }
+}
 
 int main (int argc, char **argv)
 {
     const char *input = "tcp://127.0.0.1:5570", *output = "tcp://127.0.0.1:5571";
-    int requests = 3, max_tokens = 4;
-    const option_t options[] = {
-        OPTION_BIND ("input", &input, "where the engine's DEALER connects"),
-        OPTION_BIND ("output", &output, "where the engine's PUSH connects"),
-        OPTION_INT ("requests", &requests, 1, 1000000, "requests to send"),
-        OPTION_INT ("max-tokens", &max_tokens, 1, INT_MAX, "tokens to ask for, each"),
-        OPTION_END,
-    };
-    const about_t about = {
-        .name = "poller_frontend",
-        .purpose = "ROUTER + PULL under one poller: requests out, tokens in",
-        .example = "  build/router_dealer/poller_frontend\n  build/router_dealer/engine",
-        .at_risk = "requests, which carry prompts, and what engines answer",
-    };
-    options_read (argc, argv, &about, options);
+    args_read (argc, argv, "ROUTER and PULL under one poller: sends requests, gathers tokens",
+               (arg_t[]){{"input", "where the engine's DEALER connects", .text = &input},
+                         {"output", "where the engine's PUSH connects", .text = &output},
+                         {"requests", "how many", .number = &requests, .min = 1, .max = 1000000},
+                         {"max-tokens", "tokens for each", .number = &max_tokens, .min = 1},
+                         {0}});
 
     zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
-    curve_server (router);
-    curve_server (pull);
-    zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);  //  Engines only register here
-    zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
-    zsock_set_sndhwm (router, 0);
-    zsock_set_rcvhwm (pull, REQUESTS_HWM);
-    zsock_set_router_mandatory (router, 1);
-    zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
-    //  Not in vLLM: an engine whose machine has vanished is missed after 12 s
-    keepalive_ping (router);
-    keepalive_probe (pull);
-    bool alive = log_bound (router, input, zsock_bind (router, "%s", input)) &&
-                 log_bound (pull, output, zsock_bind (pull, "%s", output));
+    zsock_set_unbounded (router);  //  As in vLLM. At a high-water mark, a ROUTER drops messages.
+    if (zsock_bind (pull, "%s", output) == -1)
+        args_fail (1, "cannot listen on %s: %s", output, zmq_strerror (zmq_errno ()));
+    if (zsock_bind (router, "%s", input) == -1)
+        args_fail (1, "cannot listen on %s: %s", input, zmq_strerror (zmq_errno ()));
+    args_print_listening (router);
+    args_print_listening (pull);
 
-    //  The first socket of the list is served first when both are ready: outputs before newcomers
+    tokens = zmalloc ((size_t) requests * sizeof *tokens);
     zpoller_t *poller = zpoller_new (pull, router, NULL);
-    requests_t *progress = requests_new (requests, max_tokens, true);
     int engine = -1;
-    bool dead = false;
-    while (alive && !dead && requests_open (progress) > 0 && !zsys_interrupted) {
-        //  With requests still to send it only looks, otherwise it waits
-        bool to_send = engine != -1 && requests_unsent (progress) != -1;
-        zsock_t *ready = zpoller_wait (poller, to_send ? 0 : PROBE_MS);
+    while (ended < requests && !zsys_interrupted) {
+        zsock_t *ready = zpoller_wait (poller, -1);
         zmsg_t *message = ready ? zmsg_recv (ready) : NULL;
-        if (message)
-            log_recv ("engine", ready, message);
-        if (message && ready == router) {
-            engine_core_ready_t response;
-            mp_error_t error;
-            int index = engine_core_registration (message, &response, &error);
-            if (index == -1)
-                warn_line ("%s", error.text);
+        if (message && ready == pull)
+            s_outputs (message);
+        else if (message) {
+            int registered = handshake_engine (message, ENGINES_MAX);
+            if (registered >= 0)
+                printf ("engine %d registered\n", registered);
             else
-                print_line ("engine %d registered", index);
-            //  Again? It has started anew, and knows nothing of our requests
-            dead = engine != -1 && index == engine;
-            if (engine == -1)
-                engine = index;  //  A later one is only greeted: Demo 2.2 is for more
-        } else if (message && zmsg_size (message) == 1 &&
-                   zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
-            dead = true;
-        } else if (message) {
-            requests_take (progress, message);
-        } else if (engine != -1 && !zsys_interrupted) {
-            //  Nothing to receive, so there is time to send one more request; or, after a silence,
-            //  to see whether the engine is still there: if not, the ROUTER refuses to send
-            message = to_send ? requests_message (progress, requests_unsent (progress), engine)
-                              : requests_probe (engine);
-            log_send ("engine", router, message);
-            dead = zmsg_send (&message, router) == -1 && zmq_errno () == EHOSTUNREACH;
+                fprintf (stderr, "poller_frontend: bad registration\n");
+            if (engine < 0 && registered >= 0)
+                s_send_requests (router, engine = registered);  //  The first one gets them all
         }
-        zmsg_destroy (&message);  //  NULL by now, if it was one that we have sent
+        zmsg_destroy (&message);
     }
-    if (dead) {
-        int lost = requests_engine_died (progress, engine, false);
-        warn_line ("the engine is dead, %d requests are lost", lost);
-        alive = false;
-    }
-
-    zmsg_t *abort = alive ? requests_abort (progress, engine) : NULL;
-    if (abort) {
-        log_send ("engine", router, abort);
-        zmsg_send (&abort, router);
-        zmsg_destroy (&abort);
-    }
-    int status = requests_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
-    requests_print_summary (progress);
-    requests_destroy (&progress);
+    printf ("poller_frontend: %d of %d requests complete, %ld token%s\n", complete, requests, total,
+            total == 1 ? "" : "s");
+    free (tokens);
     zpoller_destroy (&poller);
     zsock_destroy (&router);
     zsock_destroy (&pull);
-    return status;
+    return complete == requests ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,199 +1,108 @@
 //  SPDX-License-Identifier: MIT
-//  round_robin_frontend.c - Demo 2.2: one ROUTER, many engines, and who gets what
+//  round_robin_frontend.c - Demo 2.2: as frontend, with several engines that get requests in turn
 //
-//  A ROUTER sends each message to the identity in its first frame. So the front-end decides which
-//  engine gets which request: it collects the identities, then deals out r0, r1, ... in turn. The
-//  PULL gathers all outputs but does not say who sent them; engine_index in the payload does.
-//  When one engine dies, the others go on. Its requests have failed, or go to them (--on-dead).
-//  Run:   build/router_dealer/round_robin_frontend  (beside engine --index 0, engine --index 1)
-//  vLLM:  vllm/v1/engine/core_client.py MPClient.__init__: core_engines, identities
-//         vllm/v1/engine/core_client.py DPLBAsyncMPClient.get_core_engine_for_request
-//         That one deals by load instead of in turn.
-//         vllm/v1/engine/core_client.py BackgroundResources.validate_alive
-//         That one gives up all engines when one is dead.
+//  We collect the engines' identities, then choose one for each request: r0 goes to engine 0, r1 to
+//  engine 1, r2 to engine 0 again. One PULL gathers all outputs. It cannot tell who sent a message:
+//  engine_index in the payload can.
+//
+//  Run:   build/router_dealer/round_robin_frontend in one terminal, and in two more
+//         build/router_dealer/engine --index 0, build/router_dealer/engine --index 1
+//  vLLM:  vllm/v1/engine/core_client.py MPClient.__init__ (identities),
+//         DPLBAsyncMPClient.get_core_engine_for_request (by load, not in turn)
 
-#include "lib/curve.h"
-#include "lib/keepalive.h"
-#include "lib/options.h"
-#include "lib/log.h"
-#include "engine/requests.h"
-#include "engine/engine_set.h"
+#include "args.h"
+#include "engine_core.h"
+#include "handshake.h"
 
-//  So often we look after the engines: who is dead says nothing. After last words, which name
-//  nobody, more often, unless they can be those of one that is known to be dead; if so many times
-//  nobody is missing, all count as dead.
-#define PROBE_MS 1000
-#define PROBE_SOON_MS 50
-#define PROBE_SOON_TIMES 20
+static int engines = 2, requests = 10, max_tokens = 4, ended = 0, complete = 0;
+static long total = 0, *tokens;  //  Tokens of all requests, and of each; -1: it has ended
 
-//  When it is time to look after them, so many outputs may still be taken first: what a dead engine
-//  had to say counts
-#define DRAIN_MAX 1000
-
-//  The index in a registration, or -1
-static int s_read_registration (zmsg_t *message)
+static void s_outputs (zmsg_t *message)
 {
-    engine_core_ready_t ready;
-    mp_error_t error;
-    int engine = engine_core_registration (message, &ready, &error);
-    if (engine == -1)
-        warn_line ("%s", error.text);
-    return engine;
-}
-
-//  Receives registrations until `count` different engines have come. False when a signal came.
-static bool s_collect (zsock_t *router, engine_set_t *set, int count)
-{
-    while (engine_set_size (set) < count) {
-        zmsg_t *message = zmsg_recv (router);
-        if (!message)
-            return false;
-        log_recv ("engine", router, message);
-        int engine = s_read_registration (message);
-        if (engine != -1 && engine_set_join (set, engine))
-            print_line ("engine %d registered", engine);
-        zmsg_destroy (&message);
+    if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD))
+        args_fail (1, "an engine has died: %d requests have not ended", requests - ended);
+    int engine;
+    msgpack_unpacked doc;
+    const msgpack_object *outputs = engine_core_outputs (&doc, message, requests, &engine);
+    if (!outputs)
+        fprintf (stderr, "round_robin_frontend: bad outputs: malformed, or not for our requests\n");
+    for (uint32_t i = 0; i < mp_count (outputs); i++) {
+        engine_core_output_t o = engine_core_output (mp_at (outputs, i));
+        int r = o.request;
+        if (tokens[r] < 0 || engine != r % engines)
+            continue;
+        tokens[r] += mp_count (o.token_ids), total += mp_count (o.token_ids);
+        if (o.finish_reason) {
+            printf ("r%d <- engine %d: %ld token%s, %s\n", r, engine, tokens[r],
+                    tokens[r] == 1 ? "" : "s", o.finish_reason);
+            complete += streq (o.finish_reason, "length") || streq (o.finish_reason, "stop");
+            tokens[r] = -1, ended++;
+        }
     }
-    return true;
-}
-
-//  Sends a message to an engine, and takes it over. False when the ROUTER has lost that engine.
-static bool s_send (zsock_t *router, zmsg_t *message)
-{
-    log_send ("engine", router, message);
-    bool there = zmsg_send (&message, router) == 0 || zmq_errno () != EHOSTUNREACH;
-    zmsg_destroy (&message);  //  NULL by now, unless it could not be sent
-    return there;
-}
-
-static void s_mark_dead (engine_set_t *set, requests_t *progress, int engine, bool reroute)
-{
-    engine_set_mark_dead (set, engine);
-    int lost = requests_engine_died (progress, engine, reroute);
-    warn_line ("engine %d is dead, %d requests were open", engine, lost);
+    msgpack_unpacked_destroy (&doc);
 }
 
 int main (int argc, char **argv)
 {
     const char *input = "tcp://127.0.0.1:5570", *output = "tcp://127.0.0.1:5571";
-    const char *on_dead = "fail";
-    int engine_count = 2, requests = 10, in_flight = 0, max_tokens = 4;
-    const option_t options[] = {
-        OPTION_BIND ("input", &input, "where the engines' DEALERs connect"),
-        OPTION_BIND ("output", &output, "where the engines' PUSHes connect"),
-        OPTION_INT ("engines", &engine_count, 1, UINT16_MAX, "engines to wait for"),
-        OPTION_INT ("requests", &requests, 1, 1000000, "requests to send"),
-        OPTION_INT ("in-flight", &in_flight, 0, 1000000,
-                    "requests open at a time, the next when one has finished; 0: all"),
-        OPTION_INT ("max-tokens", &max_tokens, 1, INT_MAX, "tokens to ask for, each"),
-        OPTION_CHOICE ("on-dead", &on_dead, "fail|reroute",
-                       "what becomes of a dead engine's requests"),
-        OPTION_END,
-    };
-    const about_t about = {
-        .name = "round_robin_frontend",
-        .purpose = "ROUTER + PULL: deals requests out to N engines in turn, gathers all outputs",
-        .example = "  build/router_dealer/round_robin_frontend\n"
-                   "  build/router_dealer/engine --index 0\n"
-                   "  build/router_dealer/engine --index 1",
-        .at_risk = "requests, which carry prompts, and what engines answer",
-    };
-    options_read (argc, argv, &about, options);
+    args_read (argc, argv, "ROUTER and PULL: sends requests to several engines in turn",
+               (arg_t[]){{"input", "where the engines' DEALERs connect", .text = &input},
+                         {"output", "where the engines' PUSHes connect", .text = &output},
+                         {"engines", "how many", .number = &engines, .min = 1, .max = ENGINES_MAX},
+                         {"requests", "how many", .number = &requests, .min = 1, .max = 1000000},
+                         {"max-tokens", "tokens for each", .number = &max_tokens, .min = 1},
+                         {0}});
 
     zsock_t *router = zsock_new (ZMQ_ROUTER), *pull = zsock_new (ZMQ_PULL);
-    curve_server (router);
-    curve_server (pull);
-    zsock_set_maxmsgsize (router, MP_MAX_SMALL_FRAME);  //  Engines only register here
-    zsock_set_maxmsgsize (pull, MP_MAX_FRAME);
-    zsock_set_sndhwm (router, 0);
-    zsock_set_rcvhwm (pull, REQUESTS_HWM);
-    zsock_set_rcvtimeo (pull, 1);  //  See below
-    zsock_set_router_mandatory (router, 1);
-    zsock_set_linger (router, 250);  //  An ABORT gets so many ms to leave when we exit
-    //  Not in vLLM: an engine whose machine has vanished is missed after 12 s
-    keepalive_ping (router);
-    keepalive_probe (pull);
-    bool alive = log_bound (router, input, zsock_bind (router, "%s", input)) &&
-                 log_bound (pull, output, zsock_bind (pull, "%s", output));
+    zsock_set_unbounded (router);  //  As in vLLM. At a high-water mark, a ROUTER drops messages.
+    if (zsock_bind (pull, "%s", output) == -1)
+        args_fail (1, "cannot listen on %s: %s", output, zmq_strerror (zmq_errno ()));
+    if (zsock_bind (router, "%s", input) == -1)
+        args_fail (1, "cannot listen on %s: %s", input, zmq_strerror (zmq_errno ()));
+    args_print_listening (router);
+    args_print_listening (pull);
 
-    bool reroute = streq (on_dead, "reroute");
-    engine_set_t *set = engine_set_new (engine_count);
-    requests_t *progress = requests_new (requests, max_tokens, false);
-    bool ready = alive && s_collect (router, set, engine_count);
-    //  Outputs first: what a dead engine had to say still counts
-    zpoller_t *poller = zpoller_new (pull, router, NULL);
-    int64_t probe_at = zclock_mono () + PROBE_MS;
-    int last_words = 0, soon = 0;  //  So many have come; so many probes are left after them
-    int overdue = 0;               //  Outputs that were taken since the last probe was due
-    int64_t looked = 0;
-    while (ready && !zsys_interrupted && engine_set_living (set) > 0 &&
-           requests_open (progress) > 0) {
-        //  What is to be sent, for the first time or again, goes to the living in turn
-        int number, engine;
-        while ((in_flight == 0 || requests_in_flight (progress) < in_flight) &&
-               (number = requests_unsent (progress)) != -1 &&
-               (engine = engine_set_next (set)) != -1)
-            if (!s_send (router, requests_message (progress, number, engine)))
-                s_mark_dead (set, progress, engine, reroute);
-
-        //  The poller asks each of its sockets, which takes several system calls. So it is asked
-        //  once a millisecond, or when nothing has come; in between, we wait for outputs only.
-        int64_t now = zclock_mono (), left = probe_at - now;
-        zsock_t *socket = pull;
-        zmsg_t *message = now == looked ? zmsg_recv (pull) : NULL;
-        if (!message) {
-            socket = zpoller_wait (poller, left > 0 ? (int) left : 0);
-            message = socket ? zmsg_recv (socket) : NULL;
-            looked = zclock_mono ();
-        }
-        bool any = message;
-        if (any)
-            log_recv ("engine", socket, message);
-        if (any && socket == router) {
-            engine = s_read_registration (message);
-            if (engine_set_knows (set, engine)) {
-                //  It has started anew, and knows nothing of what was open
-                s_mark_dead (set, progress, engine, reroute);
-                engine_set_join (set, engine);
-                print_line ("engine %d registered", engine);
-            }
-        } else if (any && zmsg_size (message) == 1 &&
-                   zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD)) {
-            last_words++;
-            soon = PROBE_SOON_TIMES;
-            probe_at = zclock_mono ();
-        } else if (any) {
-            requests_take (progress, message);
-        }
+    //  1. Wait until engines 0 to N - 1 have registered
+    bool *registered = zmalloc ((size_t) engines * sizeof *registered);
+    int count = 0;
+    while (count < engines && !zsys_interrupted) {
+        zmsg_t *message = zmsg_recv (router);
+        int engine = message ? handshake_engine (message, engines) : -1;
+        if (engine >= 0) {
+            printf ("engine %d registered\n", engine);
+            count += !registered[engine];
+            registered[engine] = true;
+        } else if (message)
+            fprintf (stderr, "round_robin_frontend: bad registration, or unknown engine\n");
         zmsg_destroy (&message);
-
-        if (zclock_mono () < probe_at || (any && ++overdue < DRAIN_MAX))
-            continue;
-        overdue = 0;
-        bool all = soon == 1 && last_words > engine_set_deaths (set);
-        for (int i = 0; i < engine_set_size (set); i++)
-            if (engine_set_lives_at (set, i) &&
-                (all || !s_send (router, requests_probe (engine_set_at (set, i)))))
-                s_mark_dead (set, progress, engine_set_at (set, i), reroute);
-        soon = last_words > engine_set_deaths (set) ? soon - 1 : 0;
-        probe_at = zclock_mono () + (soon > 0 ? PROBE_SOON_MS : PROBE_MS);
     }
-    if (engine_set_living (set) == 0)
-        requests_engine_died (progress, -1,
-                              false);  //  Nobody is left for what was to be sent again
 
-    for (int i = 0; ready && i < engine_set_size (set); i++) {
-        requests_print_engine (progress, engine_set_at (set, i));
-        zmsg_t *abort = requests_abort (progress, engine_set_at (set, i));
-        if (abort)
-            s_send (router, abort);  //  It may have died just now: no matter
+    //  2. Send all requests, to one engine after the other
+    for (int r = 0; count == engines && r < requests; r++) {
+        zmsg_t *message = engine_core_add (r % engines, r, max_tokens);
+        zmsg_send (&message, router);
+        printf ("r%d -> engine %d\n", r, r % engines);
     }
-    int status = requests_complete (progress) ? EXIT_SUCCESS : EXIT_FAILURE;
-    requests_print_summary (progress);
-    requests_destroy (&progress);
-    engine_set_destroy (&set);
-    zpoller_destroy (&poller);
+
+    //  3. Gather outputs until all requests have ended
+    tokens = zmalloc ((size_t) requests * sizeof *tokens);
+    while (ended < requests && !zsys_interrupted) {
+        zmsg_t *message = zmsg_recv (pull);
+        if (message)
+            s_outputs (message);
+        zmsg_destroy (&message);
+    }
+    for (int engine = 0; engine < engines; engine++) {
+        printf ("engine %d:", engine);
+        for (int r = engine; r < requests; r += engines)
+            printf (" r%d", r);
+        printf ("\n");
+    }
+    printf ("round_robin_frontend: %d of %d requests complete, %ld token%s\n", complete, requests,
+            total, total == 1 ? "" : "s");
+    free (registered);
+    free (tokens);
     zsock_destroy (&router);
     zsock_destroy (&pull);
-    return status;
+    return complete == requests ? EXIT_SUCCESS : EXIT_FAILURE;
 }

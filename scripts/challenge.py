@@ -86,11 +86,11 @@ def ends(program, status, why, timeout=10):
         raise Missing(f"{why} ({program.name} ended with {got}{told})")
 
 
-def round_robin(stage, **options):
+def frontend_at(stage, name, **options):
     """A front-end, and a function that starts an engine for it."""
     nth = len(stage.programs)
     wire = {way: stage.endpoint(f"{way}-{nth}") for way in ("input", "output")}
-    frontend = stage.start("round_robin_frontend", **wire, **options)
+    frontend = stage.start(name, **wire, **options)
     frontend.wait_line("listening on .*output")
     return frontend, lambda **more: stage.start("engine", **wire, **more)
 
@@ -144,30 +144,72 @@ def restarted(stage):
 
 
 @check(3)
-def a_worker_leaves(stage):
-    source, results = stage.endpoint("tasks"), stage.endpoint("results")
-    sink = stage.start("sink", endpoint=results, count=3)
-    sink.endpoint()
-    for name, count in (("w1", 2), ("w2", 1)):
-        worker = stage.start("worker", source=source, sink=results, name=name)
-        ventilator = stage.start("ventilator", endpoint=source, sink=results, count=count)
-        ventilator.wait()
-        for nth in range(1, count + 1):
-            line(sink, f"<- {name}:", "sink ended too early: a goodbye is no result", nth=nth)
-        if name == "w1":
-            worker.stop()
-            line(sink, "^w1 has left$", "w1 was stopped, and sink did not say: w1 has left")
-    ends(sink, 0, "sink did not end after its three results: a goodbye is no result")
-    if any("bad result" in text for text in sink.err) or "0 bad" not in sink.summary():
-        raise Missing("sink takes the goodbye for a bad result")
+def another_server(stage):
+    stage.wants("poller_client", "other")
+    first, other = stage.endpoint("first"), stage.endpoint("other")
+    server = stage.start("basic_server", endpoint=other)
+    server.endpoint()
+    client = stage.start(
+        "poller_client", endpoint=first, other=other, message="hello", timeout_ms=200, retries=9
+    )
+    ends(client, 0, "nobody listens at --endpoint, and the server at --other was not asked")
+    line(client, "^pong: hello$", "poller_client did not print the reply of the other server")
+    server.stop()
+    client = stage.start("poller_client", endpoint=first, other=other, timeout_ms=100, retries=99)
+    line(client, r"retrying\.\.\. \(3 of 99\)$", "poller_client gave up although it has 99 retries")
+    stage.start("basic_server", endpoint=first).endpoint()
+    ends(client, 0, "a server came up at --endpoint, and was not asked again: take turns")
+
+
+def pipeline(stage, results, tasks):
+    source = stage.endpoint("tasks")
+    ventilator = stage.start("ventilator", endpoint=source, sink=results, workers=2, count=tasks)
+    return ventilator, lambda **more: stage.start("worker", source=source, sink=results, **more)
 
 
 @check(4)
+def last_words(stage):
+    results = stage.endpoint("results")
+    sink = stage.start("sink", endpoint=results, count=4)
+    sink.endpoint()
+    ventilator, worker = pipeline(stage, results, 4)
+    leaving, slow = worker(name="w1"), worker(name="w2", work_ms=300)
+    ventilator.wait()
+    for nth in (1, 2):
+        line(sink, "<- w1:", "w1 has done its two tasks, and sink did not print them", nth=nth)
+    leaving.stop()
+    line(sink, "^w1 has left$", "w1 was stopped, and sink did not print: w1 has left")
+    ends(sink, 0, "sink did not end with its four results: a goodbye is no result")
+    if any("bad result" in text for text in sink.err) or "0 bad" not in sink.summary():
+        raise Missing("sink takes the goodbye for a bad result")
+    slow.stop()
+
+
+@check(5)
+def name_what_is_missing(stage):
+    results = stage.endpoint("results")
+    sink = stage.start("sink", endpoint=results, count=8)
+    sink.endpoint()
+    ventilator, worker = pipeline(stage, results, 8)
+    dying, living = worker(name="w2", work_ms=3600000), worker(name="w1")
+    ventilator.wait()
+    dying.kill()
+    for nth in range(1, 5):
+        line(sink, "<- w1:", "w1 did not do its four tasks", nth=nth)
+    line(sink, "^the ventilator announces 8 tasks$", "the ventilator did not say what it hands out")
+    sink.stop(signal.SIGINT)
+    living.stop()
+    done = set(map(int, sink.lines(r"^task (\d+) <- w1:")))
+    names = " ".join(str(task) for task in range(8) if task not in done)
+    if f"missing: {names}" not in sink.out:
+        raise Missing(f"w2 was killed with its tasks, and sink did not print: missing: {names}")
+
+
+@check(6)
 def abort_one(stage):
     stage.wants("frontend", "abort-after")
-    wire = {"input": stage.endpoint("input"), "output": stage.endpoint("output")}
-    frontend = stage.start("frontend", **wire, abort_after=3, max_tokens=12)
-    engine = stage.start("engine", **wire, step_ms=30)
+    frontend, engine = frontend_at(stage, "frontend", abort_after=3, max_tokens=12)
+    serving = engine(step_ms=30)
     ended = line(
         frontend, r"^r0 <- engine 0: (\d+) tokens, (\w+)$", "r0 never came to an end", timeout=10
     )
@@ -178,46 +220,16 @@ def abort_one(stage):
     for request in ("r1", "r2"):
         why = f"{request} did not get its 12 tokens: only r0 is to be aborted"
         line(frontend, rf"^{request} <- engine 0: 12 tokens, length$", why, timeout=10)
-    line(engine, "^r0: aborted$", "the engine was not told: it says nothing of r0: aborted")
-
-
-@check(5)
-def call_a_method(stage):
-    stage.wants("frontend", "call")
-    for method, result in (("is_sleeping", "false"), ("get_supported_tasks", r'\["generate"\]')):
-        wire = {"input": stage.endpoint(f"{method}-in"), "output": stage.endpoint(f"{method}-out")}
-        frontend = stage.start("frontend", **wire, call=method, max_tokens=2)
-        engine = stage.start("engine", **wire)
-        line(engine, f"^{method}: answered$", f"the engine was not asked for {method}")
-        want = f"{method} -> {result}".replace("\\", "")
-        line(frontend, rf"^{method} -> {result}$", f"frontend did not print: {want}")
-        ends(frontend, 0, "the requests after the call did not all come to their end")
-        engine.stop()
-
-
-@check(6)
-def at_once(stage):
-    stage.wants("round_robin_frontend", "probe-ms")
-    # Far longer than this check takes: it is not the probe that tells
-    frontend, engine = round_robin(stage, requests=2, max_tokens=100, probe_ms=60000)
-    engines = [engine(index=index, step_ms=step_ms) for index, step_ms in ((0, 20), (1, 60000))]
-    for each in engines:
-        each.wait_line("prompt tokens")
-    engines[1].kill()
-    why = "engine 1 was killed by SIGKILL, and round_robin_frontend waits for its next probe"
-    line(frontend, "^r1 failed: engine 1 is dead$", why, timeout=5)
-    with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.connect(frontend.endpoint().removeprefix("ipc://"))
-    why = "a connection ended that was no engine's, and r0 did not get its tokens of engine 0"
-    line(frontend, "^r0 <- engine 0: 100 tokens, length$", why, timeout=20)
-    ends(frontend, 1, "round_robin_frontend did not end with its last request")
+    line(serving, "^r0: aborted$", "the engine was not told: it did not print r0: aborted")
 
 
 @check(7)
 def by_load(stage):
     stage.wants("round_robin_frontend", "by-load")
     most = 2
-    frontend, engine = round_robin(stage, engines=3, requests=30, max_tokens=4, by_load=True)
+    frontend, engine = frontend_at(
+        stage, "round_robin_frontend", engines=3, requests=30, max_tokens=4, by_load=True
+    )
     for index, step_ms in enumerate((10, 10, 100)):
         engine(index=index, step_ms=step_ms)
     ends(frontend, 0, "30 requests at three engines did not all complete", timeout=20)
@@ -244,28 +256,24 @@ def by_load(stage):
 
 
 @check(8)
-def elsewhere(stage):
-    frontend, engine = round_robin(stage, requests=4, max_tokens=60, on_dead="reroute")
-    # 6 s for its 60 tokens: it is stopped long before
-    living, leaving = engine(index=0, step_ms=5), engine(index=1, step_ms=100, verbose=True)
-    leaving.wait_line("^r3: ")
-    sent = len(leaving.lines("PUSH here"))
-    leaving.wait_line("PUSH here", nth=sent + 2)  # Some tokens of r1 and r3 are out
-    leaving.stop(signal.SIGTERM)
-    for request in ("r1", "r3"):
-        why = f"engine 1 was stopped with {request} open, and {request} was not sent to engine 0"
-        line(frontend, rf"^{request} -> engine 0$", why)
-    ends(frontend, 0, "engine 0 lives, and yet not all requests came to their end")
-    for request in ("r0", "r1", "r2", "r3"):
-        why = f"{request} did not end with its 60 tokens at engine 0"
-        line(frontend, rf"^{request} <- engine 0: 60 tokens, length$", why)
-    living.stop()
-
-    frontend, engine = round_robin(stage, engines=1, max_tokens=1000000, on_dead="reroute")
-    last = engine(verbose=True)
-    last.wait_line("PUSH here")
-    last.stop(signal.SIGTERM)
-    ends(frontend, 1, "the only engine was stopped, and round_robin_frontend waits for another")
+def at_once(stage):
+    stage.wants("failover_frontend", "probe-ms")
+    # Far longer than this check takes: it is not the probe that tells
+    frontend, engine = frontend_at(
+        stage, "failover_frontend", requests=2, max_tokens=100, probe_ms=60000
+    )
+    engines = [engine(index=index, step_ms=step_ms) for index, step_ms in ((0, 20), (1, 1000))]
+    for each in engines:
+        each.wait_line("prompt tokens")
+    engines[1].kill()
+    why = "engine 1 was killed by SIGKILL, and failover_frontend waits for its next probe"
+    line(frontend, "^engine 1 has died$", why, timeout=5)
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(frontend.endpoint().removeprefix("ipc://"))
+    why = "engine 0 lives, and yet not all requests came to their end"
+    ends(frontend, 0, why, timeout=20)
+    if "engine 0 has died" in frontend.out:
+        raise Missing("a connection ended that was no engine's, and engine 0 was taken for dead")
 
 
 def main():

@@ -155,6 +155,7 @@ def check_lines(receiver, most):
         assert line.isprintable(), line
 
 
+@pytest.mark.valgrind
 @EACH
 def test_one_line_each(receiver):
     messages = [[bad] for bad in UNREADABLE + BAD.get(receiver.program.name, NO_TEXT)]

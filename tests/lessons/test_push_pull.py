@@ -45,7 +45,9 @@ def test_pipeline(start, ipc, ventilator, worker, sink):
     assert giving.err == gathering.err == []
 
 
-@pytest.mark.parametrize("slow_ms, count", [(0, 100), (20, 24)])
+@pytest.mark.parametrize(
+    "slow_ms, count", [(0, 100), pytest.param(20, 24, marks=pytest.mark.valgrind)]
+)
 def test_four_workers_share(start, ipc, slow_ms, count):
     """A PUSH deals out in turn, fast worker or slow: each gets its quarter, and nothing is lost."""
     tasks, results = ipc(), ipc()

@@ -68,6 +68,7 @@ def test_gives_up(start, ipc, lang, name, retries):
     assert client.summary() == "0 answered"
 
 
+@pytest.mark.valgrind
 @pytest.mark.parametrize("name", RETRY_LINES)
 def test_a_late_reply_dies_with_its_socket(start, ipc, peer, name):
     """The answer to the first request must not be taken for the answer to the second."""
@@ -82,6 +83,7 @@ def test_a_late_reply_dies_with_its_socket(start, ipc, peer, name):
     assert "fresh" in client.out and "stale" not in client.out
 
 
+@pytest.mark.valgrind
 def test_server_comes_after_its_clients(start, ipc, peer):
     endpoint = ipc()
     clients = [start("basic_client", endpoint=endpoint, message=n) for n in range(3)]
@@ -138,6 +140,7 @@ def test_stopped(start, ipc, number):
 # --- Demo 1.3
 
 
+@pytest.mark.valgrind
 def test_secure_pair(start, ipc, keys):
     endpoint = ipc()
     server = start("secure_server", endpoint=endpoint, keys=keys, count=3)

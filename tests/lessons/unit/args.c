@@ -52,7 +52,8 @@ static char *s_play (const char *line, int *status)
         dup2 (ends[1], STDERR_FILENO);
         text = "word", number = 1, least = 2, decimal = 1.5, flag = false;
         range[0] = range[1] = 0;
-        char *copy = strdup (line);
+        char copy[200];
+        snprintf (copy, sizeof copy, "%s", line);
         s_read (copy);
         printf ("%s %d %d %g %d %" PRIu64 "-%" PRIu64 "\n", text, number, least, decimal, flag,
                 range[0], range[1]);

@@ -27,8 +27,6 @@ other side makes of it: [tests/tools/faults](../tests/tools/faults).
 | the same, resumed | A reader that resumes with `--from-seq` and the number of the last batch it has gets that batch again. The same `ts`: the same run, and nothing is missing. Another: another run, to be read from 0 on. `history_lost` from that number on: it cannot be told. | Resumed with the number behind it, a new run that is further goes unseen. |
 | requests, ROUTER/DEALER | Each request ends once: answered, failed and named, or given to another engine (`--on-dead reroute`). A dead engine is seen within a second where the system closes its connections, within 12 s where its machine has vanished. | A killed front-end takes its requests with it. What an engine that is told to end (SIGTERM) has begun ends as aborted, and is not rerouted. |
 | the handshake | An engine that dies before it is ready, or never comes, ends the front-end with its name (`--timeout-s`). Engines of `--spawn` end with their front-end, also after a `kill -9`. | One dead engine ends them all, as in vLLM. |
-| REQ/REP | `timeout_retry_client` and `poller_client` get their answer when a server is back. | `basic_client` has no timeout: if its server dies with the request, it waits until it is stopped. Who asks again may be served twice. |
-| PUSH/PULL | No result twice, none wrong. The sink names the tasks that did not come back (`--timeout-s`): those a killed worker had taken, or a killed ventilator had not handed out. | Nobody does them again. A new sink does not know what a killed one had. |
 
 What a program has to say goes to stdout. When that takes no more (the disk is full, nobody reads the
 pipe), the program ends, says so on stderr, and its exit status is 1.
@@ -46,29 +44,21 @@ reason otherwise.
 
 | what happens | to | what held |
 |---|---|---|
-| 200 ms each way; 5 % of the packets lost; a cut of 1 s | requests, tasks, each front-end with its engines, KV events; late and lossy also with CURVE | everything answered, nothing lost, no error told |
+| 200 ms each way; 5 % of the packets lost; a cut of 1 s | each front-end with its engines, KV events; late and lossy also with CURVE | everything answered, nothing lost, no error told |
 | a cut of 5 s, silent or with the cable pulled out | KV events | 2000 of 2000 batches, in order, none twice: TCP keeps what a cut holds up |
 | | a replay under way | with `--replay-timeout-ms` longer than the cut all 3000 of 3000. With less the replay is given up after two tries, and what is missing is told to be lost (about 1980 batches with 1 s) |
-| | `timeout_retry_client`, `poller_client` | retry through it, and have their answer (the tests took 5.5 to 6.6 s, of which the cut is 5) |
-| | tasks | 200 of 200 results |
 | a cut of 18 s, which ends the connection | KV events | a replay brings what was missed. What the publisher keeps no more is told: delivered + lost = published |
 | the engines' machine vanishes | the four front-ends | dead and named after about 12 s, all requests ended |
 | one of two engines' machines vanishes | `mock_frontend` | 3 requests failed, or went to the other (`--on-dead`); the other's were done |
 | a front-end's machine vanishes | `engine`, `mock_engine` | drop its requests after about 12 s, and serve the next one at the same place |
-| a worker's machine vanishes | `sink --timeout-s` | results + missing = tasks |
 | both machines are gone to each other | every pair of programs | no connection counts as alive after about 12 s, at either end (the test gives them 22 s; with all that comes before and after it took 13 to 19 s); when the network is back they meet again |
 | a publisher with more to say than TCP takes, its subscriber gone | both publishers | the connection ends after about 11 s |
-| no network fault, but a subscriber that cannot print, a worker with all queues full, for 14 and 16 s | `kv_subscriber`, `worker` | keep their connection, and 250,000 of 250,000 batches come |
+| no network fault, but a subscriber that cannot print for 14 s | `kv_subscriber` | keeps its connection, and 250,000 of 250,000 batches come |
 
-Half-open connections end by ZMTP's heartbeats at the engines, at the ROUTERs where they register, and at
-`basic_client`; all others have TCP's keepalive. The reason is in `tools/lib/keepalive.h`: libzmq reads no PONG
+Half-open connections end by ZMTP's heartbeats at the engines and at the ROUTERs where they register; all
+others have TCP's keepalive. The reason is in `tools/lib/keepalive.h`: libzmq reads no PONG
 while a queue is at its high-water mark, so heartbeats there cut off who is only busy, and libzmq 4.3 may then
 abort.
-
-Not found within 12 s: a vanished worker (or sink) to which something was sent that never arrived. A PUSH
-waits about 15 minutes there, as long as TCP tries again. A shorter limit would also end the connection to
-a worker that is busy with its queues full, and its tasks would be lost. The sink's `--timeout-s` tells
-which tasks are missing meanwhile.
 """
 
 KV_SUM = """
