@@ -57,8 +57,8 @@ const char *const *kv_event_fields (kv_event_kind_t kind);
 //  For a number that is nil, or not there
 #define KV_NONE (-1)
 
-//  One event. Of BlockRemoved only block_hashes, medium, group_idx, locality and ownership are used,
-//  of AllBlocksCleared nothing. A slice with data NULL is nil, or not there.
+//  One event. Of BlockRemoved only block_hashes, medium, group_idx, locality and ownership are
+//  used, of AllBlocksCleared nothing. A slice with data NULL is nil, or not there.
 typedef struct {
     kv_event_kind_t kind;
     mp_slice_t tag;  //  "BlockStored"; not looked at in encoding

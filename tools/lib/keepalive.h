@@ -36,6 +36,7 @@ void keepalive_ping (zsock_t *socket);
 void keepalive_probe (zsock_t *socket);
 
 //  For a socket whose peer may be a vLLM: its front-end in Rust ends a connection on which a PING
-//  arrives, and its front-ends take all that comes. A silent connection is probed as above. TCP does
-//  not probe while it waits for what was sent to be taken: a connection ends when that takes 10 s.
+//  arrives, and its front-ends take all that comes. A silent connection is probed as above. TCP
+//  does not probe while it waits for what was sent to be taken: a connection ends when that takes
+//  10 s.
 void keepalive_kernel (zsock_t *socket);

@@ -38,8 +38,8 @@ static void s_read (char *line)
                          {0}});
 }
 
-//  What a program that reads this command line prints, to be freed; and its exit status. After a right
-//  one it prints its values.
+//  What a program that reads this command line prints, to be freed; and its exit status. After a
+//  right one it prints its values.
 static char *s_play (const char *line, int *status)
 {
     int ends[2];
@@ -192,7 +192,8 @@ static void test_fail (void **state)
     assert_true (WIFEXITED (status) && WEXITSTATUS (status) == 1);
 }
 
-//  A child that has read its options and gets these signals, one when the one before has been handled
+//  A child that has read its options and gets these signals, one when the one before has been
+//  handled
 static int s_signalled (int first, int second)
 {
     int ends[2], status;
