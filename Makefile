@@ -111,7 +111,7 @@ test: ## set up what the tests need, build, and run them all
 # What repeats something hundreds of times, or waits for a network that is cut
 slow: ### the tests that need time: 20 minutes at the most
 	@scripts/install-deps test
-	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches .venv/ready
+	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches $(BUILD)/watched .venv/ready
 	@BUILD=$(BUILD) timeout --foreground 1200 .venv/bin/python -m pytest -q -rs -n $(JOBS) -m slow $(PYTEST) tests
 
 test-page: ### test the page that `make trace` writes, in a headless Chromium

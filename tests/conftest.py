@@ -33,9 +33,10 @@ class Start:
     def __init__(self):
         self.programs = []
 
-    def __call__(self, name, /, *args, lang="c", **options):
-        """Starts a program, in C or its Python peer; start ("x", work_ms=5) is x --work-ms 5."""
-        program = Program(name, [*args, *arguments(options)], lang)
+    def __call__(self, name, /, *args, lang="c", ztrace=None, **options):
+        """Starts a program, in C or its Python peer; start ("x", work_ms=5) is x --work-ms 5.
+        ztrace: the file that ztrace writes."""
+        program = Program(name, [*args, *arguments(options)], lang, trace=ztrace)
         self.programs.append(program)
         return program
 

@@ -46,6 +46,7 @@ NAMES = sorted(
     for name, path in PROGRAMS.items()
     if path.parent.name == "tools" or f"{path.parent.name}/{name}" in OLD.split()
 )
+ZTRACE = BUILD / "trace" / "ztrace"
 MAKE_KEYS = BUILD / "scripts" / "make_keys"
 
 
@@ -82,9 +83,10 @@ class Tail(list):
 class Program:
     """A running program, and all lines that it has printed so far: `out` and `err`."""
 
-    def __init__(self, name, args, lang="c", keep=None, also=None):
+    def __init__(self, name, args, lang="c", keep=None, also=None, trace=None):
         """keep: only the last lines, so many of each stream. also (line): called with each of
-        stdout, from another thread."""
+        stdout, from another thread. trace: a file for ztrace. The Python peers always run under it,
+        which must not change anything."""
         self.name, self.lang = name, lang
         self.args = [str(arg) for arg in args]
         if lang == "c":
@@ -92,6 +94,8 @@ class Program:
         else:
             files = [folder / f"{name}.py" for folder in PEERS]
             command = [sys.executable, str(next(file for file in files if file.exists()))]
+        if trace or (lang == "py" and ZTRACE.exists()):
+            command = [str(ZTRACE), "--json", str(trace or os.devnull), *command]
         self.out, self.err = ([], []) if keep is None else (Tail(keep), Tail(keep))
         self._also = also
         self._news = threading.Condition()

@@ -31,6 +31,7 @@ static const struct link_map *_Atomic unpatched[UNPATCHED_MAX];
 
 static const struct link_map *first_map;  //  The program itself
 static void (*real_exit) (int) = _exit;
+static pid_t (*real_fork) (void) = fork;
 static bool is_audited;
 static atomic_bool has_zmq;
 
@@ -42,6 +43,7 @@ unsigned la_version (unsigned version)
     is_audited = process_start ();
     if (!is_audited)
         return 0;
+    elf_patches_plt = version < 2;
     return version < LAV_CURRENT ? version : LAV_CURRENT;
 }
 
@@ -77,29 +79,57 @@ static bool s_is_zmq (const struct link_map *map)
     return elf_symbol (map, call_name (CALL_msg_send));
 }
 
+//  Set when an object calls libzmq through a table of addresses
+static bool refers_to_zmq;
+
+static bool s_note (uintptr_t *address, const char *name)
+{
+    (void) address;
+    refers_to_zmq = refers_to_zmq || call_find (name) < WATCHED;
+    return false;
+}
+
+//  False: its tables need not be looked at
+static bool s_watch_tables (const struct link_map *map)
+{
+    refers_to_zmq = false;
+    if (!elf_needs (map, "zmq") || elf_patch (map, s_note) > 0 || !refers_to_zmq)
+        return false;
+    const struct link_map *none = NULL;
+    for (size_t i = 0; i < UNPATCHED_MAX; i++, none = NULL)
+        if (atomic_compare_exchange_strong (&unpatched[i], &none, map))
+            return true;
+    return false;
+}
+
 unsigned la_objopen (struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
 {
     if (!first_map && lmid == LM_ID_BASE)
         first_map = map;
     zmq_copy_t *copy = s_is_zmq (map) ? s_add_copy (map) : NULL;
-    if (!copy && elf_needs (map, "zmq")) {
-        const struct link_map *none = NULL;
-        for (size_t i = 0; i < UNPATCHED_MAX; i++, none = NULL)
-            if (atomic_compare_exchange_strong (&unpatched[i], &none, map))
-                break;
-    }
     uintptr_t location = watch_errno_location ? 0 : elf_symbol (map, "__errno_location");
     if (location)
         watch_errno_location = (int *(*) (void) ) s_function (location);
+    //  Of a libzmq the cookie is its copy; of what has tables to patch the object, and 1 added
     *cookie = (uintptr_t) copy;
+    if (!copy && s_watch_tables (map))
+        *cookie = (uintptr_t) map + 1;
     return LA_FLG_BINDTO | LA_FLG_BINDFROM;
+}
+
+static zmq_copy_t *s_copy_of (uintptr_t cookie)
+{
+    return cookie % 2 ? NULL : (zmq_copy_t *) cookie;  //  NOLINT(performance-no-int-to-ptr)
 }
 
 unsigned la_objclose (uintptr_t *cookie)
 {
-    zmq_copy_t *copy = (zmq_copy_t *) *cookie;  //  NOLINT(performance-no-int-to-ptr)
+    zmq_copy_t *copy = s_copy_of (*cookie);
     if (copy)
         copy->used = false;
+    for (size_t i = 0; i < UNPATCHED_MAX; i++)
+        if ((uintptr_t) unpatched[i] + 1 == *cookie)
+            unpatched[i] = NULL;
     return 0;
 }
 
@@ -165,6 +195,29 @@ static void s_exit (int status)
     real_exit (status);
 }
 
+//  A child forgets what it has from its parent now, while it has but one thread
+static pid_t s_fork (void)
+{
+    pid_t child = real_fork ();
+    if (child == 0)
+        process_is_traced ();
+    return child;
+}
+
+//  What the program gets for a function that is not libzmq's
+static uintptr_t s_other (uintptr_t address, const char *name)
+{
+    if (strcmp (name, "_exit") == 0 || strcmp (name, "_Exit") == 0) {
+        real_exit = (void (*) (int)) s_function (address);
+        return (uintptr_t) s_exit;
+    }
+    if (strcmp (name, "fork") == 0) {
+        real_fork = (pid_t (*) (void)) s_function (address);
+        return (uintptr_t) s_fork;
+    }
+    return address;
+}
+
 //  NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name)
 uintptr_t la_symbind64 (Elf64_Sym *symbol, unsigned index, uintptr_t *from, uintptr_t *to,
                         unsigned *flags, const char *name)
@@ -172,14 +225,10 @@ uintptr_t la_symbind64 (Elf64_Sym *symbol, unsigned index, uintptr_t *from, uint
     (void) index, (void) from;
     if (*flags & LA_SYMB_DLSYM)  //  Whatever was loaded is complete now
         s_patch_all ();
-    const zmq_copy_t *copy = (const zmq_copy_t *) *to;  //  NOLINT(performance-no-int-to-ptr)
+    const zmq_copy_t *copy = s_copy_of (*to);
     if (copy && call_find (name) < WATCHED)
         return (uintptr_t) call_wrapper ((size_t) (copy - copies), call_find (name));
-    if (strcmp (name, "_exit") == 0 || strcmp (name, "_Exit") == 0) {
-        real_exit = (void (*) (int)) s_function (symbol->st_value);
-        return (uintptr_t) s_exit;
-    }
-    return symbol->st_value;
+    return s_other (symbol->st_value, name);
 }
 
 //  NOLINTEND(readability-non-const-parameter)

@@ -10,11 +10,16 @@
 
 #if defined __x86_64__
 #define IS_ADDRESS(type) ((type) == R_X86_64_GLOB_DAT || (type) == R_X86_64_64)
+#define IS_PLT(type) ((type) == R_X86_64_JUMP_SLOT)
 #elif defined __aarch64__
 #define IS_ADDRESS(type) ((type) == R_AARCH64_GLOB_DAT || (type) == R_AARCH64_ABS64)
+#define IS_PLT(type) ((type) == R_AARCH64_JUMP_SLOT)
 #else
 #define IS_ADDRESS(type) false  //  There la_symbind64 alone has to do
+#define IS_PLT(type) false
 #endif
+
+bool elf_patches_plt = false;
 
 static const Elf64_Dyn *s_entry (const struct link_map *map, Elf64_Sxword tag)
 {
@@ -131,7 +136,8 @@ static size_t s_patch_table (const struct link_map *map, const Elf64_Rela *table
     const char *strings = s_address (map, DT_STRTAB);
     size_t patched = 0;
     for (size_t i = 0; table && i < size / sizeof *table; i++) {
-        if (!IS_ADDRESS (ELF64_R_TYPE (table[i].r_info)))
+        uint64_t type = ELF64_R_TYPE (table[i].r_info);
+        if (!IS_ADDRESS (type) && !(elf_patches_plt && IS_PLT (type)))
             continue;
         const Elf64_Sym *symbol = &symbols[ELF64_R_SYM (table[i].r_info)];
         //  NOLINTNEXTLINE(performance-no-int-to-ptr)
@@ -143,7 +149,8 @@ static size_t s_patch_table (const struct link_map *map, const Elf64_Rela *table
 
 size_t elf_patch (const struct link_map *map, elf_patch_t *patch)
 {
-    return s_patch_table (map, s_address (map, DT_RELA), s_size (map, DT_RELASZ), patch);
+    return s_patch_table (map, s_address (map, DT_RELA), s_size (map, DT_RELASZ), patch) +
+           s_patch_table (map, s_address (map, DT_JMPREL), s_size (map, DT_PLTRELSZ), patch);
 }
 
 bool elf_has_bytes (const char *path, const void *bytes, size_t size)

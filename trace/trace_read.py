@@ -159,7 +159,7 @@ def note_of(entry, text):
 def subscriptions(entry, socket):
     """The messages by which a socket has subscribed: each topic went to each endpoint, as soon as
     both were there. `entry` is any of that socket."""
-    common = {key: entry[key] for key in ("program", "pid", "socket", "number")}
+    common = {key: entry[key] for key in ("program", "pid", "socket")}
     found = []
     for connected, endpoint in socket.connects:
         for asked, topic in socket.topics:

@@ -23,10 +23,24 @@ DEMOS = readme.demos()
 KEPT = {name: trace_demo.DIAGRAMS / f"{name}.jsonl" for name in DEMOS}
 
 
+def assert_both_ends_saw_the_same(run):
+    """Each message that was received was sent, with the same frames, and the other way round: or it
+    was lost where the demo says so, which the recording has."""
+    assert all(lane.pid for lane in run.lanes), "somebody was not traced"
+    assert run.messages
+    for message in run.messages:
+        assert message.send, message.label
+        assert message.fate in ("taken", "lost", "hidden"), message.label
+        if message.recv:
+            assert message.send.key == message.recv.key
+            assert message.send.t <= message.recv.t
+
+
 @pytest.mark.parametrize("name", DEMOS)
 def test_demo_still_does_what_is_drawn(name, tmp_path):
     fresh = tmp_path / "trace.jsonl"
     assert trace_demo.record(DEMOS[name], BUILD, fresh) == []
+    assert_both_ends_saw_the_same(trace_read.read(fresh))
     now = trace_read.structure(trace_read.read(fresh))
     then = trace_read.structure(trace_read.read(KEPT[name]))
     lines = difflib.unified_diff(then, now, f"docs/diagrams/{name}", "this run", lineterm="", n=1)

@@ -310,6 +310,93 @@ def test_long_trace_takes_no_long_time(trace):
     assert len(trace_draw.mermaid(run).splitlines()) < 20
 
 
+# --- What sockets did besides
+
+
+class Sockets(Trace):
+    """A trace with the events of sockets, as ztrace writes them."""
+
+    def event(self, program, socket, number, event, **more):
+        self.add(program, socket=socket, number=number, event=event, **more)
+
+    def send(self, program, socket, *frames, number=1, **more):
+        super().send(program, socket, *frames, **more)
+        self.entries[-1]["number"] = number
+
+
+def notes(trace):
+    return [f"{note.lane.title}: {note.note}" for note in trace.run().notes]
+
+
+def test_subscriptions_go_to_each_endpoint_as_soon_as_both_are_there():
+    trace = Sockets()
+    trace.event("sub", "SUB", 1, "subscribe", topic=b"a".hex())
+    trace.event("sub", "SUB", 1, "connect", endpoint="tcp://127.0.0.1:1")
+    trace.event("pub", "PUB", 1, "bind", endpoint="tcp://127.0.0.1:1")
+    trace.send("pub", "PUB", b"a", endpoint="tcp://127.0.0.1:1")
+    trace.event("sub", "SUB", 1, "connect", endpoint="tcp://127.0.0.1:2")
+    trace.event("sub", "SUB", 1, "unsubscribe", topic=b"a".hex())
+    trace.event("sub", "SUB", 1, "close")
+    trace.event("sub", "SUB", 2, "subscribe", topic=b"".hex())
+    assert trace.told() == [
+        'sub > pub: subscribe "a" hidden',
+        "pub > sub: 1 byte lost",
+        'sub > (peer): subscribe "a" untold',
+        'sub > pub: unsubscribe "a" hidden',
+        'sub > (peer): unsubscribe "a" untold',
+    ]
+
+
+def test_subscription_of_a_process_that_was_killed():
+    trace = Sockets()
+    trace.event("sub", "SUB", 1, "subscribe", topic=b"a".hex())
+    trace.event("sub", "SUB", 1, "connect", endpoint=ENDPOINT)
+    trace.recv("pub", "XPUB", b"\x01a")
+    assert trace.told() == ['sub > pub: subscribe "a"']
+
+
+def test_socket_with_several_endpoints():
+    """Messages come from any of them, whichever was connected last."""
+    trace = Sockets()
+    for number in (1, 2):
+        trace.event("sub", "SUB", 1, "connect", endpoint=f"tcp://127.0.0.1:{number}")
+        trace.event(f"pub {number}", "PUB", 1, "bind", endpoint=f"tcp://127.0.0.1:{number}")
+    for number in (1, 2):
+        trace.send(f"pub {number}", "PUB", PING, endpoint=f"tcp://127.0.0.1:{number}")
+        trace.recv("sub", "SUB", PING, endpoint="tcp://127.0.0.1:2")
+    assert trace.told() == ["pub 1 > sub: ping", "pub 2 > sub: ping"]
+
+
+def test_request_without_a_reply_is_noted_when_its_socket_is_closed():
+    trace = Sockets()
+    for number in (1, 2):
+        trace.send("client", "REQ", PING, number=number)
+        if number == 2:
+            trace.recv("server", "REP", PING)
+            trace.send("server", "REP", PONG)
+            trace.recv("client", "REQ", PONG, number=number)
+        trace.event("client", "REQ", number, "close")
+    assert notes(trace) == ["client: no reply: closes the REQ socket"]
+
+
+def test_error_is_noted():
+    trace = Sockets()
+    trace.event("client", "REQ", 1, "error", call="zmq_msg_send", error="EFSM")
+    assert notes(trace) == ["client: zmq_msg_send: EFSM"]
+
+
+def test_engines_have_their_index_as_name():
+    trace = Sockets()
+    for index in (258, 7):
+        identity = index.to_bytes(2, "little")
+        trace.send(f"engine {index}", "DEALER", b"", identity=identity)
+        del trace.entries[-1]["instance"]
+    trace.send("worker x", "DEALER", b"", identity=b"abc")
+    trace.send("worker y", "DEALER", b"", identity=b"ab")
+    assert [lane.title for lane in trace.run().lanes][:2] == ["engine 258", "engine 7"]
+    assert [lane.title for lane in trace.run().lanes][2:4] == ["worker x", "worker y"]
+
+
 # --- What an arrow says
 
 REQUEST = ["r3", [1, 2, 3, 4, 5], None, {"max_tokens": 4}]

@@ -1,24 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""ztrace: what it shows of programs that know nothing of it, and that it changes nothing for them."""
+"""ztrace: what it shows of programs that know nothing of it."""
 
 import collections
-import fcntl
-import os
-import random
 import re
-import resource
-import shutil
 import signal
-import stat
 import subprocess
 import time
 
-import msgspec
 import pytest
-import zmq
 
-from harness import BUILD, MAKE_KEYS, ROOT, WAIT_S
-from traced import PYTHON, RAW, ZTRACE, contents, events, frames, messages, objects, run
+from traced import PYTHON, RAW, WAIT_S, ZTRACE, compiled, contents, events, frames, messages, objects, run
 
 pytestmark = pytest.mark.skipif(not ZTRACE.exists(), reason="ztrace needs glibc")
 
@@ -27,11 +18,6 @@ OPENED = RAW.with_name("opened")
 
 #: What raw's `calls` sends and receives
 CALLS = [b"send", b"send_const", b"msg_send", b"sendmsg"]
-
-
-@pytest.fixture
-def trace(tmp_path):
-    return tmp_path / "trace.jsonl"
 
 
 # --- What is seen
@@ -301,368 +287,36 @@ def test_two_copies_of_libzmq_in_one_process(ipc, trace):
     ]
 
 
-# --- What peers send may be anything
-
-SEND_ALL = """
-import sys, zmq, msgspec
-context = zmq.Context()
-for kind, frames in msgspec.msgpack.decode(sys.stdin.buffer.read()):
-    socket = context.socket(kind)
-    socket.connect(sys.argv[1])  # Nobody is there
-    if kind == zmq.DEALER:
-        socket.setsockopt(zmq.IDENTITY, b"\\x01\\x00")
-    socket.send_multipart(frames)
-    socket.close(linger=0)
+PLUGIN = """
+#include <zmq.h>
+int go (const char *endpoint)
+{
+    void *context = zmq_ctx_new (), *push = zmq_socket (context, ZMQ_PUSH);
+    zmq_connect (push, endpoint);
+    int size = zmq_send (push, "plugged", 7, 0);
+    int linger = 0;
+    zmq_setsockopt (push, ZMQ_LINGER, &linger, sizeof linger);
+    zmq_close (push);
+    zmq_ctx_term (context);
+    return size;
+}
 """
 
 
-def send_all(wanted, *options, endpoint):
-    """Sends messages, each (socket type, frames), to nobody, under ztrace."""
-    given = msgspec.msgpack.encode([(int(kind), parts) for kind, parts in wanted])
-    argv = list(map(str, [ZTRACE, *options, PYTHON, "-c", SEND_ALL, endpoint]))
-    done = subprocess.run(argv, input=given, capture_output=True, timeout=WAIT_S * 3)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
-
-
-def test_any_bytes_are_valid_json_and_harmless_text(ipc, trace):
-    dice = random.Random(13)
-    hostile = [
-        [b""],
-        [b"\xa4\"\\\n\x1b"],
-        [b'"}\n{"t":0'],
-        [b"\x1b[2J\x9b2J\xc2\x9b2J"],
-        [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff\x01", b"\xc9\xff\xff\xff\xff"],
-        [b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", b"\xcb\x7f\xf0\x00\x00\x00\x00\x00\x00"],
-        [b"\x91" * 5000, b"\x81\xa1k" * 5000],
-        [bytes([byte]) for byte in range(100)],
-        [b"x" * 1024, b"x" * 1025, b"\xda\xff\xff" + b"\xe4\xbd\xa0" * 21845],
-        [b"\x00", b"\x93"],
-        [b"\x00" * 8, b"\x92\xcb"],
-        *([dice.randbytes(dice.choice([1, 2, 8, 30, 300])) for _ in range(4)] for _ in range(500)),
-        *([b"\x00", b"\x94" + dice.randbytes(40)] for _ in range(100)),
-        *([b"kv", bytes(8), b"\x93\x01" + dice.randbytes(40)] for _ in range(100)),
-        *([b"\x92\x00\x93" + dice.randbytes(60)] for _ in range(100)),
-    ]
-    wanted = [(zmq.PUSH, message) for message in hostile]
-    text = send_all(wanted, "--json", trace, "-o", "/dev/stderr", "--decode", "vllm", endpoint=ipc())
-    told = messages(trace)
-    assert [len(message["frames"]) for message in told] == [min(64, len(m)) for m in hostile]
-    assert [message.get("left_out", 0) for message in told] == [max(0, len(m) - 64) for m in hostile]
-    for message, parts in zip(told, hostile):
-        assert [frame["size"] for frame in message["frames"]] == [len(each) for each in parts[:64]]
-        assert frames(message) == [each[:1024] for each in parts[:64]]
-        assert all(len(frame.get("text", "")) <= 2048 for frame in message["frames"])
-    assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]", text)
-    text.decode("utf-8")
-
-
-@pytest.mark.parametrize("value", [0, -1, 2**63, 1.5, -2.5e-3, 1e300, True, None, "a\nb", b"\x01", [], {}])
-def test_msgpack_is_shown_as_text(value, ipc, trace):
-    send_all([(zmq.PUSH, [msgspec.msgpack.encode([value, {"k": value}])])], "--json", trace, endpoint=ipc())
-    (message,) = messages(trace)
-    shown = message["frames"][0]["text"].replace("h'01'", '"AQ=="')
-    assert msgspec.json.decode(shown) == msgspec.json.decode(msgspec.json.encode([value, {"k": value}]))
-
-
-@pytest.mark.parametrize(
-    "data, text",
-    [
-        (b"hello", "hello"),
-        (b"hello\n", "hello\\n"),
-        (b"C string\0", "C string\\u0000"),
-        ("你好 é".encode(), "你好 é"),
-        (b"\x00", "0"),
-        (b"\xa5hello", '"hello"'),
-        (b"\xa5hello!", None),
-        (b"\xc4\x03abc", "h'616263'"),
-        (b"\xd4\x05\x01", "ext(5,h'01')"),
-        (b"\x81\x01\xc2", "{1:false}"),
-        (b"\xca\x3f\x80\x00\x00", "1.0"),
-        (b"\xc1", None),
-        (b"\xff\xfe", None),
-    ],
-)
-def test_what_a_frame_holds(data, text, ipc, trace):
-    send_all([(zmq.PUSH, [data])], "--json", trace, endpoint=ipc())
-    (message,) = messages(trace)
-    assert message["frames"][0].get("text") == text
-
-
-# --- --decode vllm
-
-pack = msgspec.msgpack.encode
-ENGINE = b"\x01\x00"
-
-
-def output(name, tokens=(7,), reason=None):
-    return [name, list(tokens), None, None, None, reason, *[None] * 13]
-
-
-def outputs(*of, utility=None):
-    return pack([0, of, None, 1.5, utility, None, None, None, None])
-
-
-def seq(number):
-    return number.to_bytes(8, "big")
-
-
-def batch(*tags):
-    return pack([1.5, [{"type": tag, "block_hashes": [2**64 - 1]} for tag in tags], 0])
-
-
-REQUEST = pack(["r3", [1, 2, 3, 4, 5], None, {"max_tokens": 4}, *[None] * 18])
-
-
-@pytest.mark.parametrize(
-    "kind, parts, means",
-    [
-        (zmq.DEALER, [b"\x00", REQUEST], "ADD r3, 5 tokens"),
-        (zmq.ROUTER, [ENGINE, b"\x00", REQUEST], "ADD r3, 5 tokens"),
-        (zmq.ROUTER, [ENGINE, b"\x00", REQUEST, bytes(10**6)], "ADD r3, 5 tokens"),
-        (zmq.ROUTER, [ENGINE, b"\x00", pack(["r", list(range(9000))])], "ADD r, 9000 tokens"),
-        (zmq.DEALER, [b"\x01", pack(["r0", "r2"])], "ABORT r0 r2"),
-        (zmq.DEALER, [b"\x02", pack([0, 1])], "START_DP_WAVE"),
-        (zmq.DEALER, [b"\x03", pack([0, 7, "is_sleeping", []])], "UTILITY is_sleeping"),
-        (zmq.PUSH, [outputs(output("r3"))], "EngineCoreOutputs r3 +1 token"),
-        (zmq.PUSH, [outputs(output("r3", [], 1))], "EngineCoreOutputs r3 length"),
-        (
-            zmq.PUSH,
-            [outputs(output("r0"), output("r2", [1, 2], 0)), b"a tensor"],
-            "EngineCoreOutputs r0 +1 token; r2 +2 tokens, stop",
-        ),
-        (zmq.PUSH, [outputs(utility=[7, None, [None, False]])], "EngineCoreOutputs answer to UTILITY call 7"),
-        (zmq.PUSH, [outputs()], "EngineCoreOutputs"),
-        (zmq.PUSH, [b"ENGINE_CORE_DEAD"], "ENGINE_CORE_DEAD"),
-        (zmq.DEALER, [pack({"status": "HELLO", "local": False, "headless": True})], "HELLO"),
-        (zmq.ROUTER, [ENGINE, pack({"status": "READY"})], "READY"),
-        (zmq.ROUTER, [ENGINE, pack({"addresses": {"inputs": ["a"]}, "parallel_config": {}})], "INIT"),
-        (zmq.DEALER, [pack({"max_model_len": 8192, "dtype": "bf16"})], "registration"),
-        (zmq.PUB, [b"kv", seq(7), batch("BlockStored")], "seq 7 BlockStored"),
-        (zmq.PUB, [b"", seq(8), batch("BlockStored", "BlockRemoved")], "seq 8 BlockStored, BlockRemoved"),
-        (zmq.PUB, [b"kv", seq(7), pack([1.5, [["BlockRemoved", [1]]]])], "seq 7 BlockRemoved"),
-        (zmq.PUB, [b"kv", seq(7), batch()], "seq 7 no events"),
-        (zmq.REQ, [seq(3)], "replay request from 3"),
-        (zmq.DEALER, [b"", seq(3)], "replay request from 3"),
-        (zmq.ROUTER, [ENGINE, b"", b"kv", seq(3), batch("AllBlocksCleared")], "seq 3 AllBlocksCleared"),
-        (zmq.ROUTER, [ENGINE, b"", seq(3), batch("BlockStored")], "seq 3 BlockStored"),
-        (zmq.ROUTER, [ENGINE, b"", b"", b"\xff" * 8, b""], "end of replay"),
-        (zmq.PUSH, [pack("ping")], None),
-        (zmq.PUSH, [pack({"task": 1, "value": 1})], None),
-        (zmq.PUSH, [b"hello"], None),
-        (zmq.PUSH, [b"\x09", b"hello"], None),
-        (zmq.PUB, [b"topic", b"payload"], None),
-        (zmq.PUSH, [pack([0, []])], None),
-    ],
-)
-def test_vllm_is_decoded(kind, parts, means, ipc, trace):
-    text = send_all([(kind, parts)], "--json", trace, "-o", "/dev/stderr", "-d", "vllm", endpoint=ipc())
-    (message,) = messages(trace, dir="send")
-    assert message.get("means") == means
-    if kind == zmq.DEALER:
-        assert text.startswith(b"python 1: DEALER #1 (identity 0100)") or b"\npython 1: DEALER" in text
-    if means:
-        assert f"frames: {means}\n" in text.decode() or f"frame: {means}\n" in text.decode()
-
-
-# --- Nothing changes for the program
-
-
-@pytest.mark.parametrize("status", [0, 1, 7, 255])
-@pytest.mark.parametrize("way", ["say", "exit"])
-def test_exit_status(way, status, ipc, trace):
-    assert run(RAW, way, ipc(), status, options=["--json", trace]).returncode == status
-    assert objects(trace)[-1]["life"] == "end"
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGABRT, signal.SIGKILL, signal.SIGPIPE])
-def test_a_signal_that_ends_it(number, ipc, trace):
-    assert run(RAW, "raise", ipc(), int(number), options=["--json", trace]).returncode == -number
-    assert "life" not in objects(trace)[-1]
-
-
-def test_signals_stdin_and_stdout_are_the_programs_own(tmp_path):
-    script = "trap 'echo got it; exit 5' USR1; read line; echo \"$line\"; kill -USR1 $$; sleep 10"
-    done = run("bash", "-c", script, options=["-j", tmp_path / "t"], stdin=None, input="typed\n")
-    assert (done.returncode, done.stdout) == (5, "typed\ngot it\n")
-
-
-def test_errno_is_the_programs_own(ipc):
-    """raw prints errno after a call that has failed; here with the tracer between."""
-    assert run(RAW, "calls", ipc(), options=["--inproc"]).stdout == "-1 1\n"
-
-
-def test_a_full_disk_ends_the_trace_only(ipc):
-    done = run(RAW, "say", ipc(), options=["--output", "/dev/full"])
-    assert done.returncode == 0
-    assert done.stderr == (
-        "ztrace: cannot write /dev/full: no space left on device; raw goes on without a trace\n"
+@pytest.mark.parametrize("flags", [["-fno-plt", "-Wl,-z,now"], ["-Wl,-z,now"], ["-Wl,-z,lazy"]])
+def test_object_that_is_opened_and_closed_again(flags, ipc, trace, tmp_path):
+    library = compiled(tmp_path, PLUGIN, "-shared", "-fPIC", *flags, "-lzmq")
+    script = (
+        "import ctypes, _ctypes, sys\n"
+        "for _ in range(3):\n"
+        "    library = ctypes.CDLL(sys.argv[1])\n"
+        "    print(library.go(sys.argv[2].encode()))\n"
+        "    _ctypes.dlclose(library._handle)\n"
+        "    ctypes.CDLL('libc.so.6').getpid()\n"
     )
-    argv = list(map(str, [ZTRACE, RAW, "say", ipc()]))
-    with open("/dev/full", "w", encoding="ascii") as full:
-        assert subprocess.run(argv, stderr=full, timeout=WAIT_S).returncode == 0
-
-
-def test_a_file_that_may_not_grow(ipc, trace):
-    """Half a line is taken away again."""
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    done = run(RAW, "say", ipc(), options=["--json", trace], preexec_fn=limit)
-    assert done.returncode == 0
-    assert done.stderr == (
-        f"ztrace: cannot write {trace}: file too large; raw goes on without a trace\n"
-    )
-    assert 300 < trace.stat().st_size < 700
-    assert objects(trace)[0]["life"] == "start"
-
-
-def test_nobody_reads_the_pipe(ipc):
-    read, write = os.pipe()
-    os.close(read)
-    done = run(RAW, "say", ipc(), capture_output=False, stdout=subprocess.PIPE, stderr=write)
-    os.close(write)
-    assert done.returncode == 0
-
-
-def test_a_pipe_that_does_not_wait(ipc):
-    """O_NONBLOCK on stderr, and a reader that is slow."""
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
-    argv = list(map(str, [ZTRACE, RAW, "threads", ipc(), 300]))
-    with subprocess.Popen(argv, stderr=write) as program:
-        os.close(write)
-        text = b""
-        while chunk := os.read(read, 1000):
-            text += chunk
-        assert program.wait(WAIT_S) == 0
-    os.close(read)
-    assert text.count(b" send, ") == text.count(b" recv, ") == 1200
-    assert re.fullmatch(rb"(raw: .*\n(    \[4\] [0-9a-f]{8}.*\n)?)*", text)
-
-
-def test_descriptors_belong_to_the_program(tmp_path, trace):
-    """It closes and reuses all of them: what it writes to stays its own."""
-    own = tmp_path / "own"
-    done = run(RAW, "descriptors", own, options=["--json", trace])
-    assert (done.returncode, done.stderr) == (0, "")
-    assert own.read_bytes() == b""
-    assert len(messages(trace)) == 2
-    own.unlink()
-    done = run(RAW, "descriptors", own)
-    assert (done.returncode, own.read_bytes()) == (0, b"")
-    assert done.stderr.count("hello") == 2
-
-
-def test_several_processes_write_to_one_file(ipc, trace):
-    argv = list(map(str, [ZTRACE, "--json", trace, RAW, "threads"]))
-    programs = [subprocess.Popen([*argv, ipc(), "300"]) for _ in range(4)]
-    assert [program.wait(WAIT_S) for program in programs] == [0] * 4
-    by_pid = collections.Counter(message["pid"] for message in messages(trace))
-    assert by_pid == {program.pid: 2400 for program in programs}
-
-
-def test_file_is_found_from_another_folder(ipc, tmp_path):
-    script = f"cd / && {RAW} say {ipc()}"
-    done = run("sh", "-c", script, options=["-f", "--json", "here.jsonl"], cwd=tmp_path)
-    assert done.returncode == 0
-    assert len(messages(tmp_path / "here.jsonl")) == 2
-
-
-# --- What it cannot do is said
-
-
-def one_line(done, text):
-    assert done.stderr == f"ztrace: {text}\n"
-
-
-def test_program_without_libzmq():
-    done = run("sh", "-c", "exit 7")
-    assert done.returncode == 7
-    one_line(done, "sh has loaded no libzmq")
-    done = run(PYTHON, "-c", "import zmq")
-    one_line(done, "python has opened no socket of libzmq")
-    done = run(RAW, "say", "inproc://here")
-    one_line(done, "raw has used inproc:// only; see --inproc")
-
-
-def compiled(tmp_path, text, *options):
-    source, program = tmp_path / "program.c", tmp_path / "program"
-    source.write_text(text)
-    built = subprocess.run(["cc", source, "-o", program, *options], capture_output=True)
-    if built.returncode != 0:
-        pytest.skip(f"cannot be built here: cc {' '.join(options)}")
-    return program
-
-
-def test_static_program(tmp_path):
-    program = compiled(tmp_path, "int main (void) { return 4; }", "-static")
-    done = run(program)
-    assert done.returncode == 4
-    one_line(done, f"{program} runs without a trace: it is linked statically, and so is its libzmq, if it has one")
-
-
-def test_program_with_libzmq_inside(tmp_path):
-    """As if libzmq.a was linked in: it has the text of one of its errors."""
-    text = 'const char *volatile s = "Operation cannot be accomplished in current state";'
-    program = compiled(tmp_path, text + " int main (void) { return !s[0]; }")
-    one_line(run(program), "program has libzmq linked in statically: its calls cannot be seen")
-
-
-def test_program_of_musl(tmp_path):
-    """The name of the dynamic linker is put in place of glibc's."""
-    program = tmp_path / "program"
-    data = RAW.read_bytes()
-    linker = re.search(rb"/lib\S*/ld-linux\S*?\0", data)[0]
-    program.write_bytes(data.replace(linker, b"/lib/ld-musl-x86_64.so.1".ljust(len(linker), b"\0"), 1))
-    program.chmod(0o755)
-    done = run(program)
-    assert done.returncode == 126  # There is no such linker here
-    assert done.stderr.splitlines()[0] == (
-        f"ztrace: {program} runs without a trace: it uses musl's dynamic linker, which has no LD_AUDIT"
-    )
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a setuid program of another user")
-def test_setuid_program(tmp_path):
-    program = tmp_path / "program"
-    shutil.copy(shutil.which("true"), program)
-    os.chown(program, 65534, 65534)
-    program.chmod(0o755 | stat.S_ISUID)
-    one_line(
-        run(program),
-        f"{program} runs without a trace: it runs with more rights than yours (setuid),"
-        " and LD_AUDIT is ignored then",
-    )
-
-
-@pytest.mark.parametrize(
-    "argv, status, text",
-    [
-        ([], 2, "PROGRAM: missing; see ztrace --help"),
-        (["--decode", "json", "true"], 2, "--decode: can only be vllm"),
-        (["--colour", "true"], 2, "unrecognized option '--colour'"),
-        (["--json"], 2, "option '--json' requires an argument"),
-        (["--output", "/no/such/folder", "true"], 1, "/no/such/folder: No such file or directory"),
-        (["no-such-program"], 127, "no-such-program: No such file or directory"),
-        (["/etc/passwd"], 126, "/etc/passwd: Permission denied"),
-    ],
-)
-def test_wrong_usage(argv, status, text):
-    done = run(*argv)
-    assert (done.returncode, done.stdout) == (status, "")
-    one_line(done, text)
-
-
-def test_help():
-    done = run("--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Usage: ztrace [OPTIONS] PROGRAM [ARGUMENTS]\n")
-    told = (ROOT / "trace" / "README.md").read_text("utf-8")
-    assert done.stdout in told
+    done = run(PYTHON, "-c", script, library, ipc(), options=["--json", trace])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7\n" * 3, "")
+    assert [frames(m) for m in messages(trace)] == [[b"plugged"]] * 3
 
 
 # --- Encrypted messages are seen in clear

@@ -4,10 +4,14 @@
 import collections
 import json
 import subprocess
+import sys
 
-from harness import BUILD, ROOT, WAIT_S
+import pytest
 
-ZTRACE = BUILD / "trace" / "ztrace"
+from harness import BUILD, ROOT, WAIT_S, ZTRACE
+
+sys.path[:0] = [str(ROOT / "trace"), str(ROOT / "scripts")]
+
 RAW = BUILD / "tests" / "trace" / "programs" / "raw"
 PYTHON = ROOT / ".venv" / "bin" / "python"
 
@@ -49,3 +53,13 @@ def frames(message):
 def contents(found):
     """How often each content was there."""
     return collections.Counter(tuple(frames(message)) for message in found)
+
+
+def compiled(tmp_path, text, *options):
+    """A C program or library of this text; skips the test where it cannot be built."""
+    source, program = tmp_path / "program.c", tmp_path / "program"
+    source.write_text(text)
+    built = subprocess.run(["cc", source, "-o", program, *options], capture_output=True)
+    if built.returncode != 0:
+        pytest.skip(f"cannot be built here: cc {' '.join(options)}")
+    return program
