@@ -59,7 +59,7 @@ static const unsigned transitions[KV_STATES][KV_EVENTS] = {
     [KV_WAITING] = {0, D, F | R | C, 0, 0, F | R, D},
     [KV_REPAIRING] = {0, D, F | W | C, F | W, F | W, F | W, D},
     [KV_CHECKING] = {0, D, 0, F | W | R, F | W | R | S, F | W | R, D},
-    [KV_SEARCHING] = {0, D, 0, F | W | R | C, F | W | R | C | U, F | W | R, D},
+    [KV_SEARCHING] = {0, D, 0, F | W | R | C, F | W | R | C | U, F | W | R | C, D},
     [KV_UNSURE] = {0, D, C, 0, 0, 0, D},
 };
 
@@ -384,12 +384,6 @@ void kv_sequence_connected (kv_sequence_t *self, int64_t now)
         kv_sequence_expire (self, INT64_MAX);  //  Later, they would mix with those of another run
         kv_sequence_believe (self, &self->late);
         kv_sequence_settle (self, now);
-    }
-    while (self->fallen && self->ahead.count > 0 &&
-           self->ahead.of[self->ahead.count - 1]->order > self->fallen->order) {
-        kv_held_t *later = kv_doubts_take (&self->ahead, self->ahead.count - 1);
-        kv_sequence_stray (self, later->batch.seq);
-        free (later);
     }
     kv_sequence_forget_fallen (self);  //  The check will show whose it was, and bring it again
     self->up = self->joined = true;

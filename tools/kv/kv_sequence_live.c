@@ -96,8 +96,11 @@ static void s_acquit (kv_sequence_t *self)
 {
     if (self->fallen) {
         kv_sequence_forget_fallen (self);
-        if (!self->limits.can_replay)
+        if (!self->limits.can_replay) {
             kv_sequence_finish_run (self);
+            if (self->heard && self->top > self->newest)
+                self->newest = self->top - 1;
+        }
         kv_sequence_say (self, KV_UNCHECKED, self->next, self->next);
     }
 }
@@ -191,8 +194,10 @@ void kv_sequence_take_live (kv_sequence_t *self, const kv_held_t *come, int64_t 
             s_hear (self, seq);
         return;
     }
-    if (s_follows (self, seq)) {
+    if (s_follows (self, seq) && self->fallen) {
         s_acquit (self);
+        kv_sequence_take_live (self, come, now);
+    } else if (s_follows (self, seq)) {
         s_accept (self, come);
     } else {
         s_jump (self, come, now);
