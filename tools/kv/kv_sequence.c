@@ -10,7 +10,7 @@ static const struct {
                {"replay_hole", "the replay has skipped these"},
                {"replay_short", "the replay has ended before these"},
                {"replay_timeout", "the replay has stopped before this one, without an end"},
-               {"held_full", "no room for this one, it will be asked for"},
+               {"held_full", "no room behind this one: the live stream waits for the replay"},
                {"lost", "these are not recoverable"},
                {"restart", "the publisher has restarted"},
                {"unchecked", "whether the publisher has restarted cannot be told"},
@@ -161,16 +161,24 @@ static void s_deliver (kv_sequence_t *self, const kv_numbered_t *batch)
     self->handler.deliver (self->handler.owner, batch);
 }
 
-//  True when there is room for a batch; says so once when there is none
-static bool s_has_room (kv_sequence_t *self, const kv_store_t *store, const kv_held_t *come)
+static bool s_has_room (const kv_sequence_t *self, const kv_store_t *store)
 {
-    if (kv_store_size (store) < self->limits.max_held &&
-        store->bytes + kv_held_size (come) <= self->limits.max_bytes)
-        return true;
-    if (!self->told_full)
-        kv_sequence_say (self, KV_HELD_FULL, come->batch.seq, come->batch.seq);
+    return kv_store_size (store) < self->limits.max_held && store->bytes < self->limits.max_bytes;
+}
+
+//  After a batch was held, or found no room
+static void s_say_full (kv_sequence_t *self, const kv_store_t *store, uint64_t seq)
+{
+    if (s_has_room (self, store) || self->told_full)
+        return;
     self->told_full = true;
-    return false;
+    kv_sequence_say (self, KV_HELD_FULL, seq, seq);
+}
+
+bool kv_sequence_has_room (const kv_sequence_t *self)
+{
+    return self->replay == KV_REPLAY_NONE ||
+           (s_has_room (self, &self->held) && s_has_room (self, &self->queue));
 }
 
 bool kv_sequence_accept (kv_sequence_t *self, const kv_held_t *come)
@@ -186,11 +194,13 @@ bool kv_sequence_accept (kv_sequence_t *self, const kv_held_t *come)
         s_deliver (self, &come->batch);
         return true;
     }
-    if (!s_has_room (self, &self->held, come))
-        return false;
-    kv_memory_add (&self->memory, seq, come->print);
-    kv_store_insert (&self->held, come);
-    return true;
+    bool room = s_has_room (self, &self->held);
+    if (room) {
+        kv_memory_add (&self->memory, seq, come->print);
+        kv_store_insert (&self->held, come);
+    }
+    s_say_full (self, &self->held, seq);
+    return room;
 }
 
 //  Delivers of those held what is due
@@ -430,10 +440,11 @@ void kv_sequence_live (kv_sequence_t *self, const kv_numbered_t *batch, int64_t 
     kv_held_t come = {*batch, kv_fingerprint (batch->payload), now, ++self->counts.received};
     self->drained = -1;
     if (self->unsure) {
-        if (s_has_room (self, &self->queue, &come))
+        if (s_has_room (self, &self->queue))
             kv_store_append (&self->queue, &come);
         else
             self->queue_dropped = true;
+        s_say_full (self, &self->queue, come.batch.seq);
         if (self->state == KV_UNSURE)
             kv_sequence_check (self, now);
     } else {

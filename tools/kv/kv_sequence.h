@@ -35,8 +35,8 @@
 //      a history that does not reach that number, show another one (4). Meanwhile live batches wait
 //      in a queue, so none of them can be taken for one of the old run.
 //
-//  Exceptions, each with its notice: batches for which there is no room (KV_HELD_FULL) are dropped
-//  and asked for again; batches of a connection that was cut before their run was known are dropped
+//  Exceptions, each with its notice: batches for which there is no room (KV_HELD_FULL), if they are
+//  fed all the same, are dropped and asked for again; batches of a connection that was cut before their run was known are dropped
 //  when another run follows (KV_UNCHECKED), and come again by its replay. A publisher that restarts
 //  behind a proxy, which hides the cut, can answer a request that was meant for its predecessor; the
 //  numbers alone cannot show that.
@@ -55,7 +55,7 @@ typedef enum {
     KV_REPLAY_HOLE,     //  A replay has skipped these; they will be asked for again
     KV_REPLAY_SHORT,    //  A replay has ended before these
     KV_REPLAY_TIMEOUT,  //  A replay has stopped without its end, before `first`
-    KV_HELD_FULL,       //  No room to hold back batch `first`; it will be asked for
+    KV_HELD_FULL,       //  Batch `first` was the last that there was room for: see has_room
     KV_LOST,            //  Not recoverable: given up
     KV_RESTART,         //  The publisher has restarted; `first` is the number that shows it
     KV_UNCHECKED,       //  Nobody can tell whether it has; `first` is the number that is due
@@ -92,8 +92,8 @@ typedef struct {
 typedef struct {
     uint64_t from_seq;  //  First number wanted, or KV_FROM_LIVE
     bool can_replay;    //  There is a ROUTER to ask
-    size_t max_held;    //  Batches that wait in each of the two queues; further ones are dropped,
-    size_t max_bytes;   //  to be asked for later. Bytes: of their topics and payloads
+    size_t max_held;    //  Batches that wait in each of the two queues, and their topics and
+    size_t max_bytes;   //  payloads in bytes: see kv_sequence_has_room
     uint64_t max_jump;  //  0: KV_MAX_JUMP
     int replay_ms;      //  A replay that brings nothing new for so long has failed
 } kv_sequence_limits_t;
@@ -126,6 +126,11 @@ void kv_sequence_disconnected (kv_sequence_t *self, int64_t now);
 
 //  A live batch has come. Its bytes stay the caller's: they are copied when it has to wait.
 void kv_sequence_live (kv_sequence_t *self, const kv_numbered_t *batch, int64_t now);
+
+//  False: a replay runs, and there is no room to hold what is behind it. The owner leaves live
+//  batches in the SUB until it is true again, which the replay's time limit bounds. One that is fed
+//  all the same is dropped, and asked for later.
+bool kv_sequence_has_room (const kv_sequence_t *self);
 
 //  The SUB has been read until it was empty
 void kv_sequence_drained (kv_sequence_t *self, int64_t now);

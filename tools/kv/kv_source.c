@@ -20,6 +20,7 @@ struct kv_source {
     int64_t born, retry;
     bool up;              //  The link has begun
     bool refused;         //  Said so, since the last connection
+    bool paused;          //  The SUB that is read is not polled, since there is no room
     bool told_strangers;  //  There were too many streams
     kv_frames_t *message;
     kv_stream_t *streams;
@@ -77,7 +78,9 @@ static void s_close_link (kv_source_t *self, kv_link_t **link)
 {
     if (!*link)
         return;
-    zpoller_remove (self->setting.poller, kv_link_sub (*link));
+    if (!self->paused)
+        zpoller_remove (self->setting.poller, kv_link_sub (*link));
+    self->paused = false;
     zpoller_remove (self->setting.poller, kv_link_events (*link));
     kv_link_destroy (link);
 }
@@ -142,7 +145,9 @@ static void s_ended (kv_source_t *self, int64_t now)
         self->retry = now + RETRY_MS;
 }
 
-static bool s_serve_live (kv_source_t *self, int limit, int64_t now);
+//  How much of what is there was taken
+typedef enum { SERVED_ALL, SERVED_SOME, SERVED_LATER } s_served_t;
+static s_served_t s_serve_live (kv_source_t *self, int limit, int64_t now);
 
 //  One of those who have connected to us has gone. All that it has sent is read before it is
 //  believed to be gone; others may go on sending, so at most as much as a SUB can hold.
@@ -150,7 +155,7 @@ static void s_peer_ended (kv_source_t *self, const kv_link_news_t *news, int64_t
 {
     if (news->begun)
         s_report (self, "disconnected", "the connection has ended");
-    for (int rounds = 100; rounds > 0 && s_serve_live (self, SERVE_MAX, now); rounds--)
+    for (int rounds = 100; rounds > 0 && s_serve_live (self, SERVE_MAX, now) == SERVED_SOME; rounds--)
         ;
     for (kv_stream_t *each = self->streams; each; each = each->next)
         if (each->topic && each->peer == news->peer)
@@ -284,16 +289,31 @@ static void s_take (kv_source_t *self, kv_link_t *link, int64_t now)
     kv_frames_clear (self->message);
 }
 
-//  Takes up to `limit` live messages. True: there may be more.
-static bool s_serve_live (kv_source_t *self, int limit, int64_t now)
+//  False: a stream has to wait for its replay before it can take more
+static bool s_has_room (const kv_source_t *self)
+{
+    for (const kv_stream_t *each = self->streams; each; each = each->next)
+        if (!kv_sequence_has_room (each->sequence))
+            return false;
+    return true;
+}
+
+//  Takes up to `limit` live messages
+static s_served_t s_serve_live (kv_source_t *self, int limit, int64_t now)
 {
     kv_link_t *link = self->old ? self->old : self->link;
-    while (link && limit-- > 0 && !kv_report_is_done (self->setting.report)) {
+    if (!link)
+        return SERVED_ALL;
+    if (!s_has_room (self))
+        return SERVED_LATER;
+    while (limit-- > 0 && !kv_report_is_done (self->setting.report)) {
         if (!kv_link_recv (link, self->message))
-            return false;
+            return SERVED_ALL;
         s_take (self, link, now);
+        if (self->last && !kv_sequence_has_room (self->last->sequence))
+            return SERVED_LATER;
     }
-    return link != NULL;
+    return SERVED_SOME;
 }
 
 static void s_drained (kv_source_t *self, int64_t now)
@@ -302,15 +322,29 @@ static void s_drained (kv_source_t *self, int64_t now)
         kv_sequence_drained (each->sequence, now);
 }
 
+//  A SUB that is not read must not wake us up
+static void s_pause (kv_source_t *self, bool pause)
+{
+    kv_link_t *link = self->old ? self->old : self->link;
+    if (!link || pause == self->paused)
+        return;
+    self->paused = pause;
+    if (pause)
+        zpoller_remove (self->setting.poller, kv_link_sub (link));
+    else
+        zpoller_add (self->setting.poller, kv_link_sub (link));
+}
+
 void kv_source_serve (kv_source_t *self, int64_t now)
 {
-    bool more = true;
-    for (int rounds = SERVE_MAX / LOOK_AFTER; more && rounds > 0; rounds--) {
+    s_served_t served = SERVED_SOME;
+    for (int rounds = SERVE_MAX / LOOK_AFTER; served == SERVED_SOME && rounds > 0; rounds--) {
         while (!self->old && s_serve_news (self, now))
             ;
-        more = s_serve_live (self, LOOK_AFTER, now);
+        served = s_serve_live (self, LOOK_AFTER, now);
     }
-    if (!more) {
+    s_pause (self, served == SERVED_LATER);
+    if (served == SERVED_ALL) {
         s_drained (self, now);
         if (self->old && now >= self->retry - RETRY_MS / 2)
             s_close_link (self, &self->old);
@@ -322,6 +356,8 @@ void kv_source_serve (kv_source_t *self, int64_t now)
     for (kv_stream_t *each = self->streams; each; each = each->next)
         if (!kv_report_is_done (self->setting.report))
             kv_stream_serve (each, now);
+    if (self->paused && s_has_room (self))
+        s_pause (self, false);
 }
 
 int64_t kv_source_deadline (const kv_source_t *self)
