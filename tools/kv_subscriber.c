@@ -133,7 +133,7 @@ int main (int argc, char **argv)
     subscriber_t self = {.endpoints.fallback = "tcp://127.0.0.1:5557",
                          .topics.fallback = "",
                          .hashes = "number",
-                         .max_held = 10000,
+                         .max_held = 100000,
                          .max_held_mb = 64,
                          //  An idle vLLM answers one request each 100 ms, and thirty may have asked
                          .replay_timeout_ms = 3000,

@@ -11,6 +11,10 @@
 //  A host that does not answer is given up, and tried again
 #define CONNECT_TIMEOUT_MS 10000
 
+//  libzmq itself does not connect again before this. With -1 it would not at all, but drop what has
+//  come and is not read yet.
+#define NEVER_MS 86400000
+
 //  A host name that cannot be resolved gives no event at all
 #define RESOLVE_MS 2000
 
@@ -30,7 +34,7 @@ struct kv_link {
 
 static bool s_connect (kv_link_t *self, const kv_link_options_t *options)
 {
-    zsock_set_reconnect_ivl (self->sub, -1);
+    zsock_set_reconnect_ivl (self->sub, NEVER_MS);
     zmq_setsockopt (zsock_resolve (self->sub), ZMQ_CONNECT_TIMEOUT, &(int){CONNECT_TIMEOUT_MS},
                     sizeof (int));
     return log_connected (options->endpoint,

@@ -20,6 +20,7 @@ struct kv_source {
     int64_t born, retry;
     bool up;              //  The link has begun
     bool refused;         //  Said so, since the last connection
+    int64_t full;         //  Since when there is no room; 0: there is
     bool paused;          //  The SUB that is read is not polled, since there is no room
     bool told_strangers;  //  There were too many streams
     kv_frames_t *message;
@@ -210,7 +211,8 @@ static void s_make_room (kv_source_t *self)
     s_remove_stream (self, oldest);
 }
 
-//  The only stream of a topic, where a batch without a rank belongs. NULL: there are several.
+//  The only stream of a topic, where a batch without a rank belongs. NULL: there are several, or
+//  none.
 static kv_stream_t *s_only_stream (kv_source_t *self, mp_slice_t topic, bool *none)
 {
     kv_stream_t *only = NULL;
@@ -229,7 +231,7 @@ static kv_stream_t *s_only_stream (kv_source_t *self, mp_slice_t topic, bool *no
 
 static bool s_fits (const kv_stream_t *stream, mp_slice_t topic, int64_t rank)
 {
-    return kv_stream_has_topic (stream, topic) && (!stream->ranked || stream->rank == rank);
+    return kv_stream_has_topic (stream, topic) && (!stream->ranked || stream->rank < 0 || stream->rank == rank);
 }
 
 //  The stream of a batch; a new one when there is none. NULL: nobody can tell.
@@ -237,10 +239,10 @@ static kv_stream_t *s_find_stream (kv_source_t *self, mp_slice_t topic, int64_t 
                                    int64_t now)
 {
     kv_stream_t *free_one = NULL, *last = self->last;
-    if (rank == KV_RANK_UNREADABLE) {
+    if (rank < 0) {
         bool none;
         kv_stream_t *only = s_only_stream (self, topic, &none);
-        if (only || !none)
+        if (only || (rank == KV_RANK_UNREADABLE && !none))
             return only;
     }
     if (last && last->topic && last->peer == peer && s_fits (last, topic, rank) && last->up)
@@ -289,13 +291,27 @@ static void s_take (kv_source_t *self, kv_link_t *link, int64_t now)
     kv_frames_clear (self->message);
 }
 
-//  False: a stream has to wait for its replay before it can take more
-static bool s_has_room (const kv_source_t *self)
+static int64_t s_full_end (const kv_source_t *self)
+{
+    return self->full + self->setting.limits.replay_ms / 2;
+}
+
+static bool s_have_room (const kv_source_t *self)
 {
     for (const kv_stream_t *each = self->streams; each; each = each->next)
         if (!kv_sequence_has_room (each->sequence))
             return false;
     return true;
+}
+
+//  False: a stream has to wait for its replay before it can take more. Half of the replay's time
+//  limit is waited, then the live stream goes on, and what has no room is dropped.
+static bool s_has_room (kv_source_t *self, int64_t now)
+{
+    bool room = s_have_room (self);
+    if (room || self->full == 0)
+        self->full = room ? 0 : now;
+    return room || now >= s_full_end (self);
 }
 
 //  Takes up to `limit` live messages
@@ -304,13 +320,13 @@ static s_served_t s_serve_live (kv_source_t *self, int limit, int64_t now)
     kv_link_t *link = self->old ? self->old : self->link;
     if (!link)
         return SERVED_ALL;
-    if (!s_has_room (self))
+    if (!s_has_room (self, now))
         return SERVED_LATER;
     while (limit-- > 0 && !kv_report_is_done (self->setting.report)) {
         if (!kv_link_recv (link, self->message))
             return SERVED_ALL;
         s_take (self, link, now);
-        if (self->last && !kv_sequence_has_room (self->last->sequence))
+        if (self->last && !kv_sequence_has_room (self->last->sequence) && !s_has_room (self, now))
             return SERVED_LATER;
     }
     return SERVED_SOME;
@@ -356,7 +372,7 @@ void kv_source_serve (kv_source_t *self, int64_t now)
     for (kv_stream_t *each = self->streams; each; each = each->next)
         if (!kv_report_is_done (self->setting.report))
             kv_stream_serve (each, now);
-    if (self->paused && s_has_room (self))
+    if (self->paused && s_has_room (self, now))
         s_pause (self, false);
 }
 
@@ -367,6 +383,8 @@ int64_t kv_source_deadline (const kv_source_t *self)
         least = self->retry;
     else if (!self->bind && !self->up)
         least = self->born + 1000;  //  To see whether it is stuck
+    if (self->paused && s_full_end (self) < least)
+        least = s_full_end (self);
     for (const kv_stream_t *each = self->streams; each; each = each->next) {
         int64_t due = kv_sequence_deadline (each->sequence);
         least = due < least ? due : least;

@@ -154,7 +154,7 @@ bool kv_stream_has_topic (const kv_stream_t *self, mp_slice_t topic)
 static bool s_claim (kv_stream_t *self, const kv_numbered_t *batch, int64_t rank)
 {
     if (!kv_stream_has_topic (self, batch->topic) ||
-        (self->ranked && rank != KV_RANK_UNREADABLE && rank != self->rank))
+        (self->ranked && self->rank >= 0 && rank >= 0 && rank != self->rank))
         return false;
     if (!self->topic && batch->topic.data) {
         self->topic = malloc (batch->topic.size + 1);
@@ -162,7 +162,7 @@ static bool s_claim (kv_stream_t *self, const kv_numbered_t *batch, int64_t rank
         memcpy (self->topic, batch->topic.data, batch->topic.size);
         self->topic_size = batch->topic.size;
     }
-    if (!self->ranked && rank != KV_RANK_UNREADABLE) {
+    if (rank > self->rank || (!self->ranked && rank != KV_RANK_UNREADABLE)) {
         self->ranked = true;
         self->rank = rank;
     }
