@@ -231,7 +231,7 @@ static size_t s_best_late (const kv_sequence_t *self, uint64_t seq, uint64_t pri
 {
     const kv_doubts_t *late = &self->late;
     size_t best = late->count;
-    for (size_t i = 0; i < late->count; i++) {
+    for (size_t i = 0; i < late->count && kv_sequence_is_near (self, seq); i++) {
         uint64_t other = late->of[i]->batch.seq;
         bool again = other == seq && late->of[i]->print == print;
         if ((other < seq || again) && (best == late->count || other > late->of[best]->batch.seq))
@@ -247,7 +247,9 @@ static bool s_prove_late (kv_sequence_t *self, uint64_t seq, uint64_t print)
     if (best == self->late.count)
         return true;
     kv_held_t *proven = kv_doubts_take (&self->late, best);
-    bool taken = s_take_reply (self, proven);
+    //  One of an earlier replay does not say how far this one has come
+    bool taken = proven->since == self->request ? s_take_reply (self, proven)
+                                                : kv_sequence_accept (self, proven);
     free (proven);
     return taken;
 }
