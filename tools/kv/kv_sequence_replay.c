@@ -226,31 +226,33 @@ static bool s_take_reply (kv_sequence_t *self, const kv_held_t *reply)
     return taken;
 }
 
-//  The highest of the doubted replies below `seq`, or the same again; `late->count` when there is none
-static size_t s_best_late (const kv_sequence_t *self, uint64_t seq, uint64_t print)
+//  A reply proves the doubted ones below it: those of an earlier replay, which do not say how far
+//  this one has come, and the highest of this one. False: no room for that.
+static bool s_prove_late (kv_sequence_t *self, uint64_t seq)
 {
-    const kv_doubts_t *late = &self->late;
-    size_t best = late->count;
-    for (size_t i = 0; i < late->count && kv_sequence_is_near (self, seq); i++) {
-        uint64_t other = late->of[i]->batch.seq;
-        bool again = other == seq && late->of[i]->print == print;
-        if ((other < seq || again) && (best == late->count || other > late->of[best]->batch.seq))
-            best = i;
-    }
-    return best;
-}
-
-//  A reply above a doubted one proves it. False: no room for that.
-static bool s_prove_late (kv_sequence_t *self, uint64_t seq, uint64_t print)
-{
-    size_t best = s_best_late (self, seq, print);
-    if (best == self->late.count)
+    kv_doubts_t *late = &self->late;
+    bool taken = true;
+    if (!kv_sequence_is_near (self, seq))
         return true;
-    kv_held_t *proven = kv_doubts_take (&self->late, best);
-    //  One of an earlier replay does not say how far this one has come
-    bool taken = proven->since == self->request ? s_take_reply (self, proven)
-                                                : kv_sequence_accept (self, proven);
-    free (proven);
+    for (size_t i = late->count; i-- > 0;) {
+        if (late->of[i]->since == self->request || late->of[i]->batch.seq >= seq)
+            continue;
+        kv_held_t *proven = kv_doubts_take (late, i);
+        if (kv_sequence_known (self, proven->batch.seq, proven->print) == KV_NEW &&
+            proven->batch.seq >= self->next)
+            taken = kv_sequence_accept (self, proven) && taken;
+        free (proven);
+    }
+    size_t best = late->count;
+    for (size_t i = 0; i < late->count; i++)
+        if (late->of[i]->batch.seq < seq &&
+            (best == late->count || late->of[i]->batch.seq > late->of[best]->batch.seq))
+            best = i;
+    if (best < late->count) {
+        kv_held_t *proven = kv_doubts_take (late, best);
+        taken = s_take_reply (self, proven) && taken;
+        free (proven);
+    }
     return taken;
 }
 
@@ -258,22 +260,25 @@ static bool s_prove_late (kv_sequence_t *self, uint64_t seq, uint64_t print)
 static bool s_reply_jumps (kv_sequence_t *self, const kv_held_t *reply)
 {
     uint64_t seq = reply->batch.seq;
-    if (s_best_late (self, seq, reply->print) < self->late.count) {
-        if (!s_prove_late (self, seq, reply->print))
-            return false;
-        if (seq < self->due) {  //  It was the same one
+    kv_doubts_t *late = &self->late;
+    for (size_t i = 0; i < late->count; i++)
+        if (late->of[i]->batch.seq == seq && late->of[i]->print == reply->print) {
+            kv_held_t *proven = kv_doubts_take (late, i);  //  It comes a second time
             self->counts.duplicates++;
-            return true;
+            bool taken = s_prove_late (self, seq) && s_take_reply (self, proven);
+            free (proven);
+            return taken;
         }
-        if (seq == self->due)
-            return s_take_reply (self, reply);
-    }
-    if (self->late.count == KV_DOUBTS) {
-        kv_held_t *wrong = kv_doubts_take (&self->late, 0);
+    if (!s_prove_late (self, seq))
+        return false;
+    if (seq == self->due || seq == self->next)
+        return s_take_reply (self, reply);
+    if (late->count == KV_DOUBTS) {
+        kv_held_t *wrong = kv_doubts_take (late, 0);
         kv_sequence_stray (self, wrong->batch.seq);
         free (wrong);
     }
-    kv_doubts_add (&self->late, reply);
+    kv_doubts_add (late, reply);
     return true;
 }
 
@@ -287,7 +292,7 @@ static bool s_confirm_live (kv_sequence_t *self, const kv_held_t *reply)
             continue;
         if (doubted->print == reply->print) {
             kv_held_t *proven = kv_doubts_take (&self->ahead, i);
-            s_prove_late (self, reply->batch.seq, reply->print);
+            s_prove_late (self, reply->batch.seq);
             if (!self->heard || proven->batch.seq > self->newest)
                 self->newest = proven->batch.seq;
             self->heard = true;
@@ -373,7 +378,7 @@ static bool s_repair (kv_sequence_t *self, const kv_held_t *reply, int64_t now)
     if (known == KV_SAME || seq < self->next) {
         self->counts.duplicates++;
         if (known == KV_SAME && seq >= self->due) {
-            s_prove_late (self, seq, reply->print);
+            s_prove_late (self, seq);
             s_arrive (self, seq);
         }
         kv_sequence_settle (self, now);
