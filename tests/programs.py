@@ -140,9 +140,10 @@ OPTIONS = {
         "exact-topic": None,
         "from-seq": From("live"),
         "replay-timeout-ms": Number(3000, 1, 3600000),
-        "max-held": Number(10000, 1, 10000000),
+        "max-held": Number(100000, 1, 10000000),
         "max-held-mb": Number(64, 1, 100000),
         "json": None,
+        "hashes": Choice("number", "number|string"),
         "count": Number(0),
     },
     "ventilator": {

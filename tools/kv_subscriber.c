@@ -79,7 +79,7 @@ static void s_read_options (int argc, char **argv, subscriber_t *self)
         .example = "  build/tools/kv_publisher\n"
                    "  build/tools/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 "
                    "--from-seq 0",
-        .at_risk = "send KV events to it",
+        .at_risk = "what it takes for KV events",
     };
     options_read (argc, argv, &about, options);
 }
