@@ -54,7 +54,7 @@ const char *kv_event_name (kv_event_name_t event)
 //  Where an event may lead, beside the state where it was. Rows: from; columns: connected,
 //  disconnected, live, reply, end, tick, flush.
 static const unsigned transitions[KV_STATES][KV_EVENTS] = {
-    [KV_DOWN] = {F | R | C, 0, 0, 0, 0, 0, 0},
+    [KV_DOWN] = {F | W | R | C, 0, 0, 0, 0, 0, 0},
     [KV_FOLLOWING] = {0, D, W | R | C, 0, 0, 0, D},
     [KV_WAITING] = {0, D, F | R | C, 0, 0, F | R, D},
     [KV_REPAIRING] = {0, D, F | W | C, F | W, F | W, F | W, D},

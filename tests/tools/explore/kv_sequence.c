@@ -40,18 +40,19 @@ typedef struct {
     bool can_replay;
     unsigned history;   //  Batches that the publisher keeps
     size_t max_held;
+    bool early;         //  The first batches may come before the news of the connection
     bool hidden;        //  The publisher restarts behind a proxy, which hides the cut
     const char *strays; //  What may be sent by mistake: a number far ahead, near, or back
 } setting_t;
 
 static const setting_t settings[] = {
-    {"from 0, long history", 0, true, 100, 100, false, "f"},
-    {"from 0, short history", 0, true, 2, 100, false, "b"},
-    {"live, long history", KV_FROM_LIVE, true, 100, 100, false, "nb"},
-    {"live, short history", KV_FROM_LIVE, true, 2, 100, false, "f"},
-    {"live, room for one", KV_FROM_LIVE, true, 100, 1, false, ""},
-    {"no replay", KV_FROM_LIVE, false, 0, 100, false, "fb"},
-    {"no replay, a hidden restart", KV_FROM_LIVE, false, 0, 100, true, "f"},
+    {"from 0, long history", 0, true, 100, 100, false, false, "f"},
+    {"from 0, short history", 0, true, 2, 100, false, false, "b"},
+    {"live, long history", KV_FROM_LIVE, true, 100, 100, false, false, "nb"},
+    {"live, short history", KV_FROM_LIVE, true, 2, 100, true, false, "f"},
+    {"live, room for one", KV_FROM_LIVE, true, 100, 1, false, false, ""},
+    {"no replay", KV_FROM_LIVE, false, 0, 100, true, false, "fb"},
+    {"no replay, a hidden restart", KV_FROM_LIVE, false, 0, 100, false, true, "f"},
 };
 #define SETTINGS (sizeof settings / sizeof settings[0])
 
@@ -269,10 +270,16 @@ static void s_after (kv_state_t from, kv_event_name_t event)
         s_after (before, name);                                                                    \
     } while (0)
 
+//  The publisher knows of us, and we have not heard yet that we are connected
+static bool s_is_early (void)
+{
+    return world.setting->early && world.links == 0;
+}
+
 static bool s_publish (bool live)
 {
     unsigned number = world.published[world.run];
-    if (number >= NUMBERS || world.sent >= WIRE || (live && !world.linked))
+    if (number >= NUMBERS || world.sent >= WIRE || (live && !world.linked && !s_is_early ()))
         return false;
     world.published[world.run]++;
     if (!live && world.strays > 0 && world.stray[0] == number && !world.named[0])
@@ -344,7 +351,7 @@ static void s_excuse (void)
 
 static bool s_link (void)
 {
-    if (world.linked || world.sent > 0)
+    if (world.linked || (world.sent > 0 && !s_is_early ()))
         return false;
     world.linked = true;
     world.links++;
@@ -357,6 +364,8 @@ static bool s_link (void)
 static bool s_restart (void)
 {
     if (world.run + 1 >= (world.setting->hidden ? 2 : RUNS) || world.published[world.run] == 0)
+        return false;
+    if (s_is_early ())
         return false;
     if (!world.setting->hidden)
         s_cut ();
@@ -560,7 +569,8 @@ static void s_begin (const setting_t *setting)
                                    .replay_ms = 300};
     kv_sequence_handler_t handler = {s_on_deliver, s_on_notice, NULL};
     world.sequence = kv_sequence_new (&limits, &handler);
-    s_link ();
+    if (!setting->early)
+        s_link ();
 }
 
 //  Now all goes well: then all must be accounted for, and nobody waits any more
@@ -570,8 +580,8 @@ static void s_end_well (void)
     for (int round = 0; round < 2; round++) {
         while (world.sent > 0)
             s_read ();
-        if (!world.linked)
-            s_link ();
+        while (!world.linked && !s_link ())
+            s_read ();
         for (int i = 0; i < 60 && (world.asked || world.sent > 0 ||
                                    kv_sequence_deadline (world.sequence) != INT64_MAX);
              i++) {
