@@ -73,16 +73,6 @@ kv_state_t kv_sequence_state (const kv_sequence_t *self)
     return self->state;
 }
 
-//  To be called at the end of each event
-static void s_check_transition (const kv_sequence_t *self, kv_state_t from, kv_event_name_t event)
-{
-    if (kv_sequence_may (from, event, self->state))
-        return;
-    fprintf (stderr, "kv_sequence: %s leads from %s to %s, which is not in the table\n",
-             kv_event_name (event), kv_state_name (from), kv_state_name (self->state));
-    assert (false);
-}
-
 //  -- A sequence
 
 kv_sequence_t *kv_sequence_new (const kv_sequence_limits_t *limits,
@@ -386,7 +376,6 @@ void kv_sequence_restart (kv_sequence_t *self, uint64_t seq)
 
 void kv_sequence_connected (kv_sequence_t *self, int64_t now)
 {
-    kv_state_t from = self->state;
     if (self->up)
         return;
     bool again = self->joined;
@@ -416,12 +405,10 @@ void kv_sequence_connected (kv_sequence_t *self, int64_t now)
             kv_sequence_ask (self, KV_REPAIRING, self->next, now);
         kv_sequence_settle (self, now);
     }
-    s_check_transition (self, from, KV_CONNECTED);
 }
 
 void kv_sequence_disconnected (kv_sequence_t *self, int64_t now)
 {
-    kv_state_t from = self->state;
     if (!self->up)
         return;
     self->up = false;
@@ -431,12 +418,10 @@ void kv_sequence_disconnected (kv_sequence_t *self, int64_t now)
         kv_sequence_unknown (self, now);
     self->state = KV_DOWN;
     kv_sequence_settle (self, now);
-    s_check_transition (self, from, KV_DISCONNECTED);
 }
 
 void kv_sequence_live (kv_sequence_t *self, const kv_numbered_t *batch, int64_t now)
 {
-    kv_state_t from = self->state;
     kv_held_t come = {*batch, kv_fingerprint (batch->payload), now, ++self->counts.received};
     self->drained = -1;
     if (self->unsure) {
@@ -451,7 +436,6 @@ void kv_sequence_live (kv_sequence_t *self, const kv_numbered_t *batch, int64_t 
         kv_sequence_take_live (self, &come, now);
         kv_sequence_settle (self, now);
     }
-    s_check_transition (self, from, KV_LIVE);
 }
 
 void kv_sequence_drained (kv_sequence_t *self, int64_t now)
@@ -462,7 +446,6 @@ void kv_sequence_drained (kv_sequence_t *self, int64_t now)
 
 void kv_sequence_tick (kv_sequence_t *self, int64_t now)
 {
-    kv_state_t from = self->state;
     if (self->replay != KV_REPLAY_NONE) {
         if (now >= self->deadline)
             kv_sequence_timeout (self, now);
@@ -470,7 +453,6 @@ void kv_sequence_tick (kv_sequence_t *self, int64_t now)
         kv_sequence_expire (self, now);
     }
     kv_sequence_settle (self, now);
-    s_check_transition (self, from, KV_TICK);
 }
 
 int64_t kv_sequence_deadline (const kv_sequence_t *self)
@@ -492,7 +474,6 @@ int64_t kv_sequence_deadline (const kv_sequence_t *self)
 
 void kv_sequence_flush (kv_sequence_t *self, int64_t now)
 {
-    kv_state_t from = self->state;
     self->limits.can_replay = self->open = self->up = false;
     kv_sequence_stop_replay (self);
     if (self->unsure)
@@ -500,5 +481,4 @@ void kv_sequence_flush (kv_sequence_t *self, int64_t now)
     kv_sequence_expire (self, INT64_MAX);
     kv_sequence_finish_run (self);
     self->state = KV_DOWN;
-    s_check_transition (self, from, KV_FLUSH);
 }

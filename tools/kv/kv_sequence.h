@@ -190,5 +190,6 @@ kv_state_t kv_sequence_state (const kv_sequence_t *self);
 const char *kv_state_name (kv_state_t state);
 const char *kv_event_name (kv_event_name_t event);
 
-//  True when `event` may lead from one state to the other, or leave it. Every event asserts it.
+//  True when `event` may lead from one state to the other, or leave it: the table. The explorer
+//  demands that nothing else happens, and that all of it does.
 bool kv_sequence_may (kv_state_t from, kv_event_name_t event, kv_state_t to);

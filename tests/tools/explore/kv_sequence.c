@@ -252,6 +252,8 @@ static void s_after (kv_state_t from, kv_event_name_t event)
 {
     kv_state_t to = kv_sequence_state (world.sequence);
     seen[from][event] |= 1u << to;
+    if (!kv_sequence_may (from, event, to))
+        s_wrong ("this transition is not in the table");
     uint64_t start;
     kv_replay_t replay = kv_sequence_replay (world.sequence, &start);
     if (replay != KV_REPLAY_RUNNING)
