@@ -239,9 +239,9 @@ static bool s_print_event (FILE *out, mp_reader_t *reader, bool all)
 
 //  Where the parts of a batch are. All of it has been checked.
 typedef struct {
-    uint32_t size;         //  Elements of the batch
-    mp_reader_t ts;        //  At its first element
-    mp_reader_t events;    //  At the first event
+    uint32_t size;       //  Elements of the batch
+    mp_reader_t ts;      //  At its first element
+    mp_reader_t events;  //  At the first event
     uint32_t event_count;
 } s_parts_t;
 

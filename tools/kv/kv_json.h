@@ -12,7 +12,7 @@
 //  What goes into a line beside the batch
 typedef struct {
     const char *endpoint;  //  NULL: left out
-    bool string_hashes;    //  Integer hashes as strings: jq 1.6 and JavaScript round 64-bit integers
+    bool string_hashes;  //  Integer hashes as strings: jq 1.6 and JavaScript round 64-bit integers
 } kv_json_t;
 
 //  One batch as a JSON object on one line of `out`: integers exact, bytes as lower-case hex, every

@@ -24,11 +24,11 @@
 struct kv_link {
     bool bind;
     zsock_t *sub, *events;
-    bool dialled;       //  libzmq has tried to connect
-    bool begun;         //  One that connects: it has
-    const char *why;    //  The handshake has failed for this reason; NULL: it has not
-    int accepted;       //  One that binds: the newest TCP connection
-    int peers[PEERS];   //  Those whose handshake is done
+    bool dialled;      //  libzmq has tried to connect
+    bool begun;        //  One that connects: it has
+    const char *why;   //  The handshake has failed for this reason; NULL: it has not
+    int accepted;      //  One that binds: the newest TCP connection
+    int peers[PEERS];  //  Those whose handshake is done
     size_t peer_count;
 };
 
@@ -37,8 +37,7 @@ static bool s_connect (kv_link_t *self, const kv_link_options_t *options)
     zsock_set_reconnect_ivl (self->sub, NEVER_MS);
     zmq_setsockopt (zsock_resolve (self->sub), ZMQ_CONNECT_TIMEOUT, &(int){CONNECT_TIMEOUT_MS},
                     sizeof (int));
-    return log_connected (options->endpoint,
-                          zsock_connect (self->sub, "%s", options->endpoint));
+    return log_connected (options->endpoint, zsock_connect (self->sub, "%s", options->endpoint));
 }
 
 kv_link_t *kv_link_new (const kv_link_options_t *options)

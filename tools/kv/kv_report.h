@@ -11,12 +11,12 @@
 
 typedef struct {
     bool json;
-    kv_json_t how;         //  Its endpoint is set for each line
-    bool many;             //  More than one endpoint, so each line says of which
-    uint64_t wanted;       //  Stop after so many batches; 0: go on
+    kv_json_t how;    //  Its endpoint is set for each line
+    bool many;        //  More than one endpoint, so each line says of which
+    uint64_t wanted;  //  Stop after so many batches; 0: go on
     uint64_t delivered;
     uint64_t malformed;
-    uint64_t unreadable;   //  Of the malformed, batches in their turn
+    uint64_t unreadable;        //  Of the malformed, batches in their turn
     kv_sequence_counts_t gone;  //  Of streams that are no more
 } kv_report_t;
 

@@ -323,8 +323,8 @@ void kv_sequence_settle (kv_sequence_t *self, int64_t now)
     if (!self->up)
         self->state = KV_DOWN;
     else if (self->limits.can_replay && !self->fallen && !self->cautious &&
-             (self->open || (missing && self->gone <= self->next &&
-                             kv_sequence_passed (self, true, now))))
+             (self->open ||
+              (missing && self->gone <= self->next && kv_sequence_passed (self, true, now))))
         kv_sequence_ask (self, KV_REPAIRING, self->next, now);
     else if (missing || self->ahead.count > 0 || self->fallen || self->cautious)
         self->state = KV_WAITING;

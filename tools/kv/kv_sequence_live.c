@@ -53,8 +53,7 @@ static void s_begin_run (kv_sequence_t *self)
     kv_held_t *first = self->fallen, *later[KV_DOUBTS];
     size_t count = 0;
     self->fallen = NULL;
-    while (self->ahead.count > 0 &&
-           self->ahead.of[self->ahead.count - 1]->order > first->order)
+    while (self->ahead.count > 0 && self->ahead.of[self->ahead.count - 1]->order > first->order)
         later[count++] = kv_doubts_take (&self->ahead, self->ahead.count - 1);
     kv_sequence_restart (self, first->batch.seq);
     s_accept (self, first);
@@ -179,8 +178,8 @@ void kv_sequence_take_live (kv_sequence_t *self, const kv_held_t *come, int64_t 
         s_hear (self, seq);
         return;
     }
-    bool falls = self->heard ? seq <= self->newest
-                             : seq < self->next && (self->unchecked || !self->known);
+    bool falls =
+        self->heard ? seq <= self->newest : seq < self->next && (self->unchecked || !self->known);
     //  Both runs may go on with it; on one connection a restart is less likely, unless it was 0
     bool both = self->heard && seq == s_due (self) && seq != 1;
     bool proves = self->fallen && seq == self->fallen->batch.seq + 1 && !both;

@@ -17,50 +17,50 @@ struct kv_sequence {
     kv_state_t state;
 
     //  The run
-    bool started;          //  `next` is known
-    uint64_t next;         //  Number that is due
-    uint64_t top;          //  One above the highest number that is believed; `next` or more
-    bool known;            //  The bytes of number `top` - 1 are known, by which a run is recognised,
-    uint64_t top_print;    //  and this is their fingerprint
-    kv_memory_t memory;    //  Of what was believed
-    kv_store_t held;       //  Believed, above `next`; by number
-    bool told_full;        //  KV_HELD_FULL was said, since the queues were last empty
-    uint64_t gone;         //  Below this number a replay cannot help any more
+    bool started;        //  `next` is known
+    uint64_t next;       //  Number that is due
+    uint64_t top;        //  One above the highest number that is believed; `next` or more
+    bool known;          //  The bytes of number `top` - 1 are known, by which a run is recognised,
+    uint64_t top_print;  //  and this is their fingerprint
+    kv_memory_t memory;  //  Of what was believed
+    kv_store_t held;     //  Believed, above `next`; by number
+    bool told_full;      //  KV_HELD_FULL was said, since the queues were last empty
+    uint64_t gone;       //  Below this number a replay cannot help any more
     kv_notice_t gone_why;  //  KV_HISTORY_LOST or KV_LOST
 
     //  The SUB and its connection
-    bool up, joined;       //  There is one; there has been one
-    bool heard;            //  A live batch of this connection and run was believed,
-    uint64_t newest;       //  the highest having this number
-    int64_t drained;       //  Since when the SUB is empty; -1: it may not be
-    kv_doubts_t ahead;     //  Live numbers that do not follow
-    kv_held_t *fallen;     //  A live number that falls back, when no replay can tell why; or NULL
-    bool unchecked;        //  There was a cut, and no replay to check by: to be said with the next
+    bool up, joined;    //  There is one; there has been one
+    bool heard;         //  A live batch of this connection and run was believed,
+    uint64_t newest;    //  the highest having this number
+    int64_t drained;    //  Since when the SUB is empty; -1: it may not be
+    kv_doubts_t ahead;  //  Live numbers that do not follow
+    kv_held_t *fallen;  //  A live number that falls back, when no replay can tell why; or NULL
+    bool unchecked;     //  There was a cut, and no replay to check by: to be said with the next
 
-    bool cautious;         //  Nobody knows the run: the live stream has to speak first, or be quiet
+    bool cautious;  //  Nobody knows the run: the live stream has to speak first, or be quiet
 
     //  Which run is this? While that is open, live batches wait here in the order they came.
     bool unsure;
-    bool accused;          //  Because of the first of them, whose number falls back
+    bool accused;  //  Because of the first of them, whose number falls back
     kv_store_t queue;
-    bool queue_dropped;    //  There was no room for some
-    size_t queue_old;      //  So many of them are of an earlier connection
+    bool queue_dropped;  //  There was no room for some
+    size_t queue_old;    //  So many of them are of an earlier connection
 
     //  The replay
     kv_replay_t replay;
-    int64_t request;       //  Counts them; of a doubted reply, `since` says to which it came
-    uint64_t start, due;   //  Asked from; the number that follows what it has brought
-    bool open;             //  Wanted to its end: no live batch has shown yet how far it must go
-    bool whole;            //  The same, whatever a live batch shows: some had no room
-    bool replied;          //  It has brought a batch that counts
-    bool progress;         //  It has brought something new,
-    bool fresh;            //  with this reply
+    int64_t request;      //  Counts them; of a doubted reply, `since` says to which it came
+    uint64_t start, due;  //  Asked from; the number that follows what it has brought
+    bool open;            //  Wanted to its end: no live batch has shown yet how far it must go
+    bool whole;           //  The same, whatever a live batch shows: some had no room
+    bool replied;         //  It has brought a batch that counts
+    bool progress;        //  It has brought something new,
+    bool fresh;           //  with this reply
     bool told_hole;
-    bool differs;          //  A number had other bytes than we know: another run, or one bad reply
-    uint64_t other;        //  That number
-    bool beyond;           //  While that is open: it has brought a number above `top`
-    kv_doubts_t late;      //  Replies that do not follow
-    int failures;          //  Replays in a row that brought nothing new
+    bool differs;      //  A number had other bytes than we know: another run, or one bad reply
+    uint64_t other;    //  That number
+    bool beyond;       //  While that is open: it has brought a number above `top`
+    kv_doubts_t late;  //  Replies that do not follow
+    int failures;      //  Replays in a row that brought nothing new
     int64_t deadline;
 };
 

@@ -416,8 +416,7 @@ void kv_sequence_end (kv_sequence_t *self, int64_t now)
     } else {
         uint64_t end = kv_sequence_missing_end (self);
         self->open = self->whole = false;
-        if (end > self->next && self->gone <= self->next &&
-            kv_sequence_passed (self, true, now)) {
+        if (end > self->next && self->gone <= self->next && kv_sequence_passed (self, true, now)) {
             kv_sequence_say (self, KV_REPLAY_SHORT, self->next, end - 1);
             s_repair_failed (self, now);
         } else if (self->late.count > 0) {

@@ -15,8 +15,8 @@
 struct kv_source {
     kv_setting_t setting;
     bool bind;
-    kv_link_t *link;      //  The newest; NULL: a new one is made at `retry`
-    kv_link_t *old;       //  Its connection has ended, and it is read to its end first
+    kv_link_t *link;  //  The newest; NULL: a new one is made at `retry`
+    kv_link_t *old;   //  Its connection has ended, and it is read to its end first
     int64_t born, retry;
     bool up;              //  The link has begun
     bool refused;         //  Said so, since the last connection
@@ -25,7 +25,7 @@ struct kv_source {
     bool told_strangers;  //  There were too many streams
     kv_frames_t *message;
     kv_stream_t *streams;
-    kv_stream_t *last;    //  The one of the last batch: mostly that of the next
+    kv_stream_t *last;  //  The one of the last batch: mostly that of the next
     size_t count;
 };
 
@@ -156,7 +156,8 @@ static void s_peer_ended (kv_source_t *self, const kv_link_news_t *news, int64_t
 {
     if (news->begun)
         s_report (self, "disconnected", "the connection has ended");
-    for (int rounds = 100; rounds > 0 && s_serve_live (self, SERVE_MAX, now) == SERVED_SOME; rounds--)
+    for (int rounds = 100; rounds > 0 && s_serve_live (self, SERVE_MAX, now) == SERVED_SOME;
+         rounds--)
         ;
     for (kv_stream_t *each = self->streams; each; each = each->next)
         if (each->topic && each->peer == news->peer)
@@ -231,7 +232,8 @@ static kv_stream_t *s_only_stream (kv_source_t *self, mp_slice_t topic, bool *no
 
 static bool s_fits (const kv_stream_t *stream, mp_slice_t topic, int64_t rank)
 {
-    return kv_stream_has_topic (stream, topic) && (!stream->ranked || stream->rank < 0 || stream->rank == rank);
+    return kv_stream_has_topic (stream, topic) &&
+           (!stream->ranked || stream->rank < 0 || stream->rank == rank);
 }
 
 //  The stream of a batch; a new one when there is none. NULL: nobody can tell.

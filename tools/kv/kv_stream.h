@@ -34,15 +34,15 @@ bool kv_setting_wants (const kv_setting_t *setting, mp_slice_t topic);
 typedef struct kv_stream {
     const kv_setting_t *setting;
     kv_sequence_t *sequence;
-    char *topic;         //  NULL: the first batch will tell
+    char *topic;  //  NULL: the first batch will tell
     size_t topic_size;
-    bool ranked;         //  `rank` is known
+    bool ranked;  //  `rank` is known
     int64_t rank;
-    int peer;            //  By which connection it comes, where several publishers connect to us
-    bool up;             //  That connection is there
-    bool alone;          //  The only one of its endpoint, so notices need not say which
-    int64_t used;        //  When the last batch came, ms
-    zsock_t *dealer;     //  NULL: no replay is under way
+    int peer;         //  By which connection it comes, where several publishers connect to us
+    bool up;          //  That connection is there
+    bool alone;       //  The only one of its endpoint, so notices need not say which
+    int64_t used;     //  When the last batch came, ms
+    zsock_t *dealer;  //  NULL: no replay is under way
     kv_frames_t *reply;
     struct kv_stream *next;
 } kv_stream_t;

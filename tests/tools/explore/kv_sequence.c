@@ -38,11 +38,11 @@ typedef struct {
     const char *name;
     uint64_t from_seq;
     bool can_replay;
-    unsigned history;   //  Batches that the publisher keeps
+    unsigned history;  //  Batches that the publisher keeps
     size_t max_held;
-    bool early;         //  The first batches may come before the news of the connection
-    bool hidden;        //  The publisher restarts behind a proxy, which hides the cut
-    const char *strays; //  What may be sent by mistake: a number far ahead, near, or back
+    bool early;          //  The first batches may come before the news of the connection
+    bool hidden;         //  The publisher restarts behind a proxy, which hides the cut
+    const char *strays;  //  What may be sent by mistake: a number far ahead, near, or back
 } setting_t;
 
 static const setting_t settings[] = {
@@ -81,17 +81,17 @@ static struct {
     uint64_t stray[STRAYS];
     bool fed[STRAYS], named[STRAYS];
 
-    int current;        //  The run whose batches are delivered; -1: not known
-    uint64_t account;   //  The number that is due
-    bool begun;         //  `account` means something
-    bool parted;        //  A notice has said that another run may follow
-    bool unchecked;     //  It has said that nobody knows
-    bool guessed;       //  and no restart has been told since: the next one begins from 0
-    bool excused;       //  A stray was believed because nothing else came for KV_DOUBT_MS
-    bool unfair;        //  Batches were dropped for want of room, or on a link that was not known
+    int current;       //  The run whose batches are delivered; -1: not known
+    uint64_t account;  //  The number that is due
+    bool begun;        //  `account` means something
+    bool parted;       //  A notice has said that another run may follow
+    bool unchecked;    //  It has said that nobody knows
+    bool guessed;      //  and no restart has been told since: the next one begins from 0
+    bool excused;      //  A stray was believed because nothing else came for KV_DOUBT_MS
+    bool unfair;       //  Batches were dropped for want of room, or on a link that was not known
     uint64_t received[RUNS], delivered[RUNS];  //  A bit for each number
     unsigned restarts;
-    message_t heard;    //  The last live one that was no stray
+    message_t heard;  //  The last live one that was no stray
     const char *wrong;
 } world;
 
@@ -231,9 +231,8 @@ static void s_feed (const message_t *message)
         if (message->truth.run == NO_RUN && world.stray[i] == message->seq)
             world.fed[i] = true;
     const kv_sequence_t *self = world.sequence;
-    if (message->truth.run == NO_RUN &&
-        (message->seq == self->next || message->seq == self->top ||
-         (self->heard && message->seq == self->newest + 1)))
+    if (message->truth.run == NO_RUN && (message->seq == self->next || message->seq == self->top ||
+                                         (self->heard && message->seq == self->newest + 1)))
         world.excused = true;  //  It has the number that is due: a batch like any other
 }
 
@@ -241,10 +240,8 @@ static void s_feed (const message_t *message)
 
 static kv_numbered_t s_numbered (const message_t *message, bool replayed)
 {
-    return (kv_numbered_t){message->seq,
-                           {"kv", 2},
-                           {(const char *) &message->truth, sizeof message->truth},
-                           replayed};
+    return (kv_numbered_t){
+        message->seq, {"kv", 2}, {(const char *) &message->truth, sizeof message->truth}, replayed};
 }
 
 //  After each event: its transition, and whether it wants a replay
@@ -285,7 +282,8 @@ static bool s_publish (bool live)
         return false;
     world.published[world.run]++;
     if (!live && world.strays > 0 && world.stray[0] == number && !world.named[0])
-        world.excused = true;  //  The next number will agree with the stray that has taken its place
+        world.excused =
+            true;  //  The next number will agree with the stray that has taken its place
     if (live)
         world.wire[world.sent++] = (message_t){number, {world.run, number}};
     return true;
@@ -699,20 +697,30 @@ static void s_mix_doubts (const kv_doubts_t *doubts)
 static void s_mix_sequence (const kv_sequence_t *self)
 {
     uint64_t flags = 0;
-    const bool bits[] = {self->started, self->known,    self->told_full, self->up,
-                         self->joined,  self->heard,    self->unchecked, self->unsure,
-                         self->accused, self->open,     self->replied,   self->progress,
-                         self->told_hole, self->differs, self->queue_dropped, self->beyond, self->cautious, self->whole, self->drained >= 0};
+    const bool bits[] = {self->started,   self->known,   self->told_full,     self->up,
+                         self->joined,    self->heard,   self->unchecked,     self->unsure,
+                         self->accused,   self->open,    self->replied,       self->progress,
+                         self->told_hole, self->differs, self->queue_dropped, self->beyond,
+                         self->cautious,  self->whole,   self->drained >= 0};
     for (size_t i = 0; i < sizeof bits; i++)
         flags = flags << 1 | bits[i];
-    const uint64_t values[] = {self->state, self->next, self->top, self->top_print, self->gone,
-                               self->gone_why, self->newest, self->queue_old, self->replay,
-                               self->start, self->due, self->other, (uint64_t) self->failures,
-                               flags,
-                               self->drained >= 0 ? (uint64_t) (world.now - self->drained) : 0,
-                               self->replay != KV_REPLAY_NONE
-                                   ? (uint64_t) (self->deadline - world.now)
-                                   : 0};
+    const uint64_t values[] = {
+        self->state,
+        self->next,
+        self->top,
+        self->top_print,
+        self->gone,
+        self->gone_why,
+        self->newest,
+        self->queue_old,
+        self->replay,
+        self->start,
+        self->due,
+        self->other,
+        (uint64_t) self->failures,
+        flags,
+        self->drained >= 0 ? (uint64_t) (world.now - self->drained) : 0,
+        self->replay != KV_REPLAY_NONE ? (uint64_t) (self->deadline - world.now) : 0};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         s_mix (values[i]);
     for (size_t i = 0; i < NUMBERS; i++)
@@ -736,7 +744,8 @@ static uint64_t s_hash_world (void)
     }
     s_mix (world.linked | world.asked << 1 | world.served << 2 | world.reply_end << 3 |
            world.begun << 4 | world.parted << 5 | world.unchecked << 6 | world.excused << 7 |
-           world.unfair << 8 | world.named[0] << 9 | world.fed[0] << 10 | world.lossy << 11 | world.guessed << 12);
+           world.unfair << 8 | world.named[0] << 9 | world.fed[0] << 10 | world.lossy << 11 |
+           world.guessed << 12);
     s_mix (world.sent);
     for (unsigned i = 0; i < world.sent; i++)
         s_mix (world.wire[i].seq << 8 | world.wire[i].truth.run);
@@ -766,7 +775,7 @@ static void s_level_add (level_t *self, const char *schedule)
         self->of = realloc (self->of, self->room * sizeof *self->of);
         assert (self->of);
     }
-    strcpy (self->of[self->count++], schedule);
+    snprintf (self->of[self->count++], sizeof *self->of, "%s", schedule);
 }
 
 static void s_fail (const setting_t *setting, const char *schedule)
@@ -855,7 +864,8 @@ static unsigned s_unseen (void)
     for (kv_state_t from = 0; from < KV_STATES; from++)
         for (kv_event_name_t event = 0; event < KV_FLUSH; event++)
             for (kv_state_t to = 0; to < KV_STATES; to++)
-                if (from != to && kv_sequence_may (from, event, to) && !(seen[from][event] & 1u << to)) {
+                if (from != to && kv_sequence_may (from, event, to) &&
+                    !(seen[from][event] & 1u << to)) {
                     printf ("never taken: %s --%s--> %s\n", kv_state_name (from),
                             kv_event_name (event), kv_state_name (to));
                     count++;
@@ -902,14 +912,14 @@ int main (int argc, char **argv)
     if (argc == 4 && streq (argv[1], "play"))
         return s_play_again (argv[2], argv[3]);
     if (argc == 5 && streq (argv[1], "random")) {
-        size_t length = (size_t) atoi (argv[2]);
+        size_t length = (size_t) strtoul (argv[2], NULL, 10);
         s_wander (strtoull (argv[3], NULL, 10), strtoull (argv[4], NULL, 10), length);
         printf ("%" PRIu64 " random schedules of %zu steps: all invariants hold\n", played, length);
         return EXIT_SUCCESS;
     }
-    size_t depth = argc > 1 ? (size_t) atoi (argv[1]) : 7;
-    size_t part = argc == 4 ? (size_t) atoi (argv[2]) : 0;
-    size_t parts = argc == 4 ? (size_t) atoi (argv[3]) : 1;
+    size_t depth = argc > 1 ? (size_t) strtoul (argv[1], NULL, 10) : 7;
+    size_t part = argc == 4 ? (size_t) strtoul (argv[2], NULL, 10) : 0;
+    size_t parts = argc == 4 ? (size_t) strtoul (argv[3], NULL, 10) : 1;
     for (size_t i = part; i < SETTINGS; i += parts) {
         uint64_t before = played, worlds_before = worlds;
         s_explore (&settings[i], depth);

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """kv_publisher as a vLLM with several ranks, or one that connects, seen by subscribers in pyzmq."""
 
-import re
 import random
+import re
 import signal
 import socket
 import time
