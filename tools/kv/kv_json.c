@@ -122,7 +122,7 @@ static bool s_is_key (const msgpack_object *key, const char *name)
            memcmp (key->via.str.ptr, name, key->via.str.size) == 0;
 }
 
-//  The value of a key in a map whose head has been read; of equal keys the last. No data: not there.
+//  The value of a key in a map whose head has been read; of equal keys the last. No data: none.
 static mp_slice_t s_find (mp_reader_t reader, uint32_t count, const char *name)
 {
     mp_slice_t found = {NULL, 0};

@@ -5,7 +5,8 @@
 //  in the same queue as the rest of the old one. So a link that connects does so once: when its
 //  connection has ended, all that is left in its SUB was sent before the cut, and its owner makes a
 //  new link. That also covers the cuts after which libzmq never connects again: a peer of the wrong
-//  type, a broken handshake, a frame above the limit (https://github.com/zeromq/libzmq/issues/4196).
+//  type, a broken handshake, a frame above the limit
+//  (https://github.com/zeromq/libzmq/issues/4196).
 
 #pragma once
 

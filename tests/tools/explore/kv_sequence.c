@@ -1,7 +1,7 @@
 //  SPDX-License-Identifier: MIT
 //  kv_sequence.c - plays every schedule up to a depth against tools/kv/kv_sequence.c
 //
-//  A world in which a publisher publishes, drops, is cut off and restarts; a reader that may be slow;
+//  A world in which a publisher publishes, drops, is cut off and restarts; a reader may be slow;
 //  replays that are late, cut, holed, short or without an end; and stray messages. An oracle knows
 //  the truth and checks the invariants of kv_sequence.h after each step. After each schedule the
 //  world becomes fair (all is read, replays are served), and then all must be accounted for.
@@ -10,7 +10,7 @@
 //  second one is not continued. The program prints what it has played and which transitions of the
 //  state machine it has seen; a transition of the table that no schedule has taken is an error.
 //
-//  Run:  build/tests/tools/explore/kv_sequence DEPTH             every schedule of up to DEPTH steps
+//  Run:  build/tests/tools/explore/kv_sequence DEPTH          schedules of up to DEPTH steps
 //        build/tests/tools/explore/kv_sequence DEPTH PART PARTS  only every PARTS-th setting
 //        build/tests/tools/explore/kv_sequence random STEPS SEED COUNT
 //        build/tests/tools/explore/kv_sequence play SETTING SCHEDULE   one again, step by step

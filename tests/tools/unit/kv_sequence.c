@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  What a reader should know of the sequence, one situation each. All orders of events are played by
+//  What a reader should know of the sequence, one situation each. All orders of events: see
 //  tests/tools/explore/kv_sequence.c.
 
 #include "unit.h"
