@@ -48,6 +48,7 @@ WITH_TOOLS := $(OLD:%=$(BUILD)/%) $(BUILD)/traps/% $(BUILD)/tools/%
 PARTS    := $(sort $(wildcard tools/lib/*.c tools/kv/*.c tools/engine/*.c))
 TOOLS_A  := $(BUILD)/tools/tools.a
 SCRIPTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard scripts/*.c))
+EXPLORERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/tools/explore/*.c))
 UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/tools/unit/*.c tests/lessons/unit/*.c))
 BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 FUZZERS  := $(basename $(wildcard tests/tools/fuzz/*.c tests/lessons/fuzz/*.c))
@@ -63,7 +64,7 @@ ALL_C    := $(SOURCES) $(PARTS) $(TRACE_C) $(wildcard scripts/*.c tests/*/unit/*
 ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h trace/*.h tests/*/unit/*.h tests/*/fuzz/*.h)
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps demo panes trace diagrams keys test slow test-page unit bench lint check-challenge \
+.PHONY: explore all help deps demo panes trace diagrams keys test slow test-page unit bench lint check-challenge \
         check-vllm test-vllm format valgrind fuzz fuzz-corpus hostile faults soak clean
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -105,13 +106,21 @@ keys: $(BUILD)/scripts/make_keys ## make keys for --curve-dir (KEYS=<folder>, ke
 test: ## set up what the tests need, build, and run them all
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches $(BUILD)/watched .venv/ready
-	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory unit explore
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) -m 'not slow' $(PYTEST) tests
+
+# Every schedule of so many steps, 4 s of CPU; `make slow` plays 12
+DEPTH ?= 8
+
+explore: $(EXPLORERS) ### every schedule of DEPTH=8 steps against the sequence of KV events
+	@$(BUILD)/tests/tools/explore/kv_sequence $(DEPTH)
+	@$(BUILD)/tests/tools/explore/kv_sequence random 60 $(or $(SEED),1) 100000
 
 # What repeats something hundreds of times, or waits for a network that is cut
 slow: ### the tests that need time: 20 minutes at the most
 	@scripts/install-deps test
-	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches $(BUILD)/watched .venv/ready
+	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches $(BUILD)/watched $(EXPLORERS) .venv/ready
+	@$(PYTHON) tests/tools/explore/record.py --build $(BUILD) 12
 	@BUILD=$(BUILD) timeout --foreground 1200 .venv/bin/python -m pytest -q -rs -n $(JOBS) -m slow $(PYTEST) tests
 
 test-page: ### test the page that `make trace` writes, in a headless Chromium
@@ -278,6 +287,10 @@ $(BUILD)/bench/%: $(BUILD)/bench/%.o
 
 .PHONY: $(BUILD)/benches
 $(BUILD)/benches: $(BENCHES)
+
+$(EXPLORERS): %: %.o $(TOOLS_A)
+	@echo '  LINK  $@'
+	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
 
 .PHONY: $(BUILD)/watched
 $(BUILD)/watched: $(WATCHED)

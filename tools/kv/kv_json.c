@@ -2,108 +2,388 @@
 
 #include "kv/kv_json.h"
 
-static void s_print_json_str (FILE *out, mp_slice_t text)
+static void s_print_str (FILE *out, mp_slice_t text)
 {
     msgpack_object object = {.type = MSGPACK_OBJECT_STR,
                              .via.str = {.ptr = text.data, .size = (uint32_t) text.size}};
     mp_print_json (out, &object);
 }
 
-//  "name":value, with a comma in front
-static void s_print_json_field (FILE *out, const char *name, const msgpack_object *value)
+static void s_print_text (FILE *out, const char *text)
 {
-    fprintf (out, ",\"%s\":", name);
-    mp_print_json (out, value);
+    s_print_str (out, (mp_slice_t){text, strlen (text)});
 }
 
-static void s_print_json_tail (FILE *out, const msgpack_object_array *array, uint32_t from)
+static bool s_is_int (const msgpack_object *object)
 {
-    for (uint32_t i = from; i < array->size; i++) {
-        char name[24];
-        snprintf (name, sizeof name, "field_%" PRIu32, i);
-        s_print_json_field (out, name, &array->ptr[i]);
-    }
+    return object->type == MSGPACK_OBJECT_POSITIVE_INTEGER ||
+           object->type == MSGPACK_OBJECT_NEGATIVE_INTEGER;
 }
 
-static bool s_is_type (const msgpack_object *key)
+static void s_print_uint (FILE *out, uint64_t number)
 {
-    return key->type == MSGPACK_OBJECT_STR && key->via.str.size == strlen ("type") &&
-           memcmp (key->via.str.ptr, "type", strlen ("type")) == 0;
+    char text[24], *at = text + sizeof text;
+    do
+        *--at = (char) ('0' + number % 10);
+    while (number /= 10);
+    fwrite (at, 1, (size_t) (text + sizeof text - at), out);
 }
 
-static void s_print_json_event (FILE *out, const msgpack_object *object, const kv_event_t *event)
+static bool s_print_value (FILE *out, mp_reader_t *reader, bool quote);
+
+static bool s_print_array (FILE *out, mp_reader_t *reader, uint32_t count, bool quote)
 {
-    fputs ("{\"type\":", out);
-    s_print_json_str (out, event->tag);
-    if (object->type == MSGPACK_OBJECT_MAP) {
-        const msgpack_object_map *map = &object->via.map;
-        for (uint32_t i = 0; i < map->size; i++) {
-            if (s_is_type (&map->ptr[i].key))
-                continue;  //  If there are more of them, the last one counts
+    fputc ('[', out);
+    for (uint32_t i = 0; i < count; i++) {
+        if (i > 0)
             fputc (',', out);
-            mp_print_json_pair (out, &map->ptr[i]);
-        }
-    } else {
-        const char *const *fields = kv_event_fields (event->kind);
-        uint32_t i = 1;
-        for (; i < object->via.array.size && *fields; i++)
-            s_print_json_field (out, *fields++, &object->via.array.ptr[i]);
-        s_print_json_tail (out, &object->via.array, i);
+        if (!s_print_value (out, reader, quote))
+            return false;
+    }
+    fputc (']', out);
+    return true;
+}
+
+//  "block_hashes", "parent_block_hash", and what others call theirs
+static bool s_names_hash (const msgpack_object *key)
+{
+    const char *text = key->via.str.ptr;
+    size_t size = key->type == MSGPACK_OBJECT_STR ? key->via.str.size : 0;
+    return (size >= 4 && memcmp (text + size - 4, "hash", 4) == 0) ||
+           (size >= 6 && memcmp (text + size - 6, "hashes", 6) == 0);
+}
+
+//  One key and its value. `all`: hashes are to be strings.
+static bool s_print_pair (FILE *out, mp_reader_t *reader, bool all)
+{
+    msgpack_object key;
+    mp_slice_t bytes;
+    if (!mp_read_whole (reader, &key, &bytes))
+        return false;
+    if (key.type == MSGPACK_OBJECT_STR) {
+        mp_print_json (out, &key);
+        fputc (':', out);
+        return s_print_value (out, reader, all && s_names_hash (&key));
+    }
+    msgpack_unpacked name, value;  //  A key that is no string: seldom, and so by a tree
+    if (!mp_skip (reader) || mp_decode (&name, bytes.data, bytes.size, "key", NULL) == -1)
+        return false;
+    const char *at = bytes.data + bytes.size, *end = (const char *) reader->at;
+    bool ok = mp_decode (&value, at, (size_t) (end - at), "value", NULL) == 0;
+    if (ok) {
+        msgpack_object_kv pair = {name.data, value.data};
+        mp_print_json_pair (out, &pair);
+        msgpack_unpacked_destroy (&value);
+    }
+    msgpack_unpacked_destroy (&name);
+    return ok;
+}
+
+static bool s_print_map (FILE *out, mp_reader_t *reader, uint32_t count, bool all)
+{
+    fputc ('{', out);
+    for (uint32_t i = 0; i < count; i++) {
+        if (i > 0)
+            fputc (',', out);
+        if (!s_print_pair (out, reader, all))
+            return false;
     }
     fputc ('}', out);
+    return true;
 }
 
-bool kv_batch_print_json (FILE *out, const kv_numbered_t *numbered, const char *endpoint,
+//  Any value. `quote`: its integers as strings.
+static bool s_print_value (FILE *out, mp_reader_t *reader, bool quote)
+{
+    msgpack_object object;
+    if (!mp_read (reader, &object))
+        return false;
+    if (object.type == MSGPACK_OBJECT_ARRAY)
+        return s_print_array (out, reader, object.via.array.size, quote);
+    if (object.type == MSGPACK_OBJECT_MAP)
+        return s_print_map (out, reader, object.via.map.size, false);
+    quote = quote && s_is_int (&object);
+    if (quote)
+        fputc ('"', out);
+    if (object.type == MSGPACK_OBJECT_POSITIVE_INTEGER)
+        s_print_uint (out, object.via.u64);
+    else
+        mp_print_json (out, &object);
+    if (quote)
+        fputc ('"', out);
+    return true;
+}
+
+//  -- Events
+
+static bool s_is_key (const msgpack_object *key, const char *name)
+{
+    return key->type == MSGPACK_OBJECT_STR && key->via.str.size == strlen (name) &&
+           memcmp (key->via.str.ptr, name, key->via.str.size) == 0;
+}
+
+//  The value of a key in a map whose head has been read; of equal keys the last. No data: none.
+static mp_slice_t s_find (mp_reader_t reader, uint32_t count, const char *name)
+{
+    mp_slice_t found = {NULL, 0};
+    for (uint32_t i = 0; i < count; i++) {
+        msgpack_object key, value;
+        mp_slice_t bytes;
+        if (!mp_read_whole (&reader, &key, &bytes) || !mp_read_whole (&reader, &value, &bytes))
+            break;
+        if (s_is_key (&key, name))
+            found = bytes;
+    }
+    return found;
+}
+
+//  The type first, as a reader expects it; the other keys as they come
+static bool s_print_map_event (FILE *out, mp_reader_t *reader, uint32_t count, bool all)
+{
+    mp_slice_t type = s_find (*reader, count, "type");
+    if (!type.data)
+        return s_print_map (out, reader, count, all);
+    mp_reader_t tag = mp_reader (type.data, type.size);
+    fputs ("{\"type\":", out);
+    s_print_value (out, &tag, false);
+    for (uint32_t i = 0; i < count; i++) {
+        msgpack_object key;
+        mp_reader_t peek = *reader;
+        if (mp_read (&peek, &key) && s_is_key (&key, "type")) {
+            if (!mp_skip (reader) || !mp_skip (reader))
+                return false;
+            continue;
+        }
+        fputc (',', out);
+        if (!s_print_pair (out, reader, all))
+            return false;
+    }
+    fputc ('}', out);
+    return true;
+}
+
+//  vLLM's events as arrays: a letter for the type of each field. a: array, h: hash, i: integer,
+//  s: string; each may be nil.
+static const struct {
+    const char *tag, *types;
+    kv_event_kind_t kind;
+} kinds[] = {{"BlockStored", "ahaiissaisis", KV_BLOCK_STORED},
+             {"BlockRemoved", "asis", KV_BLOCK_REMOVED},
+             {"AllBlocksCleared", "", KV_ALL_BLOCKS_CLEARED}};
+
+static bool s_has_type (const msgpack_object *object, char type)
+{
+    switch (object->type) {
+    case MSGPACK_OBJECT_NIL:
+        return true;
+    case MSGPACK_OBJECT_ARRAY:
+        return type == 'a';
+    case MSGPACK_OBJECT_STR:
+        return type == 's';
+    case MSGPACK_OBJECT_BIN:
+        return type == 'h';
+    default:
+        return s_is_int (object) && (type == 'i' || type == 'h');
+    }
+}
+
+static bool s_print_array_event (FILE *out, mp_reader_t *reader, uint32_t count, bool all)
+{
+    const char *types = "";
+    const char *const *names = kv_event_fields (KV_UNKNOWN);
+    for (uint32_t i = 0; i < count; i++) {
+        msgpack_object object;
+        mp_reader_t peek = *reader;
+        if (!mp_read (&peek, &object))
+            return false;
+        char letter = i > 0 && *types ? *types++ : 0;
+        const char *name = letter ? *names++ : NULL;
+        if (i == 0 && object.type == MSGPACK_OBJECT_STR) {
+            fputs ("{\"type\":", out);
+            for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
+                if (s_is_key (&object, kinds[k].tag)) {
+                    types = kinds[k].types;
+                    names = kv_event_fields (kinds[k].kind);
+                }
+        } else if (name && s_has_type (&object, letter)) {
+            fprintf (out, ",\"%s\":", name);
+        } else {
+            fprintf (out, "%c\"field_%" PRIu32 "\":", i > 0 ? ',' : '{', i);
+        }
+        bool hashes = letter == 'h' || (letter && streq (name, "block_hashes"));
+        if (!s_print_value (out, reader, all && hashes))
+            return false;
+    }
+    fputs (count > 0 ? "}" : "{}", out);
+    return true;
+}
+
+static bool s_print_event (FILE *out, mp_reader_t *reader, bool all)
+{
+    msgpack_object object;
+    mp_reader_t start = *reader;
+    if (!mp_read (reader, &object))
+        return false;
+    if (object.type == MSGPACK_OBJECT_MAP)
+        return s_print_map_event (out, reader, object.via.map.size, all);
+    if (object.type == MSGPACK_OBJECT_ARRAY)
+        return s_print_array_event (out, reader, object.via.array.size, all);
+    *reader = start;
+    fputs ("{\"value\":", out);
+    bool ok = s_print_value (out, reader, false);
+    fputc ('}', out);
+    return ok;
+}
+
+//  -- Batches
+
+//  Where the parts of a batch are. All of it has been checked.
+typedef struct {
+    uint32_t size;       //  Elements of the batch
+    mp_reader_t ts;      //  At its first element
+    mp_reader_t events;  //  At the first event
+    uint32_t event_count;
+} s_parts_t;
+
+static bool s_open (mp_slice_t payload, s_parts_t *parts, mp_error_t *error)
+{
+    if (mp_check (payload.data, payload.size, "batch", error) == -1)
+        return false;
+    mp_reader_t reader = mp_reader (payload.data, payload.size);
+    msgpack_object object;
+    if (!mp_read_array (&reader, "batch", 2, &parts->size, error))
+        return false;
+    parts->ts = reader;
+    if (!mp_skip (&reader))
+        return false;
+    mp_reader_t peek = reader;
+    const msgpack_object_array *events;
+    if (!mp_read (&peek, &object) || !mp_get_array (&object, "batch.events", 0, &events, error))
+        return false;
+    parts->events = peek;
+    parts->event_count = events->size;
+    return true;
+}
+
+bool kv_batch_print_json (FILE *out, const kv_numbered_t *numbered, const kv_json_t *how,
                           mp_error_t *error)
 {
-    kv_batch_t *batch = kv_batch_decode (numbered->payload, error);
-    if (!batch)
+    s_parts_t parts;
+    if (!s_open (numbered->payload, &parts, error))
         return false;
-    msgpack_unpacked doc;
-    int rc = mp_decode (&doc, numbered->payload.data, numbered->payload.size, "batch", error);
-    if (rc == 0) {
-        const msgpack_object_array *array = &doc.data.via.array;
-        fprintf (out, "{\"seq\":%" PRIu64, numbered->seq);
-        if (numbered->topic.data) {
-            fputs (",\"topic\":", out);
-            s_print_json_str (out, numbered->topic);
-        }
-        if (endpoint) {
-            fputs (",\"endpoint\":", out);
-            s_print_json_str (out, (mp_slice_t){endpoint, strlen (endpoint)});
-        }
-        s_print_json_field (out, "ts", &array->ptr[0]);
-        if (array->size > 2)
-            s_print_json_field (out, "dp_rank", &array->ptr[2]);
-        fprintf (out, ",\"replayed\":%s,\"events\":[", numbered->replayed ? "true" : "false");
-        for (size_t i = 0; i < batch->event_count; i++) {
-            if (i > 0)
-                fputc (',', out);
-            s_print_json_event (out, &array->ptr[1].via.array.ptr[i], &batch->events[i]);
-        }
-        fputc (']', out);
-        s_print_json_tail (out, array, 3);
-        fputs ("}\n", out);
-        msgpack_unpacked_destroy (&doc);
+    fprintf (out, "{\"seq\":%" PRIu64, numbered->seq);
+    if (numbered->topic.data) {
+        fputs (",\"topic\":", out);
+        s_print_str (out, numbered->topic);
     }
-    kv_batch_destroy (&batch);
-    return rc == 0;
+    if (how->endpoint) {
+        fputs (",\"endpoint\":", out);
+        s_print_text (out, how->endpoint);
+    }
+    fputs (",\"ts\":", out);
+    s_print_value (out, &parts.ts, false);
+    mp_reader_t rest = parts.ts;
+    mp_skip (&rest);
+    if (parts.size > 2) {
+        fputs (",\"dp_rank\":", out);
+        s_print_value (out, &rest, false);
+    }
+    fprintf (out, ",\"replayed\":%s,\"events\":[", numbered->replayed ? "true" : "false");
+    for (uint32_t i = 0; i < parts.event_count; i++) {
+        if (i > 0)
+            fputc (',', out);
+        s_print_event (out, &parts.events, how->string_hashes);
+    }
+    fputc (']', out);
+    for (uint32_t i = 3; i < parts.size; i++) {
+        fprintf (out, ",\"field_%" PRIu32 "\":", i);
+        s_print_value (out, &rest, false);
+    }
+    fputs ("}\n", out);
+    return true;
 }
 
-void kv_notice_print_json (FILE *out, const char *name, const char *endpoint, uint64_t first,
-                           uint64_t last, const char *what)
+static void s_describe_count (FILE *out, mp_slice_t value, const char *what)
+{
+    uint32_t count;
+    mp_reader_t reader = mp_reader (value.data, value.size);
+    if (value.data && mp_read_array (&reader, what, 0, &count, NULL))
+        fprintf (out, " %" PRIu32 " %s%s", count, what, count == 1 ? "" : "s");
+}
+
+static void s_describe_event (FILE *out, mp_reader_t *reader)
+{
+    msgpack_object object;
+    mp_slice_t whole, type = {NULL, 0}, blocks = {NULL, 0}, tokens = {NULL, 0};
+    if (!mp_read_whole (reader, &object, &whole))
+        return;
+    mp_reader_t inside = mp_reader (whole.data, whole.size);
+    if (!mp_read (&inside, &object))
+        return;
+    if (object.type == MSGPACK_OBJECT_MAP) {
+        type = s_find (inside, object.via.map.size, "type");
+        if (!type.data)
+            type = s_find (inside, object.via.map.size, "event_type");
+        blocks = s_find (inside, object.via.map.size, "block_hashes");
+        tokens = s_find (inside, object.via.map.size, "token_ids");
+    } else if (object.type == MSGPACK_OBJECT_ARRAY) {
+        mp_slice_t *places[] = {&type, &blocks, NULL, &tokens};
+        for (uint32_t i = 0, count = object.via.array.size; i < count && i < 4; i++) {
+            msgpack_object element;
+            mp_slice_t bytes;
+            if (mp_read_whole (&inside, &element, &bytes) && places[i])
+                *places[i] = bytes;
+        }
+    }
+    mp_reader_t tag = mp_reader (type.data, type.size);
+    msgpack_object name;
+    if (type.data && mp_read (&tag, &name) && name.type == MSGPACK_OBJECT_STR)
+        fprintf (out, "%.*s", (int) name.via.str.size, name.via.str.ptr);
+    else
+        fputs ("an event without a type", out);
+    s_describe_count (out, blocks, "block");
+    s_describe_count (out, tokens, "token");
+}
+
+char *kv_payload_describe (mp_slice_t payload, mp_error_t *error)
+{
+    s_parts_t parts;
+    char *text = NULL;
+    size_t size;
+    if (!s_open (payload, &parts, error))
+        return NULL;
+    FILE *out = open_memstream (&text, &size);
+    if (!out)
+        return NULL;
+    for (uint32_t i = 0; i < parts.event_count; i++) {
+        if (i > 0)
+            fputs (", ", out);
+        s_describe_event (out, &parts.events);
+    }
+    fclose (out);
+    return text;
+}
+
+void kv_notice_print_json (FILE *out, const char *name, const kv_json_source_t *source,
+                           uint64_t first, uint64_t last, const char *what)
 {
     fprintf (out, "{\"notice\":\"%s\"", name);
-    if (endpoint) {
+    if (source->endpoint) {
         fputs (",\"endpoint\":", out);
-        s_print_json_str (out, (mp_slice_t){endpoint, strlen (endpoint)});
+        s_print_text (out, source->endpoint);
     }
+    if (source->topic.data) {
+        fputs (",\"topic\":", out);
+        s_print_str (out, source->topic);
+    }
+    if (source->rank)
+        fprintf (out, ",\"dp_rank\":%s", source->rank);
     if (first == last)
         fprintf (out, ",\"seq\":%" PRIu64, first);
     if (first <= last)
         fprintf (out, ",\"first\":%" PRIu64 ",\"last\":%" PRIu64 ",\"count\":%" PRIu64, first, last,
                  last - first + 1);
     fputs (",\"what\":", out);
-    s_print_json_str (out, (mp_slice_t){what, strlen (what)});
+    s_print_text (out, what);
     fputs ("}\n", out);
 }

@@ -1,19 +1,41 @@
 //  SPDX-License-Identifier: MIT
 //  kv_json.h - KV events as JSON, one object a line, for programs that read a subscriber's stdout
+//
+//  Every event is passed on as it came, also those of other publishers of this wire (SGLang,
+//  TensorRT-LLM, Mooncake, ATOM), whose fields may have other types than vLLM's. A batch is read in
+//  place, without a tree, so it may have any number of events.
 
 #pragma once
 
 #include "kv/kv_events.h"
 
-//  One batch as a JSON object on one line of `out`, whole: integers exact, hashes of bytes as
-//  lower-case hex, every field that came and none that did not, whatever its name (a further
-//  element of an array is "field_5" after its place). A topic without data is left out, and an
-//  `endpoint` that is NULL. False, nothing is printed and `error` names the field, when the payload
-//  is no batch.
-bool kv_batch_print_json (FILE *out, const kv_numbered_t *numbered, const char *endpoint,
+//  What goes into a line beside the batch
+typedef struct {
+    const char *endpoint;  //  NULL: left out
+    bool string_hashes;  //  Integer hashes as strings: jq 1.6 and JavaScript round 64-bit integers
+} kv_json_t;
+
+//  One batch as a JSON object on one line of `out`: integers exact, bytes as lower-case hex, every
+//  field that came and none that did not. A map keeps its keys. The elements of an array get the
+//  names of vLLM's fields; one whose type is not that of the field, or that has no name, is
+//  "field_5" after its place. What is neither a map nor an array is {"value":...}. A topic without
+//  data is left out.
+//  False, nothing is printed and `error` says why, when the payload is no [ts, [events], ...].
+bool kv_batch_print_json (FILE *out, const kv_numbered_t *numbered, const kv_json_t *how,
                           mp_error_t *error);
+
+//  "BlockStored 1 block 16 tokens, BlockRemoved 1 block": for a line on the screen. The caller's to
+//  free with zstr_free. NULL as above.
+char *kv_payload_describe (mp_slice_t payload, mp_error_t *error);
+
+//  Where a notice comes from; NULL or no data: left out
+typedef struct {
+    const char *endpoint;
+    mp_slice_t topic;
+    const char *rank;
+} kv_json_source_t;
 
 //  A notice about the stream as a JSON object on one line: {"notice":name, ...}. `what` says it in
 //  words. It is about the batches first to last; or about none when first is above last.
-void kv_notice_print_json (FILE *out, const char *name, const char *endpoint, uint64_t first,
-                           uint64_t last, const char *what);
+void kv_notice_print_json (FILE *out, const char *name, const kv_json_source_t *source,
+                           uint64_t first, uint64_t last, const char *what);

@@ -364,7 +364,7 @@ bool curve_load (curve_role_t role)
     else if (stat (curve_dir, &status) == -1)
         why = zsys_sprintf ("cannot read %s: %s", curve_dir, strerror (errno));
     else
-        why = keys_check_mode (curve_dir, status.st_mode, S_IWGRP | S_IWOTH);
+        why = keys_check_mode (curve_dir, &status, S_IWGRP | S_IWOTH);
     if (!why && role == CURVE_SERVER && !server_cert)
         why = s_load_server ();
     if (!why && role == CURVE_CLIENT && !client_cert)

@@ -9,8 +9,12 @@
 //  A certificate is a short text. What is longer is something else.
 #define FILE_MAX 8192
 
-char *keys_check_mode (const char *path, mode_t mode, mode_t forbidden)
+char *keys_check_mode (const char *path, const struct stat *status, mode_t forbidden)
 {
+    mode_t mode = status->st_mode;
+    if (status->st_uid != geteuid () && status->st_uid != 0)
+        return zsys_sprintf ("%s: it belongs to user %u, who can change it (chown)", path,
+                             (unsigned) status->st_uid);
     if (!(mode & forbidden))
         return NULL;
     return zsys_sprintf ("%s: mode %04o lets others %s (chmod go-%s)", path,
@@ -36,7 +40,7 @@ static char *s_read_file (const char *path, mode_t forbidden, char *text)
     if (size == -1)
         return zsys_sprintf ("cannot read %s: it is not a file", path);
     text[size] = 0;
-    return keys_check_mode (path, status.st_mode, forbidden);
+    return keys_check_mode (path, &status, forbidden);
 }
 
 //  The key behind `name` in a certificate, as bytes and, with its NUL, as text
@@ -93,7 +97,7 @@ char *keys_search_list (const char *dir, const byte *wanted, bool *found)
     struct stat status;
     DIR *list = opendir (folder);
     char *why = list && stat (folder, &status) == 0
-                    ? keys_check_mode (folder, status.st_mode, S_IWGRP | S_IWOTH)
+                    ? keys_check_mode (folder, &status, S_IWGRP | S_IWOTH)
                     : zsys_sprintf ("cannot read %s: %s", folder, strerror (errno));
     bool trusted = list && !why;
     for (struct dirent *entry; trusted && !*found && (entry = readdir (list));) {

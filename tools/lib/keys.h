@@ -6,13 +6,15 @@
 #pragma once
 
 #include <czmq.h>
+#include <sys/stat.h>
 
 //  A key is 32 bytes, or 40 characters of Z85 (RFC 32)
 #define KEY_SIZE 32
 #define KEY_TEXT_SIZE 40
 
-//  `mode` is that of `path`, `forbidden` what others must not be allowed
-char *keys_check_mode (const char *path, mode_t mode, mode_t forbidden);
+//  `status` is that of `path`, `forbidden` what others must not be allowed. It must belong to us, or
+//  to root.
+char *keys_check_mode (const char *path, const struct stat *status, mode_t forbidden);
 
 //  Reads the public key of a certificate into key[KEY_SIZE]. Others must not be able to write it.
 char *keys_read_public (const char *path, byte *key);

@@ -3,8 +3,11 @@
 #include "lib/stop.h"
 
 #include <czmq.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
 
 //  Short against the second in which a program has to stop
 #define STOP_AGAIN_MS 50
@@ -12,7 +15,11 @@
 //  What the last messages get to leave; with it, too, the second is kept
 #define STOP_LINGER_MS 500
 
-//  Interrupts whatever blocks, in first_ms and from then on again and again; 0: not any more
+//  When the first signal came, ms; 0: not yet
+static volatile sig_atomic_t stop_asked;
+static struct timespec stop_since;
+
+//  Interrupts whatever blocks, in first_ms and from then on again and again
 static void s_set_timer (int first_ms)
 {
     struct itimerval timer = {
@@ -28,14 +35,37 @@ static void s_on_signal (int signal)
     (void) signal;
     int keep = errno;
     zsys_interrupted = 1;
+    if (!stop_asked) {
+        clock_gettime (CLOCK_MONOTONIC, &stop_since);
+        stop_asked = 1;
+    }
     s_set_timer (STOP_AGAIN_MS);
     errno = keep;
 }
 
-//  SIGALRM: being delivered is all that it is for
+//  Ends the program from the handler. A pipe that can be written takes PIPE_BUF bytes at once.
+static void s_end (void)
+{
+    static const char text[] = "stopped by a signal, and ended by force after 1000 ms\n";
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll (&out, 1, 0) == 1 && (out.revents & POLLOUT) &&
+        write (STDERR_FILENO, text, sizeof text - 1) == -1)
+        _exit (STOP_FORCED);
+    _exit (STOP_FORCED);
+}
+
+//  SIGALRM: being delivered is what it is for, until the time for an orderly end is over
 static void s_on_timer (int signal)
 {
     (void) signal;
+    int keep = errno;
+    struct timespec now;
+    clock_gettime (CLOCK_MONOTONIC, &now);
+    long ms = (long) (now.tv_sec - stop_since.tv_sec) * 1000 +
+              (now.tv_nsec - stop_since.tv_nsec) / 1000000;
+    if (stop_asked && ms >= STOP_FORCED_MS)
+        s_end ();
+    errno = keep;
 }
 
 //  CZMQ's own exit handler runs after this one, and waits for the last messages. A signal that
@@ -54,5 +84,5 @@ void stop_catch_signals (void)
     sigaction (SIGALRM, &action, NULL);
     atexit (s_on_exit);
     if (zsys_interrupted)  //  A signal that CZMQ's own handler has caught, a moment ago
-        s_set_timer (STOP_AGAIN_MS);
+        s_on_signal (SIGINT);
 }

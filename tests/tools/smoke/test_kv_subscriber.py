@@ -10,6 +10,7 @@ import os
 import random
 import re
 import signal
+import socket
 import time
 
 import kv_publisher
@@ -28,6 +29,9 @@ COUNTS = "received delivered replayed duplicates gaps lost malformed restarts".s
 SUMMARY = re.compile("kv_subscriber: " + ", ".join(rf"(\d+) {name}" for name in COUNTS))
 
 
+CONNECTIONS = ("connected", "disconnected", "handshake_failed")
+
+
 class Follower:
     """A kv_subscriber with --json, and what it has printed."""
 
@@ -40,8 +44,13 @@ class Follower:
         self.program = start("kv_subscriber", "--json", **endpoints, **options)
 
     @property
-    def story(self):
+    def everything(self):
         return [json.loads(line) for line in list(self.program.out)]
+
+    @property
+    def story(self):
+        """Without what is said of connections."""
+        return [each for each in self.everything if each.get("notice") not in CONNECTIONS]
 
     @property
     def batches(self):
@@ -110,6 +119,17 @@ def publisher(ipc):
 
     yield publisher
     end_context(context)
+
+
+@pytest.fixture
+def tcp():
+    """Makes up endpoints: ports that were free a moment ago."""
+
+    def tcp():
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+    return tcp
 
 
 @pytest.fixture
@@ -233,10 +253,9 @@ def test_hashes(publisher, follow):
         structs.KVEventBatch(1.5, [structs.BlockRemoved(HASHES, None)], 0),
     )
     # That Python's json has read what is there, and not something near it
-    assert "[0,1,9007199254740993,9223372036854775807,9223372036854775808," in (
-        follower.program.out[0].replace(" ", "")
-    )
-    assert bytes(range(200, 232)).hex() in follower.program.out[3]
+    lines = [line for line in follower.program.out if line.startswith('{"seq"')]
+    assert "[0,1,9007199254740993,9223372036854775807,9223372036854775808," in lines[0]
+    assert bytes(range(200, 232)).hex() in lines[3]
 
 
 def test_what_is_there_and_what_is_not(publisher, follow):
@@ -254,14 +273,14 @@ def test_what_is_there_and_what_is_not(publisher, follow):
         follow,
         structs.KVEventBatch(1.5, [full, structs.BlockRemoved([1], None, 3, "LOCAL")], 65535),
         structs.KVEventBatch(1.5, [stored(), structs.AllBlocksCleared()], None),
-        structs.KVEventBatch(1.5, [], 0),
+        structs.KVEventBatch(1.5, [], 65535),
         [1.5, []],
         [1.5, [["BlockStored", [], None, [], 0, None]]],
         [1.5, [["BlockStored", [1], None, [2**32 - 1], 1, None, None, None, None, None, None]]],
         [1.5, [["BlockRemoved", []], ["AllBlocksCleared"], {"type": "AllBlocksCleared"}], None],
     )
     ranks = [each.get("dp_rank", "absent") for each in follower.batches]
-    assert ranks == [65535, None, 0, "absent", "absent", "absent", None]
+    assert ranks == [65535, None, 65535, "absent", "absent", "absent", None]
     assert "locality" not in follower.batches[1]["events"][0]
     assert follower.batches[5]["events"][0]["medium"] is None
 
@@ -399,7 +418,7 @@ def test_a_publisher_that_comes_late(publisher, follow, first):
     vllm = publisher()
     vllm.close()
     follower = follow(vllm, from_seq=first)
-    follower.program.wait_line("subscribed to", "err")
+    follower.program.wait_line("waiting for", "err")
     vllm.publish(live=False)
     vllm.open()
     vllm.wait_subscribed()
@@ -837,7 +856,166 @@ def test_cut_off_before_anything_is_delivered(publisher, follow):
     follower.stop()
 
 
+# --- strays: one bad message changes nothing but its own fate
+
+
+@pytest.mark.parametrize("payload", [None, b"\xc1 garbage"], ids=["good", "unreadable"])
+@pytest.mark.parametrize("replay", [True, False])
+def test_a_number_far_ahead(publisher, follow, replay, payload):
+    vllm = publisher(replay=replay)
+    follower = follow(vllm, settled=replay)
+    for n in range(6):
+        if n == 3:
+            stray = payload or pack(make_batch(900, vllm.wire))
+            vllm.send(vllm.topic, (2**64 - 256).to_bytes(8, "big"), stray)
+        vllm.publish()
+    follower.wait_seqs(*range(6))
+    assert follower.notices() == [("stray", 2**64 - 256, 2**64 - 256)]
+    assert follower.stop()["restarts"] == 0
+
+
+def test_a_number_far_behind(publisher, follow):
+    """It looks like a restart: the replay shows that it is none."""
+    vllm = publisher()
+    follower = follow(vllm, settled=True)
+    for n in range(6):
+        if n == 4:
+            vllm.send(vllm.topic, bytes(8), pack(make_batch(900, vllm.wire)))
+        vllm.publish()
+    follower.wait_seqs(*range(6))
+    assert follower.notices() == [("stray", 0, 0)]
+    assert follower.stop()["restarts"] == 0
+
+
+def test_what_was_received_is_not_lost(publisher, follow):
+    """The replay begins after batches that are still in our queue."""
+    vllm = publisher(buffer_steps=3)
+    follower = follow(vllm, settled=True)
+    os.kill(follower.program.pid, signal.SIGSTOP)
+    for n in range(40):
+        vllm.publish(live=n != 5)
+    os.kill(follower.program.pid, signal.SIGCONT)
+    follower.wait(lambda: 39 in follower.seqs)
+    assert follower.seqs == [n for n in range(40) if n != 5] and follower.lost() == [5]
+    follower.stop()
+
+
+# --- connections
+
+
+def test_a_publisher_comes_and_goes(publisher, follow):
+    vllm = publisher(replay=False)
+    follower = follow(vllm)
+
+    def said():
+        return [each["notice"] for each in follower.everything if each.get("notice") in CONNECTIONS]
+
+    follower.see(lambda: said() == ["connected"])
+    vllm.close()
+    follower.see(lambda: said() == ["connected", "disconnected"])
+    assert follower.everything[-1]["endpoint"] == vllm.live
+    vllm.open()
+    follower.see(lambda: said() == ["connected", "disconnected", "connected"])
+    follower.stop()
+
+
+def test_a_frame_that_is_too_big(publisher, follow):
+    """libzmq ends the connection and would not connect again."""
+    vllm = publisher()
+    follower = follow(vllm, settled=True, replay_timeout_ms=300 * FACTOR)
+    vllm.publish()
+    vllm.publish(bytes(65 << 20))
+    vllm.wait_subscribed()
+    vllm.buffer.pop()  # The replay would bring it again
+    vllm.publish()
+    vllm.publish()
+    follower.wait(lambda: follower.seqs == [0, 2, 3])
+    assert follower.lost() == [1]
+    follower.stop()
+
+
+def test_the_wrong_peer(start, tcp):
+    """A ROUTER where the PUB should be: it is named, and the right one is found when it comes."""
+    endpoint = tcp()
+    with zmq.Context() as context:
+        wrong = context.socket(zmq.ROUTER)
+        wrong.bind(endpoint)
+        program = start("kv_subscriber", "--json", endpoint=endpoint, count=1)
+        program.wait_line('"handshake_failed"')
+        wrong.close(linger=0)
+    with zmq.Context() as context:  # The port is free now
+        right = context.socket(zmq.XPUB)
+        right.bind(endpoint)
+        assert right.poll(WAIT_S * 1000)
+        right.send_multipart([b"kv", bytes(8), pack([1.5, [], 0])])
+        assert program.wait() == 0
+        right.close(linger=0)
+
+
 # --- several ranks, topics, binding
+
+
+def test_two_ranks_behind_one_port(publisher, follow):
+    """Each has its own numbers, also where the topic is the same."""
+    vllm = publisher(replay=False)
+    follower = follow(vllm)
+    for seq in range(4):
+        for rank in range(3):
+            batch = pack(structs.KVEventBatch(rank + seq, [], rank))
+            vllm.send(vllm.topic, (seq + 10 * rank).to_bytes(8, "big"), batch)
+    follower.wait(lambda: len(follower.batches) == 12)
+    for rank in range(3):
+        found = [each["seq"] for each in follower.batches if each["dp_rank"] == rank]
+        assert found == [seq + 10 * rank for seq in range(4)]
+    assert follower.notices() == []
+    follower.stop()
+
+
+def test_a_stranger_hangs_up(start, tcp):
+    """Where we bind, anyone may connect and go: replays go on all the same."""
+    endpoint = tcp()
+    with zmq.Context() as context:
+        vllm = KvPublisher(context, "v0.26", endpoint, tcp(), connect=True)
+        follower = Follower(start, vllm, bind=True)
+        vllm.wait_subscribed()
+        vllm.publish()
+        follower.wait(lambda: follower.seqs == [0])
+        host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
+        for _ in range(3):
+            socket.create_connection((host, int(port))).close()
+        vllm.publish(live=False)
+        vllm.publish()
+        follower.wait_seqs(0, 1, 2)
+        follower.stop()
+        vllm.close()
+
+
+def test_pods_behind_one_port(start, tcp):
+    """llm-d's way: each pod connects with a topic of its own; one of them restarts."""
+    endpoint = tcp()
+    with zmq.Context() as context:
+        pods = [
+            KvPublisher(context, "v0.26", endpoint, None, connect=True, topic=f"kv@pod-{n}@m")
+            for n in range(3)
+        ]
+        follower = Follower(start, pods[0], bind=True, topic="kv@")
+        for pod in pods:
+            pod.wait_subscribed()
+        for _ in range(4):
+            for pod in pods:
+                pod.publish()
+        follower.wait(lambda: len(follower.batches) == 12)
+        pods[1].restart()
+        pods[1].publish()
+        pods[1].publish()
+        follower.wait(lambda: len(follower.batches) == 14)
+        found = [each["seq"] for each in follower.batches if each["topic"] == "kv@pod-1@m"]
+        assert found == [0, 1, 2, 3, 0, 1]
+        (restart,) = [each for each in follower.story if "notice" in each]
+        assert restart["notice"] == "restart" and restart["topic"] == "kv@pod-1@m"
+        follower.stop()
+        for pod in pods:
+            pod.close()
 
 
 @pytest.mark.valgrind
@@ -862,7 +1040,8 @@ def test_two_ranks(publisher, follow):
         (5, 5, ranks[1].live),
     ]
     assert [request.start for request in ranks[0].requests] == [2]
-    assert [request.start for request in ranks[1].requests] == [5]
+    # Then what the restart was known by: its last number, and what there is from 0 on
+    assert [request.start for request in ranks[1].requests][:1] == [5]
     counts = follower.stop()
     assert counts["delivered"] == 21 and counts["restarts"] == 1 and counts["gaps"] == 2
 
@@ -882,15 +1061,29 @@ def test_one_rank_that_stalls_does_not_hold_the_other(publisher, follow):
 
 
 def test_a_topic_is_a_prefix(publisher, follow):
+    """And each topic is a stream of its own, with its own numbers."""
     vllm = publisher()
     follower = follow(vllm, topic="kv-")
     empty = pack(structs.KVEventBatch(1.5, [], 0))
-    for seq, topic in enumerate(["kv-events", "kv-events-other", "KV-events", "kv-"]):
-        vllm.send(topic.encode(), seq.to_bytes(8, "big"), empty)
-        if topic[0] == "K":
-            vllm.buffer.append((seq, empty))
-    follower.wait(lambda: len(follower.batches) >= 4)
-    assert [each["topic"] for each in follower.batches][:2] == ["kv-events", "kv-events-other"]
+    topics = ["kv-events", "kv-events-other", "KV-events", "kv-"]
+    for seq in range(2):
+        for topic in topics:
+            vllm.send(topic.encode(), seq.to_bytes(8, "big"), empty)
+    follower.wait(lambda: len(follower.batches) >= 6)
+    found = [(each["topic"], each["seq"]) for each in follower.batches]
+    assert found == [(topic, seq) for seq in range(2) for topic in topics if topic[0] == "k"]
+    assert follower.notices() == []
+    follower.stop()
+
+
+def test_several_topics(publisher, follow):
+    vllm = publisher(replay=False)
+    follower = follow(vllm, topic=["a", "c"])
+    empty = pack(structs.KVEventBatch(1.5, [], 0))
+    for topic in (b"a1", b"b1", b"c1", b"d", b"c2"):
+        vllm.send(topic, bytes(8), empty)
+    follower.wait(lambda: len(follower.batches) >= 3)
+    assert [each["topic"] for each in follower.batches] == ["a1", "c1", "c2"]
     follower.stop()
 
 
@@ -974,19 +1167,80 @@ BAD_PAYLOADS = {
     "no events": pack([1.5]),
     "events are a map": pack([1.5, {}]),
     "events are nil": pack([1.5, None, 0]),
-    "ts is a str": pack(["1.5", [], 0]),
-    "rank is a str": pack([1.5, [], "0"]),
-    "an event is a number": pack([1.5, [7], 0]),
-    "an event without tag": pack([1.5, [{"block_hashes": [1], "medium": None}], 0]),
-    "an empty array for an event": pack([1.5, [[]], 0]),
-    "a tag that is a number": pack([1.5, [[1, [2]]], 0]),
-    "token_ids are a str": pack([1.5, [["BlockStored", [1], None, "x", 16, None]], 0]),
-    "no token_ids": pack([1.5, [{"type": "BlockStored", "block_hashes": [1]}], 0]),
-    "a hash that is a float": pack([1.5, [["BlockRemoved", [1.5]]], 0]),
-    "a hash that is a str": pack([1.5, [{"type": "BlockRemoved", "block_hashes": ["x"]}], 0]),
     "nested too deeply": b"\x92\xcb?\xf8\0\0\0\0\0\0" + b"\x91" * 100000 + b"\x90",
     "a length that lies": b"\x92\xcb?\xf8\0\0\0\0\0\0\xdd\xff\xff\xff\xff",
 }
+
+
+#: Not vLLM's, and passed on as they came: what the events of such a batch are in JSON
+GOOD = {"type": "BlockRemoved", "block_hashes": [7], "medium": None}
+ODD_EVENTS = {
+    "a number": (7, {"value": 7}),
+    "a map without a type": ({"event_type": "stored", "n": None}, {"event_type": "stored", "n": None}),
+    "an empty array": ([], {}),
+    "a tag that is a number": ([1, [2]], {"field_0": 1, "field_1": [2]}),
+    "token_ids are a str": (
+        ["BlockStored", [1], None, "x", 16, None],
+        {"type": "BlockStored", "block_hashes": [1], "parent_block_hash": None, "field_3": "x"}
+        | {"block_size": 16, "lora_id": None},
+    ),
+    "no token_ids": ({"type": "BlockStored", "block_hashes": [1]},) * 2,
+    "pairs of tokens": ({"type": "BlockStored", "token_ids": [[1, 2], [2, 3]]},) * 2,
+    "a hash that is a float": (["BlockRemoved", [1.5]], {"type": "BlockRemoved", "block_hashes": [1.5]}),
+    "a hash that is a str": ({"type": "BlockRemoved", "block_hashes": ["x"]},) * 2,
+    "a map where a str belongs": (
+        ["BlockStored", [1], None, [2], 1, None, "GPU", {"k": 1}],
+        {"type": "BlockStored", "block_hashes": [1], "parent_block_hash": None, "token_ids": [2]}
+        | {"block_size": 1, "lora_id": None, "medium": "GPU", "field_7": {"k": 1}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD_EVENTS)
+def test_an_event_of_another_publisher(publisher, follow, name):
+    """It is passed on with its good neighbours, and the stream goes on."""
+    sent, shown = ODD_EVENTS[name]
+    vllm = publisher(replay=False)
+    follower = follow(vllm)
+    for events in ([GOOD], [GOOD, sent, GOOD], [sent], [GOOD]):
+        vllm.publish(pack([1.5, events, 0]))
+    follower.wait_seqs(0, 1, 2, 3)
+    assert follower.batches[1]["events"] == [GOOD, shown, GOOD]
+    assert follower.batches[2]["events"] == [shown]
+    assert follower.stop()["malformed"] == 0
+
+
+@pytest.mark.parametrize("ts, rank", [("1.5", 0), (1.5, "0"), (None, None)])
+def test_a_batch_of_another_publisher(publisher, follow, ts, rank):
+    vllm = publisher(replay=False)
+    follower = follow(vllm)
+    vllm.publish(pack([ts, [GOOD], rank]))
+    follower.wait_seqs(0)
+    assert (follower.batches[0]["ts"], follower.batches[0]["dp_rank"]) == (ts, rank)
+    follower.stop()
+
+
+def test_an_event_for_each_token(publisher, follow):
+    """More than 65,536 events in a batch."""
+    vllm = publisher(replay=False)
+    follower = follow(vllm)
+    vllm.publish(pack([1.5, [["BlockRemoved", [n]] for n in range(70000)], 0]))
+    follower.wait_seqs(0)
+    assert [each["block_hashes"] for each in follower.batches[0]["events"]] == [
+        [n] for n in range(70000)
+    ]
+    follower.stop()
+
+
+def test_hashes_as_strings(publisher, follow):
+    vllm = publisher(replay=False)
+    follower = follow(vllm, hashes="string")
+    vllm.publish(pack([1.5, [["BlockStored", [2**64 - 1, b"\1"], -5, [1], 1, None]], 0]))
+    follower.wait_seqs(0)
+    (event,) = follower.batches[0]["events"]
+    assert event["block_hashes"] == ["18446744073709551615", "01"]
+    assert event["parent_block_hash"] == "-5" and event["token_ids"] == [1]
+    follower.stop()
 
 
 @pytest.mark.parametrize("name", BAD_PAYLOADS)

@@ -165,30 +165,6 @@ def test_spawned_engines_are_traced_too(start, ipc, tmp_path):
     assert {each["program"] for each in messages(path)} == {"handshake_frontend", "mock_engine"}
 
 
-def test_json_of_kv_subscriber_stays_what_it_is(start, ipc, tmp_path):
-    path, live, replay = tmp_path / "trace", ipc(), ipc()
-    subscriber = start(
-        "kv_subscriber",
-        "--json",
-        endpoint=live,
-        replay_endpoint=replay,
-        from_seq=0,
-        count=4,
-        trace=path,
-    )
-    subscriber.wait_err("subscribed")
-    publisher = start(
-        "kv_publisher", endpoint=live, replay_endpoint=replay, interval_ms=300, drop="1-2"
-    )
-    assert subscriber.wait() == 0
-    assert publisher.stop() == 0
-    told = [json.loads(line) for line in subscriber.out]
-    notices = [each["notice"] for each in told if "notice" in each]
-    notes = [each["note"] for each in objects(path) if "note" in each]
-    assert notices == ["gap"]
-    assert notes == ["gap 1-2: the live stream has skipped these"]
-
-
 def test_no_program_calls_an_option_trace():
     """It is every program's, and would hide another one."""
     assert not [name for name in NAMES if "trace" in OPTIONS[name]]
