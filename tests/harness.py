@@ -226,12 +226,18 @@ class Program:
         return "\n".join(text)
 
 
+#: libzmq (4.3.5) may abort, or never end a context, when a socket is closed with linger 0 just when a
+#: peer of it is killed with half of a message (zeromq/libzmq#3442): the session then waits for the
+#: other half, which linger 0 has dropped. So what is queued gets this long to leave. A peer that is
+#: alive takes it at once, and for one that is gone nothing is kept.
+LINGER_MS = 1000
+
+
 def end_context(context, timeout=WAIT_S):
-    """Closes what is still open of a zmq.Context, as its destroy (linger=0) does, and ends it.
-    libzmq's own call waits without a limit for what is left; this one fails then, and says what
-    libzmq's threads are at."""
+    """Closes what is still open of a zmq.Context, and ends it. libzmq's own call waits without a
+    limit for what is left; this one fails then, and says what libzmq's threads are at."""
     for socket in list(context._sockets):
-        socket.close(0)
+        socket.close(LINGER_MS)
     waiting = threading.Thread(target=context.term, daemon=True)
     waiting.start()
     waiting.join(timeout)

@@ -169,9 +169,9 @@ static void s_greet (mock_engine_t *self)
 {
     self->state = GREETING;
     self->greeter = s_new_socket (self, ZMQ_DEALER, 5000);  //  vLLM's linger for READY, ms
-    //  What a front-end has not received when it leaves is not for the next one: HELLO or READY would
-    //  come twice. IMMEDIATE also drops what was received and not read; on this socket that can only
-    //  be the INIT of a front-end that has left. The DEALERs for requests are without it.
+    //  What a front-end has not received when it leaves is not for the next one: HELLO or READY
+    //  would come twice. IMMEDIATE also drops what was received and not read; on this socket that
+    //  can only be the INIT of a front-end that has left. The DEALERs for requests are without it.
     zsock_set_immediate (self->greeter, 1);
     zsock_set_sndtimeo (self->greeter, 0);
     self->greeter_events = monitor_new (self->greeter);
@@ -405,6 +405,8 @@ static void s_start_over (mock_engine_t *self)
 static void s_serve (mock_engine_t *self)
 {
     bool there = !self->greeter || s_serve_greeter (self);
+    if (self->state == FAILED)
+        return;
     while (self->xsub && s_has_input (self->xsub))
         s_serve_coordinator (self);
     //  All of them, also when one is gone: it ends the service of all, but not what they have sent

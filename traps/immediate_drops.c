@@ -3,7 +3,7 @@
 //
 //  Run:   build/traps/immediate_drops
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc.process_input_sockets
-//         Its DEALER is without IMMEDIATE: an ABORT that comes just before the front-end leaves counts.
+//         Its DEALER is without IMMEDIATE: an ABORT just before the front-end leaves counts.
 
 #include "trap.h"
 
@@ -18,7 +18,7 @@ static char *s_find (bool immediate)
     zsock_set_immediate (dealer, immediate);
     zsock_set_rcvtimeo (dealer, 200);
 
-    //  The next attempt to connect is reported when the end of the last connection has been dealt with
+    //  The next attempt to connect is reported when libzmq has ended the last connection
     char events_at[32];
     snprintf (events_at, sizeof events_at, "inproc://events-%d", immediate);
     zmq_socket_monitor (zsock_resolve (dealer), events_at, ZMQ_EVENT_CONNECT_RETRIED);

@@ -999,8 +999,9 @@ def test_engines_join_one_front_end_after_the_other(start, wire):
     assert engine.summary() == "100 finished, 0 aborted, 0 bad"
 
 
+@pytest.mark.parametrize("servers", [1, 3])
 @pytest.mark.parametrize("wrong", ["input", "output", "coordinator_input", "coordinator_output"])
-def test_init_with_an_address_that_is_none(start, peer, ipc, wrong):
+def test_init_with_an_address_that_is_none(start, peer, ipc, wrong, servers):
     at = ipc()
     router = peer(zmq.ROUTER, bind=at)
     engine = start("mock_engine", handshake=at)
@@ -1010,7 +1011,7 @@ def test_init_with_an_address_that_is_none(start, peer, ipc, wrong):
         addresses |= {name: ipc() for name in ("coordinator_input", "coordinator_output")}
     addresses[wrong] = "bogus"
     init = structs.EngineZmqAddresses(
-        [addresses.pop("input")], [addresses.pop("output")], **addresses
+        [addresses.pop("input")] * servers, [addresses.pop("output")] * servers, **addresses
     )
     router.send_multipart([identity, pack(structs.EngineHandshakeMetadata(init, {}))])
     assert engine.wait() == 1
