@@ -44,6 +44,7 @@ NO_BATCH += [changed(type=b"BlockStored"), changed(block_hashes=1), changed(toke
 # --- topics
 
 
+@pytest.mark.valgrind
 def test_topic_subscriber(start, ipc, peer):
     publisher = peer(zmq.XPUB, bind=(at := ipc()))
     subscriber = start("topic_subscriber", endpoint=at)
@@ -80,6 +81,7 @@ def test_topic_publisher(start, ipc, peer):
 # --- replay
 
 
+@pytest.mark.valgrind
 def test_replay_publisher(start, ipc, peer):
     endpoints = {"endpoint": ipc(), "replay_endpoint": ipc()}
     publisher = start("replay_publisher", interval_ms=5, **endpoints)
@@ -112,6 +114,7 @@ def follow(start, ipc, peer):
     return follow
 
 
+@pytest.mark.valgrind
 @REPLAYS
 def test_live_messages(follow, name):
     subscriber, publish, _ = follow(name, topic="")
@@ -142,6 +145,7 @@ def test_live_messages(follow, name):
 BAD_REPLIES = [[b"x"], [as_seq(0)], [b"1234567", b"x"], [b""] * 3, [b"t", b"", b"x"], [b"x"] * 50]
 
 
+@pytest.mark.valgrind
 def test_replies_to_a_dealer(follow):
     """It reads on after a bad reply."""
     subscriber, publish, router = follow("replay_dealer_subscriber")
@@ -173,6 +177,7 @@ def test_replies_to_a_dealer(follow):
     assert subscriber.summary() == f"5 received, 4 replayed, 0 lost, {bad + 1} bad"
 
 
+@pytest.mark.valgrind
 def test_replies_to_a_req(follow):
     """It takes one. If it cannot be read, the hole is lost."""
     subscriber, publish, router = follow("replay_subscriber")

@@ -23,6 +23,7 @@ def seqs(program):
 # --- topics
 
 
+@pytest.mark.valgrind
 @PAIRS
 def test_topics(start, ipc, server, client):
     endpoint = ipc()
@@ -142,6 +143,7 @@ def test_count_is_exact(start, replay, name, skip, count):
     assert publisher.stop() == 0
 
 
+@pytest.mark.valgrind
 @REPLAYS
 @PAIRS
 def test_short_history(start, replay, server, client, name):
