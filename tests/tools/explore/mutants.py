@@ -83,7 +83,7 @@ def caught(folder, file, old, new):
         program = Path(folder, name)
         built = run([*base, test, "-Itests/tools/unit", *sources, "build/tools/tools.a", "-o", program, *flags, "-lm"])
         assert built.returncode == 0, built.stderr
-        for arguments in ([],) if name == "unit" else (["8"], ["random", "60", "1", "200000"]):
+        for arguments in ([],) if name == "unit" else (["9"], ["random", "60", "1", "200000"]):
             try:
                 if run([program, *arguments], timeout=100).returncode:
                     return " ".join([name, *arguments])

@@ -164,6 +164,8 @@ class Reader:
             return
         self.demand("notice" in said, f"neither a batch as we know it nor a notice: {said}")
         name = said["notice"]
+        if name in ("connected", "disconnected", "handshake_failed"):
+            return
         self.note(f"  {name} {said['first']}-{said['last']}, {self.next} was due")
         self.demand(name != "malformed", f"{said}")
         if name in ("lost", "history_lost"):

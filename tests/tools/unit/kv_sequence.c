@@ -168,6 +168,16 @@ static void test_joining_late (void **state)
     s_is ("3");
 }
 
+//  A publisher that repeats more than was asked for
+static void test_a_replay_of_everything (void **state)
+{
+    (void) state;
+    s_begin (5, true);
+    s_replay (5, 0, 0, 6);
+    s_is ("5r 6r");
+    assert_int_equal (kv_sequence_counts (sequence)->duplicates, 5);
+}
+
 //  Without a second message, a jump is believed after a while; without a replay it is a loss
 static void test_a_gap_without_replays (void **state)
 {
@@ -262,6 +272,9 @@ static void test_a_cut (void **state)
     s_is ("0 1 2");
     s_replay (2, 0, 2, 5);
     s_is ("gap(3-4) 3r 4r 5");
+    s_cut ();
+    s_replay (5, 0, 5, 7);  //  Nothing live has shown that 6 and 7 are there
+    s_is ("6r 7r");
 }
 
 static void test_another_run_after_a_cut (void **state)
@@ -314,6 +327,8 @@ static void test_a_short_history (void **state)
     (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 0);
+    kv_sequence_drained (sequence, now);  //  It was empty for a long time, and is not any more
+    now += KV_QUIET_MS;
     s_live (0, 2, 3);
     s_replay (1, 0, 8, 9);
     s_is ("0 gap(1) history_lost(1) 2 3");
@@ -407,6 +422,7 @@ int main (void)
         TEST (test_in_order),
         TEST (test_a_gap_is_repaired),
         TEST (test_joining_late),
+        TEST (test_a_replay_of_everything),
         TEST (test_a_gap_without_replays),
         TEST (test_the_first_number),
         TEST (test_a_number_far_ahead),
