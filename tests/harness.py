@@ -40,7 +40,8 @@ PROGRAMS = _programs()
 #: These take no options and end by themselves
 TRAPS = sorted(name for name, path in PROGRAMS.items() if path.parent.name == "traps")
 #: Programs with the strict contract of the tools: these, and the lessons that are not rewritten yet
-OLD = re.search(r"^OLD\s*:=((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.M)[1]
+_old = re.search(r"^OLD\s*:=((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.M)
+OLD = _old[1] if _old else ""
 NAMES = sorted(
     name
     for name, path in PROGRAMS.items()
