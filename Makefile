@@ -43,7 +43,7 @@ PKG_LIBS   = $(eval PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES)))$(PKG_
 SOURCES  := $(sort $(wildcard $(ROOMS:%=%/*.c)))
 MODULES  := $(filter $(patsubst %.h,%.c,$(wildcard $(ROOMS:%=%/*.h))),$(SOURCES))
 PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(filter-out $(MODULES),$(SOURCES)))
-WITH_TOOLS := $(OLD:%=$(BUILD)/%) $(BUILD)/traps/% $(BUILD)/tools/%
+WITH_TOOLS := $(BUILD)/traps/% $(BUILD)/tools/%
 # The modules of the tools are an archive: a program takes of it what it calls
 PARTS    := $(sort $(wildcard tools/lib/*.c tools/kv/*.c tools/engine/*.c))
 TOOLS_A  := $(BUILD)/tools/tools.a
@@ -231,14 +231,13 @@ $(TOOLS_A): $(PARTS:%.c=$(BUILD)/%.o)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
-# A lesson sees common/ and the modules of its own room. What is OLD, the traps and the tools also see the
-# modules of the tools, an archive.
+# A lesson sees common/ and the modules of its own room. The traps and the tools also see the modules of
+# the tools, an archive.
 $(foreach room,$(LESSONS),$(eval $(BUILD)/$(room)/%.o: INCLUDES = -Icommon))
-$(OLD:%=$(BUILD)/%.o): INCLUDES = -Itools
 objects = $(patsubst %.c,$(BUILD)/%.o,$(filter $(1)/%,$(2)))
 define room_rules
-$(filter-out $(WITH_TOOLS),$(filter $(BUILD)/$(1)/%,$(PROGRAMS))): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(1),$(filter-out $(OLD:%=%.c),$(MODULES)))
-$(filter $(WITH_TOOLS),$(filter $(BUILD)/$(1)/%,$(PROGRAMS))): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(1),$(filter $(OLD:%=%.c) traps/%,$(MODULES))) $(TOOLS_A)
+$(filter-out $(WITH_TOOLS),$(filter $(BUILD)/$(1)/%,$(PROGRAMS))): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(1),$(MODULES))
+$(filter $(WITH_TOOLS),$(filter $(BUILD)/$(1)/%,$(PROGRAMS))): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(1),$(filter traps/%,$(MODULES))) $(TOOLS_A)
 endef
 $(foreach room,$(ROOMS),$(eval $(call room_rules,$(room))))
 $(PROGRAMS):

@@ -157,10 +157,12 @@ class Stage:
     def argv(self, command, trace_options=()):
         """The command with its own build folder and endpoints."""
         words = shlex.split(command)
+        ztrace = str(ROOT / self.build / "trace" / "ztrace")
+        words = [ztrace if word == "build/trace/ztrace" else word for word in words]
         at = next((i for i, word in enumerate(words) if word.startswith("build/")), None)
         if at is None:
             return ["bash", "-c", command]
-        wrapper, words = words[:at], words[at:]  # Such as `timeout 2`
+        wrapper, words = words[:at], words[at:]  # Such as `timeout 2`, or ztrace
         program = str(ROOT / self.build / words[0][len("build/") :])
         # Which options have a default endpoint is what the program itself says
         text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
@@ -173,7 +175,6 @@ class Stage:
         ]
         words = [program, *given, *map(self.private, words[1:])]
         if self.trace and "/scripts/" not in program:
-            ztrace = str(ROOT / self.build / "trace" / "ztrace")
             words = [ztrace, "--follow", "--decode", "vllm", "--json", str(self.trace), *words, *trace_options]
         return [*wrapper, *words]
 

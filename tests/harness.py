@@ -39,14 +39,8 @@ def _programs():
 PROGRAMS = _programs()
 #: These take no options and end by themselves
 TRAPS = sorted(name for name, path in PROGRAMS.items() if path.parent.name == "traps")
-#: Programs with the strict contract of the tools: these, and the lessons that are not rewritten yet
-_old = re.search(r"^OLD\s*:=((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.M)
-OLD = _old[1] if _old else ""
-NAMES = sorted(
-    name
-    for name, path in PROGRAMS.items()
-    if path.parent.name == "tools" or f"{path.parent.name}/{name}" in OLD.split()
-)
+#: Programs with the strict contract of the tools
+NAMES = sorted(name for name, path in PROGRAMS.items() if path.parent.name == "tools")
 ZTRACE = BUILD / "trace" / "ztrace"
 MAKE_KEYS = BUILD / "scripts" / "make_keys"
 

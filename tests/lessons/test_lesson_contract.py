@@ -14,7 +14,7 @@ import time
 import msgspec
 import pytest
 import zmq
-from harness import OLD, PROGRAMS, ROOT, WAIT_S
+from harness import PROGRAMS, ROOT, WAIT_S
 
 ANY = "tcp://127.0.0.1:*"
 CLIENT = {"endpoint": "tcp://127.0.0.1:5555", "message": "ping"}
@@ -90,7 +90,6 @@ OPTIONS = {
     name: options
     for room, programs in LESSONS.items()
     for name, options in programs.items()
-    if f"{room}/{name}" not in OLD.split() and name in PROGRAMS
 }
 PAIRS = [(name, option) for name, options in OPTIONS.items() for option in options]
 BINDS = {
@@ -108,7 +107,7 @@ def test_every_lesson_is_in_the_table():
         f"{path.parent.name}/{name}" for name, path in PROGRAMS.items() if path.parent.name in LESSONS
     }
     told = {f"{room}/{name}" for room, programs in LESSONS.items() for name in programs}
-    assert lessons - set(OLD.split()) <= told
+    assert lessons == told
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -224,8 +223,6 @@ def test_second_ctrl_c_ends_a_program_that_nobody_reads(ipc, peer):
 def test_no_lesson_sees_the_tools():
     """Nor another room: what a lesson includes is in common/, or in its own room."""
     for path in [*ROOT.glob("common/*.h"), *(p for room in LESSONS for p in ROOT.glob(f"{room}/*.[ch]"))]:
-        if f"{path.parent.name}/{path.stem}" in OLD.split():
-            continue
         for header in re.findall(r'#include "(.*)"', path.read_text("utf-8")):
             assert "/" not in header, path
             assert any((ROOT / room / header).exists() for room in ("common", path.parent.name)), path
