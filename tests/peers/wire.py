@@ -11,14 +11,9 @@ import re
 import signal
 import sys
 import time
-<<<<<<< HEAD
-from pathlib import Path
-from typing import Annotated, Any, Optional, Union
-=======
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
->>>>>>> 66f0fdd (Write the lessons of router_dealer small: common/ and two wire modules of their own; 2.4 and handshake_engine are new; their Python twins and tests)
 
 import msgspec
 import zmq
@@ -40,7 +35,6 @@ class Result(msgspec.Struct):
     value: Annotated[int, msgspec.Meta(ge=0)]
 
 
-<<<<<<< HEAD
 # --- pub_sub
 
 
@@ -133,7 +127,8 @@ def read_seq(frames):
     if len(frames) not in (2, 3) or len(frames[-2]) != 8:
         raise ValueError("not [topic][seq][batch]")
     return int.from_bytes(frames[-2], "big"), frames[-1]
-=======
+
+
 # --- router_dealer: vLLM v0.33.0's messages between a front-end and its engines. With array_like a field
 # is its position; a map leaves out what has its default. Any: tensors and what else no lesson uses.
 
@@ -421,7 +416,6 @@ def ready(engine):
     return EngineCoreReadyResponse(
         4096, 1024, 16, None, "bfloat16", "0.33.0", 1, 1, 1, 1, 1, engine, 256, 4096, "toy", False, 0
     )
->>>>>>> 66f0fdd (Write the lessons of router_dealer small: common/ and two wire modules of their own; 2.4 and handshake_engine are new; their Python twins and tests)
 
 
 # --- all programs
