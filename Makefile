@@ -205,7 +205,7 @@ check-vllm: ### would our programs work with this vLLM? (VLLM=<source tree, whee
 	@$(PYTHON) scripts/check_vllm.py '$(VLLM)'
 
 test-vllm: ### run the tools against a real vLLM from PyPI: VLLM=0.33.0, about 10 GB (ONLY=<group>)
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all .venv/ready
 	@$(PYTHON) scripts/test_vllm.py --build $(BUILD) $(ONLY:%=--only %) $(VLLM)
 
 format: ### let clang-format decide

@@ -29,6 +29,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+DRAW, TRACE = ROOT / "trace/trace_demo.py", ROOT / "docs/trace.md"
 RESULTS, TABLE = ROOT / "docs/vllm-verified.json", ROOT / "docs/vllm-verified.md"
 START_S = 900  # vLLM's imports alone take half a minute on two busy cores, and more the first time
 STREAMS = 200
@@ -506,7 +507,7 @@ def joins(lab, engine, api, count):
 # --- groups: what is started once for several scenarios
 
 
-def serve(lab, size, *args, rust=False, inside=False, model=None, name="front-end"):
+def serve(lab, size, *args, rust=False, inside=False, model=None, name="front-end", under=()):
     """A front-end, and the port of its handshake. It is started before its engine."""
     port, handshake = free_port(), free_port()
     env = dict(lab.env)
@@ -524,7 +525,7 @@ def serve(lab, size, *args, rust=False, inside=False, model=None, name="front-en
                    "--data-parallel-size-local", 0, *args]  # fmt: skip
         if inside:
             env["VLLM_USE_RUST_FRONTEND"] = "1"
-    process = lab.start(name, command, env)
+    process = lab.start(name, [*under, *command], env)
     return Api(lab, process, port, rust or inside), handshake
 
 
@@ -720,6 +721,42 @@ def engine_core(lab):
     yield "served", run
 
 
+def conversation(lab):
+    """Both ends under ztrace: docs/trace.md gets the diagram of the handshake and one request."""
+
+    def run():
+        traces = [lab.logs / f"conversation-{side}.jsonl" for side in ("front-end", "engine")]
+        for path in traces:
+            path.unlink(missing_ok=True)
+        ztrace = [lab.build / "trace/ztrace", "--json"]
+        api, handshake = serve(lab, 1, under=[*ztrace, traces[0], "--follow"])
+        engine = lab.start("mock_engine", [
+            *ztrace, traces[1], lab.build / "tools/mock_engine", "--vllm", f"0.{lab.minor}",
+            "--handshake", f"tcp://127.0.0.1:{handshake}", "--vocab-size", 280])  # fmt: skip
+        api.ready()
+        need(len(api.complete(max_tokens=3)["choices"]) == 1, "an answer")
+        time.sleep(1)
+        engine.end(signal.SIGTERM)
+        time.sleep(2)
+        api.process.end(signal.SIGTERM)
+        trace = lab.logs / "conversation.jsonl"
+        trace.write_text("".join(path.read_text("utf-8") for path in traces), "utf-8")
+        subprocess.run([ROOT / ".venv/bin/python", DRAW, trace], check=True, capture_output=True)
+        drawn = trace.with_suffix(".mmd").read_text("utf-8").strip()
+        for wanted in ("HELLO", "INIT", "registration", "READY", "ADD", "ENGINE_CORE_DEAD"):
+            need(wanted in drawn, f"{wanted} in the diagram")
+        text = TRACE.read_text("utf-8")
+        begin, end = "<!-- made by make test-vllm -->\n", "<!-- end -->"
+        need(begin in text and end in text, f"the marks in {TRACE.name}")
+        before, _, rest = text.partition(begin)
+        diagram = f"```mermaid\n{drawn}\n```\n\nvLLM {lab.release}, drawn from its run.\n"
+        TRACE.write_text(before + begin + diagram + end + rest.partition(end)[2], "utf-8")
+        messages = drawn.count("->>")
+        return f"both ends under ztrace: {messages} messages drawn, each sent and received"
+
+    yield "drawn", run
+
+
 GROUPS = {
     "kv": ("ZmqEventPublisher into kv_subscriber", kv),
     "engine-core": ("vLLM's engine classes behind mock_frontend", engine_core),
@@ -730,6 +767,7 @@ GROUPS = {
     "rust-inside": ("`VLLM_USE_RUST_FRONTEND=1 vllm serve`", rust_inside),
     "restart": ("a front-end that is killed and started again", restart),
     "moe-2": ("a model with experts, 2 engines", moe_2),
+    "conversation": ("`vllm serve` under ztrace", conversation),
 }
 
 
