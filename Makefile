@@ -51,7 +51,7 @@ SCRIPTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard scripts/*.c))
 EXPLORERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/tools/explore/*.c))
 UNITS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/tools/unit/*.c tests/lessons/unit/*.c))
 BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
-FUZZERS  := $(basename $(wildcard tests/tools/fuzz/*.c tests/lessons/fuzz/*.c))
+FUZZERS  := $(basename $(wildcard tests/tools/fuzz/*.c tests/lessons/fuzz/*.c tests/trace/fuzz/*.c))
 # The modules of the rooms that have unit tests
 TESTED   := $(patsubst %.c,$(BUILD)/%.o,traps/trap.c)
 # The tracer: a command, and the library that the dynamic linker loads for LD_AUDIT, which is glibc's
@@ -298,6 +298,11 @@ $(BUILD)/tests/tools/fuzz/%.o: CPPFLAGS += -I.
 $(BUILD)/tests/tools/fuzz/%: $(BUILD)/tests/tools/fuzz/%.o $(TESTED) $(TOOLS_A)
 	@echo '  LINK  $@'
 	$(Q)$(LINK) -fsanitize=fuzzer $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
+
+$(BUILD)/tests/trace/fuzz/%.o: CPPFLAGS += -I.
+$(BUILD)/tests/trace/fuzz/%: $(BUILD)/tests/trace/fuzz/%.o
+	@echo '  LINK  $@'
+	$(Q)$(LINK) -fsanitize=fuzzer $^ $(LDLIBS) -lm -o $@
 
 $(BUILD)/tests/lessons/fuzz/%.o: CPPFLAGS += -I.
 $(BUILD)/tests/lessons/fuzz/%: $(BUILD)/tests/lessons/fuzz/%.o

@@ -10,14 +10,25 @@ typedef enum {
     UTF8    //  Has line breaks, letters beyond ASCII, or the NUL that ends a C string
 } kind_t;
 
-static kind_t s_kind (const unsigned char *data, size_t kept, size_t size)
+//  True when these bytes are the beginning of a character, of which the rest is missing
+static bool s_is_begun (const unsigned char *data, size_t size)
 {
-    kind_t kind = kept > 0 ? ASCII : NO_TEXT;
-    for (size_t i = 0; i < kept;) {
-        size_t length = text_utf8 (data + i, kept - i);
-        bool last_is_cut = length == 0 && kept < size && kept - i < 4 && i > 0;
-        if (last_is_cut)
+    bool is_begun = size < 4 && data[0] >= 0xc2 && data[0] <= 0xf4;
+    for (size_t i = 1; i < size; i++)
+        is_begun = is_begun && (data[i] & 0xc0) == 0x80;
+    return is_begun;
+}
+
+//  *kept is made shorter when a character is cut at its end
+static kind_t s_kind (const unsigned char *data, size_t *kept, size_t size)
+{
+    kind_t kind = *kept > 0 ? ASCII : NO_TEXT;
+    for (size_t i = 0; i < *kept;) {
+        size_t length = text_utf8 (data + i, *kept - i);
+        if (length == 0 && i > 0 && *kept < size && s_is_begun (data + i, *kept - i)) {
+            *kept = i;
             break;
+        }
         bool is_space = data[i] == '\n' || data[i] == '\r' || data[i] == '\t';
         bool is_end = data[i] == 0 && i > 0 && i + 1 == size;
         bool is_control = data[i] < 0x20 || data[i] == 0x7f;
@@ -48,17 +59,18 @@ bool meaning_add (text_t *out, const unsigned char *data, size_t kept, size_t si
     if (out->cut || out->max - out->size < sizeof dots)
         return false;
     text_t inner = text_on (out->data + out->size, out->max - out->size - (sizeof dots - 1));
-    kind_t kind = s_kind (data, kept, size);
+    size_t whole = kept;
+    kind_t kind = s_kind (data, &whole, size);
     if (kind == ASCII) {
-        size_t shown = kept < inner.max ? kept : inner.max;
+        size_t shown = whole < inner.max ? whole : inner.max;
         text_bytes (&inner, data, shown);
         inner.cut = shown < size;
     } else if (!s_add_pack (&inner, data, kept, size)) {
         if (kind == NO_TEXT)
             return false;
         inner = text_on (inner.data, inner.max);
-        text_escaped (&inner, data, kept, false);
-        inner.cut = inner.cut || kept < size;
+        text_escaped (&inner, data, whole, false);
+        inner.cut = inner.cut || whole < size;
     }
     out->size += inner.size;
     if (inner.cut)

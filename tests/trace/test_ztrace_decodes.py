@@ -51,6 +51,7 @@ def test_any_bytes_are_valid_json_and_harmless_text(ipc, trace):
         [bytes([byte]) for byte in range(100)],
         [b"x" * 1024, b"x" * 1025, b"\xda\xff\xff" + b"\xe4\xbd\xa0" * 21845],
         [b"\x00", b"\x93"],
+        [b"a" * 16383 + b"\xff" + b"a" * 9, b"a" * 16383 + "é".encode() + b"a" * 9],  # Cut there
         [b"\x00" * 8, b"\x92\xcb"],
         *([dice.randbytes(dice.choice([1, 2, 8, 30, 300])) for _ in range(4)] for _ in range(500)),
         *([b"\x00", b"\x94" + dice.randbytes(40)] for _ in range(100)),
