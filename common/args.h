@@ -46,9 +46,8 @@ static inline void args_print_listening (zsock_t *socket)
     zstr_free (&endpoint);
 }
 
-//  The first SIGINT or SIGTERM asks the program to end, the second one ends it. A signal interrupts
-//  a call that waits, but not one that is about to. So SIGALRM interrupts again, after 0.1 s and
-//  then every 1.1 s.
+//  The first SIGINT or SIGTERM asks the program to end, the second one ends it. A signal does not
+//  interrupt a call that is about to wait, so SIGALRM interrupts again, after 0.1 s and each 1.1 s.
 static inline void args_on_signal (int number)
 {
     if (number != SIGALRM && zsys_interrupted) {

@@ -62,7 +62,7 @@ int main (int argc, char **argv)
     }
     printf ("worker: %s did %d task%s, %d bad\n", name, done, done == 1 ? "" : "s", bad);
     //  ms for the last results to leave; -1: as long as it takes. CZMQ's default is none.
-    zsock_set_linger (results, zsys_interrupted ? 100 : -1);
+    zsock_set_linger (results, zsys_interrupted ? 500 : -1);
     zsock_destroy (&tasks);
     zsock_destroy (&results);
     return EXIT_SUCCESS;
