@@ -18,8 +18,8 @@ A comment above a block changes the rules for it:
     <!-- Ctrl-C at once -->  Ctrl-C is pressed as soon as the lines before it are there
     <!-- after: LINE -->     it starts when a terminal before it has printed that line
     <!-- trace: OPTIONS -->  when the demo is drawn, its command gets these too: a smaller run makes
-                             a clearer picture. What is printed is not compared then; every command
-                             has to end with status 0.
+                             a clearer picture. What it prints is not compared then; it has to end
+                             with status 0.
 """
 
 import os
@@ -305,15 +305,16 @@ def play(scene, build="build", on_line=lambda player, line: None, seconds=60, tr
             parts = [line.partition(',"frames":') for line in trace.read_text("utf-8").split("\n")]
             lines = [stage.public(head) + mark + rest for head, mark, rest in parts]
             trace.write_text("\n".join(lines), "utf-8")
-        if trace and any(terminal.trace_options for terminal in scene.terminals):
-            wrong = [
-                f"line {player.terminal.line}: $ {command}: ended with status {status}"
-                for player in players
-                for (command, _), status in zip(player.terminal.commands, player.status)
-                if status != 0
-            ]
-        else:
-            wrong = [player.complaint() for player in players]
+        wrong = []
+        for player in players:
+            if trace and player.terminal.trace_options:
+                wrong += [
+                    f"line {player.terminal.line}: $ {command}: ended with status {status}"
+                    for (command, _), status in zip(player.terminal.commands, player.status)
+                    if status != 0
+                ]
+            else:
+                wrong.append(player.complaint())
         wrong += contested(players)
         wrong += [f"line {player.terminal.line}: not ended in time" for player in late]
         return [text for text in wrong if text]

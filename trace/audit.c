@@ -30,8 +30,10 @@
 static const struct link_map *_Atomic unpatched[UNPATCHED_MAX];
 
 static const struct link_map *first_map;  //  The program itself
-static void (*real_exit) (int) = _exit;
-static pid_t (*real_fork) (void) = fork;
+
+//  The program's C library. Sanitizers have functions of the same names, which call these.
+static void (*real_exit) (int);
+static pid_t (*real_fork) (void);
 static bool is_audited;
 static atomic_bool has_zmq;
 
@@ -107,9 +109,11 @@ unsigned la_objopen (struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
     if (!first_map && lmid == LM_ID_BASE)
         first_map = map;
     zmq_copy_t *copy = s_is_zmq (map) ? s_add_copy (map) : NULL;
-    uintptr_t location = watch_errno_location ? 0 : elf_symbol (map, "__errno_location");
-    if (location)
-        watch_errno_location = (int *(*) (void) ) s_function (location);
+    if (!watch_errno_location && elf_symbol (map, "__errno_location")) {
+        watch_errno_location = (int *(*) (void) ) s_function (elf_symbol (map, "__errno_location"));
+        real_exit = (void (*) (int)) s_function (elf_symbol (map, "_exit"));
+        real_fork = (pid_t (*) (void)) s_function (elf_symbol (map, "fork"));
+    }
     //  Of a libzmq the cookie is its copy; of what has tables to patch the object, and 1 added
     *cookie = (uintptr_t) copy;
     if (!copy && s_watch_tables (map))
@@ -204,20 +208,6 @@ static pid_t s_fork (void)
     return child;
 }
 
-//  What the program gets for a function that is not libzmq's
-static uintptr_t s_other (uintptr_t address, const char *name)
-{
-    if (strcmp (name, "_exit") == 0 || strcmp (name, "_Exit") == 0) {
-        real_exit = (void (*) (int)) s_function (address);
-        return (uintptr_t) s_exit;
-    }
-    if (strcmp (name, "fork") == 0) {
-        real_fork = (pid_t (*) (void)) s_function (address);
-        return (uintptr_t) s_fork;
-    }
-    return address;
-}
-
 //  NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name)
 uintptr_t la_symbind64 (Elf64_Sym *symbol, unsigned index, uintptr_t *from, uintptr_t *to,
                         unsigned *flags, const char *name)
@@ -228,7 +218,11 @@ uintptr_t la_symbind64 (Elf64_Sym *symbol, unsigned index, uintptr_t *from, uint
     const zmq_copy_t *copy = s_copy_of (*to);
     if (copy && call_find (name) < WATCHED)
         return (uintptr_t) call_wrapper ((size_t) (copy - copies), call_find (name));
-    return s_other (symbol->st_value, name);
+    if (real_exit && symbol->st_value == (uintptr_t) real_exit)  //  Also called _Exit
+        return (uintptr_t) s_exit;
+    if (real_fork && symbol->st_value == (uintptr_t) real_fork)
+        return (uintptr_t) s_fork;
+    return symbol->st_value;
 }
 
 //  NOLINTEND(readability-non-const-parameter)

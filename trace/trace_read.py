@@ -370,12 +370,29 @@ def structure(run):
                 if end and end.lane is lane:
                     name = f"{lane.title} | {other.title} {end.endpoint} {message.identity()}"
                     fate = "" if message.fate == "taken" else f" ({message.fate})"
-                    views.setdefault(name, []).append((end.t, f"{arrow} {message.label}{fate}"))
+                    for of, words in streams(message.label):
+                        views.setdefault(name + of, []).append((end.t, f"{arrow} {words}{fate}"))
         notes = [(event.t, f"note {event.note}") for event in run.notes if event.lane is lane]
         for name, view in sorted(views.items()) or [(lane.title, [])]:
             view = [line for _, line in sorted(view + notes, key=lambda pair: pair[0])]
-            lines += [f"{name.rstrip()}: {line}" for line in in_order(view)]
+            lines += [f"{name.rstrip()}: {line}" for line in in_order(without_probes(view))]
     return lines
+
+
+def streams(label):
+    """The label of a message as it is compared. Tokens are compared for each request on its own: which
+    of them an engine sends in one message is a matter of time. Pairs of (name of the stream, words)."""
+    parts = [re.fullmatch(r"(r\d+(?: r\d+)*): (\+.*)", part) for part in label.split("; ")]
+    if not all(parts):
+        return [("", label)]
+    return [(f" {name}", f"{name}: {part[2]}") for part in parts for name in part[1].split()]
+
+
+def without_probes(view):
+    """Leaves one of several probes that follow each other: how many there are is a matter of time.
+    A probe is an ABORT of no request."""
+    probes = [bool(re.search(r"ABORT( \(\w+\))?$", line)) for line in view]
+    return [line for line, is_one, before in zip(view, probes, [False, *probes]) if not (is_one and before)]
 
 
 def in_order(view):

@@ -685,6 +685,27 @@ def test_structure_sees_a_difference(change):
     assert trace_read.structure(trace.run()) != trace_read.structure(two_engines().run())
 
 
+def test_structure_has_tokens_by_request():
+    def outputs(*messages):
+        trace = Trace()
+        for each in messages:
+            trace.send("engine", "PUSH", pack([0, [output(name) for name in each]]))
+        return trace_read.structure(trace.run())
+
+    assert outputs(["r0", "r1"], ["r1", "r0"]) == outputs(["r0"], ["r1"], ["r0", "r1"])
+    assert outputs(["r0", "r1"]) != outputs(["r0"], ["r0", "r1"])
+
+
+def test_structure_does_not_count_probes(trace):
+    trace.send("frontend", "ROUTER", ENGINE_0, b"\x01", pack(["r0"]))
+    trace.send("frontend", "ROUTER", ENGINE_0, b"\x01", pack([]))
+    once = trace_read.structure(trace.run())
+    trace.send("frontend", "ROUTER", ENGINE_0, b"\x01", pack([]))
+    assert trace_read.structure(trace.run()) == once
+    trace.send("frontend", "ROUTER", ENGINE_0, b"\x01", pack(["r0"]))
+    assert trace_read.structure(trace.run()) != once
+
+
 def test_structure_sees_the_order_of_one_connection(trace):
     trace.send("a", "PUSH", pack("x"))
     trace.send("a", "PUSH", pack("y"))

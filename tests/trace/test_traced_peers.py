@@ -17,11 +17,14 @@ BOTH_WAYS = pytest.mark.parametrize(
 )
 
 
-def programs(path):
-    """The messages of a trace in words, each lane by its program. Nobody is missing."""
+def programs(path, lost=()):
+    """The messages of a trace in words, each lane by its program. Nobody is missing, and no message
+    but those with the words in `lost`."""
     run = trace_read.read(path)
     assert all(lane.pid for lane in run.lanes)
-    assert all(message.send and (message.recv or message.fate == "hidden") for message in run.messages)
+    for message in run.messages:
+        assert message.send, message.label
+        assert message.recv or message.fate == "hidden" or message.label in lost, message.label
     return [
         f"{m.source.title} > {m.target.title}: {m.label}".replace(".py", "") for m in run.messages
     ]
@@ -78,11 +81,12 @@ def test_router_dealer(start, ipc, trace, server, client):
     engines = [start("engine", lang=client, ztrace=trace, index=n, step_ms=1, **wire) for n in (0, 1)]
     assert frontend.wait() == 0
     assert [engine.stop() for engine in engines] == [0, 0]
-    told = programs(trace)
+    # When the front-end has ended, an engine registers with the next one, and is stopped there
+    told = programs(trace, lost=("registration", "ENGINE_CORE_DEAD"))
     for request in range(4):
         assert sum(f"] ADD r{request}, 5 tokens" in line for line in told) == 1
         assert [line for line in told if re.search(rf"> round_robin_frontend: .*\br{request}\b.*\+1 token", line)]
-    assert sum("registration" in line for line in told) == 2
+    assert sum("] registration" in line for line in told) == 2
     identities = {event["pid"]: event for event in messages(trace, socket="DEALER")}
     assert {each["identity"] for each in identities.values()} == {"0000", "0100"}
     assert events(trace, socket="ROUTER", event="bind")

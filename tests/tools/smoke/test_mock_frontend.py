@@ -210,6 +210,7 @@ def test_killed_while_the_other_one_streams(cluster):
     kill(dying)
     front.wait_err("engine 1 is dead, 1 requests were open$")
     assert time.monotonic() - since < max(3, WAIT_S / 3)
+    front.wait_line(FAILED)
     assert front.lines(FAILED) == [("1", "1")]
     assert front.stop() == 1
     assert living.stop() == 0
