@@ -44,15 +44,16 @@ static bool s_join (const char *endpoint)
     zframe_t *frame = handshake_status ("HELLO");
     zframe_send (&frame, handshake, 0);  //  Waits in the DEALER until a front-end is there
     bool joined = false;
-    while (!joined && (frame = zframe_recv (handshake))) {
+    for (zmsg_t *message; !joined && (message = zmsg_recv (handshake));) {
         char *input, *output;
+        frame = zmsg_size (message) == 1 ? zmsg_first (message) : NULL;
         bool good = handshake_read_init (frame, &input, &output);
         joined = good && s_connect (input, output);
         if (good && !joined)
             s_disconnect ();
         if (!joined)
             fprintf (stderr, "handshake_engine: bad INIT\n");
-        zframe_destroy (&frame);
+        zmsg_destroy (&message);
         zstr_free (&input);
         zstr_free (&output);
     }

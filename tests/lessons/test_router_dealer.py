@@ -10,8 +10,7 @@ import msgspec
 import pytest
 import zmq
 
-sys.path.append(str(__import__("harness").ROOT / "tests" / "peers"))
-import wire as vllm  # noqa: E402
+import wire as vllm
 
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 PAIRS = pytest.mark.parametrize("front, back", [("c", "c"), ("c", "py"), ("py", "c")])

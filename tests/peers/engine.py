@@ -32,14 +32,14 @@ def main():
         push.sndhwm = 0
         dealer.routing_id = wire.identity(args.index)
         monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        push.connect(args.output)
-        dealer.connect(args.input)
-        print(f"registering as engine {args.index}")
-        dealer.send(wire.pack(wire.ready(args.index)))
         poller, ready = zmq.Poller(), {}
         poller.register(dealer, zmq.POLLIN)
         poller.register(monitor, zmq.POLLIN)
         try:
+            push.connect(args.output)
+            dealer.connect(args.input)
+            print(f"registering as engine {args.index}")
+            dealer.send(wire.pack(wire.ready(args.index)))
             while monitor not in ready and not done():
                 ready = dict(poller.poll(0 if requests else None))
                 if dealer in ready:
@@ -47,8 +47,8 @@ def main():
                 elif requests:
                     time.sleep(args.step_ms / 1000)
                     wire.step(args.index, requests, push, counts)
-        except KeyboardInterrupt:
-            stopped = True
+        except KeyboardInterrupt:  # It may come when a step has been sent, and not yet been noted
+            stopped, requests = True, {n: r for n, r in requests.items() if not r.ended()}
         for request in requests.values():
             request.aborted = True
         if requests:
