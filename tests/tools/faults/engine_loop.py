@@ -23,8 +23,7 @@ class Loop(Schedule):
         self.dead = set()  # Indices of engines that were killed
 
     def engine(self, index, **more):
-        lang = "py" if self.sometimes(6) else "c"
-        return self.start("engine", lang=lang, index=index, step_ms=5, **self.wire, **more)
+        return self.start("fixed_engine", lang="py", index=index, step_ms=5, **self.wire, **more)
 
     def ended(self, frontend):
         """Each request has ended once; how many were answered, and how many were not."""
@@ -74,7 +73,7 @@ class Loop(Schedule):
 
 
 class RoundRobin(Loop):
-    """mock_frontend and three engines, in C and in Python. One or two are killed while they
+    """mock_frontend and three engines in Python, at fixed addresses. One or two are killed while they
     compute, and perhaps started again; or told to end, or stopped for a time, which is no death.
     Or the front-end itself is killed, and started again.
 
@@ -141,52 +140,6 @@ class RoundRobin(Loop):
             if fault == "kill and restart":
                 time.sleep(self.random.choice([0, 0.05, 0.7]))
                 engines.append(self.engine(index))
-
-
-class OneEngine(Loop):
-    """frontend and poller_frontend, each with one engine, which is killed, killed and started
-    again, told to end, or stopped for a time, also before it has registered; or the front-end is
-    killed and started again.
-
-    Must hold: the front-end ends; each request ends once, answered or failed and named. An engine
-    that has lost its front-end serves the next one.
-    """
-
-    kind = "one-engine"
-
-    def run(self):
-        self.setup()
-        pick = self.random
-        options = {"requests": self.requests, "max_tokens": self.tokens}
-        name = pick.choice(["frontend", "poller_frontend"])
-        frontend = self.start(name, **options, **self.wire)
-        engine = self.engine(0)
-        early = self.sometimes(4)  # Perhaps in the midst of the registration
-        if not early:
-            frontend.wait_line("^r0 <- engine 0: token", timeout=HANG_S)
-        fault = pick.choice(["kill", "kill and restart", "pause", "end", "front-end"])
-        self.note(f"{name} {options}: {fault}")
-        self.pace(0, 0.05 if early else 0.3)
-        if fault == "pause":
-            self.pause(engine, pick.uniform(0.1, 0.5))
-        elif fault == "front-end":
-            self.lose_frontend(frontend)
-            frontend = self.start(name, **options, **self.wire)
-        elif fault == "end":
-            self.dead.add(0)
-            self.stop(engine)
-        else:
-            self.dead.add(0)
-            self.kill(engine)
-            #  One that waits for its first engine would wait for ever, and should
-            registered = not early
-            if fault == "kill and restart" or not registered:
-                engine = self.engine(0)
-        if fault == "end" and early:
-            engine = self.engine(0)
-        status = frontend.wait(patience(self.tokens * 0.005))
-        self.settle(frontend, status)
-        self.stop_all([engine])
 
 
 class Handshake(Loop):

@@ -28,7 +28,7 @@ other side makes of it: [tests/tools/faults](../tests/tools/faults).
 | KV events, `kv_subscriber` | Each batch once and in order, or its number is reported lost; see below. Another run of the publisher begins behind a `restart` notice; where nothing can prove it, as without `--replay-endpoint`, behind `unchecked`. | What a killed publisher had numbered and nobody had heard of yet is gone, and nobody can say how much. |
 | the same, resumed | A reader that resumes with `--from-seq` and the number of the last batch it has gets that batch again. The same `ts`: the same run, and nothing is missing. Another: another run, to be read from 0 on. `history_lost` from that number on: it cannot be told. | Resumed with the number behind it, a new run that is further goes unseen. |
 | requests, ROUTER/DEALER | Each request ends once: answered, failed and named, or given to another engine (`--on-dead reroute`). A dead engine is seen within a second where the system closes its connections, within 12 s where its machine has vanished. | A killed front-end takes its requests with it. What an engine that is told to end (SIGTERM) has begun ends as aborted, and is not rerouted. |
-| the handshake | An engine that dies before it is ready, or never comes, ends the front-end with its name (`--timeout-s`). Engines of `--spawn` end with their front-end, also after a `kill -9`. | One dead engine ends them all, as in vLLM. |
+| the handshake | An engine that dies before it is ready, or never comes, ends the front-end with its name (`--timeout-s`). Engines of `--spawn` end with their front-end, also after a `kill -9`. | An engine that was killed cannot come back: the handshake is for the start only, as in vLLM. |
 
 What a program has to say goes to stdout. When that takes no more (the disk is full, nobody reads the
 pipe), the program ends, says so on stderr, and its exit status is 1.
@@ -90,7 +90,7 @@ reason otherwise.
 | a cut of 18 s, which ends the connection | KV events | a replay brings what was missed. What the publisher keeps no more is told: delivered + lost = published |
 | the engines' machine vanishes | the four front-ends | dead and named after about 12 s, all requests ended |
 | one of two engines' machines vanishes | `mock_frontend` | 3 requests failed, or went to the other (`--on-dead`); the other's were done |
-| a front-end's machine vanishes | `engine`, `mock_engine` | drop its requests after about 12 s, and serve the next one at the same place |
+| a front-end's machine vanishes | `mock_engine` | drops its requests after about 12 s, and serves the next one at the same place |
 | both machines are gone to each other | every pair of programs | no connection counts as alive after about 12 s, at either end (the test gives them 22 s; with all that comes before and after it took 13 to 19 s); when the network is back they meet again |
 | a publisher with more to say than TCP takes, its subscriber gone | both publishers | the connection ends after about 11 s |
 | no network fault, but a subscriber that cannot print for 14 s | `kv_subscriber` | keeps its connection, and 250,000 of 250,000 batches come |

@@ -24,7 +24,6 @@ KINDS = {
         kv_stream.KvStream,
         kv_stream.Away,
         engine_loop.RoundRobin,
-        engine_loop.OneEngine,
         engine_loop.Handshake,
     ]
 }
@@ -35,7 +34,7 @@ AWAY_S = 10
 
 #: More than one kind at a time, and of so many the share of each
 GROUPS = {
-    "engines": {"round-robin": 0.5, "one-engine": 0.25, "handshake": 0.25},
+    "engines": {"round-robin": 0.5, "handshake": 0.5},
 }
 
 

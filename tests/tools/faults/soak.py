@@ -20,7 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import reliability
-from engine_loop import Handshake, OneEngine, RoundRobin
+from engine_loop import Handshake, RoundRobin
 from kv_stream import KvStream, Proxy, Reader
 from run import figures
 from schedule import Schedule, patience
@@ -147,7 +147,7 @@ class Engines(Lasting, RoundRobin):
         self.last("engine 1", self.engines[1])
 
     def engine(self, index, **more):
-        return self.start("engine", keep=20, index=index, step_ms=5, **self.wire, **more)
+        return self.start("fixed_engine", lang="py", keep=20, index=index, step_ms=5, **self.wire, **more)
 
     def round(self):
         pick = self.random
@@ -180,29 +180,6 @@ class Engines(Lasting, RoundRobin):
 
     def end(self):
         self.stop(self.engines[2])
-
-
-class Alone(Lasting, OneEngine):
-    kind = "one engine"
-
-    def begin(self):
-        self.setup()
-        self.tokens = 40
-        self.last("the only engine", self.start("engine", keep=20, step_ms=5, **self.wire))
-
-    def round(self):
-        self.requests = self.random.randint(5, 60)
-        name = self.random.choice(["frontend", "poller_frontend"])
-        frontend = self.start(name, requests=self.requests, max_tokens=self.tokens, **self.wire)
-        self.pace(0, 0.4)
-        if self.sometimes(3):
-            self.lose_frontend(frontend)
-        else:
-            self.settle(frontend, frontend.wait(patience(10)))
-        self.finish(frontend)
-
-    def end(self):
-        pass
 
 
 class Joining(Lasting, Handshake):
@@ -244,7 +221,6 @@ ROOMS = [
     PublisherLasts,
     SubscriberLasts,
     Engines,
-    Alone,
     Joining,
 ]
 

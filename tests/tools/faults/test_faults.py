@@ -21,7 +21,6 @@ SELECTION = {
     "kv": 6,
     "away": 1,
     "round-robin": 4,
-    "one-engine": 2,
     "handshake": 3,
 }
 

@@ -211,67 +211,36 @@ def test_a_replay_through_a_cut(wire, stream, cut, replay_timeout_ms):
 def engines(wire, on):
     """Starts a front-end here, and engines there, or the other way round."""
 
-    def new(frontend, engine, indices, home, away, **options):
-        if engine == "mock_engine":
-            options["handshake"] = home.at()
-        front = on(home, frontend, input=home.at(), output=home.at(), **options)
-        endpoints = [front.endpoint(nth) for nth in range(1, 3 + ("handshake" in options))]
-        away_options = (
-            {"handshake": endpoints[0]}
-            if engine == "mock_engine"
-            else dict(zip(("input", "output"), endpoints))
-        )
-        many = [on(away, engine, index=index, step_ms=10, **away_options) for index in indices]
+    def new(count, home, away, **options):
+        places = {name: home.at() for name in ("handshake", "input", "output")}
+        front = on(home, "mock_frontend", engines=count, **places, **options)
+        ends = {"handshake": front.endpoint(), "step_ms": 10}
+        many = [on(away, "mock_engine", index=index, **ends) for index in range(count)]
         return front, many
 
     return new
 
 
-FRONTENDS = pytest.mark.parametrize(
-    "frontend, engine, many",
-    [
-        ("frontend", "engine", {}),
-        ("poller_frontend", "engine", {}),
-        ("mock_frontend", "engine", {"engines": 2}),
-        ("mock_frontend", "mock_engine", {"engines": 2}),
-    ],
-)
-
-
-@FRONTENDS
 @pytest.mark.parametrize("weather", [late, lossy, swallow, pull_out])
-def test_requests_in_bad_weather(wire, engines, frontend, engine, many, weather):
+def test_requests_in_bad_weather(wire, engines, weather):
     """Of 200 ms, of 5 %, or of a cut of 1 s nobody hears."""
     if weather in (late, lossy):
         weather(wire)
-    front, all_of_them = engines(
-        frontend,
-        engine,
-        range(many.get("engines", 1)),
-        wire.near,
-        wire.far,
-        requests=6,
-        max_tokens=100,
-        **many,
-    )
+    front, both = engines(2, wire.near, wire.far, requests=6, max_tokens=100)
     if weather in (swallow, pull_out):
-        all_of_them[0].wait_line("register" if engine == "engine" else "READY")
+        both[0].wait_line("READY")
         weather(wire, 1)
     assert front.wait(30 * FACTOR) == 0
     assert complaints(front) == []
     assert front.summary() == "6 of 6 requests complete, 600 tokens"
-    assert [each.stop() for each in all_of_them] == [0] * len(all_of_them)
+    assert [each.stop() for each in both] == [0, 0]
 
 
 @slow
-@FRONTENDS
-def test_engines_vanish(wire, engines, frontend, engine, many):
+def test_engines_vanish(wire, engines):
     """Their requests end, and the front-end says so."""
-    indices = range(many.get("engines", 1))
-    front, gone = engines(
-        frontend, engine, indices, wire.near, wire.far, requests=4, max_tokens=ENDLESS, **many
-    )
-    front.wait_line("^r0 (<|->)") if many else front.wait_line("^r3 <- engine 0: token")
+    front, gone = engines(2, wire.near, wire.far, requests=4, max_tokens=ENDLESS)
+    front.wait_line("^r3 -> ")
     vanish(wire, *gone)
     assert front.wait(GONE_S + LATE_S) == 1
     assert "dead" in complaints(front)[0]
@@ -282,19 +251,12 @@ def test_engines_vanish(wire, engines, frontend, engine, many):
 @pytest.mark.parametrize("on_dead", ["fail", "reroute"])
 def test_one_of_two_engines_vanishes(wire, on, on_dead):
     """The other one is on the front-end's own machine, and goes on."""
-    front = on(
-        wire.near,
-        "mock_frontend",
-        input=wire.near.at(),
-        output=wire.near.at(),
-        engines=2,
-        requests=6,
-        max_tokens=5,
-        on_dead=on_dead,
-    )
-    where = {"input": front.endpoint(), "output": front.endpoint(2)}
-    living = on(wire.near, "engine", index=0, **where)
-    dying = on(wire.far, "engine", index=1, step_ms=60000, **where)
+    places = {name: wire.near.at() for name in ("handshake", "input", "output")}
+    options = {"engines": 2, "requests": 6, "max_tokens": 5, "on_dead": on_dead}
+    front = on(wire.near, "mock_frontend", **places, **options)
+    ends = {"handshake": front.endpoint(), "log_requests": True}
+    living = on(wire.near, "mock_engine", index=0, **ends)
+    dying = on(wire.far, "mock_engine", index=1, step_ms=60000, **ends)
     dying.wait_line("^r5: 5 prompt tokens$")
     vanish(wire, dying)
     assert front.wait(GONE_S + LATE_S) == (1 if on_dead == "fail" else 0)
@@ -305,21 +267,17 @@ def test_one_of_two_engines_vanishes(wire, on, on_dead):
 
 
 @slow
-@pytest.mark.parametrize(
-    "frontend, engine, many", [("frontend", "engine", {}), ("mock_frontend", "mock_engine", {})]
-)
-def test_a_frontend_vanishes(wire, on, engines, frontend, engine, many):
+def test_a_frontend_vanishes(wire, on, engines):
     """The engine notices, drops its requests, and takes the next one that comes to that place."""
-    options = {"requests": 2, "max_tokens": ENDLESS}
-    gone, (living,) = engines(frontend, engine, [0], wire.far, wire.near, **options)
-    gone.wait_line("^r1 <- " if frontend == "frontend" else "^r1 -> ")
+    gone, (living,) = engines(1, wire.far, wire.near, requests=2, max_tokens=ENDLESS)
+    gone.wait_line("^r1 -> ")
     places = [line[0] for line in gone.lines(r"listening on (\S+)()")]
     vanish(wire, gone)
     # Its answers are not acknowledged: TCP does not probe, but ZMQ_TCP_MAXRT limits that
     living.wait_line("the front-end is gone", timeout=GONE_S + LATE_S)
     wire.cut = False
-    names = ["handshake", "input", "output"][-len(places) :]
-    again = on(wire.far, frontend, **dict(zip(names, places)), requests=2, max_tokens=3)
+    ends = dict(zip(("handshake", "input", "output"), places))
+    again = on(wire.far, "mock_frontend", **ends, requests=2, max_tokens=3)
     assert again.wait(20 * FACTOR) == 0
     assert again.summary() == "2 of 2 requests complete, 6 tokens"
     assert living.stop() == 0
@@ -364,14 +322,6 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
         ),
         (
             "mock_frontend",
-            ["input", "output"],
-            {"engines": 2, "timeout_s": 600},
-            ("engine", ["input", "output"], {}),
-        ),
-        ("frontend", ["input", "output"], {"max_tokens": ENDLESS, "quiet": True}),
-        ("poller_frontend", ["input", "output"], {"max_tokens": ENDLESS, "quiet": True}),
-        (
-            "mock_frontend",
             ["handshake", "input", "output"],
             {"engines": 2},
             ("mock_engine", ["handshake"], {}),
@@ -379,8 +329,6 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
     ):
         serving, places = listen(server, *binds, **options)
         servers.append(serving)
-        if server in ("frontend", "poller_frontend"):
-            others = [("engine", binds, {"step_ms": 60000})]
         for name, connects, more in others:
             clients.append(on(near, name, **dict(zip(connects, places)), **more))
     everybody = [(far, each) for each in servers] + [(near, each) for each in clients]
@@ -398,9 +346,6 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
         GONE_S + LATE_S,
     )
     of = {program.name: program for _, program in everybody}
-    for name in ("frontend", "poller_frontend"):  # Its only engine is gone
-        assert of[name].wait(LATE_S) == 1
-        everybody.remove((far, of[name]))
 
     # The others have not given up, and meet again
     wire.cut = False
@@ -409,13 +354,11 @@ def test_no_connection_is_left_to_who_has_vanished(wire, on):
         of["mock_frontend"]
     )  # To vLLM's front-end that is an error, too
     everybody.remove((far, of["mock_frontend"]))
-    pairless = ("engine", "mock_engine")  # Of some the front-end has just ended
     for machine, program in everybody:
-        if program.name not in pairless:
+        if program.name != "mock_engine":  # Its front-end has just ended
             until(lambda: connections(machine, program) > 0, LATE_S)
     for _, program in everybody:
-        # This one has not done its requests
-        assert program.stop() == (1 if program.name == "mock_frontend" else 0)
+        assert program.stop() == 0
 
 
 @slow

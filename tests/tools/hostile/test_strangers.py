@@ -45,20 +45,6 @@ def serve_bound_subscriber(program, ends, peer, time):
     program.wait_line(f"^seq {time}: AllBlocksCleared$")
 
 
-engines = {}
-
-
-def serve_frontend(program, ends, peer, time):
-    """Before the strangers an engine registers, behind them its outputs are taken."""
-    if time == 0:
-        engines[program] = peer(zmq.DEALER, connect=ends[0], routing_id=ZERO)
-        engines[program].send(VECTORS["READY"])
-        program.wait_line("^r0 -> engine 0$")
-    push = peer(zmq.PUSH, connect=ends[1])
-    push.send(pack([0, [[f"r{time}", [5], None, None, None, 1]]]))
-    program.wait_line(f"^r{time} <- engine 0: 1 tokens, length$")
-
-
 def serve_handshake(program, ends, peer, time):
     """The strangers come before the engine: it would end the handshake."""
     if time == 0:
@@ -90,20 +76,6 @@ PROGRAMS = {
         [(b"PUB", LARGE)],
         serve_bound_subscriber,
         0,
-    ),
-    "frontend": ({"input": ANY, "output": ANY, **SEVERAL}, ENGINES, serve_frontend, 1),
-    "poller_frontend": ({"input": ANY, "output": ANY, **SEVERAL}, ENGINES, serve_frontend, 1),
-    "round_robin_frontend": (
-        {"input": ANY, "output": ANY, "engines": 1, **SEVERAL},
-        ENGINES,
-        serve_frontend,
-        1,
-    ),
-    "handshake_frontend": (
-        {"handshake": ANY, "input": ANY, "output": ANY, **SEVERAL},
-        [(b"DEALER", SMALL), *ENGINES],
-        serve_handshake,
-        1,
     ),
     "mock_frontend": (
         {"handshake": ANY, "input": ANY, "output": ANY, **SEVERAL},

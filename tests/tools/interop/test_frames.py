@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import structs
 import zmq
+from joined import join_engine
 
 pack = msgspec.msgpack.encode
 unpack = msgspec.msgpack.decode
@@ -34,10 +35,8 @@ def wire(ipc):
 # --- what a front-end sends
 
 
-@pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend", "mock_frontend"])
-def test_requests(start, peer, wire, name):
-    several = {"engines": 1} if name == "round_robin_frontend" else {}
-    frontend = start(name, requests=3, max_tokens=7, **several, **wire)
+def test_requests(start, peer, wire):
+    frontend = start("mock_frontend", requests=3, max_tokens=7, **wire)
     engine = peer(zmq.DEALER, connect=wire["input"], routing_id=b"\x01\x02")
     engine.send(pack(structs.toy_ready()))
     before = time.time()
@@ -60,7 +59,7 @@ def test_requests(start, peer, wire, name):
 @pytest.mark.parametrize("max_tokens", [1, 16, 127, 128, 65536, 2**31 - 1])
 def test_max_tokens(start, peer, wire, max_tokens):
     """16 is vLLM's default: what has its default is left out of a map."""
-    frontend = start("frontend", requests=1, max_tokens=max_tokens, **wire)
+    frontend = start("mock_frontend", requests=1, max_tokens=max_tokens, **wire)
     engine = peer(zmq.DEALER, connect=wire["input"], routing_id=bytes(2))
     engine.send(b"")
     payload = engine.recv_multipart()[1]
@@ -73,15 +72,9 @@ def test_max_tokens(start, peer, wire, max_tokens):
 
 
 @pytest.fixture
-def engine(start, peer, wire):
+def engine(start, peer, ipc):
     """An engine, the ROUTER and the PULL of its front-end, and what it registered with."""
-
-    def engine(**options):
-        router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
-        program = start("engine", **options, **wire)
-        return program, router, pull, router.recv_multipart()
-
-    return engine
+    return lambda **options: join_engine(start, peer, ipc, **options)
 
 
 def ask(router, identity, request_id, **fields):

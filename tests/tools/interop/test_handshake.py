@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""mock_frontend and mock_engine, in C and in Python (there: handshake_frontend.py), and each alone with
+"""mock_frontend and mock_engine, in C and in Python, and each alone with
 raw sockets at its other end.
 
 What they send is decoded strictly into vLLM's structs, and encoded again by msgspec it has to come
@@ -28,7 +28,6 @@ ADD, ABORT, WAVE, UTILITY = b"\0", b"\1", b"\2", b"\3"
 PAIRS = list(itertools.product(["c", "py"], repeat=2))
 EACH_PAIR = pytest.mark.parametrize("server, client", PAIRS, ids=map("-".join, PAIRS))
 EACH = pytest.mark.parametrize("lang", ["c", "py"])
-FRONT = {"c": "mock_frontend", "py": "handshake_frontend"}
 HELLO = structs.EngineStatus("HELLO", local=False, headless=True)
 READY = structs.EngineStatus("READY", local=False, headless=True)
 
@@ -52,7 +51,7 @@ def wire(ipc):
 @pytest.mark.parametrize("count", [1, 3])
 def test_pair(start, wire, server, client, count):
     """One process has all the engines."""
-    frontend = start(FRONT[server], lang=server, engines=count, requests=7, **wire)
+    frontend = start("mock_frontend", lang=server, engines=count, requests=7, **wire)
     engine = start(
         "mock_engine",
         "--log-requests",
@@ -62,7 +61,7 @@ def test_pair(start, wire, server, client, count):
     )
     assert frontend.wait() == 0
     names = ("handshake", "input", "output")
-    lines = [f"{FRONT[server]}: listening on {wire[name]}" for name in names]
+    lines = [f"mock_frontend: listening on {wire[name]}" for name in names]
     assert frontend.out[:3] == lines
     for index in range(count):
         order = [f"engine {index}: HELLO", f"engine {index}: READY", f"engine {index} registered"]
@@ -87,7 +86,7 @@ def test_pair(start, wire, server, client, count):
 def test_engines_of_several_processes(start, wire, server, client):
     """They come in any order, also before the front-end, and over tcp its ports are found."""
     frontend = start(
-        FRONT[server],
+        "mock_frontend",
         lang=server,
         engines=3,
         requests=10,
@@ -104,7 +103,7 @@ def test_engines_of_several_processes(start, wire, server, client):
         "engine 0: r0 r3 r6 r9",
         "engine 1: r1 r4 r7",
         "engine 2: r2 r5 r8",
-        f"{FRONT[server]}: 10 of 10 requests complete, 70 tokens",
+        "mock_frontend: 10 of 10 requests complete, 70 tokens",
     ]
     assert first.stop() == second.stop() == 0
 
@@ -115,7 +114,7 @@ def test_engines_of_both_languages(start, wire, lang):
         start("mock_engine", lang=each, handshake=wire["handshake"], index=index)
         for index, each in enumerate(["c", "py", "c"])
     ]
-    frontend = start(FRONT[lang], lang=lang, engines=3, **wire)
+    frontend = start("mock_frontend", lang=lang, engines=3, **wire)
     assert frontend.wait() == 0
     assert [engine.stop() for engine in engines] == [0, 0, 0]
 
@@ -124,7 +123,7 @@ def test_engines_of_both_languages(start, wire, lang):
 def test_chunks(start, wire, server, client):
     """7 tokens in chunks of 3: the last one is cut to what was asked for."""
     frontend = start(
-        FRONT[server], "--verbose", lang=server, requests=2, max_tokens=7, **wire
+        "mock_frontend", "--verbose", lang=server, requests=2, max_tokens=7, **wire
     )
     engine = start(
         "mock_engine", lang=client, handshake=wire["handshake"], output_token_chunk_size=3
@@ -137,7 +136,7 @@ def test_chunks(start, wire, server, client):
 @EACH_PAIR
 def test_an_engine_that_dies(start, wire, server, client):
     frontend = start(
-        FRONT[server], lang=server, engines=2, requests=4, max_tokens=1000000, **wire
+        "mock_frontend", lang=server, engines=2, requests=4, max_tokens=1000000, **wire
     )
     options = {"lang": client, "handshake": wire["handshake"], "step_ms": 20}
     dying = start("mock_engine", "--log-requests", index=0, **options)
@@ -161,7 +160,7 @@ def greeted(start, peer, wire):
     """A front-end, and sockets that say what a test has them say as an engine."""
 
     def greeted(lang, **options):
-        frontend = start(FRONT[lang], lang=lang, **options, **wire)
+        frontend = start("mock_frontend", lang=lang, **options, **wire)
 
         def engine(identity):
             return peer(zmq.DEALER, connect=wire["handshake"], routing_id=identity)
@@ -206,7 +205,7 @@ def test_init(greeted, peer, wire, lang):
 def test_init_has_addresses_as_bound(start, peer, lang):
     """Not tcp://127.0.0.1:*, and not 0: where one can connect."""
     anywhere = dict.fromkeys(("handshake", "input", "output"), "tcp://127.0.0.1:*")
-    frontend = start(FRONT[lang], lang=lang, **anywhere)
+    frontend = start("mock_frontend", lang=lang, **anywhere)
     handshake, *bound = [frontend.endpoint(n) for n in (1, 2, 3)]
     dealer = peer(zmq.DEALER, connect=handshake, routing_id=bytes(2))
     dealer.send(pack(HELLO))
@@ -248,7 +247,7 @@ def test_refused(greeted, lang, name):
         dealer.send(message if isinstance(message, bytes) else pack(message))
     assert frontend.wait() == 1
     assert len(frontend.err) == 1, str(frontend)
-    assert re.match(f"{FRONT[lang]}: .*({names_what})", frontend.err[0])
+    assert re.match(f"mock_frontend: .*({names_what})", frontend.err[0])
 
 
 @EACH

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """A toy EngineCore that an unmodified vLLM v0.33.0 front-end takes for its own, or several.
 
-    python3 handshake_frontend.py --engines 2
+    python3 mock_frontend.py --engines 2
     python3 mock_engine.py --engine-count 2
 
 As EngineCoreProc in vllm/v1/engine/core.py: HELLO, INIT, then for each API server a DEALER that

@@ -7,6 +7,7 @@ import socket
 import msgspec
 import pytest
 import zmq
+from joined import join_engine
 
 from harness import WAIT_S
 
@@ -115,10 +116,7 @@ def request(request_id="a", **fields):
 
 @pytest.mark.valgrind
 def test_engine(start, ipc, peer):
-    wire = {"input": ipc(), "output": ipc()}
-    router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
-    engine = start("engine", step_ms=0, **wire)
-    assert router.recv_multipart()[0] == ZERO
+    engine, router, pull, _ = join_engine(start, peer, ipc, step_ms=0)
     messages = [[ADD], [b""], [b"\xff"], [b"", request()], [ADD + ADD, request()]]
     messages += [[kind, request()] for kind in (b"\x04", b"\x05", b"\x80", b"\xff", b"0")]
     messages += [[kind, bad] for kind in (ADD, ABORT, UTILITY) for bad in UNREADABLE]
@@ -170,10 +168,7 @@ def test_engine(start, ipc, peer):
 
 
 def test_engine_refuses_an_id_that_is_running(start, ipc, peer):
-    wire = {"input": ipc(), "output": ipc()}
-    router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
-    engine = start("engine", step_ms=1, **wire)
-    router.recv_multipart()
+    engine, router, pull, _ = join_engine(start, peer, ipc, step_ms=1)
     for _ in range(2):
         router.send_multipart([ZERO, ADD, request(sampling_params={"max_tokens": 200})])
     reasons, tokens = [], 0
@@ -243,35 +238,28 @@ STRANGE_IDS = [
     "r" + "9" * 30,
     "%s",
 ]
-FRONTENDS = ["frontend", "poller_frontend", "round_robin_frontend", "mock_frontend"]
 
 
 @pytest.fixture
 def stage(start, ipc, peer):
     """A front-end for two requests of one token, and how engines of any kind reach it."""
 
-    def stage(name):
-        wire = {"input": ipc(), "output": ipc()}
-        several = {"engines": 1} if name == "round_robin_frontend" else {}
-        frontend = start(name, requests=2, max_tokens=1, **several, **wire)
+    wire = {"input": ipc(), "output": ipc()}
+    frontend = start("mock_frontend", requests=2, max_tokens=1, **wire)
 
-        def dealer(identity=None):
-            named = {"routing_id": identity} if identity else {}
-            return peer(zmq.DEALER, connect=wire["input"], **named)
+    def dealer(identity=None):
+        named = {"routing_id": identity} if identity else {}
+        return peer(zmq.DEALER, connect=wire["input"], **named)
 
-        return frontend, dealer, peer(zmq.PUSH, connect=wire["output"])
-
-    return stage
+    return frontend, dealer, peer(zmq.PUSH, connect=wire["output"])
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("frontend", marks=pytest.mark.valgrind), *FRONTENDS[1:]]
-)
-def test_front_end(stage, name):
-    frontend, dealer, push = stage(name)
+@pytest.mark.valgrind
+def test_front_end(stage):
+    frontend, dealer, push = stage
     for number, identity in enumerate([None, b"\1", b"\1\0\0", b"engine", b"x" * 255], 1):
         dealer(identity).send(pack(READY))
-        frontend.wait_err(rf"^{name}: .*identity has 2 bytes, this has \d+$", nth=number)
+        frontend.wait_err(r"^mock_frontend: .*identity has 2 bytes, this has \d+$", nth=number)
     engine = dealer(ZERO)
     registrations = [[bad] for bad in NO_READY] + [[pack(READY), b""], [b"", pack(READY)]]
     for message in registrations:
@@ -305,27 +293,25 @@ def test_front_end(stage, name):
     assert "r0 <- engine 0: 2 tokens, stop" in frontend.out
     assert "r1 <- engine 0: 1 tokens, length" in frontend.out
     assert frontend.summary() == "2 of 2 requests complete, 3 tokens"
-    assert all(line.startswith(f"{name}: ") and line.isprintable() for line in frontend.err)
+    assert all(line.startswith("mock_frontend: ") and line.isprintable() for line in frontend.err)
 
 
-@pytest.mark.parametrize("name", FRONTENDS)
-def test_engine_core_dead(stage, name):
-    frontend, dealer, push = stage(name)
+def test_engine_core_dead(stage):
+    frontend, dealer, push = stage
     dealer(ZERO).send(pack(READY))
     frontend.wait_line("^r1 -> engine 0$")
     push.send(outputs(output("r1", [6], 1)))
     push.send(b"ENGINE_CORE_DEAD")
     assert frontend.wait() == 1
-    check_complaints(frontend, 1, "engine 0" if name in FRONTENDS[2:] else "the engine")
+    check_complaints(frontend, 1, "engine 0")
     assert " is dead, 1 requests " in frontend.err[0]
     assert "r0 failed: engine 0 is dead" in frontend.out
     assert frontend.summary() == "1 of 2 requests complete, 1 tokens"
 
 
-@pytest.mark.parametrize("name", FRONTENDS)
 @pytest.mark.parametrize("reason, word", [(2, "abort"), (3, "error"), (4, "repetition")])
-def test_a_request_that_ends_badly(stage, name, reason, word):
-    frontend, dealer, push = stage(name)
+def test_a_request_that_ends_badly(stage, reason, word):
+    frontend, dealer, push = stage
     dealer(ZERO).send(pack(READY))
     frontend.wait_line("^r1 -> engine 0$")
     push.send(outputs(output("r0", [6], 1), output("r1", [], reason)))
@@ -334,10 +320,9 @@ def test_a_request_that_ends_badly(stage, name, reason, word):
     assert frontend.summary() == "1 of 2 requests complete, 1 tokens"
 
 
-@pytest.mark.parametrize("name", FRONTENDS)
-def test_an_engine_that_registers_and_leaves(stage, name):
+def test_an_engine_that_registers_and_leaves(stage):
     """It says nothing, but sending to it is an error: the ROUTER is mandatory."""
-    frontend, dealer, _ = stage(name)
+    frontend, dealer, _ = stage
     with dealer(ZERO) as engine:
         engine.send(pack(READY))
         frontend.wait_line("^engine 0 registered")

@@ -84,19 +84,18 @@ def test_port_in_use(start, ipc, name, option):
 
 # --- --quiet and --verbose
 
-@pytest.mark.parametrize("name", ["frontend", "poller_frontend", "round_robin_frontend", "mock_frontend"])
-def test_quiet_router_dealer(start, ipc, name):
-    wire = {"input": ipc(), "output": ipc()}
-    several = name in ("round_robin_frontend", "mock_frontend")
-    frontend = start(name, "--quiet", requests=2, **{"engines": 1} if several else {}, **wire)
-    engine = start("engine", "--quiet", **wire)
+
+def test_quiet_engines(start, ipc):
+    wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
+    frontend = start("mock_frontend", "--quiet", requests=2, **wire)
+    engine = start("mock_engine", "--quiet", handshake=wire["handshake"])
     assert frontend.wait() == engine.stop() == 0
     assert frontend.out == [
-        *(f"{name}: listening on {endpoint}" for endpoint in wire.values()),
-        *(["engine 0: r0 r1"] if several else []),
-        f"{name}: 2 of 2 requests complete, 8 tokens",
+        *(f"mock_frontend: listening on {endpoint}" for endpoint in wire.values()),
+        "engine 0: r0 r1",
+        "mock_frontend: 2 of 2 requests complete, 8 tokens",
     ]
-    assert engine.out == ["engine: 2 finished, 0 aborted, 0 bad"]
+    assert engine.out == ["mock_engine: 2 finished, 0 aborted, 0 bad"]
 
 
 def frame_lines(program, head):
@@ -105,19 +104,16 @@ def frame_lines(program, head):
     return [line for line in below[: int(re.search(r"(\d+) frame", head)[1])]]
 
 
-def test_verbose_router_dealer(start, ipc):
-    wire = {"input": ipc(), "output": ipc()}
-    frontend = start("frontend", "--verbose", requests=1, max_tokens=1, **wire)
-    engine = start("engine", "--verbose", index=256, count=1, **wire)
-    assert frontend.wait() == engine.wait() == 0
+def test_verbose_engines(start, ipc):
+    wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
+    frontend = start("mock_frontend", "--verbose", requests=1, max_tokens=1, **wire)
+    engine = start("mock_engine", "--verbose", "--disable-log-stats", handshake=wire["handshake"])
+    assert frontend.wait() == engine.stop() == 0
     identity, kind, request = frame_lines(frontend, "  to engine (ROUTER here), 3 frames")
-    assert identity == "     [2] 0001"
+    assert identity == "     [2] 0000"
     assert kind == "     [1] 00  0"
     assert re.match(r'     \[\d+\] dc0016a27230.*  \["r0",\[1,15043,', request)
     assert frame_lines(engine, "  from front-end (DEALER here), 2 frames") == [kind, request]
-    (ready,) = frame_lines(engine, "  to front-end (DEALER here), 1 frame")
-    assert re.match(r'     \[\d+\] de001c.*  {"max_model_len":', ready)
-    assert frame_lines(frontend, "  from engine (ROUTER here), 2 frames") == [identity, ready]
     (outputs,) = frame_lines(engine, "  to front-end (PUSH here), 1 frame")
-    assert re.match(r'     \[\d+\] 99.*  \[256,\[\["r0",\[\d+\],null,null,null,1,', outputs)
+    assert re.match(r'     \[\d+\] 99.*  \[0,\[\["r0",\[\d+\],null,null,null,1,', outputs)
     assert frame_lines(frontend, "  from engine (PULL here), 1 frame") == [outputs]

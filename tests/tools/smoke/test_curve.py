@@ -13,7 +13,6 @@ import msgspec
 import pytest
 import structs
 import test_handshake
-import test_peers
 import test_stop
 import zmq
 import zmq.auth
@@ -36,19 +35,6 @@ def closed(start, keys):
 
 PAIRS = [(server, client) for server in ("c", "py") for client in ("c", "py")]
 EACH_PAIR = pytest.mark.parametrize("server, client", PAIRS[:3], ids=["c-c", "c-py", "py-c"])
-
-
-@EACH_PAIR
-@pytest.mark.parametrize("name", ["frontend", "poller_frontend"])
-def test_router_dealer(closed, ipc, server, client, name):
-    wire = {"input": ipc(), "output": ipc()}
-    test_peers.test_engine(closed, wire, server, client, name)
-    test_peers.test_stopped_in_mid_stream(closed, wire, server, client, name)
-
-
-@EACH_PAIR
-def test_round_robin(closed, ipc, server, client):
-    test_peers.test_engine_core_dead(closed, {"input": ipc(), "output": ipc()}, server, client)
 
 
 @EACH_PAIR
@@ -206,21 +192,8 @@ HELLO = pack(structs.EngineStatus("HELLO", local=False, headless=True))
 DOORS = {
     ("kv_publisher", "endpoint"): (zmq.SUB, None),
     ("kv_publisher", "replay-endpoint"): (zmq.DEALER, [b"", bytes(8)]),
-    **{
-        (name, option): (kind, [message])
-        for name in (
-            "frontend",
-            "poller_frontend",
-            "round_robin_frontend",
-            "handshake_frontend",
-            "mock_frontend",
-        )
-        for option, kind, message in (
-            ("input", zmq.DEALER, REGISTRATION),
-            ("output", zmq.PUSH, b"ENGINE_CORE_DEAD"),
-        )
-    },
-    ("handshake_frontend", "handshake"): (zmq.DEALER, [HELLO]),
+    ("mock_frontend", "input"): (zmq.DEALER, [REGISTRATION]),
+    ("mock_frontend", "output"): (zmq.PUSH, [b"ENGINE_CORE_DEAD"]),
     ("mock_frontend", "handshake"): (zmq.DEALER, [HELLO]),
 }
 IDENTITY = {zmq.DEALER: {"routing_id": bytes(2)}}
@@ -299,13 +272,11 @@ def other_ends():
 
 SERVER_KINDS = {
     "kv_subscriber": zmq.XPUB,
-    "engine-input": zmq.ROUTER,
-    "engine-output": zmq.PULL,
     "mock_engine": zmq.ROUTER,
 }
 ENDS = list(other_ends())
 # Without keys nobody watches the others' connections
-WATCHED = [("kv_subscriber", "endpoint"), ("engine", "input"), ("mock_engine", "handshake")]
+WATCHED = [("kv_subscriber", "endpoint"), ("mock_engine", "handshake")]
 
 
 @pytest.mark.parametrize("end", ENDS, ids="-".join)
@@ -313,7 +284,7 @@ WATCHED = [("kv_subscriber", "endpoint"), ("engine", "input"), ("mock_engine", "
 def test_stranger_who_connects(start, keys, strangers, raw, end, who):
     """A program of ours at a server of pyzmq's. Where it is refused, it says so, if it can know."""
     name, option = end
-    kind = SERVER_KINDS.get(name) or SERVER_KINDS["-".join(end)]
+    kind = SERVER_KINDS[name]
     server, monitor = raw.bound(kind, "tcp://127.0.0.1:0", keys)
     endpoint = server.last_endpoint.decode()
     folder = strangers[who][0] if who != "friend" else keys
@@ -339,7 +310,7 @@ def test_stranger_who_connects(start, keys, strangers, raw, end, who):
 def test_open_server(start, keys, raw, end):
     """Who has a key does not talk to who has none."""
     name, option = end
-    kind = SERVER_KINDS.get(name) or SERVER_KINDS["-".join(end)]
+    kind = SERVER_KINDS[name]
     server, monitor = raw.bound(kind, "tcp://127.0.0.1:0", None)
     endpoint = server.last_endpoint.decode()
     options = {**nowhere(name), option: endpoint}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """mock_frontend: deals requests out, and copes with engines that die, restart, leave or never come.
 
-Each with engines at fixed addresses (in Python: tests/peers/engine.py), and with mock_engines behind a
+Each with engines at fixed addresses (in Python: fixed_engine.py), and with mock_engines behind a
 handshake.
 """
 
@@ -36,7 +36,7 @@ class Cluster:
         if self.handshake:
             at = self.wire["handshake"]
             return self.start("mock_engine", "--log-requests", handshake=at, index=index, **options)
-        return self.start("engine", lang="py", index=index, **options, **self.wire)
+        return self.start("fixed_engine", lang="py", index=index, **options, **self.wire)
 
 
 @pytest.fixture(params=["fixed", "handshake"])

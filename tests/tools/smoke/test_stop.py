@@ -12,16 +12,16 @@ import socket
 import msgspec
 import pytest
 import zmq
+from joined import join_engine
 
 from harness import NAMES, WAIT_S
 from programs import Bind, Connect, of_kind
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
-FRONTENDS = ["frontend", "poller_frontend", "round_robin_frontend", "mock_frontend"]
 HUGE = 1000000
 
 # They exit with 1 when they are stopped before they have their answer
-EMPTY_HANDED = {*FRONTENDS, "handshake_frontend"}
+EMPTY_HANDED = {"mock_frontend"}
 
 
 def stop_and_check(program, number):
@@ -130,15 +130,6 @@ def kv_publisher_asked_all_the_time(start, ipc, peer):
     return program
 
 
-def registered_engine(start, ipc, peer, **options):
-    """An engine, its front-end's ROUTER and PULL."""
-    wire = {"input": ipc(), "output": ipc()}
-    router, pull = peer(zmq.ROUTER, bind=wire["input"]), deaf(peer, zmq.PULL, bind=wire["output"])
-    program = start("engine", **options, **wire)
-    assert router.recv_multipart()[0] == b"\0\0"
-    return program, router, pull
-
-
 def add(router, request_id, max_tokens):
     request = [request_id, [1], None, {"max_tokens": max_tokens}, None, 0.0, None, None, None]
     router.send_multipart([b"\0\0", b"\0", msgspec.msgpack.encode(request)])
@@ -146,12 +137,12 @@ def add(router, request_id, max_tokens):
 
 @state
 def engine_waits_for_requests(start, ipc, peer):
-    return registered_engine(start, ipc, peer)[0]
+    return join_engine(start, peer, ipc)[0]
 
 
 @state
 def engine_in_mid_stream(start, ipc, peer):
-    program, router, pull = registered_engine(start, ipc, peer)
+    program, router, pull, _ = join_engine(start, peer, ipc, step_ms=10)
     add(router, "a", HUGE)
     pull.recv()
     return program
@@ -159,7 +150,7 @@ def engine_in_mid_stream(start, ipc, peer):
 
 @state
 def engine_flat_out(start, ipc, peer):
-    program, router, pull = registered_engine(start, ipc, peer, step_ms=0)
+    program, router, pull, _ = join_engine(start, peer, ipc, step_ms=0)
     add(router, "a", HUGE)
     pull.recv()
     return program
@@ -167,46 +158,47 @@ def engine_flat_out(start, ipc, peer):
 
 @state
 def engine_in_a_long_step(start, ipc, peer):
-    program, router, _ = registered_engine(start, ipc, peer, step_ms=60000)
+    program, router, _, _ = join_engine(start, peer, ipc, step_ms=60000)
     add(router, "a", HUGE)
     program.wait_line("^a: 1 prompt token")
     return program
 
 
+def pair(start, ipc, *args, **options):
+    wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
+    frontend = start("mock_frontend", *args, max_tokens=HUGE, **wire)
+    handshake = {"handshake": wire["handshake"]}
+    return frontend, start("mock_engine", "--log-requests", **handshake, **options)
+
+
 @state
 def engine_with_a_paused_front_end(start, ipc, peer):
-    wire = {"input": ipc(), "output": ipc()}
-    frontend = start("frontend", requests=100, max_tokens=HUGE, **wire)
-    program = start("engine", step_ms=0, **wire)
-    frontend.wait_line("^r99 <- engine 0: token")
+    frontend, program = pair(start, ipc, step_ms=0)
+    program.wait_line("r9: 5 prompt tokens")
     frontend.send_signal(signal.SIGSTOP)
     return program
 
 
-def frontend_in_mid_stream(name, pause):
-    def frontend(start, ipc, peer):
-        wire = {"input": ipc(), "output": ipc()}
-        several = {"engines": 1} if name == "round_robin_frontend" else {}
-        program = start(name, max_tokens=HUGE, **several, **wire)
-        engine = start("engine", step_ms=1, **wire)
-        engine.wait_line("^r1: 5 prompt tokens$")
-        if pause:
-            engine.send_signal(signal.SIGSTOP)
-        return program
-
-    return frontend
-
-
-for name in FRONTENDS:
-    STATES[f"{name}_in_mid_stream"] = frontend_in_mid_stream(name, pause=False)
-    STATES[f"{name}_with_a_paused_engine"] = frontend_in_mid_stream(name, pause=True)
+@state
+def front_end_in_mid_stream(start, ipc, peer):
+    program, engine = pair(start, ipc, step_ms=1)
+    engine.wait_line("r1: 5 prompt tokens$")
+    return program
 
 
 @state
-def mock_frontend_waits_for_one_more(start, ipc, peer):
+def front_end_with_a_paused_engine(start, ipc, peer):
+    program, engine = pair(start, ipc, step_ms=1)
+    engine.wait_line("r1: 5 prompt tokens$")
+    engine.send_signal(signal.SIGSTOP)
+    return program
+
+
+@state
+def front_end_waits_for_one_more(start, ipc, peer):
     wire = {"input": ipc(), "output": ipc()}
     program = start("mock_frontend", engines=2, **wire)
-    start("engine", **wire)
+    start("fixed_engine", lang="py", **wire)
     program.wait_line("^engine 0 registered")
     return program
 

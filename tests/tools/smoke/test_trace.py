@@ -9,6 +9,7 @@ import time
 import msgspec
 import pytest
 import zmq
+from joined import join_engine
 
 from harness import NAMES, WAIT_S
 from programs import OPTIONS, Bind, Connect, of_kind
@@ -62,7 +63,7 @@ def test_every_program_tells_its_life(start, ipc, tmp_path, name):
     assert before < first["t"] < time.monotonic()
     assert {each["program"] for each in told} == {name}
     assert {each["pid"] for each in told} == {program.pid}
-    instance = {"engine": "0", "mock_engine": "0", "worker": f"worker-{program.pid}"}.get(name)
+    instance = {"mock_engine": "0"}.get(name)
     assert {each.get("instance") for each in told} == {instance}
 
 
@@ -80,17 +81,18 @@ def test_trace_that_cannot_be_opened(start, ipc, tmp_path, name):
 
 @pytest.mark.valgrind
 def test_what_is_traced_is_what_is_sent(start, ipc, peer, tmp_path):
-    """A raw ROUTER and PULL are the front-end: they know which bytes there were."""
-    path, wire = tmp_path / "trace", {"input": ipc(), "output": ipc()}
-    router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
-    engine = start("engine", trace=path, index=256, count=1, **wire)
-    identity, ready = router.recv_multipart()
+    """Raw sockets are the front-end: they know which bytes there were."""
+    path = tmp_path / "trace"
+    engine, router, pull, (identity, ready) = join_engine(start, peer, ipc, trace=path, index=256)
+    wire = {"input": router.last_endpoint.decode(), "output": pull.last_endpoint.decode()}
     request = msgspec.msgpack.encode(["r0", [1], None, {"max_tokens": 1}, None, 1.5] + [None] * 3)
     router.send_multipart([identity, b"\x00", request])
     outputs = pull.recv()
-    assert engine.wait() == 0
+    engine.wait_line("^r0: 1 token")
+    assert engine.stop() == 0
 
-    registered, added, answered = messages(path)
+    registered, added = messages(path, endpoint=wire["input"])
+    answered = messages(path, endpoint=wire["output"])[0]
     for message in (registered, added, answered):
         assert set(MESSAGE) <= set(message) <= set(MESSAGE) | OPTIONAL
         assert (message["instance"], message["peer"]) == ("256", "front-end")
@@ -105,7 +107,7 @@ def test_what_is_traced_is_what_is_sent(start, ipc, peer, tmp_path):
     assert [each["size"] for each in added["frames"]] == [1, len(request)]
     times = [each["t"] for each in objects(path)]
     assert times == sorted(times)
-    assert re.match(r'{"t":\d+\.\d{6},"program":"engine",', path.read_text())
+    assert re.match(r'{"t":\d+\.\d{6},"program":"mock_engine",', path.read_text())
 
 
 HOSTILE = [
@@ -154,15 +156,15 @@ def test_published_batches_are_traced(start, ipc, peer, tmp_path):
 def test_spawned_engines_are_traced_too(start, ipc, tmp_path):
     path = tmp_path / "trace"
     frontend = start(
-        "handshake_frontend",
+        "mock_frontend",
         "--spawn",
         requests=1,
         max_tokens=1,
         trace=path,
-        **nowhere("handshake_frontend", ipc),
+        **nowhere("mock_frontend", ipc),
     )
     assert frontend.wait() == 0
-    assert {each["program"] for each in messages(path)} == {"handshake_frontend", "mock_engine"}
+    assert {each["program"] for each in messages(path)} == {"mock_frontend", "mock_engine"}
 
 
 def test_no_program_calls_an_option_trace():

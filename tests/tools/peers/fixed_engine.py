@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: MIT
 """A toy EngineCore: DEALER for its requests, PUSH for its outputs, one token per step.
 
-    python3 frontend.py
-    python3 engine.py --index 0                    (in any order)
+    python3 fixed_engine.py --index 0       (beside build/tools/mock_frontend)
 
 On the wire it is EngineCoreProc of vllm/v1/engine/core.py, process_input_sockets and
 process_output_sockets: the DEALER's identity is the index in 2 bytes, little-endian; its first

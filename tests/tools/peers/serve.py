@@ -1,14 +1,5 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The front-end of several engines: one ROUTER sends to each in turn, one PULL gathers.
-
-    python3 round_robin_frontend.py --engines 2 --requests 10
-    python3 engine.py --index 0
-    python3 engine.py --index 1
-
-A ROUTER sends to whom the first frame names. On the way back nobody is named, so the payload
-carries engine_index. vLLM's DPLBAsyncMPClient picks the engine with the least to do instead.
-"""
+"""What mock_frontend.py does when all engines are there: requests in turn, outputs, the dead."""
 
 import time
 
@@ -101,48 +92,3 @@ def serve(router, pull, engines, progress, max_tokens, on_dead, stop):
             common.say(f"aborting {len(names)} requests at engine {engine}")
             send(engine, ABORT, msgspec.msgpack.encode(names))
     return routed
-
-
-def main():
-    options = common.Options(__doc__)
-    options.bind("--input", "tcp://127.0.0.1:5570", "where the engine's DEALER connects")
-    options.bind("--output", "tcp://127.0.0.1:5571", "where the engine's PUSH connects")
-    options.number("--engines", 2, "wait for so many", least=1, most=65535)
-    options.number("--requests", 10, "how many to send", least=1, most=1000000)
-    options.number("--max-tokens", 4, "tokens to ask for, each", least=1)
-    options.matching("--on-dead", "fail", "fail|reroute", "fail|reroute", "a dead engine's requests")
-    args = options.parse()
-    stop = common.Stop()
-    progress = Progress(args.requests)
-    engines, routed = set(), {}
-
-    with zmq.Context() as context:
-        with context.socket(zmq.ROUTER) as router, context.socket(zmq.PULL) as pull:
-            router.router_mandatory = 1  # else what goes to an unknown identity is dropped
-            router.sndhwm = router.rcvhwm = pull.rcvhwm = 0  # as vLLM: no limit
-            router.linger, pull.linger = common.LINGER_MS, 0
-            common.bind(router, args.input)
-            common.bind(pull, args.output)
-
-            while len(engines) < args.engines and not stop:
-                if not router.poll(common.SLICE_MS):
-                    continue
-                try:
-                    engine = read_registration(router.recv_multipart())
-                    engines.add(engine)
-                    common.say(f"engine {engine} registered")
-                except UNREADABLE as why:
-                    common.complain(f"bad registration: {why}")
-            if len(engines) == args.engines:
-                routed = serve(
-                    router, pull, engines, progress, args.max_tokens, args.on_dead, stop
-                )
-
-    for engine, names in routed.items():
-        print(f"engine {engine}: {' '.join(names)}")
-    common.summary(progress)
-    return 0 if progress.complete == args.requests else 1
-
-
-if __name__ == "__main__":
-    common.run(main)

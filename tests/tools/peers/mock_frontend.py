@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The front-end of several engines that it knows only by number: HELLO, INIT, READY, and then the
-work, as round_robin_frontend.py.
+work.
 
-    python3 handshake_frontend.py --engines 2
+    python3 mock_frontend.py --engines 2
     python3 mock_engine.py --engine-count 2
 
 An engine knows one address, that of this ROUTER. It says HELLO, is told in INIT where to connect,
@@ -18,7 +18,7 @@ import msgspec
 import zmq
 
 import common
-from round_robin_frontend import serve
+from serve import serve
 from structs import UNREADABLE, EngineHandshakeMetadata, EngineStatus, EngineZmqAddresses
 from structs import Progress, read_registration
 
