@@ -477,32 +477,6 @@ def codecs(bench):
     return table(rows)
 
 
-def trace_cost(bench):
-    """Row 7: a subscriber's CPU a batch without --trace and with it."""
-    count, few = max(200000 // bench.args.divide, 100), 20
-    found = {}
-    for repetition in range(bench.args.repeat):
-        for traced in (False, True):
-            bench.progress(f"--trace {'on' if traced else 'off'}")
-            spent = []
-            for n in (count, few):
-                with Run(bench) as run:
-                    feeder = run.bare("publisher", "pub", TCP, bench.payloads(1, "v0.26"), n, 1, 0)
-                    more = {"trace": run.folder / "trace"} if traced else {}
-                    run.demo(
-                        "subscriber",
-                        "tools/kv_subscriber",
-                        endpoint=feeder.endpoint(),
-                        count=n,
-                        **more,
-                    )
-                    spent.append(run.finish()["subscriber"].cpu)
-            found.setdefault(traced, []).append((spent[0] - spent[1]) / (count - few))
-    rows = [("--trace", "CPU, us a batch of 1 block")]
-    rows += [("on" if traced else "off", spread(values)) for traced, values in found.items()]
-    return table(rows)
-
-
 # --- Cases -------------------------------------------------------------------------------------
 
 
@@ -815,8 +789,6 @@ def extra_rows(bench):
         found["Row 5: what a replay costs"] = replay_costs(bench)
     if bench.wanted.search("codec"):
         found["Row 6: encode and decode alone"] = codecs(bench)
-    if bench.wanted.search("trace"):
-        found["Row 7: --trace"] = trace_cost(bench)
     return found
 
 
