@@ -109,7 +109,7 @@ test: ## set up what the tests need, build, and run them all
 	@$(MAKE) --no-print-directory unit explore
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) -m 'not slow' $(PYTEST) tests
 
-# Every schedule of so many steps, 4 s of CPU; `make slow` plays 12
+# Every schedule of so many steps, 4 s of CPU; `make slow` plays 11
 DEPTH ?= 8
 
 explore: $(EXPLORERS) ### every schedule of DEPTH=8 steps against the sequence of KV events
@@ -120,7 +120,7 @@ explore: $(EXPLORERS) ### every schedule of DEPTH=8 steps against the sequence o
 slow: ### the tests that need time: 20 minutes at the most
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches $(BUILD)/watched $(EXPLORERS) .venv/ready
-	@$(PYTHON) tests/tools/explore/record.py --build $(BUILD) 12
+	@$(PYTHON) tests/tools/explore/record.py --build $(BUILD) 11
 	@BUILD=$(BUILD) timeout --foreground 1200 .venv/bin/python -m pytest -q -rs -n $(JOBS) -m slow $(PYTEST) tests
 
 test-page: ### test the page that `make trace` writes, in a headless Chromium
