@@ -103,7 +103,7 @@ int main (int argc, char **argv)
     }
 
     //  3. Send all requests, to one engine after the other
-    for (int r = 0; count == engines && r < requests; r++) {
+    for (int r = 0; count > 0 && count == engines && r < requests; r++) {
         zmsg_t *message = engine_core_add (r % engines, r, max_tokens);
         zmsg_send (&message, router);
         printf ("r%d -> engine %d\n", r, r % engines);

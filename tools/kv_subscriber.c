@@ -2,8 +2,8 @@
 //  kv_subscriber.c - follows the KV events of real vLLMs: every batch once, in order, or reported
 //
 //  A source for each endpoint (kv/kv_source.h): a SUB for what is published, and for each topic and
-//  rank behind it a sequence (kv/kv_sequence.h) with a DEALER for what was missed. What is delivered
-//  and what went wrong is printed by kv/kv_report.h.
+//  rank behind it a sequence (kv/kv_sequence.h) with a DEALER for what was missed. What is
+//  delivered and what went wrong is printed by kv/kv_report.h.
 //  Run:   build/tools/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 --from-seq 0
 //         (beside a vLLM, or build/tools/kv_publisher)
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher, which is at the other end

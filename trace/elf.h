@@ -13,8 +13,9 @@ uintptr_t elf_symbol (const struct link_map *map, const char *name);
 //  True when one of the libraries that an object asks for has this in its name
 bool elf_needs (const struct link_map *map, const char *part);
 
-//  False: the dynamic linker asks about each function that it binds at once, so elf_patch leaves these
-//  out. True for glibc before 2.35, which only asks about those that it binds when they are called.
+//  False: the dynamic linker asks about each function that it binds at once, so elf_patch leaves
+//  these out. True for glibc before 2.35, which only asks about those that it binds when they are
+//  called.
 extern bool elf_patches_plt;
 
 //  Calls `patch` for each address of a function that was written into the object's tables, with its

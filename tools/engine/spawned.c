@@ -5,7 +5,7 @@
 #include <czmq.h>
 #include <spawn.h>
 
-extern char **environ;
+extern char **environ;  //  NOLINT(readability-redundant-declaration): POSIX has it in no header
 
 struct spawned {
     size_t count;

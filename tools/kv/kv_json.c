@@ -29,6 +29,7 @@ static void s_print_uint (FILE *out, uint64_t number)
     fwrite (at, 1, (size_t) (text + sizeof text - at), out);
 }
 
+//  NOLINTBEGIN(misc-no-recursion): a value that is deeper than MP_MAX_DEPTH was refused before
 static bool s_print_value (FILE *out, mp_reader_t *reader, bool quote);
 
 static bool s_print_array (FILE *out, mp_reader_t *reader, uint32_t count, bool quote)
@@ -114,6 +115,8 @@ static bool s_print_value (FILE *out, mp_reader_t *reader, bool quote)
     return true;
 }
 
+//  NOLINTEND(misc-no-recursion)
+
 //  -- Events
 
 static bool s_is_key (const msgpack_object *key, const char *name)
@@ -150,7 +153,8 @@ static bool s_print_map_event (FILE *out, mp_reader_t *reader, uint32_t count, b
         msgpack_object key;
         mp_reader_t peek = *reader;
         if (mp_read (&peek, &key) && s_is_key (&key, "type")) {
-            if (!mp_skip (reader) || !mp_skip (reader))
+            *reader = peek;  //  Behind the key
+            if (!mp_skip (reader))
                 return false;
             continue;
         }
@@ -196,7 +200,7 @@ static bool s_print_array_event (FILE *out, mp_reader_t *reader, uint32_t count,
         mp_reader_t peek = *reader;
         if (!mp_read (&peek, &object))
             return false;
-        char letter = i > 0 && *types ? *types++ : 0;
+        char letter = (char) (i > 0 && *types ? *types++ : 0);
         const char *name = letter ? *names++ : NULL;
         if (i == 0 && object.type == MSGPACK_OBJECT_STR) {
             fputs ("{\"type\":", out);
@@ -210,7 +214,7 @@ static bool s_print_array_event (FILE *out, mp_reader_t *reader, uint32_t count,
         } else {
             fprintf (out, "%c\"field_%" PRIu32 "\":", i > 0 ? ',' : '{', i);
         }
-        bool hashes = letter == 'h' || (letter && streq (name, "block_hashes"));
+        bool hashes = letter == 'h' || (name && streq (name, "block_hashes"));
         if (!s_print_value (out, reader, all && hashes))
             return false;
     }

@@ -36,10 +36,10 @@
 //      in a queue, so none of them can be taken for one of the old run.
 //
 //  Exceptions, each with its notice: batches for which there is no room (KV_HELD_FULL), if they are
-//  fed all the same, are dropped and asked for again; batches of a connection that was cut before their run was known are dropped
-//  when another run follows (KV_UNCHECKED), and come again by its replay. A publisher that restarts
-//  behind a proxy, which hides the cut, can answer a request that was meant for its predecessor; the
-//  numbers alone cannot show that.
+//  fed all the same, are dropped and asked for again; batches of a connection that was cut before
+//  their run was known are dropped when another run follows (KV_UNCHECKED), and come again by its
+//  replay. A publisher that restarts behind a proxy, which hides the cut, can answer a request that
+//  was meant for its predecessor; the numbers alone cannot show that.
 //
 //  `tests/tools/explore/kv_sequence.c` checks all of this against every schedule up to a depth.
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher, the other side of this

@@ -85,7 +85,8 @@ bool kv_sequence_is_near (const kv_sequence_t *self, uint64_t seq);
 //  `next` when nothing is.
 uint64_t kv_sequence_missing_end (kv_sequence_t *self);
 
-//  Nothing more can come about these numbers: believes those that are plausible, and drops the others
+//  Nothing more can come about these numbers: believes those that are plausible, and drops the
+//  others
 void kv_sequence_believe (kv_sequence_t *self, kv_doubts_t *doubts);
 
 //  True when the live stream has passed `next`: it brings it no more. `doubts`: count numbers that

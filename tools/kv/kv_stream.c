@@ -19,8 +19,9 @@ int64_t kv_payload_rank (mp_slice_t payload)
     uint32_t count;
     if (!mp_read_array (&reader, "batch", 2, &count, NULL))
         return KV_RANK_UNREADABLE;
-    if (!mp_skip (&reader) || !mp_skip (&reader))
-        return KV_RANK_UNREADABLE;
+    for (int i = 0; i < 2; i++)  //  ts, events
+        if (!mp_skip (&reader))
+            return KV_RANK_UNREADABLE;
     if (count < 3)
         return KV_RANK_NONE;
     if (!mp_read (&reader, &object))

@@ -148,7 +148,7 @@ static void s_serve_zap (door_t *self)
 //  now stays unknown: only libzmq's draft API would tell.
 static void s_remember_peer (door_t *self, const char *connection, int fd)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
     socklen_t size = sizeof address;
     char name[NI_MAXHOST] = "somebody";
     bool known = getpeername (fd, (struct sockaddr *) &address, &size) == 0;

@@ -12,8 +12,8 @@
 #define KEY_SIZE 32
 #define KEY_TEXT_SIZE 40
 
-//  `status` is that of `path`, `forbidden` what others must not be allowed. It must belong to us, or
-//  to root.
+//  `status` is that of `path`, `forbidden` what others must not be allowed. It must belong to us,
+//  or to root.
 char *keys_check_mode (const char *path, const struct stat *status, mode_t forbidden);
 
 //  Reads the public key of a certificate into key[KEY_SIZE]. Others must not be able to write it.

@@ -7,10 +7,10 @@
 //  starts a timer that interrupts whatever blocks next. That is why the programs can use plain
 //  blocking calls and still stop at once.
 //
-//  If the program has not ended STOP_FORCED_MS after the first signal, for whatever reason (a thread
-//  that blocks, a message that takes long, a deadlock between libraries), the timer's handler ends
-//  it: it writes one line to stderr, if stderr takes it, and exits with STOP_FORCED. It uses only
-//  what a signal handler may use.
+//  If the program has not ended STOP_FORCED_MS after the first signal, for whatever reason (a
+//  thread that blocks, a message that takes long, a deadlock between libraries), the timer's
+//  handler ends it: it writes one line to stderr, if stderr takes it, and exits with STOP_FORCED.
+//  It uses only what a signal handler may use.
 //
 //  On exit CZMQ waits for the last messages to leave, up to the linger of each socket. After a
 //  signal it waits half a second at the most, however long the lingers are.
