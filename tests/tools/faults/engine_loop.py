@@ -174,11 +174,13 @@ class Handshake(Loop):
         elif fault == "pause" and engines:
             self.pause(engines[0], pick.uniform(0.1, 0.5))
         elif fault.startswith("engine") and engines:
+            self.dead.add(1)
             self.kill(engines[1])
             if fault.endswith("restart"):
                 engines.append(self.engine(1))
         elif fault.startswith("engine") and children:
             self.counts["killed"] += 1
+            self.dead = {0, 1}  # Which of the two it is, no one can tell
             kill_child(frontend.pid, pick.choice(children))
         status = frontend.wait(patience(10))
         answered, _ = self.ended(frontend)

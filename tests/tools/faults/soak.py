@@ -200,7 +200,9 @@ class Joining(Lasting, Handshake):
         frontend = self.front()
         self.pace(0, 0.5)
         fault = self.random.choice(["none", "front-end", "engine"])
+        self.dead = set()
         if fault == "engine":
+            self.dead.add(1)
             self.kill(self.engines[1])
             self.finish(self.engines[1])
             self.engines[1] = self.engine(1, "--quiet")
