@@ -20,6 +20,7 @@ import pytest
 from harness import ROOT, WAIT_S
 
 SCRIPT = ROOT / "scripts" / "fresh-machine"
+LONG_S = 12 * WAIT_S  # A clone, and a root folder that is copied, on a busy machine
 TOOLS = ("sh", "sleep", "cat", "ls", "mount")
 as_root = pytest.mark.skipif(
     platform.system() != "Linux" or os.getuid() != 0, reason="fresh-machine needs Linux and root"
@@ -57,7 +58,7 @@ def command(cache, *args):
 
 
 def run(cache, *args):
-    return subprocess.run(command(cache, *args), capture_output=True, text=True, timeout=10 * WAIT_S)
+    return subprocess.run(command(cache, *args), capture_output=True, text=True, timeout=LONG_S)
 
 
 def left_in(cache):
@@ -160,7 +161,7 @@ def runs(command):
 
 
 def until(is_so):
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + LONG_S
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -182,7 +183,7 @@ def test_interrupted(cache, number):
             pass
         until(lambda: runs(f"sleep {seconds}"))
         program.send_signal(number)
-        assert program.wait(WAIT_S) == (-9 if number == signal.SIGKILL else 128 + number)
+        assert program.wait(LONG_S) == (-9 if number == signal.SIGKILL else 128 + number)
     finally:
         program.terminate()
         program.stdout.close()

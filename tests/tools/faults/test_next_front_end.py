@@ -109,15 +109,16 @@ def test_mock_engine(start, addresses, busy, rounds, step_ms):
 def test_lesson_engine(start, ipc, busy, rounds):
     """The scene of router_dealer/README.md: a front-end that is stopped in mid-stream says so."""
     wire = {"input": ipc(), "output": ipc()}
+    gone = "the front-end has disconnected"
     engine = start("engine", **wire)
     for number in range(rounds):
         frontend = start("frontend", requests=1, max_tokens=1000000, **wire)
         frontend.wait_line("^r0 <- engine 0: token")
         assert frontend.stop() == 1
-        engine.wait_line("^the front-end has disconnected$", nth=number + 1)
+        engine.wait_line(f"^{gone}$", nth=number + 1)
     assert engine.stop() == 0
-    story = [line for line in engine.out if line in ("r0: aborted", "the front-end has disconnected")]
+    story = [line for line in engine.out if line in ("r0: aborted", gone)]
     pairs = [tuple(story[at : at + 2]) for at in range(0, len(story), 2)]
     assert len(pairs) == rounds
-    late = [pair for pair in pairs if pair != ("r0: aborted", "the front-end has disconnected")]
+    late = [pair for pair in pairs if pair != ("r0: aborted", gone)]
     assert late == [], f"{len(late)} of {rounds} ABORTs came after the front-end had gone"
