@@ -315,7 +315,8 @@ def test_an_engine_that_waits_is_stopped(start, ipc, name):
 def test_the_only_engine_is_stopped_in_mid_stream(start, wire, name, front, back):
     engine = start("engine", lang=back, step_ms=10, **wire)
     frontend = start(name, lang=front, requests=2, max_tokens=LONG, **wire)
-    frontend.wait_line("^r1 <- engine 0: token")
+    frontend.wait_line("^r1 <- engine 0: token 5$")
+    engine.wait_line("^r1: 5 prompt tokens$")
     assert engine.stop() == 0
     assert frontend.wait() == 1
     assert engine.lines(r"^(r\d): aborted$") == ["r0", "r1"]
