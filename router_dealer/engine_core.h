@@ -7,7 +7,7 @@
 //
 //  The identity is the engine's index: 2 bytes, little-endian. All messages and frames are the
 //  caller's, those that are returned and those that are read.
-//  vLLM:  vllm/v1/engine/__init__.py
+//  vLLM:  vllm/v1/engine/__init__.py EngineCoreRequest, EngineCoreOutputs, EngineCoreOutput
 
 #pragma once
 
