@@ -375,7 +375,7 @@ def structure(run):
         notes = [(event.t, f"note {event.note}") for event in run.notes if event.lane is lane]
         for name, view in sorted(views.items()) or [(lane.title, [])]:
             view = [line for _, line in sorted(view + notes, key=lambda pair: pair[0])]
-            lines += [f"{name.rstrip()}: {line}" for line in in_order(without_probes(view))]
+            lines += [f"{name.rstrip()}: {line}" for line in in_order(without_repeats(view))]
     return lines
 
 
@@ -388,11 +388,16 @@ def streams(label):
     return [(f" {name}", f"{name}: {part[2]}") for part in parts for name in part[1].split()]
 
 
-def without_probes(view):
-    """Leaves one of several probes that follow each other: how many there are is a matter of time.
-    A probe is an ABORT of no request."""
-    probes = [bool(re.search(r"ABORT( \(\w+\))?$", line)) for line in view]
-    return [line for line, is_one, before in zip(view, probes, [False, *probes]) if not (is_one and before)]
+def without_repeats(view):
+    """Leaves one of several probes, and of several equal subscriptions, that follow each other: how many
+    there are is a matter of time. A probe is an ABORT of no request; a SUB subscribes again over each new
+    connection."""
+    again = [re.search(r"ABORT( \(\w+\))?$|^-> subscribe .*\(hidden\)$", line) for line in view]
+    return [
+        line
+        for line, this, before in zip(view, again, [None, *again])
+        if not (this and before and this[0] == before[0])
+    ]
 
 
 def in_order(view):
