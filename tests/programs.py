@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The options of every program beside --help, --quiet, --verbose, --trace and --curve-dir: the table
-of the contract.
+"""The options of every tool beside --help, --quiet and --curve-dir: the table of the contract.
 
 An option is (kind, default, *more); the kind knows values that it has to refuse.
 """

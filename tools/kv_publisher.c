@@ -16,7 +16,6 @@
 #include "lib/keepalive.h"
 #include "lib/log.h"
 #include "lib/options.h"
-#include "lib/trace.h"
 #include "kv/kv_events.h"
 #include "kv/rank.h"
 #include "kv/toy_cache.h"
@@ -156,7 +155,6 @@ static bool s_wait_subscribers (zsock_t *xpub, int count)
         zmsg_t *message = zmsg_recv (xpub);
         if (!message)
             return false;
-        log_recv ("subscriber", xpub, message);
         zframe_t *frame = zmsg_first (message);  //  01 and the topic; 00 from one who leaves
         if (zframe_size (frame) > 0 && zframe_data (frame)[0] <= 1)
             count += zframe_data (frame)[0] ? -1 : 1;
@@ -181,11 +179,6 @@ static void s_drain (zsock_t *pub)
 static void s_send_reply (rank_t *self, zframe_t *client, uint64_t seq, zframe_t *payload)
 {
     const settings_t *settings = self->settings;
-    if (log_frames ()) {
-        zmsg_t *reply = kv_replay_reply (client, settings->topic, seq, payload, settings->wire);
-        log_send ("subscriber", self->router, reply);
-        zmsg_destroy (&reply);
-    }
     kv_replay_send (self->router, client, settings->topic, seq, payload, settings->wire);
 }
 
@@ -196,7 +189,6 @@ static void s_serve_replay (rank_t *self)
     zmsg_t *request = zmsg_recv (self->router);
     if (!request)
         return;  //  A signal came
-    log_recv ("subscriber", self->router, request);
     zframe_t *client;
     uint64_t start;
     if (!kv_replay_request_read (request, &client, &start)) {
@@ -226,15 +218,8 @@ static void s_publish (rank_t *self)
     uint64_t seq = self->history.next;
     zframe_t *payload = s_make (self);
     bool dropped = settings->drop.set && seq >= settings->drop.first && seq <= settings->drop.last;
-    if (!dropped && log_frames ()) {
-        zmsg_t *message = kv_message (settings->topic, seq, payload);
-        log_send ("subscriber", self->pub, message);
-        zmsg_destroy (&message);
-    }
     if (!dropped)
         kv_publish (self->pub, settings->topic, seq, payload);  //  Never blocks: a PUB drops
-    else
-        trace_note ("seq %" PRIu64 " is not published", seq);
     if (log_level != LOG_QUIET) {
         char *text = kv_batch_describe (&self->cache.batch);
         print_line ("%sseq %" PRIu64 "%s: %s", self->name, seq, dropped ? " dropped" : "", text);
@@ -273,7 +258,7 @@ static int s_run (rank_t *ranks, const settings_t *settings)
             continue;
         bool restart = settings->restart_after > 0 && steps == settings->restart_after;
         if (restart)
-            print_note ("starting anew");
+            print_line ("starting anew");
         for (int i = 0; i < settings->ranks; i++) {
             if (restart)
                 s_forget (&ranks[i].history);

@@ -91,11 +91,10 @@ static size_t s_socket_limit (void)
 }
 
 //  Sends one frame, which it takes over
-static void s_send (const char *peer, zsock_t *socket, zframe_t *payload)
+static void s_send (zsock_t *socket, zframe_t *payload)
 {
     zmsg_t *message = zmsg_new ();
     zmsg_append (message, &payload);
-    log_send (peer, socket, message);
     zmsg_send (&message, socket);  //  Never blocks: it is connected, and has no high-water mark
     zmsg_destroy (&message);       //  NULL by now, unless a signal came, or the peer is gone
 }
@@ -104,7 +103,7 @@ static void s_send (const char *peer, zsock_t *socket, zframe_t *payload)
 static void s_send_outputs (void *owner, uint32_t client_index, zframe_t *payload)
 {
     mock_engine_t *self = owner;
-    s_send ("front-end", self->pushes[client_index], payload);
+    s_send (self->pushes[client_index], payload);
 }
 
 //  As vLLM's make_zmq_socket: no high-water mark, and the engine's index as the identity. An
@@ -191,7 +190,7 @@ static void s_send_status (mock_engine_t *self, const char *name)
     handshake_status_t status = {.status = name, .headless = true};
     if (streq (name, "READY"))
         status.parallel_config_hash = self->shared->parallel_config_hash;
-    s_send ("front-end", self->greeter, handshake_status_encode (&status));
+    s_send (self->greeter, handshake_status_encode (&status));
 }
 
 //  Says READY when that is true
@@ -217,7 +216,7 @@ static bool s_join_client (mock_engine_t *self, size_t client, const char *input
     if (!s_connect (self->pushes[client], output) || !s_connect (self->dealers[client], input))
         return false;
     //  A ROUTER can only send to an identity that it has met: so we speak first
-    s_send ("front-end", self->dealers[client], toy_engine_registration (self->engine));
+    s_send (self->dealers[client], toy_engine_registration (self->engine));
     return true;
 }
 
@@ -231,7 +230,7 @@ static bool s_join_coordinator (mock_engine_t *self, const char *input, const ch
         return false;
     //  An XSUB subscribes with a message of its own: 01 and the topic, which is empty. The
     //  coordinator counts these, and says READY to all when all engines are there.
-    s_send ("coordinator", self->xsub, zframe_new ("\x01", 1));
+    s_send (self->xsub, zframe_new ("\x01", 1));
     return true;
 }
 
@@ -334,10 +333,8 @@ static bool s_serve_greeter (mock_engine_t *self)
         s_send_status (self, "HELLO");  //  To each front-end that comes, until one says INIT
     if (s_has_input (self->greeter)) {
         zmsg_t *message = zmsg_recv (self->greeter);
-        if (message) {
-            log_recv ("front-end", self->greeter, message);
+        if (message)
             s_serve_init (self, message);
-        }
         zmsg_destroy (&message);
     }
     return true;
@@ -350,7 +347,6 @@ static void s_serve_coordinator (mock_engine_t *self)
     zmsg_t *message = zmsg_recv (self->xsub);
     if (!message)
         return;
-    log_recv ("coordinator", self->xsub, message);
     if (zframe_streq (zmsg_first (message), "READY"))
         self->start = true;  //  A second one is meant for an engine that has come later
     else
@@ -381,7 +377,6 @@ static bool s_serve_client (mock_engine_t *self, size_t client)
         zmsg_t *message = zmsg_recv (self->dealers[client]);
         if (!message)
             break;
-        log_recv ("front-end", self->dealers[client], message);
         if (!toy_engine_busy (self->engine))
             self->next_step = zclock_mono () + self->shared->step_ms;
         toy_engine_handle (self->engine, message);
@@ -393,7 +388,7 @@ static bool s_serve_client (mock_engine_t *self, size_t client)
 //  Forgets a front-end that is gone, and waits for the next
 static void s_start_over (mock_engine_t *self)
 {
-    print_note ("engine %u: the front-end is gone", self->index);
+    print_line ("engine %u: the front-end is gone", self->index);
     toy_engine_abort_all (self->engine);
     for (size_t i = 0; i < self->clients; i++)
         zsock_set_linger (self->pushes[i], 0);  //  Nobody is there to take it
@@ -426,7 +421,7 @@ static void s_serve (mock_engine_t *self)
     }
     zframe_t *load = self->stats ? toy_engine_load (self->engine) : NULL;
     if (load)
-        s_send ("coordinator", self->stats, load);
+        s_send (self->stats, load);
 }
 
 //  Going while front-ends count on us: their requests end, and they are told
@@ -435,8 +430,7 @@ static void s_die (mock_engine_t *self)
     if (self->state == SERVING) {
         toy_engine_abort_all (self->engine);
         for (size_t i = 0; i < self->clients; i++)
-            s_send ("front-end", self->pushes[i],
-                    zframe_new (ENGINE_CORE_DEAD, strlen (ENGINE_CORE_DEAD)));
+            s_send (self->pushes[i], zframe_new (ENGINE_CORE_DEAD, strlen (ENGINE_CORE_DEAD)));
     }
     s_leave (self);
 }
@@ -509,7 +503,6 @@ static void s_read_options (shared_t *shared, int argc, char **argv)
         .purpose = "joins a vLLM front-end as its EngineCore, and makes tokens up",
         .example = "  build/tools/mock_frontend --handshake tcp://127.0.0.1:29550\n"
                    "  build/tools/mock_engine --log-requests",
-        .instance = "index",
     };
     options_read (argc, argv, &about, options);
     snprintf (shared->version, sizeof shared->version, "%s.0", release);

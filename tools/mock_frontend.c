@@ -16,7 +16,6 @@
 #include "lib/keepalive.h"
 #include "lib/log.h"
 #include "lib/options.h"
-#include "lib/trace.h"
 #include "engine/engine_set.h"
 #include "engine/handshake.h"
 #include "engine/probe.h"
@@ -85,7 +84,6 @@ static zpoller_t *s_poller (frontend_t *self, zsock_t *first, zsock_t *second)
 //  engine.
 static bool s_send (frontend_t *self, zmsg_t *message)
 {
-    log_send ("engine", self->router, message);
     bool there = zmsg_send (&message, self->router) == 0 || zmq_errno () != EHOSTUNREACH;
     zmsg_destroy (&message);
     return there;
@@ -100,15 +98,10 @@ static bool s_spawn (frontend_t *self, const char *own_path, int index, const ch
     char *path = zsys_sprintf ("%s/mock_engine", dirname (copy));
     char *number = zsys_sprintf ("%d", index);
     char *pipe = zsys_sprintf ("%d", SPAWNED_DEATH_PIPE);
-    char *argv[] = {path,      "--quiet", "--handshake",  (char *) handshake,
-                    "--index", number,    "--death-pipe", pipe,
-                    NULL,      NULL,      NULL,           NULL,
-                    NULL};
+    char *argv[] = {
+        path, "--quiet", "--handshake", (char *) handshake, "--index", number, "--death-pipe", pipe,
+        NULL, NULL,      NULL};
     char **more = &argv[8];  //  Options that it shares with us
-    if (trace_path) {
-        *more++ = "--trace";
-        *more++ = (char *) trace_path;
-    }
     if (curve_dir) {
         *more++ = "--curve-dir";
         *more++ = (char *) curve_dir;
@@ -166,7 +159,6 @@ static bool s_shake_hands (frontend_t *self, startup_t *startup)
             good = s_give_up (why, startup_pending (startup));
             break;
         }
-        log_recv ("engine", self->greeter, message);
         mp_error_t error;
         int engine = startup_handle (startup, message, &init, &error);
         zmsg_destroy (&message);
@@ -176,7 +168,6 @@ static bool s_shake_hands (frontend_t *self, startup_t *startup)
         else
             print_line ("engine %d: %s", engine, init ? "HELLO" : "READY");
         if (init) {
-            log_send ("engine", self->greeter, init);
             zmsg_send (&init, self->greeter);
             zmsg_destroy (&init);
         }
@@ -208,11 +199,10 @@ static bool s_start_engines (frontend_t *self, const char *own_path)
 }
 
 //  The index in a registration, or -1
-static int s_read_registration (frontend_t *self, zmsg_t *message)
+static int s_read_registration (zmsg_t *message)
 {
     engine_core_ready_t ready;
     mp_error_t error;
-    log_recv ("engine", self->router, message);
     int engine = engine_core_registration (message, &ready, &error);
     if (engine == -1)
         warn_line ("%s", error.text);
@@ -243,7 +233,7 @@ static bool s_register (frontend_t *self)
             good = s_give_up (why, s_unregistered (self));
             break;
         }
-        int engine = s_read_registration (self, message);
+        int engine = s_read_registration (message);
         zmsg_destroy (&message);
         bool wanted = engine != -1 && !engine_set_knows (self->set, engine) &&
                       (!self->handshake || engine < self->engines);
@@ -301,7 +291,7 @@ static void *s_receive (frontend_t *self, zpoller_t *poller, int64_t *looked, zm
 
 static void s_take_registration (frontend_t *self, zmsg_t *message)
 {
-    int engine = s_read_registration (self, message);
+    int engine = s_read_registration (message);
     if (!engine_set_knows (self->set, engine))
         return;
     //  It has restarted, and does not know the requests that were open
@@ -312,7 +302,6 @@ static void s_take_registration (frontend_t *self, zmsg_t *message)
 
 static void s_take_outputs (frontend_t *self, zmsg_t *message)
 {
-    log_recv ("engine", self->pull, message);
     if (zmsg_size (message) == 1 && zframe_streq (zmsg_first (message), ENGINE_CORE_DEAD))
         probe_last_words (&self->probe, zclock_mono ());
     else

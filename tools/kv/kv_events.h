@@ -173,9 +173,8 @@ void kv_frames_destroy (kv_frames_t **self_p);
 //  Lets go of the frames, so that libzmq can free them. What was read points nowhere then.
 void kv_frames_clear (kv_frames_t *self);
 
-//  Receives a message; `copy` gets a copy of each frame, for log_recv, unless it is NULL. False:
-//  there is none, or a signal came.
-bool kv_frames_recv (kv_frames_t *self, zsock_t *socket, zmsg_t *copy);
+//  Receives a message. False: there is none, or a signal came.
+bool kv_frames_recv (kv_frames_t *self, zsock_t *socket);
 
 //  As kv_message_read, or when it is `replayed` as kv_replay_reply_read
 bool kv_frames_read (kv_frames_t *self, bool replayed, kv_numbered_t *batch, mp_error_t *error);

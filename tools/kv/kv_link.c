@@ -98,7 +98,7 @@ zsock_t *kv_link_events (kv_link_t *self)
 
 bool kv_link_recv (kv_link_t *self, kv_frames_t *message)
 {
-    return kv_frames_recv (message, self->sub, NULL);
+    return kv_frames_recv (message, self->sub);
 }
 
 int kv_link_peer (const kv_link_t *self, kv_frames_t *message)

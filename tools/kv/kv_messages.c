@@ -181,7 +181,7 @@ void kv_frames_clear (kv_frames_t *self)
     self->count = 0;
 }
 
-bool kv_frames_recv (kv_frames_t *self, zsock_t *socket, zmsg_t *copy)
+bool kv_frames_recv (kv_frames_t *self, zsock_t *socket)
 {
     void *handle = zsock_resolve (socket);
     kv_frames_clear (self);
@@ -192,8 +192,6 @@ bool kv_frames_recv (kv_frames_t *self, zsock_t *socket, zmsg_t *copy)
             &self->frames[self->count < KV_FRAMES_MAX ? self->count : KV_FRAMES_MAX - 1];
         if (zmq_msg_recv (frame, handle, 0) == -1)
             return false;  //  The first: the others of a message are there with it
-        if (copy)
-            zmsg_addmem (copy, zmq_msg_data (frame), zmq_msg_size (frame));
         self->count++;
         more = zmq_msg_more (frame);
     }

@@ -185,7 +185,7 @@ static bool s_serve_reply (kv_stream_t *self, int64_t now)
     kv_frames_t *reply = self->reply;
     kv_numbered_t batch;
     mp_error_t error;
-    if (!kv_frames_recv (reply, self->dealer, NULL))
+    if (!kv_frames_recv (reply, self->dealer))
         return false;
     kv_origin_t origin = s_origin (self);
     if (!kv_frames_read (reply, true, &batch, &error))

@@ -2,7 +2,6 @@
 
 #include "lib/log.h"
 #include "lib/mp.h"
-#include "lib/trace.h"
 
 #include <ctype.h>
 #include <arpa/inet.h>
@@ -10,10 +9,6 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <unistd.h>
-
-//  Of a frame, so many bytes are printed as hex, and so many characters as text
-#define HEX_MAX 24
-#define TEXT_MAX 400
 
 //  A person begins to wonder after so long, and wants to see it move so often
 #define BUSY_AFTER_MS 2000
@@ -120,27 +115,6 @@ void print_line (const char *format, ...)
     va_end (args);
 }
 
-//  The same line for the trace
-static void s_trace (const char *format, va_list args)
-{
-    char *text = trace_path ? zsys_vprintf (format, args) : NULL;
-    if (text)
-        trace_note ("%s", text);
-    zstr_free (&text);
-}
-
-void print_note (const char *format, ...)
-{
-    va_list args;
-    va_start (args, format);
-    if (log_level != LOG_QUIET)
-        s_print (false, format, args);
-    va_end (args);
-    va_start (args, format);
-    s_trace (format, args);
-    va_end (args);
-}
-
 void print_summary (const char *format, ...)
 {
     va_list args;
@@ -162,9 +136,6 @@ void warn_line (const char *format, ...)
     va_list args;
     va_start (args, format);
     log_line (stderr, true, format, args);
-    va_end (args);
-    va_start (args, format);
-    s_trace (format, args);
     va_end (args);
 }
 
@@ -225,115 +196,4 @@ bool log_bound (zsock_t *socket, const char *endpoint, int bound)
                    resolved ? resolved : endpoint, log_at_risk ? log_at_risk : "all of it");
     zstr_free (&resolved);
     return true;
-}
-
-static bool s_is_text (const byte *data, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        if (!isprint (data[i]))
-            return false;
-    return size > 0;
-}
-
-//  A text of its own memory: the whole characters of text[0..size), at most `max` bytes of them,
-//  and "..." for what is left out
-static char *s_cut (const char *text, size_t size, size_t max)
-{
-    size_t shown = 0;
-    for (size_t step; shown < size; shown += step) {
-        step = mp_utf8_size (text + shown, size - shown);
-        if (step == 0 || shown + step > max)
-            break;
-    }
-    char *copy = zmalloc (shown + sizeof "...");
-    memcpy (copy, text, shown);
-    if (shown < size)
-        memcpy (copy + shown, "...", sizeof "...");
-    return copy;
-}
-
-char *log_meaning (const byte *data, size_t size, size_t max)
-{
-    if (s_is_text (data, size))
-        return s_cut ((const char *) data, size, max);
-    msgpack_unpacked doc;
-    if (mp_decode (&doc, data, size, "frame", NULL) == -1)
-        return NULL;
-    char *text = NULL, *meaning = NULL;
-    size_t text_size = 0;
-    FILE *memory = open_memstream (&text, &text_size);
-    if (memory) {
-        mp_print (memory, &doc.data);
-        fclose (memory);
-        meaning = s_cut (text, text_size, max);
-        free (text);
-    }
-    msgpack_unpacked_destroy (&doc);
-    return meaning;
-}
-
-static void s_show (const char *arrow, const char *peer, zsock_t *socket, zmsg_t *message)
-{
-    if (log_level != LOG_FRAMES)
-        return;
-    fprintf (s_out (), "  %s %s (%s here), %zu frame%s\n", arrow, peer, zsock_type_str (socket),
-             zmsg_size (message), zmsg_size (message) == 1 ? "" : "s");
-    for (zframe_t *frame = zmsg_first (message); frame; frame = zmsg_next (message)) {
-        const byte *data = zframe_data (frame);
-        size_t size = zframe_size (frame);
-        fprintf (s_out (), "     [%zu]%s", size, size > 0 ? " " : "");
-        for (size_t i = 0; i < size && i < HEX_MAX; i++)
-            fprintf (s_out (), "%02x", data[i]);
-        if (size > HEX_MAX)
-            fprintf (s_out (), "...");
-        char *meaning = log_meaning (data, size, TEXT_MAX);
-        fprintf (s_out (), "%s%s\n", meaning ? "  " : "", meaning ? meaning : "");
-        free (meaning);
-    }
-}
-
-bool log_frames (void)
-{
-    return log_level == LOG_FRAMES || trace_path;
-}
-
-void log_send (const char *peer, zsock_t *socket, zmsg_t *message)
-{
-    if (trace_path)
-        trace_message (TRACE_SEND, peer, socket, message);
-    s_show ("to", peer, socket, message);
-}
-
-void log_recv (const char *peer, zsock_t *socket, zmsg_t *message)
-{
-    if (trace_path)
-        trace_message (TRACE_RECV, peer, socket, message);
-    s_show ("from", peer, socket, message);
-}
-
-//  A message with a copy of the frame in it
-static zmsg_t *s_message_of (zframe_t *frame)
-{
-    zmsg_t *message = zmsg_new ();
-    zframe_t *copy = zframe_dup (frame);
-    zmsg_append (message, &copy);
-    return message;
-}
-
-void log_send_frame (const char *peer, zsock_t *socket, zframe_t *frame)
-{
-    if (!log_frames ())
-        return;
-    zmsg_t *message = s_message_of (frame);
-    log_send (peer, socket, message);
-    zmsg_destroy (&message);
-}
-
-void log_recv_frame (const char *peer, zsock_t *socket, zframe_t *frame)
-{
-    if (!log_frames ())
-        return;
-    zmsg_t *message = s_message_of (frame);
-    log_recv (peer, socket, message);
-    zmsg_destroy (&message);
 }

@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  log.h - lines on stdout, warnings on stderr, and with --verbose the frames on the wire
+//  log.h - lines on stdout, warnings on stderr
 //
 //  No sockets are used in here.
 
@@ -13,8 +13,7 @@
 
 typedef enum {
     LOG_QUIET,  //  The summary only
-    LOG_LINES,  //  A line for what happens
-    LOG_FRAMES  //  And each frame of each message
+    LOG_LINES   //  A line for what happens
 } log_level_t;
 
 //  Set by options_read
@@ -22,7 +21,7 @@ extern const char *log_program;
 extern const char *log_at_risk;  //  See about_t; NULL: not known
 extern log_level_t log_level;
 
-//  Where lines and frames are printed; NULL is stdout. For a program whose stdout is read by other
+//  Where lines are printed; NULL is stdout. For a program whose stdout is read by other
 //  programs.
 extern FILE *log_out;
 
@@ -30,10 +29,6 @@ extern FILE *log_out;
 
 //  One line on stdout. Not with --quiet.
 void print_line (const char *format, ...) CHECK_PRINTF (1);
-
-//  The same for an event that is in no message, such as a timeout: it is also written to the trace
-//  (trace.h), even with --quiet.
-void print_note (const char *format, ...) CHECK_PRINTF (1);
 
 //  The summary: one line on stdout, `<program>: ...`, even with --quiet
 void print_summary (const char *format, ...) CHECK_PRINTF (1);
@@ -62,7 +57,7 @@ bool log_connected (const char *endpoint, int connected);
 //  makes it fail too, and that is not the program's failure
 #define EXIT_STOPPED_OR_FAILED (zsys_interrupted ? EXIT_SUCCESS : EXIT_FAILURE)
 
-//  One line on stderr, `<program>: what failed: why`. It is also written to the trace.
+//  One line on stderr, `<program>: what failed: why`
 void warn_line (const char *format, ...) CHECK_PRINTF (1);
 
 //  To be called before anything is printed. If stdout has not taken everything when the program
@@ -72,19 +67,3 @@ void log_check_stdout (void);
 
 //  Used by all of the above: one line on `out`, with the program's name in front if `named`
 void log_line (FILE *out, bool named, const char *format, va_list args);
-
-//  To be called right before a message is sent, and right after one was received. With --verbose it
-//  prints each frame: length, bytes in hex, and the text or the msgpack value that they hold. With
-//  --trace the message is traced (trace.h). `peer` is who is at the other end ("server"). The
-//  message stays the caller's.
-bool log_frames (void);  //  False: these two do nothing, and need no message to be made for them
-void log_send (const char *peer, zsock_t *socket, zmsg_t *message);
-void log_recv (const char *peer, zsock_t *socket, zmsg_t *message);
-
-//  The same for a message of one frame that is in no zmsg_t
-void log_send_frame (const char *peer, zsock_t *socket, zframe_t *frame);
-void log_recv_frame (const char *peer, zsock_t *socket, zframe_t *frame);
-
-//  What a frame holds: text, or a msgpack value as text, cut to `max` bytes and "..."; NULL when
-//  nothing can be said. To be freed by the caller.
-char *log_meaning (const byte *data, size_t size, size_t max);

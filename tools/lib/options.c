@@ -4,7 +4,6 @@
 #include "lib/curve.h"
 #include "lib/log.h"
 #include "lib/stop.h"
-#include "lib/trace.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -16,7 +15,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-//  What every program has beside its own, --quiet, --verbose and --help
+//  What every program has beside its own, --quiet and --help
 static const option_t common_options[] = {
     OPTION_DIR ("curve-dir", &curve_dir, "keys for CURVE: only who is on their list gets in"),
     OPTION_END,
@@ -297,10 +296,6 @@ static void s_print_help (FILE *out, const about_t *about, const option_t *optio
     s_print_options (out, common_options);
     fprintf (out, "  %-28s %s\n", "--quiet",
              "print only the endpoints bound, errors and the summary");
-    fprintf (out, "  %-28s %s\n", "--verbose",
-             "print each frame of each message: length, hex, and what it holds");
-    fprintf (out, "  %-28s %s\n", "--trace FILE",
-             "append each message to FILE, one JSON object a line (default none)");
     fprintf (out, "  %-28s %s\n", "--help", "print this text");
     fprintf (
         out,
@@ -330,27 +325,12 @@ static int s_wrong (FILE *err, const char *format, ...)
     return OPTIONS_WRONG;
 }
 
-//  Which of several this program is, as its option `name` says; NULL when it has none
-static const char *s_instance (const option_t *options, const char *name)
-{
-    static char number[16];
-    const option_t *option = name ? s_find (options, name, strlen (name)) : NULL;
-    if (!option)
-        return NULL;
-    if (option->kind != OPTION_KIND_INT)
-        return *option->value.text;
-    snprintf (number, sizeof number, "%d", *option->value.number);
-    return number;
-}
-
 int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,
                    FILE *err)
 {
     log_program = about->name;
     log_at_risk = about->at_risk;
     log_level_t level = LOG_LINES;
-    const char *trace = NULL;
-    const option_t trace_option = OPTION_TEXT ("trace", &trace, NULL);
 
     //  First of all, while the variables still have their defaults
     for (int i = 1; i < argc; i++)
@@ -363,15 +343,12 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
         if (strncmp (argv[i], "--", 2) != 0 || !argv[i][2])
             return s_wrong (err, "'%s': not an option (see --help)", argv[i]);
         const char *name = argv[i] + 2;
-        if (streq (name, "quiet") || streq (name, "verbose")) {
-            level = streq (name, "quiet") ? LOG_QUIET : LOG_FRAMES;
+        if (streq (name, "quiet")) {
+            level = LOG_QUIET;
             continue;
         }
         size_t size = strcspn (name, "=");
-        const option_t *option =
-            size == strlen (trace_option.name) && memcmp (name, trace_option.name, size) == 0
-                ? &trace_option
-                : s_find (options, name, size);
+        const option_t *option = s_find (options, name, size);
         if (!option)
             option = s_find (common_options, name, size);
         if (!option)
@@ -394,10 +371,6 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
             option->value.list->count == 0 && option->value.list->fallback)
             option->value.list->items[option->value.list->count++] = option->value.list->fallback;
     log_level = level;
-    if (trace && trace_open (trace, s_instance (options, about->instance)) == -1) {
-        s_wrong (err, "cannot open the trace %s: %s", trace, strerror (errno));
-        return OPTIONS_FAILED;
-    }
     return OPTIONS_RUN;
 }
 

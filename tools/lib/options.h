@@ -10,9 +10,9 @@
 //      };
 //      options_read (argc, argv, &about, options);
 //
-//  A variable's value before options_read is its default. --help, --quiet, --verbose, --trace and
-//  --curve-dir come with every program: --quiet and --verbose set how much tools/lib/log.h prints,
-//  --trace is for tools/lib/trace.h, --curve-dir for tools/lib/curve.h.
+//  A variable's value before options_read is its default. --help, --quiet and --curve-dir
+//  come with every program: --quiet sets how much tools/lib/log.h prints, --curve-dir is for
+//  tools/lib/curve.h.
 
 #pragma once
 
@@ -23,12 +23,11 @@
 
 //  What a program says of itself in --help
 typedef struct {
-    const char *name;      //  "basic_server"; begins each of its lines on stderr
-    const char *purpose;   //  One sentence
-    const char *example;   //  The commands of one pair, one a line
-    const char *instance;  //  The option that tells several of it apart in a trace; NULL: none does
-    const char *at_risk;   //  What anyone who can reach its port can read or send; NULL: it
-                           //  does not bind
+    const char *name;     //  "basic_server"; begins each of its lines on stderr
+    const char *purpose;  //  One sentence
+    const char *example;  //  The commands of one pair, one a line
+    const char *at_risk;  //  What anyone who can reach its port can read or send; NULL: it
+                          //  does not bind
 } about_t;
 
 //  Values of a repeatable option, in the order given. The strings belong to argv. When none was
@@ -146,14 +145,12 @@ typedef struct {
 //  What options_parse found
 #define OPTIONS_RUN (-1)  //  All well: go on
 #define OPTIONS_HELP 0    //  --help was asked for and has been printed: exit with 0
-#define OPTIONS_FAILED                                                                             \
-    1                    //  The file of --trace cannot be opened, told in the same way: exit with 1
-#define OPTIONS_WRONG 2  //  Wrong usage, told in one line on `err`: exit with 2
+#define OPTIONS_WRONG 2   //  Wrong usage, told in one line on `err`: exit with 2
 
 //  Reads argv into the variables that `options` (ended by OPTION_END) names; --help goes to `out`.
-//  Also sets log_program, log_at_risk and log_level (show.h) and curve_dir (curve.h), opens the
-//  trace (trace.h), and turns IPv6 on in CZMQ when an endpoint has an IPv6 literal in brackets, as
-//  vLLM's make_zmq_socket does. Returns one of the four above.
+//  Also sets log_program, log_at_risk and log_level (log.h) and curve_dir (curve.h), and
+//  turns IPv6 on in CZMQ when an endpoint has an IPv6 literal in brackets, as
+//  vLLM's make_zmq_socket does. Returns one of the three above.
 int options_parse (int argc, char **argv, const about_t *about, const option_t *options, FILE *out,
                    FILE *err);
 

@@ -48,9 +48,8 @@ static void s_is_read_the_same (zmsg_t *message, bool replayed, const kv_numbere
         return;  //  Is none on the wire
     zmsg_t *sent = zmsg_dup (message);
     zmsg_send (&sent, socket_there);
-    zmsg_t *copy = zmsg_new ();
     kv_frames_t *frames = kv_frames_new ();
-    DEMAND (kv_frames_recv (frames, socket_here, copy) && zmsg_eq (copy, message));
+    DEMAND (kv_frames_recv (frames, socket_here) && frames->count == zmsg_size (message));
     kv_numbered_t batch;
     mp_error_t error = {.text = ""};
     DEMAND (kv_frames_read (frames, replayed, &batch, &error) == (want != NULL));
@@ -59,7 +58,6 @@ static void s_is_read_the_same (zmsg_t *message, bool replayed, const kv_numbere
             (batch.seq == want->seq && batch.replayed == want->replayed &&
              s_is_same (batch.topic, want->topic) && s_is_same (batch.payload, want->payload)));
     kv_frames_destroy (&frames);
-    zmsg_destroy (&copy);
 }
 
 static void s_live (zmsg_t *message, mp_error_t *error)
@@ -145,24 +143,6 @@ static void s_progress (zmsg_t *message, mp_error_t *error)
     requests_destroy (&progress);
 }
 
-static void s_show (zmsg_t *message)
-{
-    fuzz_print_t shown;
-    log_out = fuzz_print (&shown);
-    log_level = LOG_FRAMES;
-    log_recv ("peer", socket_here, message);
-    log_level = LOG_QUIET;
-    log_out = NULL;
-    const char *text = fuzz_printed (&shown);
-    size_t lines = 0;
-    for (const char *at = text, *end; *at; at = end + 1, lines++) {
-        end = strchr (at, '\n');
-        DEMAND (end && fuzz_is_clean (at, (size_t) (end - at)));
-    }
-    DEMAND (lines == zmsg_size (message) + 1);
-    free (shown.text);
-}
-
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
     if (size < 3)
@@ -187,7 +167,7 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
         s_progress (message, &error);
         break;
     default:
-        s_show (message);
+        break;  //  Numbers that older inputs have
     }
     zmsg_destroy (&message);
     return 0;

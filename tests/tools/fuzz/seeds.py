@@ -100,7 +100,7 @@ def seeds():
             "--endpoint tcp://127.0.0.1:* --connect tcp://[::1]:5555 --count 7 --flag",
             "--endpoint=ipc:///tmp/x --choice dealer --delay-s 0.5 --topic a --topic=b",
             "--skip 3-7 --from-seq 18446744073709551614 --peer tcp://*:1 --peer ipc://@x",
-            "--from-seq live --quiet --text --verbose",
+            "--from-seq live --quiet --text",
             "--curve-dir / --seed 18446744073709551615",
             "--curve-dir=/nowhere",
             "--from-seq 7 --help",

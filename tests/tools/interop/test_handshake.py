@@ -122,9 +122,7 @@ def test_engines_of_both_languages(start, wire, lang):
 @EACH_PAIR
 def test_chunks(start, wire, server, client):
     """7 tokens in chunks of 3: the last one is cut to what was asked for."""
-    frontend = start(
-        "mock_frontend", "--verbose", lang=server, requests=2, max_tokens=7, **wire
-    )
+    frontend = start("mock_frontend", lang=server, requests=2, max_tokens=7, **wire)
     engine = start(
         "mock_engine", lang=client, handshake=wire["handshake"], output_token_chunk_size=3
     )

@@ -10,7 +10,6 @@ import threading
 import time
 from pathlib import Path
 
-import msgspec
 import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
@@ -63,7 +62,6 @@ class Options(argparse.ArgumentParser):
     def __init__(self, doc):
         super().__init__(PROGRAM, description=doc, formatter_class=_Help, allow_abbrev=False)
         self.add_argument("--quiet", action="store_true", help="print only the summary")
-        self.add_argument("--verbose", action="store_true", help="print each frame")
         self.add_argument("--curve-dir", type=Path, metavar="DIR", help="keys (make keys)")
 
     def error(self, message):
@@ -109,8 +107,6 @@ class Options(argparse.ArgumentParser):
         global _quiet
         args = self.parse_args()
         _quiet = args.quiet
-        if args.verbose:
-            _show_frames()
         if args.curve_dir:
             _close_doors(args.curve_dir)
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -217,29 +213,3 @@ def _close_doors(folder):
     zmq.Socket.bind, zmq.Socket.connect = bind, connect
     zmq.Context.term = goes_first(zmq.Context.term)
     zmq.Context.destroy = goes_first(zmq.Context.destroy)
-
-
-def _show_frames():
-    """--verbose: the length, the hex and, where it is msgpack, the value of each frame."""
-
-    def show(arrow, data):
-        data = bytes(data)
-        try:
-            value = repr(msgspec.msgpack.decode(data))
-        except Exception:  # Not every frame is msgpack
-            value = ""
-        print(f"  {arrow} [{len(data)}] {data.hex()} {value}".rstrip())
-
-    def send(self, data, *args, **named):
-        if self.type != zmq.PAIR:  # A PAIR is a socket's monitor: not on the wire
-            show(">", data)
-        return zmq_send(self, data, *args, **named)
-
-    def recv(self, *args, **named):
-        data = zmq_recv(self, *args, **named)
-        if self.type != zmq.PAIR:
-            show("<", data)
-        return data
-
-    zmq_send, zmq_recv = zmq.Socket.send, zmq.Socket.recv
-    zmq.Socket.send, zmq.Socket.recv = send, recv

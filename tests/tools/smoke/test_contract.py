@@ -4,7 +4,6 @@
 import re
 import socket
 
-import msgspec
 import pytest
 
 from harness import NAMES, PROGRAMS, TRAPS
@@ -31,7 +30,7 @@ def test_help(start, name):
     assert re.match(rf"{name} - \w", text)
     assert f"build/{PROGRAMS[name].parent.name}/" in text.split("\nExample:\n")[1]
     told = re.findall(r"^  --([a-z-]+)", text, re.M)
-    everywhere = ["curve-dir", "quiet", "verbose", "trace", "help"]
+    everywhere = ["curve-dir", "quiet", "help"]
     assert sorted(told) == sorted([*OPTIONS[name], *everywhere])
     for option, kind in OPTIONS[name].items():
         if kind is None:
@@ -82,7 +81,7 @@ def test_port_in_use(start, ipc, name, option):
     assert re.match(rf"{name}: cannot listen on {endpoint}: \w", program.err[0])
 
 
-# --- --quiet and --verbose
+# --- --quiet
 
 
 def test_quiet_engines(start, ipc):
@@ -96,24 +95,3 @@ def test_quiet_engines(start, ipc):
         "mock_frontend: 2 of 2 requests complete, 8 tokens",
     ]
     assert engine.out == ["mock_engine: 2 finished, 0 aborted, 0 bad"]
-
-
-def frame_lines(program, head):
-    """The lines of the frames below the first line `head`."""
-    below = program.out[program.out.index(head) + 1 :]
-    return [line for line in below[: int(re.search(r"(\d+) frame", head)[1])]]
-
-
-def test_verbose_engines(start, ipc):
-    wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
-    frontend = start("mock_frontend", "--verbose", requests=1, max_tokens=1, **wire)
-    engine = start("mock_engine", "--verbose", "--disable-log-stats", handshake=wire["handshake"])
-    assert frontend.wait() == engine.stop() == 0
-    identity, kind, request = frame_lines(frontend, "  to engine (ROUTER here), 3 frames")
-    assert identity == "     [2] 0000"
-    assert kind == "     [1] 00  0"
-    assert re.match(r'     \[\d+\] dc0016a27230.*  \["r0",\[1,15043,', request)
-    assert frame_lines(engine, "  from front-end (DEALER here), 2 frames") == [kind, request]
-    (outputs,) = frame_lines(engine, "  to front-end (PUSH here), 1 frame")
-    assert re.match(r'     \[\d+\] 99.*  \[0,\[\["r0",\[\d+\],null,null,null,1,', outputs)
-    assert frame_lines(frontend, "  from engine (PULL here), 1 frame") == [outputs]

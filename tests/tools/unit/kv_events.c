@@ -623,11 +623,11 @@ static bool s_read (zmsg_t *message, bool replayed, kv_numbered_t *batch, mp_err
     if (zmsg_size (message) == 0)
         return ok;  //  Is none on the wire
     zsock_t *here, *there = zsys_create_pipe (&here);
-    zmsg_t *sent = zmsg_dup (message), *copy = zmsg_new ();
+    zmsg_t *sent = zmsg_dup (message);
     zmsg_send (&sent, there);
     kv_frames_t *frames = kv_frames_new ();
-    assert_true (kv_frames_recv (frames, here, copy));
-    assert_true (zmsg_eq (copy, message));
+    assert_true (kv_frames_recv (frames, here));
+    assert_int_equal (frames->count, zmsg_size (message));
     kv_numbered_t again;
     mp_error_t why = {""};
     assert_int_equal (kv_frames_read (frames, replayed, &again, &why), ok);
@@ -640,12 +640,11 @@ static bool s_read (zmsg_t *message, bool replayed, kv_numbered_t *batch, mp_err
         assert_string_equal (why.text, error->text);
     }
     zsock_set_rcvtimeo (here, 0);
-    assert_false (kv_frames_recv (frames, here, NULL));  //  No more has come
+    assert_false (kv_frames_recv (frames, here));  //  No more has come
     assert_int_equal (frames->count, 0);
     kv_frames_destroy (&frames);
     assert_null (frames);
     kv_frames_destroy (&frames);
-    zmsg_destroy (&copy);
     zsock_destroy (&there);
     zsock_destroy (&here);
     return ok;

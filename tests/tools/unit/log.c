@@ -2,7 +2,6 @@
 
 #include "unit.h"
 #include "lib/log.h"
-#include "vectors.h"
 
 //  What was printed in the last call below
 static char *out_text, *err_text;
@@ -49,9 +48,6 @@ static void test_lines (void **state)
     s_say ("ping");
     assert_string_equal (out_text, "ping 1\nprogram: ping 2\n");
     assert_string_equal (err_text, "program: ping 3\n");
-    log_level = LOG_FRAMES;
-    s_say ("ping");
-    assert_string_equal (out_text, "ping 1\nprogram: ping 2\n");
     log_level = LOG_QUIET;
     s_say ("ping");
     assert_string_equal (out_text, "program: ping 2\n");
@@ -97,137 +93,6 @@ static void test_long_line (void **state)
     assert_int_equal (strlen (err_text), 9 + 5003);
 }
 
-//  -- Frames
-
-static void s_show (zmsg_t *message)
-{
-    zsock_t *socket = zsock_new (ZMQ_DEALER);
-    size_t frames = zmsg_size (message);
-    s_forget ();
-    capture_t out = unit_catch (stdout);
-    log_send ("engine", socket, message);
-    log_recv ("server", socket, message);
-    out_text = unit_caught (&out);
-    assert_int_equal (zmsg_size (message), frames);
-    zsock_destroy (&socket);
-}
-
-static void test_frames (void **state)
-{
-    (void) state;
-    zmsg_t *message = zmsg_new ();
-    zmsg_addstr (message, "kv-events");
-    log_level = LOG_LINES;
-    s_show (message);
-    assert_string_equal (out_text, "");
-    log_level = LOG_FRAMES;
-    s_show (message);
-    assert_string_equal (out_text, "  to engine (DEALER here), 1 frame\n"
-                                   "     [9] 6b762d6576656e7473  kv-events\n"
-                                   "  from server (DEALER here), 1 frame\n"
-                                   "     [9] 6b762d6576656e7473  kv-events\n");
-    //  The same of a frame that is in no message, which stays as it is
-    zsock_t *socket = zsock_new (ZMQ_DEALER);
-    capture_t out = unit_catch (stdout);
-    log_send_frame ("engine", socket, zmsg_first (message));
-    log_recv_frame ("server", socket, zmsg_first (message));
-    char *text = unit_caught (&out);
-    assert_string_equal (text, out_text);
-    zstr_free (&text);
-    log_level = LOG_LINES;
-    out = unit_catch (stdout);
-    log_send_frame ("engine", socket, zmsg_first (message));
-    text = unit_caught (&out);
-    assert_string_equal (text, "");
-    zstr_free (&text);
-    assert_true (zframe_streq (zmsg_first (message), "kv-events"));
-    zsock_destroy (&socket);
-    zmsg_destroy (&message);
-}
-
-//  The lines of one message, behind the first one
-static void s_has_frames (zmsg_t *message, const char *lines)
-{
-    log_level = LOG_FRAMES;
-    s_show (message);
-    char *end = strstr (out_text, "  from ");
-    assert_non_null (end);
-    *end = 0;
-    assert_string_equal (strchr (out_text, '\n') + 1, lines);
-    zmsg_destroy (&message);
-}
-
-static void test_meaning (void **state)
-{
-    (void) state;
-    zmsg_t *message = zmsg_new ();
-    zmsg_addmem (message, NULL, 0);            //  Nothing
-    zmsg_addmem (message, "\x01\x00", 2);      //  Nothing that can be said
-    zmsg_addmem (message, TASK, sizeof TASK);  //  msgpack
-    zmsg_addmem (message,
-                 "\xa4"
-                 "a\nb\x1b",
-                 5);  //  msgpack, with control bytes
-    zmsg_addmem (message, "A", 1);
-    zmsg_addmem (message, "\nab", 3);
-    zmsg_addmem (message, "a\nb", 3);                  //  Nearly text
-    zmsg_addmem (message, "\xdd\xff\xff\xff\xff", 5);  //  Hostile
-    s_has_frames (message, "     [0]\n"
-                           "     [2] 0100\n"
-                           "     [14] 82a47461736b07a576616c756507  {\"task\":7,\"value\":7}\n"
-                           "     [5] a4610a621b  \"a\\nb\\u001b\"\n"
-                           "     [1] 41  A\n"
-                           "     [3] 0a6162\n"
-                           "     [3] 610a62\n"
-                           "     [5] ddffffffff\n");
-}
-
-//  A long frame is cut, in hex and in text
-static void test_long_frames (void **state)
-{
-    (void) state;
-    char text[5000];
-    memset (text, 'x', sizeof text);
-    zmsg_t *message = zmsg_new ();
-    zmsg_addmem (message, text, sizeof text);
-    zmsg_addmem (message, OUTPUTS_FULL, sizeof OUTPUTS_FULL);
-    log_level = LOG_FRAMES;
-    s_show (message);
-    zmsg_destroy (&message);
-    for (char *line = strtok (out_text, "\n"); line; line = strtok (NULL, "\n")) {
-        assert_true (strlen (line) < 600);
-        if (line[5] == '[') {
-            assert_non_null (strstr (line, "...  "));
-            assert_string_equal (line + strlen (line) - 3, "...");
-        }
-    }
-}
-
-//  Wherever a text is cut, what is printed stays UTF-8
-static void test_cut_text (void **state)
-{
-    (void) state;
-    for (size_t shift = 0; shift < 4; shift++) {
-        char text[1000];
-        memset (text, 'x', shift);
-        for (size_t i = shift; i + 4 < sizeof text; i += 4)
-            memcpy (text + i, "\xf0\x9f\x98\x80", 5);
-        mp_writer_t writer;
-        mp_pack_str (mp_begin (&writer), text);
-        zframe_t *frame = mp_end (&writer);
-        zmsg_t *message = zmsg_new ();
-        zmsg_append (message, &frame);
-        log_level = LOG_FRAMES;
-        s_show (message);
-        zmsg_destroy (&message);
-        assert_true (strlen (out_text) > 500);
-        for (size_t at = 0, size; out_text[at]; at += size) {
-            size = mp_utf8_size (out_text + at, strlen (out_text + at));
-            assert_int_not_equal (size, 0);
-        }
-    }
-}
-
 //  -- Another place than stdout
 
 //  Says one of everything with log_out set; returns what came there, to be freed
@@ -237,8 +102,6 @@ static char *s_say_elsewhere (void)
     size_t size;
     zsock_t *socket = zsock_new (ZMQ_REP);
     int bound = zsock_bind (socket, "tcp://127.0.0.1:*");
-    zmsg_t *message = zmsg_new ();
-    zmsg_addstr (message, "hi");
     s_forget ();
     capture_t out = unit_catch (stdout);
     capture_t err = unit_catch (stderr);
@@ -247,13 +110,11 @@ static char *s_say_elsewhere (void)
     print_summary ("summary");
     print_result ("result");
     warn_line ("complaint");
-    log_send ("engine", socket, message);
     (void) log_bound (socket, "tcp://127.0.0.1:*", bound);
     fclose (log_out);
     log_out = NULL;
     err_text = unit_caught (&err);
     out_text = unit_caught (&out);
-    zmsg_destroy (&message);
     zsock_destroy (&socket);
     return elsewhere;
 }
@@ -262,13 +123,10 @@ static char *s_say_elsewhere (void)
 static void test_out (void **state)
 {
     (void) state;
-    log_level = LOG_FRAMES;
     char *elsewhere = s_say_elsewhere ();
     static const char want[] = "line\n"
                                "program: summary\n"
                                "result\n"
-                               "  to engine (REP here), 1 frame\n"
-                               "     [2] 6869  hi\n"
                                "program: listening on tcp://127.0.0.1:";
     assert_memory_equal (elsewhere, want, strlen (want));
     free (elsewhere);
@@ -357,19 +215,9 @@ int main (void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown (name, s_setup, s_teardown)
-        TEST (test_lines),
-        TEST (test_control_bytes),
-        TEST (test_long_line),
-        TEST (test_not_utf8),
-        TEST (test_result),
-        TEST (test_cut_text),
-        TEST (test_frames),
-        TEST (test_meaning),
-        TEST (test_long_frames),
-        TEST (test_listening),
-        TEST (test_connecting),
-        TEST (test_out),
-        TEST (test_out_is_not_for_errors),
+        TEST (test_lines),      TEST (test_control_bytes), TEST (test_long_line),
+        TEST (test_not_utf8),   TEST (test_result),        TEST (test_listening),
+        TEST (test_connecting), TEST (test_out),           TEST (test_out_is_not_for_errors),
 #undef TEST
     };
     return cmocka_run_group_tests_name ("log", tests, NULL, NULL);

@@ -4,7 +4,6 @@
 #include "lib/curve.h"
 #include "lib/options.h"
 #include "lib/log.h"
-#include "lib/trace.h"
 
 #include <math.h>
 #include <signal.h>
@@ -71,8 +70,7 @@ static int s_setup (void **state)
     v.topics.fallback = "";
     v.endpoints.fallback = "tcp://127.0.0.1:5557";
     log_program = "nobody";
-    log_level = LOG_FRAMES;
-    about.instance = NULL;
+    log_level = LOG_QUIET;
     return 0;
 }
 
@@ -80,7 +78,6 @@ static int s_teardown (void **state)
 {
     (void) state;
     s_forget ();
-    trace_path = NULL;
     return 0;
 }
 
@@ -100,7 +97,7 @@ static int s_parse (const char **argv)
     fclose (err);
     if (status != OPTIONS_HELP)
         assert_string_equal (out_text, "");
-    if (status != OPTIONS_WRONG && status != OPTIONS_FAILED)
+    if (status != OPTIONS_WRONG)
         assert_string_equal (err_text, "");
     return status;
 }
@@ -229,8 +226,6 @@ static void test_levels (void **state)
     (void) state;
     assert_int_equal (PARSE ("--quiet"), OPTIONS_RUN);
     assert_int_equal (log_level, LOG_QUIET);
-    assert_int_equal (PARSE ("--verbose"), OPTIONS_RUN);
-    assert_int_equal (log_level, LOG_FRAMES);
     assert_int_equal (PARSE ("--count", "1"), OPTIONS_RUN);
     assert_int_equal (log_level, LOG_LINES);
 }
@@ -577,10 +572,6 @@ static const char help_text[] =
     "  --curve-dir DIR              keys for CURVE: only who is on their list gets in (default "
     "none)\n"
     "  --quiet                      print only the endpoints bound, errors and the summary\n"
-    "  --verbose                    print each frame of each message: length, hex, and what it "
-    "holds\n"
-    "  --trace FILE                 append each message to FILE, one JSON object a line (default "
-    "none)\n"
     "  --help                       print this text\n"
     "\n"
     "ENDPOINT is tcp://ADDRESS:PORT or ipc://PATH; to listen, PORT may be * for a free one.\n"
@@ -595,7 +586,7 @@ static void test_help (void **state)
     (void) state;
     assert_int_equal (PARSE ("--help"), OPTIONS_HELP);
     assert_string_equal (out_text, help_text);
-    assert_int_equal (PARSE ("--quiet", "--help", "--verbose"), OPTIONS_HELP);
+    assert_int_equal (PARSE ("--quiet", "--help", "--count"), OPTIONS_HELP);
     assert_string_equal (out_text, help_text);
     assert_int_equal (PARSE ("-h"), OPTIONS_HELP);
     assert_string_equal (out_text, help_text);
@@ -609,73 +600,6 @@ static void test_help_shows_defaults (void **state)
     (void) state;
     assert_int_equal (PARSE ("--count=3", "--text", "pong", "--from=9", "--help"), OPTIONS_HELP);
     assert_string_equal (out_text, help_text);
-}
-
-//  -- The trace
-
-//  What is in the trace that was just begun; the file is gone then
-static char *s_traced (void)
-{
-    char *text = calloc (1, 500);
-    FILE *in = fopen (trace_path, "r");
-    assert_non_null (text);
-    assert_non_null (in);
-    assert_true (fread (text, 1, 499, in) > 0);
-    fclose (in);
-    unlink (trace_path);
-    return text;
-}
-
-static void test_trace (void **state)
-{
-    (void) state;
-    static const struct {
-        const char *option;  //  That tells several programs apart
-        const char *instance;
-    } cases[] = {
-        {NULL, "\"program\":\"program\",\"pid\""},
-        {"no-such-option", "\"program\":\"program\",\"pid\""},
-        {"count", "\"program\":\"program\",\"instance\":\"9\",\"pid\""},
-        {"text", "\"program\":\"program\",\"instance\":\"w1\",\"pid\""},
-        {"port", "\"program\":\"program\",\"instance\":\"80\",\"pid\""},  //  The default
-    };
-    char path[] = "/tmp/zmq-options-XXXXXX";
-    int file = mkstemp (path);
-    assert_int_not_equal (file, -1);
-    close (file);
-    unlink (path);
-    assert_int_equal (PARSE ("--count=3"), OPTIONS_RUN);
-    assert_null (trace_path);
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        about.instance = cases[i].option;
-        //  What is behind it counts, too
-        assert_int_equal (PARSE ("--trace", path, "--count=9", "--text", "w1"), OPTIONS_RUN);
-        assert_string_equal (trace_path, path);
-        char *text = s_traced ();
-        assert_non_null (strstr (text, cases[i].instance));
-        free (text);
-    }
-    char both[60];
-    snprintf (both, sizeof both, "--trace=%s", path);
-    assert_int_equal (PARSE (both), OPTIONS_RUN);
-    free (s_traced ());
-}
-
-static void test_trace_cannot_be_opened (void **state)
-{
-    (void) state;
-    assert_int_equal (PARSE ("--trace", "/no/such/folder/x"), OPTIONS_FAILED);
-    assert_string_equal (err_text, "program: cannot open the trace /no/such/folder/x: No such file "
-                                   "or directory\n");
-    assert_int_equal (PARSE ("--trace="), OPTIONS_FAILED);
-    assert_null (trace_path);
-    s_refused (PARSE ("--trace"), "program: --trace: a value is missing\n");
-    //  Wrong usage leaves no file behind, and neither does --help
-    const char *path = "/tmp/zmq-options-not-made";
-    s_refused (PARSE ("--trace", path, "--count", "x"),
-               "program: --count: 'x': want a whole number from 0 to 2147483647\n");
-    assert_int_equal (PARSE ("--trace", path, "--help"), OPTIONS_HELP);
-    assert_int_equal (access (path, F_OK), -1);
 }
 
 //  -- Endpoints
@@ -897,8 +821,6 @@ int main (void)
         TEST (test_error_is_one_line),
         TEST (test_help),
         TEST (test_help_shows_defaults),
-        TEST (test_trace),
-        TEST (test_trace_cannot_be_opened),
         TEST (test_endpoints),
         TEST (test_ipc_length),
         TEST (test_curve_dir),
