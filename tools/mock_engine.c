@@ -21,33 +21,12 @@
 #include "lib/options.h"
 #include "lib/log.h"
 #include "engine/handshake.h"
-#include "engine/toy_engine.h"
+#include "engine/mock_options.h"
 
 #include <sys/resource.h>
 
 //  In one go an engine takes so many messages from a socket, then it is time for a step
 #define SERVE_MAX 1000
-
-//  What the engines say of themselves: room for anything, as vllm-mock-engine does
-#define MAX_MODEL_LEN (1 << 20)
-#define NUM_GPU_BLOCKS 65536
-#define BLOCK_SIZE 16
-#define MAX_NUM_SEQS 1024
-#define MAX_NUM_BATCHED_TOKENS 8192
-#define MAX_LORAS 8
-
-//  What all engines of this process have in common
-typedef struct {
-    const char *handshake;
-    const char *parallel_config_hash;
-    int index, count, step_ms;
-    int death_pipe;              //  A file descriptor; 0: none
-    char version[16];            //  Of vLLM, which vllm-rs shows as its own
-    toy_engine_config_t config;  //  But for the index and the number of clients
-    zpoller_t *poller;
-    size_t sockets, socket_limit;  //  Open ones; and how many the system lets us have
-    toy_engine_counts_t counts;    //  Of those that have left a front-end
-} shared_t;
 
 //  How far an engine has come. It goes back to GREETING when a front-end is gone.
 typedef enum {
@@ -58,7 +37,7 @@ typedef enum {
 } state_t;
 
 typedef struct {
-    shared_t *shared;
+    mock_shared_t *shared;
     uint16_t index;
     state_t state;
     zsock_t *greeter, *greeter_events;  //  The DEALER of the handshake, and its connections
@@ -449,85 +428,8 @@ static int s_wait_ms (const mock_engine_t *engines, int count)
     return (int) least;
 }
 
-//  A poller takes a file descriptor when it is that of a socket
-static bool s_is_socket (int fd)
-{
-    int type;
-    socklen_t size = sizeof type;
-    return getsockopt (fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
-}
-
-//  False, and it is told, when the options make no sense together
-static bool s_check (const shared_t *shared)
-{
-    bool beyond = shared->index + shared->count - 1 > UINT16_MAX;
-    if (beyond)
-        warn_line ("--engine-count: '%d': there is no engine beyond %d", shared->count, UINT16_MAX);
-    else if (shared->death_pipe > 0 && !s_is_socket (shared->death_pipe))
-        warn_line ("--death-pipe: '%d': not an open socket", shared->death_pipe);
-    else
-        return true;
-    return false;
-}
-
-static void s_read_options (shared_t *shared, int argc, char **argv)
-{
-    int chunk_size = 1, vocab_size = 32000, max_model_len = MAX_MODEL_LEN;
-    const char *release = "0.33";
-    uint64_t seed = 0;
-    bool log_requests = false, no_stats = false;
-    const option_t options[] = {
-        OPTION_CONNECT ("handshake", &shared->handshake, "the front-end's ROUTER for the start"),
-        OPTION_CONNECT ("handshake-address", &shared->handshake, "the same, as vLLM calls it"),
-        OPTION_INT ("index", &shared->index, 0, UINT16_MAX,
-                    "which engine this is; the first of several"),
-        OPTION_INT ("engine-count", &shared->count, 1, 1024, "engines to be, one after the other"),
-        OPTION_INT ("output-token-chunk-size", &chunk_size, 1, 65536, "tokens in one output"),
-        OPTION_INT ("vocab-size", &vocab_size, 1, INT_MAX, "token ids are below this"),
-        OPTION_UINT64 ("seed", &seed, "another one makes other tokens"),
-        OPTION_INT ("step-ms", &shared->step_ms, 0, 60000, "time that a step takes, ms"),
-        OPTION_CHOICE ("vllm", &release, "0.33|0.32|0.31|0.30|0.29|0.28|0.27|0.26|0.25|0.24|0.23",
-                       "release of the front-end"),
-        OPTION_INT ("max-model-len", &max_model_len, 1, INT_MAX,
-                    "tokens of prompt and output; vllm-rs shows it as the model's"),
-        OPTION_TEXT ("parallel-config-hash", &shared->parallel_config_hash,
-                     "what a front-end for a model with experts wants to see"),
-        OPTION_INT ("death-pipe", &shared->death_pipe, 0, INT_MAX,
-                    "a socket of our parent, by number: readable when that has ended; 0: none"),
-        OPTION_FLAG ("log-requests", &log_requests, "tell the start and the end of each request"),
-        OPTION_FLAG ("disable-log-stats", &no_stats, "no statistics in the outputs, as in vLLM"),
-        OPTION_END,
-    };
-    const about_t about = {
-        .name = "mock_engine",
-        .purpose = "joins a vLLM front-end as its EngineCore, and makes tokens up",
-        .example = "  build/tools/mock_frontend --handshake tcp://127.0.0.1:29550\n"
-                   "  build/tools/mock_engine --log-requests",
-    };
-    options_read (argc, argv, &about, options);
-    snprintf (shared->version, sizeof shared->version, "%s.0", release);
-    shared->config = (toy_engine_config_t){
-        .plain = no_stats,
-        .quiet = !log_requests,
-        .vocab_size = (uint32_t) vocab_size,
-        .chunk_size = (uint32_t) chunk_size,
-        .seed = seed,
-        .release = (int) strtol (release + 2, NULL, 10),
-        .ready = {.max_model_len = (uint32_t) max_model_len,
-                  .num_gpu_blocks = NUM_GPU_BLOCKS,
-                  .block_size = BLOCK_SIZE,
-                  .dtype = "bfloat16",
-                  .vllm_version = shared->version,
-                  .world_size = 1,
-                  .data_parallel_size = (uint32_t) shared->count,
-                  .max_num_seqs = MAX_NUM_SEQS,
-                  .max_num_batched_tokens = MAX_NUM_BATCHED_TOKENS,
-                  .max_loras = MAX_LORAS},
-    };
-}
-
 //  Until a signal comes, our parent ends or an engine fails: then it is false
-static bool s_run (shared_t *shared, mock_engine_t *engines)
+static bool s_run (mock_shared_t *shared, mock_engine_t *engines)
 {
     bool failed = false;
     for (int i = 0; i < shared->count; i++) {
@@ -551,9 +453,9 @@ static bool s_run (shared_t *shared, mock_engine_t *engines)
 
 int main (int argc, char **argv)
 {
-    shared_t shared = {.handshake = "tcp://127.0.0.1:29550", .count = 1};
-    s_read_options (&shared, argc, argv);
-    if (!s_check (&shared))
+    mock_shared_t shared = {.handshake = "tcp://127.0.0.1:29550", .count = 1};
+    mock_options_read (&shared, argc, argv);
+    if (!mock_options_check (&shared))
         return OPTIONS_WRONG;
     shared.socket_limit = s_socket_limit ();
     shared.sockets = (size_t) shared.count * SOCKETS_EACH;
