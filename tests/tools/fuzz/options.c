@@ -43,9 +43,6 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     for (size_t at = 0; at < size && argc < ARGS_MAX; at += strlen (line + at) + 1)
         argv[argc++] = line + at;
     argv[argc] = NULL;
-    for (int i = 1; i < argc; i++)
-        if (strncmp (argv[i], "--trace", 7) == 0)
-            *argv[i] = ' ';  //  It would write a file, of any name
 
     curve_dir = NULL;  //  What an input before has left: it was in that input's memory
 
