@@ -2,6 +2,7 @@
 """ROUTER/DEALER: each pair of Demos 2 to 2.4, in C and in Python, and how they behave: order, one
 front-end after another, engines that are stopped, killed and restarted; and each with the tools."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -587,9 +588,8 @@ def abort_scene(start, wire):
 )
 def test_abort_beside_busy_cores(start, ipc, times):
     """The scene of the README, while others want all cores."""
-    busy = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)
-    ]
+    spin = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(spin) for _ in range(os.cpu_count() or 2)]
     try:
         for _ in range(times):
             abort_scene(start, {"input": ipc(), "output": ipc()})
