@@ -4,10 +4,10 @@
 In C: router_dealer/handshake_engine.c"""
 
 import argparse
+import contextlib
 import time
 
 import zmq
-
 import wire
 
 
@@ -67,7 +67,5 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # Between two front-ends
         main()
-    except KeyboardInterrupt:
-        pass  # Between two front-ends
