@@ -24,8 +24,7 @@ def main():
         handshake.routing_id = dealer.routing_id = wire.identity(args.index)
         handshake.rcvtimeo = 30000  # ms. Then it may be another front-end: ask again
         handshake.connect(args.handshake)
-        push.reconnect_ivl = 300  # ms: by then it has been closed
-        dealer.reconnect_ivl = -1
+        push.reconnect_ivl, dealer.reconnect_ivl = 300, -1  # ms: by then it has been closed
         push.sndhwm = 0
         monitor = dealer.get_monitor_socket(zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
         poller, ready = zmq.Poller(), {}
