@@ -123,7 +123,8 @@ class Adopted:
 
     def __init__(self, peer, ipc, servers):
         self.peer, self.handshake_at = peer, ipc()
-        self.handshake = peer(zmq.ROUTER, bind=self.handshake_at)
+        # The engine comes back with the same identity, perhaps before its first connection has ended here
+        self.handshake = peer(zmq.ROUTER, bind=self.handshake_at, router_handover=1)
         self.listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2 * servers)]
         self.at = [f"tcp://127.0.0.1:{each.getsockname()[1]}" for each in self.listeners]
         self.inputs, self.outputs = self.at[:servers], self.at[servers:]
