@@ -230,7 +230,7 @@ def test_handshake_frontend(start, peer, ipc):
 
 def test_flood_at_a_handshake_engine(start, peer, ipc):
     ends = handshake_ends(ipc)
-    greeter = peer(zmq.ROUTER, bind=ends["handshake"])
+    greeter = peer(zmq.ROUTER, bind=ends["handshake"], sndhwm=0)  # At a mark, it would drop
     engine = start("handshake_engine", handshake=ends["handshake"])
     identity, _ = greeter.recv_multipart()
     made = mutants.Mutants(5, ["HANDSHAKE_INIT_ONE"], 3000)
