@@ -41,7 +41,7 @@ def main():
             print(f"registering as engine {args.index}")
             dealer.send(wire.pack(wire.ready(args.index)))
             while monitor not in ready and not done():
-                ready = dict(poller.poll(0 if requests else None))
+                ready = dict(poller.poll(0 if requests else 1000))
                 if dealer in ready:
                     counts["bad"] += not wire.take_request(dealer.recv_multipart(), requests)
                 elif requests:

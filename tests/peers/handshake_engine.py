@@ -45,7 +45,7 @@ def main():
             handshake.send(wire.pack(wire.EngineStatus("READY", local=False, headless=True)))
             handshake.close(linger=500)
             while monitor not in ready:
-                ready = dict(poller.poll(0 if requests else None))
+                ready = dict(poller.poll(0 if requests else 1000))
                 if dealer in ready:
                     wire.take_request(dealer.recv_multipart(), requests)
                 elif requests:
