@@ -260,7 +260,7 @@ $(BUILD)/trace/libztrace.so: $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(LAUNCHER
 
 $(BUILD)/tests/trace/programs/%: $(BUILD)/tests/trace/programs/%.o
 	@echo '  LINK  $@'
-	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -o $@
+	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -ldl -o $@
 $(BUILD)/tests/trace/programs/raw-noplt.o: tests/trace/programs/raw.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	@echo '  CC    $@'
