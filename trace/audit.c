@@ -40,12 +40,14 @@ static atomic_bool has_zmq;
 //  The functions have the types that <link.h> gives them
 //  NOLINTBEGIN(readability-non-const-parameter)
 
+//  Before version 2.35 glibc has an older interface (1), and fails when a library does not want to
+//  stay: then it stays, and looks at nothing
 unsigned la_version (unsigned version)
 {
     is_audited = process_start ();
-    if (!is_audited)
-        return 0;
     elf_patches_plt = version < 2;
+    if (!is_audited && version >= 2)
+        return 0;
     return version < LAV_CURRENT ? version : LAV_CURRENT;
 }
 
@@ -106,10 +108,13 @@ static bool s_watch_tables (const struct link_map *map)
 
 unsigned la_objopen (struct link_map *map, Lmid_t lmid, uintptr_t *cookie)
 {
+    if (!is_audited)
+        return 0;
     if (!first_map && lmid == LM_ID_BASE)
         first_map = map;
     zmq_copy_t *copy = s_is_zmq (map) ? s_add_copy (map) : NULL;
-    if (!watch_errno_location && elf_symbol (map, "__errno_location")) {
+    //  An older libpthread has the first of these names as well
+    if (!real_exit && elf_symbol (map, "__errno_location") && elf_symbol (map, "_exit")) {
         watch_errno_location = (int *(*) (void) ) s_function (elf_symbol (map, "__errno_location"));
         real_exit = (void (*) (int)) s_function (elf_symbol (map, "_exit"));
         real_fork = (pid_t (*) (void)) s_function (elf_symbol (map, "fork"));
@@ -128,7 +133,7 @@ static zmq_copy_t *s_copy_of (uintptr_t cookie)
 
 unsigned la_objclose (uintptr_t *cookie)
 {
-    zmq_copy_t *copy = s_copy_of (*cookie);
+    zmq_copy_t *copy = is_audited ? s_copy_of (*cookie) : NULL;
     if (copy)
         copy->used = false;
     for (size_t i = 0; i < UNPATCHED_MAX; i++)

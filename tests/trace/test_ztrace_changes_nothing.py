@@ -84,7 +84,8 @@ def test_a_pipe_that_does_not_wait(ipc):
     """O_NONBLOCK on stderr, and a reader that is slow."""
     read, write = os.pipe()
     os.set_blocking(write, False)
-    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    F_SETPIPE_SZ = 1031  # fcntl has it since Python 3.10
+    fcntl.fcntl(write, F_SETPIPE_SZ, 4096)
     argv = list(map(str, [ZTRACE, RAW, "threads", ipc(), 300]))
     with subprocess.Popen(argv, stderr=write) as program:
         os.close(write)
