@@ -110,6 +110,10 @@ def test_threads(ipc, trace):
     assert len(by_socket) == 4 and all(sent == wanted for sent in by_socket.values())
 
 
+@pytest.mark.skipif(
+    RAW.exists() and b"__asan_" in RAW.read_bytes(),
+    reason="with AddressSanitizer a child of a program with threads may hang in malloc, traced or not",
+)
 @pytest.mark.parametrize("options", [[], ["--follow"]])
 def test_children(options, ipc, trace):
     """By fork while another thread sends, and by exec: followed if that is wanted, else untouched."""
