@@ -258,7 +258,7 @@ static int s_run (rank_t *ranks, const settings_t *settings)
             continue;
         bool restart = settings->restart_after > 0 && steps == settings->restart_after;
         if (restart)
-            print_line ("starting anew");
+            print_line ("restarting from 0");
         for (int i = 0; i < settings->ranks; i++) {
             if (restart)
                 s_forget (&ranks[i].history);
@@ -291,7 +291,7 @@ static void s_read_options (settings_t *self, int argc, char **argv)
                      "events of each kind, with all fields that this vLLM has"),
         OPTION_RANGE ("drop", &self->drop, "numbers not to publish, only to replay"),
         OPTION_INT ("restart-after", &self->restart_after, 0, INT_MAX,
-                    "batches, then it starts anew from 0, once; 0: never"),
+                    "batches, then it restarts from 0, once; 0: never"),
         OPTION_FLAG ("withhold-end", &self->withhold_end, "never send the end of a replay"),
         OPTION_INT ("end-delay-ms", &self->end_delay_ms, 0, 600000, "be busy before that end, ms"),
         OPTION_INT ("blocks", &self->blocks, 1, TOY_CACHE_MAX_BLOCKS,

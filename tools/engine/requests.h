@@ -45,7 +45,7 @@ bool requests_complete (requests_t *self);
 zmsg_t *requests_abort (requests_t *self, int engine);
 
 //  An engine is dead, and with it all that was open there. With `reroute` that is to be sent again,
-//  and begins anew; otherwise it has failed. The line `r3 failed: engine 1 is dead`, or
+//  and begins again; otherwise it has failed. The line `r3 failed: engine 1 is dead`, or
 //  `r3 to be sent again: engine 1 is dead`, for each. Engine -1: what is at none has failed, since
 //  none is left. Returns how many.
 int requests_engine_died (requests_t *self, int engine, bool reroute);

@@ -12,7 +12,7 @@
 //
 //  `make keys` makes such a folder. The files are CZMQ's certificates (zcert), and pyzmq's as well.
 //  A program reads those that it needs. It refuses secrets that others can read, and a list or a
-//  key that others can write. The list is read anew for each client: a change counts at once,
+//  key that others can write. The list is read again for each client: a change counts at once,
 //  though not for who is in already.
 //
 //  A thread decides who is let in (ZAP, RFC 27), and says once for each address who was not. It

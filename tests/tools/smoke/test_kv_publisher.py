@@ -137,7 +137,7 @@ def test_ranks_of_one_restart(start, ipc, peer):
             (1, rank),
         ]
     assert publisher.wait() == 0
-    assert publisher.lines("^starting anew$") == ["starting anew"]
+    assert publisher.lines("^restarting from 0$") == ["restarting from 0"]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

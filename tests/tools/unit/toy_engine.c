@@ -913,7 +913,7 @@ static void test_wake_up_by_tags (void **state)
     s_step (self);
     s_take_output (0, "r0", 1, ENGINE_CORE_LENGTH);
 
-    //  Who is half awake does not fall asleep anew, and nil wakes what is left
+    //  Who is half awake does not fall asleep again, and nil wakes what is left
     s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
     s_answers (self, "wake_up", "[['kv_cache']]", "null,[null,false]");
     s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
