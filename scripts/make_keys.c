@@ -70,7 +70,7 @@ int main (int argc, char **argv)
     snprintf (making, sizeof making, "%s.XXXXXX", folder);
     struct stat status;
     if (stat (secret, &status) == 0) {
-        print_line ("%s: there are keys already, and they stay", folder);
+        print_line ("%s: has keys already; they are kept", folder);
         return EXIT_SUCCESS;
     }
     umask (umask (0) | S_IWGRP | S_IWOTH);  //  A key that others can write is refused
@@ -87,11 +87,11 @@ int main (int argc, char **argv)
         ok = false;
     }
     if (ok) {
-        print_line ("%s/server.key_secret       for who binds; keep it secret", folder);
-        print_line ("%s/server.key              its public key, for who connects", folder);
-        print_line ("%s/client.key_secret       for who connects; keep it secret", folder);
+        print_line ("%s/server.key_secret       for programs that bind; keep it secret", folder);
+        print_line ("%s/server.key              its public key, for programs that connect", folder);
+        print_line ("%s/client.key_secret       for programs that connect; keep it secret", folder);
         print_line (
-            "%s/clients/client.key      its public key, on the list of whom the server lets in",
+            "%s/clients/client.key      its public key, on the list of clients that may connect",
             folder);
     } else {
         zdir_t *left = zdir_new (making, NULL);

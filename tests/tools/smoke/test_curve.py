@@ -548,7 +548,7 @@ def test_make_keys(tmp_path, umask):
 
     kept = everything(folder)
     again = make_keys(folder)
-    assert again.returncode == 0 and f"{folder}: there are keys already" in again.stdout
+    assert again.returncode == 0 and f"{folder}: has keys already; they are kept" in again.stdout
     assert everything(folder) == kept
 
 
