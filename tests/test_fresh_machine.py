@@ -170,10 +170,16 @@ def until(is_so):
 @as_root
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_interrupted(cache, number):
-    """Nothing is left: no mount, no process, no folder. After a SIGKILL the next run tidies up."""
+    """Nothing is left: no mount, no process, no folder. After a SIGKILL the next run tidies up.
+
+    Tests that run under nohup or in a shell's background ignore SIGHUP or SIGINT, and so would bash.
+    """
     before, seconds = mounts(), f"{100000 + os.getpid()}.{int(number)}"
     program = subprocess.Popen(
-        command(cache, "--run", f"echo under way; sleep {seconds} & sleep {seconds}"),
+        [
+            *("env", "--default-signal"),
+            *command(cache, "--run", f"echo under way; sleep {seconds} & sleep {seconds}"),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
