@@ -31,8 +31,7 @@ from structs import toy_ready, toy_request
 PATIENCE_MS = 20000
 BLOCK_SIZE = 16
 WIRES = {
-    "v0.26": (structs.KVEventBatch, structs.BlockStored),
-    "v0.9": (structs.KVEventBatchV9, structs.BlockStoredV9),
+    wire: (structs.KV[wire]["KVEventBatch"], structs.KV[wire]["BlockStored"]) for wire in ("v0.26", "v0.9")
 }
 
 context = zmq.Context()

@@ -91,6 +91,7 @@ class Types:
             omit_defaults=struct.get("omit_defaults", False),
             forbid_unknown_fields=struct.get("forbid_unknown_fields", False),
             tag=struct.get("tag"),
+            gc=False,
         )
 
     def default(self, text, of_dataclass):

@@ -28,20 +28,8 @@ import msgspec
 import zmq
 
 import common
-from structs import END_SEQ, AllBlocksCleared, AllBlocksClearedArray, BlockRemoved, BlockRemovedV9
-from structs import BlockRemovedV10, BlockRemovedV23, BlockRemovedV24, BlockStored, BlockStoredV9
-from structs import BlockStoredV10, BlockStoredV23, BlockStoredV24, KVEventBatch, KVEventBatchV9
-from structs import BlockRemovedV26, BlockStoredV26, KVEventBatchV10, KVEventBatchV23
-from structs import KVEventBatchV24, KVEventBatchV26, describe
+from structs import END_SEQ, KV, describe
 
-WIRES = {  # batch, stored, removed, cleared
-    "v0.9": (KVEventBatchV9, BlockStoredV9, BlockRemovedV9, AllBlocksClearedArray),
-    "v0.10": (KVEventBatchV10, BlockStoredV10, BlockRemovedV10, AllBlocksClearedArray),
-    "v0.23": (KVEventBatchV23, BlockStoredV23, BlockRemovedV23, AllBlocksClearedArray),
-    "v0.24": (KVEventBatchV24, BlockStoredV24, BlockRemovedV24, AllBlocksCleared),
-    "v0.26": (KVEventBatchV26, BlockStoredV26, BlockRemovedV26, AllBlocksCleared),
-    "v0.33": (KVEventBatch, BlockStored, BlockRemoved, AllBlocksCleared),
-}
 WITH_TOPIC = ("v0.26", "v0.33")  # In a replay
 BLOCK_SIZE = 16
 GARBAGE = (  # Behind the empty frame: what no replay may be
@@ -65,7 +53,8 @@ def block_hash(n, wire):
 def make_batch(n, wire, ts=None, rank=0):
     """A batch that no other n has: it stores one block, of tokens that are its own; each third one
     removes a block as well, each seventh clears all."""
-    batch, stored, removed, cleared = WIRES[wire]
+    names = ("KVEventBatch", "BlockStored", "BlockRemoved", "AllBlocksCleared")
+    batch, stored, removed, cleared = (KV[wire][name] for name in names)
     hashes, parent = [block_hash(n, wire)], block_hash(n - 1, wire) if n else None
     tokens = [n * BLOCK_SIZE + i for i in range(BLOCK_SIZE)]
     more = {} if wire == "v0.9" else {"medium": "GPU"}
@@ -226,7 +215,7 @@ def main():
     options.text("--topic", "kv-events", "the first frame")
     options.number("--interval-ms", 200, "milliseconds between batches", most=3600000)
     options.number("--buffer-steps", 10000, "how many batches can be replayed", least=1)
-    options.text("--wire", "v0.33", "a vLLM generation", choices=list(WIRES))
+    options.text("--wire", "v0.33", "a vLLM generation", choices=list(KV))
     options.matching("--drop", None, "[0-9]{1,18}-[0-9]{1,18}", "A-B", "these are not sent live")
     options.number("--count", 0, "end after so many batches, 0: when stopped")
     args = options.parse()

@@ -239,7 +239,8 @@ class Engine:
                 del self.running[name]
                 self.finished += 1
                 if self.args.log_requests:
-                    common.say(f"engine {self.index}: {name}: {running.tokens} tokens, {reason}")
+                    end = f"{running.tokens} tokens, {reason.name.lower()}"
+                    common.say(f"engine {self.index}: {name}: {end}")
         self.steps += 1
         stats = SchedulerStats(len(self.running), prefix_cache_stats=self.prefix_cache)
         self.prefix_cache = PrefixCacheStats()

@@ -135,7 +135,7 @@ def main():
                 router, args.engines, deadline, stop
             ):
                 engines = range(args.engines)
-                routed = serve(router, pull, engines, progress, args.max_tokens, "stop", stop)
+                routed = serve(router, pull, engines, progress, args.max_tokens, stop)
 
     for engine, names in routed.items():
         print(f"engine {engine}: {' '.join(names)}")

@@ -14,20 +14,9 @@ ADD, ABORT = EngineCoreRequestType.ADD.value, EngineCoreRequestType.ABORT.value
 ABORT_NOTHING = [ABORT, msgspec.msgpack.encode([])]
 
 
-def bury(engine, routed, progress, reroute):
-    """What is open at a dead engine has failed, or waits to be sent again: its names."""
-    lines = list(progress.lose(engine, routed[engine], reroute))
-    for line in lines:
-        common.say(line)
-    common.complain(f"engine {engine} is dead, {len(lines)} requests were open")
-    again = [name for name in routed[engine] if name in progress.open]
-    routed[engine] = [name for name in routed[engine] if name not in again]
-    return again
-
-
-def serve(router, pull, engines, progress, max_tokens, on_dead, stop):
-    """Deals the requests out, and gathers until all are finished. Returns who got which. With
-    on_dead "stop" the first death is the end, as it is for vLLM."""
+def serve(router, pull, engines, progress, max_tokens, stop):
+    """Deals the requests out, and gathers until all are finished. Returns who got which. The first
+    death is the end, as it is for vLLM."""
     routed = {engine: [] for engine in sorted(engines)}
     living, turn = list(routed), 0
     waiting = list(progress.open)
@@ -38,15 +27,15 @@ def serve(router, pull, engines, progress, max_tokens, on_dead, stop):
         nonlocal deaths
         deaths += 1
         living.remove(engine)
-        waiting.extend(bury(engine, routed, progress, on_dead == "reroute"))
+        lines = list(progress.lose(engine, routed[engine]))
+        for line in lines:
+            common.say(line)
+        common.complain(f"engine {engine} is dead, {len(lines)} requests were open")
 
     def send(engine, *frames):
         return common.answers(router, engine.to_bytes(2, "little"), frames)
 
-    def enough():
-        return not living or (on_dead == "stop" and len(living) < len(routed))
-
-    while not enough() and progress.open and not stop:
+    while len(living) == len(routed) and progress.open and not stop:
         while waiting and living:
             name, engine = waiting.pop(0), living[turn % len(living)]
             turn += 1

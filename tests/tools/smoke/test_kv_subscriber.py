@@ -23,7 +23,7 @@ from kv_publisher import GARBAGE, KvPublisher, Plan, make_batch
 from harness import FACTOR, STOP_S, WAIT_S, end_context
 
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
-WIRES = list(kv_publisher.WIRES)
+WIRES = list(structs.KV)
 TOPIC = "kv-events"
 COUNTS = "received delivered replayed duplicates gaps lost malformed restarts".split()
 SUMMARY = re.compile("kv_subscriber: " + ", ".join(rf"(\d+) {name}" for name in COUNTS))
@@ -154,8 +154,8 @@ def follow(start):
 # --- every field of every generation
 
 
-FIELDS = {"BlockStored": structs.BlockStoredV26.__struct_fields__}  # Those that an array may have
-FIELDS["BlockRemoved"] = structs.BlockRemovedV26.__struct_fields__
+FIELDS = {"BlockStored": structs.KV["v0.26"]["BlockStored"].__struct_fields__}  # Those that an array may have
+FIELDS["BlockRemoved"] = structs.KV["v0.26"]["BlockRemoved"].__struct_fields__
 
 
 def as_json(value):

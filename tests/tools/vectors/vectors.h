@@ -451,7 +451,8 @@ static const unsigned char HANDSHAKE_READY_HASH[] = {
 };
 
 /* EngineHandshakeMetadata(addresses=EngineZmqAddresses(inputs=['tcp://127.0.0.1:5570'], outputs=[
-   'tcp://127.0.0.1:5580']), parallel_config={}) */
+   'tcp://127.0.0.1:5580'], coordinator_input=None, coordinator_output=None,
+   frontend_stats_publish_address=None), parallel_config={}) */
 static const unsigned char HANDSHAKE_INIT_ONE[] = {
     0x82, 0xa9, 0x61, 0x64, 0x64, 0x72, 0x65, 0x73, 0x73, 0x65, 0x73, 0x85, 0xa6, 0x69, 0x6e, 0x70,
     0x75, 0x74, 0x73, 0x91, 0xb4, 0x74, 0x63, 0x70, 0x3a, 0x2f, 0x2f, 0x31, 0x32, 0x37, 0x2e, 0x30,
@@ -466,7 +467,8 @@ static const unsigned char HANDSHAKE_INIT_ONE[] = {
 };
 
 /* EngineHandshakeMetadata(addresses=EngineZmqAddresses(inputs=['tcp://127.0.0.1:5570',
-   'tcp://127.0.0.1:5571'], outputs=['tcp://127.0.0.1:5580', 'tcp://127.0.0.1:5581']),
+   'tcp://127.0.0.1:5571'], outputs=['tcp://127.0.0.1:5580', 'tcp://127.0.0.1:5581'],
+   coordinator_input=None, coordinator_output=None, frontend_stats_publish_address=None),
    parallel_config={}) */
 static const unsigned char HANDSHAKE_INIT_TWO[] = {
     0x82, 0xa9, 0x61, 0x64, 0x64, 0x72, 0x65, 0x73, 0x73, 0x65, 0x73, 0x85, 0xa6, 0x69, 0x6e, 0x70,
@@ -486,7 +488,8 @@ static const unsigned char HANDSHAKE_INIT_TWO[] = {
 
 /* EngineHandshakeMetadata(addresses=EngineZmqAddresses(inputs=['tcp://127.0.0.1:5570'], outputs=[
    'tcp://127.0.0.1:5580'], coordinator_input='tcp://127.0.0.1:5590',
-   coordinator_output='tcp://127.0.0.1:5591'), parallel_config={}) */
+   coordinator_output='tcp://127.0.0.1:5591', frontend_stats_publish_address=None),
+   parallel_config={}) */
 static const unsigned char HANDSHAKE_INIT_ONE_COORDINATOR[] = {
     0x82, 0xa9, 0x61, 0x64, 0x64, 0x72, 0x65, 0x73, 0x73, 0x65, 0x73, 0x85, 0xa6, 0x69, 0x6e, 0x70,
     0x75, 0x74, 0x73, 0x91, 0xb4, 0x74, 0x63, 0x70, 0x3a, 0x2f, 0x2f, 0x31, 0x32, 0x37, 0x2e, 0x30,
@@ -601,10 +604,10 @@ static const unsigned char KV_ALL_V33[] = {
     0x00,
 };
 
-/* KVEventBatchV26(ts=1789095808.83, events=[BlockStoredV26(block_hashes=[15760518052499183552,
-   1], parent_block_hash=None, token_ids=[1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008,
-   1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019, 1020, 1021, 1022, 1023,
-   1024, 1025, 1026, 1027, 1028, 1029, 1030, 1031], block_size=16, lora_id=None, medium='GPU',
+/* KVEventBatch(ts=1789095808.83, events=[BlockStored(block_hashes=[15760518052499183552, 1],
+   parent_block_hash=None, token_ids=[1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009,
+   1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019, 1020, 1021, 1022, 1023, 1024,
+   1025, 1026, 1027, 1028, 1029, 1030, 1031], block_size=16, lora_id=None, medium='GPU',
    lora_name=None, extra_keys=[None, None], group_idx=0, kv_cache_spec_kind='full_attention')],
    data_parallel_rank=0) */
 static const unsigned char KV_STORED_V26[] = {
@@ -628,12 +631,11 @@ static const unsigned char KV_STORED_V26[] = {
     0x6c, 0x5f, 0x61, 0x74, 0x74, 0x65, 0x6e, 0x74, 0x69, 0x6f, 0x6e, 0x00,
 };
 
-/* KVEventBatchV26(ts=1789095808.83, events=[BlockStoredV26(block_hashes=[2],
-   parent_block_hash=1, token_ids=[1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009,
-   1010, 1011, 1012, 1013, 1014, 1015], block_size=16, lora_id=None, medium='GPU',
-   lora_name=None, extra_keys=[None], group_idx=0, kv_cache_spec_kind='full_attention'),
-   BlockRemovedV26(block_hashes=[15760518052499183552], medium='GPU', group_idx=0),
-   AllBlocksCleared()], data_parallel_rank=3) */
+/* KVEventBatch(ts=1789095808.83, events=[BlockStored(block_hashes=[2], parent_block_hash=1,
+   token_ids=[1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013,
+   1014, 1015], block_size=16, lora_id=None, medium='GPU', lora_name=None, extra_keys=[None],
+   group_idx=0, kv_cache_spec_kind='full_attention'), BlockRemoved(block_hashes=[
+   15760518052499183552], medium='GPU', group_idx=0), AllBlocksCleared()], data_parallel_rank=3) */
 static const unsigned char KV_MIXED_V26[] = {
     0x93, 0xcb, 0x41, 0xda, 0xa8, 0xdb, 0xe0, 0x35, 0x1e, 0xb8, 0x93, 0x8b, 0xa4, 0x74, 0x79, 0x70,
     0x65, 0xab, 0x42, 0x6c, 0x6f, 0x63, 0x6b, 0x53, 0x74, 0x6f, 0x72, 0x65, 0x64, 0xac, 0x62, 0x6c,
@@ -657,13 +659,13 @@ static const unsigned char KV_MIXED_V26[] = {
     0x73, 0x43, 0x6c, 0x65, 0x61, 0x72, 0x65, 0x64, 0x03,
 };
 
-/* KVEventBatchV26(ts=1789095808.83, events=[BlockStoredV26(block_hashes=[bytes.fromhex(
+/* KVEventBatch(ts=1789095808.83, events=[BlockStored(block_hashes=[bytes.fromhex(
    '000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f')],
    parent_block_hash=bytes.fromhex(
    'e0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff'), token_ids=[1000, 1001,
    1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015],
    block_size=16, lora_id=None, medium='GPU', lora_name=None, extra_keys=[None], group_idx=0,
-   kv_cache_spec_kind='full_attention'), BlockRemovedV26(block_hashes=[bytes.fromhex(
+   kv_cache_spec_kind='full_attention'), BlockRemoved(block_hashes=[bytes.fromhex(
    '000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f')], medium='GPU',
    group_idx=0)], data_parallel_rank=0) */
 static const unsigned char KV_BYTES_HASHES_V26[] = {
@@ -693,7 +695,7 @@ static const unsigned char KV_BYTES_HASHES_V26[] = {
     0x55, 0xa9, 0x67, 0x72, 0x6f, 0x75, 0x70, 0x5f, 0x69, 0x64, 0x78, 0x00, 0x00,
 };
 
-/* KVEventBatchV26(ts=1789095808.83, events=[BlockStoredV26(block_hashes=[15760518052499183552],
+/* KVEventBatch(ts=1789095808.83, events=[BlockStored(block_hashes=[15760518052499183552],
    parent_block_hash=None, token_ids=[1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009,
    1010, 1011, 1012, 1013, 1014, 1015], block_size=16, lora_id=5, medium='CPU', lora_name='sql',
    extra_keys=[(('img-1', 3),)], group_idx=0, kv_cache_spec_kind='sliding_window',
@@ -720,17 +722,17 @@ static const unsigned char KV_LORA_V26[] = {
     0x4d, 0x4f, 0x54, 0x45, 0x00,
 };
 
-/* KVEventBatchV26(ts=1789095808.83, events=[AllBlocksCleared()]) */
+/* KVEventBatch(ts=1789095808.83, events=[AllBlocksCleared()]) */
 static const unsigned char KV_NO_RANK[] = {
     0x93, 0xcb, 0x41, 0xda, 0xa8, 0xdb, 0xe0, 0x35, 0x1e, 0xb8, 0x91, 0x81, 0xa4, 0x74, 0x79, 0x70,
     0x65, 0xb0, 0x41, 0x6c, 0x6c, 0x42, 0x6c, 0x6f, 0x63, 0x6b, 0x73, 0x43, 0x6c, 0x65, 0x61, 0x72,
     0x65, 0x64, 0xc0,
 };
 
-/* KVEventBatchV24(ts=1789095808.83, events=[BlockStoredV24(block_hashes=[15760518052499183552,
-   1], parent_block_hash=None, token_ids=[1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008,
-   1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019, 1020, 1021, 1022, 1023,
-   1024, 1025, 1026, 1027, 1028, 1029, 1030, 1031], block_size=16, lora_id=None, medium='GPU',
+/* KVEventBatch(ts=1789095808.83, events=[BlockStored(block_hashes=[15760518052499183552, 1],
+   parent_block_hash=None, token_ids=[1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009,
+   1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019, 1020, 1021, 1022, 1023, 1024,
+   1025, 1026, 1027, 1028, 1029, 1030, 1031], block_size=16, lora_id=None, medium='GPU',
    lora_name=None, extra_keys=[None, None], group_idx=0, kv_cache_spec_kind='full_attention')],
    data_parallel_rank=0) */
 static const unsigned char KV_STORED_V24[] = {
@@ -754,10 +756,10 @@ static const unsigned char KV_STORED_V24[] = {
     0x6c, 0x5f, 0x61, 0x74, 0x74, 0x65, 0x6e, 0x74, 0x69, 0x6f, 0x6e, 0x00,
 };
 
-/* KVEventBatchV23(ts=1789095808.83, events=[BlockStoredV23(block_hashes=[15760518052499183552,
-   1], parent_block_hash=None, token_ids=[1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008,
-   1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019, 1020, 1021, 1022, 1023,
-   1024, 1025, 1026, 1027, 1028, 1029, 1030, 1031], block_size=16, lora_id=None, medium='GPU',
+/* KVEventBatch(ts=1789095808.83, events=[BlockStored(block_hashes=[15760518052499183552, 1],
+   parent_block_hash=None, token_ids=[1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009,
+   1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019, 1020, 1021, 1022, 1023, 1024,
+   1025, 1026, 1027, 1028, 1029, 1030, 1031], block_size=16, lora_id=None, medium='GPU',
    lora_name=None, extra_keys=[None, None], group_idx=0, kv_cache_spec_kind='sliding_window',
    kv_cache_spec_sliding_window=4096)], data_parallel_rank=0) */
 static const unsigned char KV_STORED_V23[] = {
@@ -774,7 +776,7 @@ static const unsigned char KV_STORED_V23[] = {
     0x77, 0xcd, 0x10, 0x00, 0x00,
 };
 
-/* KVEventBatchV9(ts=1789095808.83, events=[BlockStoredV9(block_hashes=[1, 2],
+/* KVEventBatch(ts=1789095808.83, events=[BlockStored(block_hashes=[1, 2],
    parent_block_hash=None, token_ids=[1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009,
    1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019, 1020, 1021, 1022, 1023, 1024,
    1025, 1026, 1027, 1028, 1029, 1030, 1031], block_size=16, lora_id=None)]) */
@@ -790,12 +792,12 @@ static const unsigned char KV_STORED_V9[] = {
     0xc0,
 };
 
-/* KVEventBatchV9(ts=1789095808.83, events=[BlockStoredV9(block_hashes=[-9223372036854775808,
+/* KVEventBatch(ts=1789095808.83, events=[BlockStored(block_hashes=[-9223372036854775808,
    9223372036854775807], parent_block_hash=-2686225562210368064, token_ids=[1000, 1001, 1002,
    1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017,
    1018, 1019, 1020, 1021, 1022, 1023, 1024, 1025, 1026, 1027, 1028, 1029, 1030, 1031],
-   block_size=16, lora_id=5), BlockRemovedV9(block_hashes=[-2686225562210368064]),
-   AllBlocksClearedArray()]) */
+   block_size=16, lora_id=5), BlockRemoved(block_hashes=[-2686225562210368064]), AllBlocksCleared(
+   )]) */
 static const unsigned char KV_MIXED_V9[] = {
     0x92, 0xcb, 0x41, 0xda, 0xa8, 0xdb, 0xe0, 0x35, 0x1e, 0xb8, 0x93, 0x96, 0xab, 0x42, 0x6c, 0x6f,
     0x63, 0x6b, 0x53, 0x74, 0x6f, 0x72, 0x65, 0x64, 0x92, 0xd3, 0x80, 0x00, 0x00, 0x00, 0x00, 0x00,
@@ -822,29 +824,29 @@ static const unsigned char PONG[] = {
     0xaa, 0x70, 0x6f, 0x6e, 0x67, 0x3a, 0x20, 0x70, 0x69, 0x6e, 0x67,
 };
 
-/* ErrorReply(error='not a msgpack str') */
+/* {'error': 'not a msgpack str'} */
 static const unsigned char PONG_ERROR[] = {
     0x81, 0xa5, 0x65, 0x72, 0x72, 0x6f, 0x72, 0xb1, 0x6e, 0x6f, 0x74, 0x20, 0x61, 0x20, 0x6d, 0x73,
     0x67, 0x70, 0x61, 0x63, 0x6b, 0x20, 0x73, 0x74, 0x72,
 };
 
-/* TopicSeq(seq=33) */
+/* {'seq': 33} */
 static const unsigned char TOPIC_SEQ[] = {
     0x81, 0xa3, 0x73, 0x65, 0x71, 0x21,
 };
 
-/* Task(task=7, value=7) */
+/* {'task': 7, 'value': 7} */
 static const unsigned char TASK[] = {
     0x82, 0xa4, 0x74, 0x61, 0x73, 0x6b, 0x07, 0xa5, 0x76, 0x61, 0x6c, 0x75, 0x65, 0x07,
 };
 
-/* Result(task=7, worker='w1', value=49) */
+/* {'task': 7, 'worker': 'w1', 'value': 49} */
 static const unsigned char RESULT[] = {
     0x83, 0xa4, 0x74, 0x61, 0x73, 0x6b, 0x07, 0xa6, 0x77, 0x6f, 0x72, 0x6b, 0x65, 0x72, 0xa2, 0x77,
     0x31, 0xa5, 0x76, 0x61, 0x6c, 0x75, 0x65, 0x31,
 };
 
-/* BatchStart(tasks=100) */
+/* {'tasks': 100} */
 static const unsigned char BATCH_START[] = {
     0x81, 0xa5, 0x74, 0x61, 0x73, 0x6b, 0x73, 0x64,
 };
