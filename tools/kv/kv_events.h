@@ -115,11 +115,8 @@ char *kv_batch_describe (const kv_batch_t *batch);
 //  END_SEQ: the number that ends a replay, -1 as vLLM writes it
 #define KV_SEQ_END UINT64_MAX
 
-//  [topic][seq][batch], for a PUB. The payload stays the caller's.
-zmsg_t *kv_message (const char *topic, uint64_t seq, zframe_t *payload);
-
-//  Sends one such message: the payload as it is, no copy of it. It stays the caller's, but its
-//  bytes are libzmq's as well from here on: do not change them. 0, or -1 when a signal came.
+//  Sends [topic][seq][batch] to a PUB: the payload as it is, no copy of it. It stays the caller's,
+//  but its bytes are libzmq's as well from here on: do not change them. 0, or -1 when a signal came.
 int kv_publish (zsock_t *pub, const char *topic, uint64_t seq, zframe_t *payload);
 
 //  A batch as it comes, not read yet. Its slices point into the message that brought it.
@@ -130,9 +127,6 @@ typedef struct {
     bool replayed;
 } kv_numbered_t;
 
-//  Reads one such message. False: `error` is set.
-bool kv_message_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *error);
-
 //  What a REQ sends to ask for all batches from a number on: [seq]
 zmsg_t *kv_replay_request (uint64_t start);
 
@@ -140,22 +134,12 @@ zmsg_t *kv_replay_request (uint64_t start);
 //  (int.from_bytes of any length). True: sets *start, and *client, which is the message's.
 bool kv_replay_request_read (zmsg_t *message, zframe_t **client, uint64_t *start);
 
-//  One reply of a replay for a ROUTER to send. `payload` NULL makes the end. Client and payload
-//  stay the caller's.
-zmsg_t *kv_replay_reply (zframe_t *client, const char *topic, uint64_t seq, zframe_t *payload,
-                         kv_wire_t wire);
-
-//  Sends one such reply: the payload as it is, as kv_publish does. Client and payload stay the
-//  caller's. 0, or -1 when a signal came.
+//  Sends one reply of a replay to a ROUTER: the payload as it is, as kv_publish does; NULL makes the
+//  end. Client and payload stay the caller's. 0, or -1 when a signal came.
 int kv_replay_send (zsock_t *router, zframe_t *client, const char *topic, uint64_t seq,
                     zframe_t *payload, kv_wire_t wire);
 
-//  Reads a reply, with or without the empty frame in front (a REQ takes it off, a DEALER does not)
-//  and with or without the topic. The end of a replay has the number KV_SEQ_END. False: `error` is
-//  set.
-bool kv_replay_reply_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *error);
-
-//  -- The same without a zmsg_t, which is a list, and memory for each frame: for messages that come
+//  -- Reading without a zmsg_t, which is a list, and memory for each frame: for messages that come
 //  in thousands. The frames stay where libzmq has them, and what they are received into is used
 //  again.
 
@@ -176,5 +160,7 @@ void kv_frames_clear (kv_frames_t *self);
 //  Receives a message. False: there is none, or a signal came.
 bool kv_frames_recv (kv_frames_t *self, zsock_t *socket);
 
-//  As kv_message_read, or when it is `replayed` as kv_replay_reply_read
+//  Reads a live message or, when it is `replayed`, a reply: with or without the empty frame in front
+//  (a REQ takes it off, a DEALER does not) and with or without the topic. The end of a replay has the
+//  number KV_SEQ_END. False: `error` is set.
 bool kv_frames_read (kv_frames_t *self, bool replayed, kv_numbered_t *batch, mp_error_t *error);

@@ -8,13 +8,6 @@ static void s_put_seq (uint64_t seq, byte bytes[KV_SEQ_SIZE])
         bytes[i] = (byte) (seq & 0xff);
 }
 
-static void s_add_seq (zmsg_t *message, uint64_t seq)
-{
-    byte bytes[KV_SEQ_SIZE];
-    s_put_seq (seq, bytes);
-    zmsg_addmem (message, bytes, sizeof bytes);
-}
-
 //  A big-endian number of any length; one above 64 bits comes out as UINT64_MAX
 static uint64_t s_get_seq (mp_slice_t bytes)
 {
@@ -25,25 +18,6 @@ static uint64_t s_get_seq (mp_slice_t bytes)
         seq = seq << 8 | (byte) bytes.data[i];
     }
     return seq;
-}
-
-static mp_slice_t s_bytes (zframe_t *frame)
-{
-    return (mp_slice_t){(const char *) zframe_data (frame), zframe_size (frame)};
-}
-
-static void s_add_copy (zmsg_t *message, zframe_t *frame)
-{
-    zmsg_addmem (message, frame ? zframe_data (frame) : NULL, frame ? zframe_size (frame) : 0);
-}
-
-zmsg_t *kv_message (const char *topic, uint64_t seq, zframe_t *payload)
-{
-    zmsg_t *message = zmsg_new ();
-    zmsg_addstr (message, topic);
-    s_add_seq (message, seq);
-    s_add_copy (message, payload);
-    return message;
 }
 
 int kv_publish (zsock_t *pub, const char *topic, uint64_t seq, zframe_t *payload)
@@ -86,26 +60,12 @@ static bool s_read_reply (const mp_slice_t *frames, size_t count, kv_numbered_t 
     return true;
 }
 
-//  Where the first frames of a message are. Returns how many it has.
-static size_t s_frames (zmsg_t *message, mp_slice_t frames[KV_FRAMES_MAX])
-{
-    zframe_t *frame = zmsg_first (message);
-    for (size_t i = 0; i < KV_FRAMES_MAX && frame; i++, frame = zmsg_next (message))
-        frames[i] = s_bytes (frame);
-    return zmsg_size (message);
-}
-
-bool kv_message_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *error)
-{
-    mp_slice_t frames[KV_FRAMES_MAX];
-    size_t count = s_frames (message, frames);
-    return s_read_live (frames, count, batch, error);
-}
-
 zmsg_t *kv_replay_request (uint64_t start)
 {
+    byte bytes[KV_SEQ_SIZE];
+    s_put_seq (start, bytes);
     zmsg_t *message = zmsg_new ();
-    s_add_seq (message, start);
+    zmsg_addmem (message, bytes, sizeof bytes);
     return message;
 }
 
@@ -114,21 +74,9 @@ bool kv_replay_request_read (zmsg_t *message, zframe_t **client, uint64_t *start
     if (zmsg_size (message) != 3)
         return false;
     *client = zmsg_first (message);
-    *start = s_get_seq (s_bytes (zmsg_last (message)));
+    zframe_t *seq = zmsg_last (message);
+    *start = s_get_seq ((mp_slice_t){(const char *) zframe_data (seq), zframe_size (seq)});
     return true;
-}
-
-zmsg_t *kv_replay_reply (zframe_t *client, const char *topic, uint64_t seq, zframe_t *payload,
-                         kv_wire_t wire)
-{
-    zmsg_t *message = zmsg_new ();
-    s_add_copy (message, client);
-    zmsg_addmem (message, NULL, 0);  //  The delimiter, which a REQ at the other end wants
-    if (wire >= KV_WIRE_V026)
-        zmsg_addstr (message, payload ? topic : "");
-    s_add_seq (message, payload ? seq : KV_SEQ_END);
-    s_add_copy (message, payload);
-    return message;
 }
 
 int kv_replay_send (zsock_t *router, zframe_t *client, const char *topic, uint64_t seq,
@@ -146,15 +94,6 @@ int kv_replay_send (zsock_t *router, zframe_t *client, const char *topic, uint64
     return payload ? zframe_send (&payload, router, ZFRAME_REUSE)  //  Shares the bytes
                    : zmq_send (socket, NULL, 0, 0);
 }
-
-bool kv_replay_reply_read (zmsg_t *message, kv_numbered_t *batch, mp_error_t *error)
-{
-    mp_slice_t frames[KV_FRAMES_MAX];
-    size_t count = s_frames (message, frames);
-    return s_read_reply (frames, count, batch, error);
-}
-
-//  -- Without a zmsg_t
 
 kv_frames_t *kv_frames_new (void)
 {

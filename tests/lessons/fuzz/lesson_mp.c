@@ -2,17 +2,8 @@
 //  lesson_mp.c - fuzzes common/mp.h: what mp_open takes, and what the getters see of it
 
 #include "mp.h"
+#include "tests/tools/fuzz/demand.h"
 #include "tests/tools/fuzz/value.h"
-
-#define DEMAND(right)                                                                              \
-    do {                                                                                           \
-        if (!(right)) {                                                                            \
-            fprintf (stderr, "%s:%d: demand failed: %s\n", __FILE__, __LINE__, #right);            \
-            abort ();                                                                              \
-        }                                                                                          \
-    } while (0)
-
-int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 //  Looks at all of a tree with the getters, and counts its values
 //  NOLINTNEXTLINE(misc-no-recursion)

@@ -6,18 +6,8 @@
 
 #pragma once
 
+#include "demand.h"
 #include "lib/mp.h"
-
-//  Ends the process, so that libFuzzer keeps the input, when `right` is false
-#define DEMAND(right)                                                                              \
-    do {                                                                                           \
-        if (!(right)) {                                                                            \
-            fprintf (stderr, "%s:%d: demand failed: %s\n", __FILE__, __LINE__, #right);            \
-            abort ();                                                                              \
-        }                                                                                          \
-    } while (0)
-
-int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 //  -- UTF-8 and JSON, written apart from tools/lib/mp.c, which is what they are to check
 

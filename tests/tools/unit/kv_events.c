@@ -607,79 +607,99 @@ static void test_too_many_events (void **state)
     }
 }
 
-static void s_same_bytes (mp_slice_t a, mp_slice_t b)
+//  A pipe, and what is received of it without a zmsg_t
+static zsock_t *here, *there;
+static kv_frames_t *frames;
+
+static int s_open (void **state)
 {
-    assert_int_equal (a.data == NULL, b.data == NULL);
-    assert_int_equal (a.size, b.size);
-    if (a.size > 0)
-        assert_memory_equal (a.data, b.data, a.size);
+    there = zsys_create_pipe (&here);
+    frames = kv_frames_new ();
+    return s_setup (state);
 }
 
-//  Reads a message, and again as it is received without a zmsg_t, which must come to the same
-static bool s_read (zmsg_t *message, bool replayed, kv_numbered_t *batch, mp_error_t *error)
+static int s_close (void **state)
 {
-    bool ok = replayed ? kv_replay_reply_read (message, batch, error)
-                       : kv_message_read (message, batch, error);
-    if (zmsg_size (message) == 0)
-        return ok;  //  Is none on the wire
-    zsock_t *here, *there = zsys_create_pipe (&here);
-    zmsg_t *sent = zmsg_dup (message);
-    zmsg_send (&sent, there);
-    kv_frames_t *frames = kv_frames_new ();
-    assert_true (kv_frames_recv (frames, here));
-    assert_int_equal (frames->count, zmsg_size (message));
-    kv_numbered_t again;
-    mp_error_t why = {""};
-    assert_int_equal (kv_frames_read (frames, replayed, &again, &why), ok);
-    if (ok) {
-        assert_true (again.seq == batch->seq);
-        assert_int_equal (again.replayed, batch->replayed);
-        s_same_bytes (again.topic, batch->topic);
-        s_same_bytes (again.payload, batch->payload);
-    } else {
-        assert_string_equal (why.text, error->text);
-    }
+    (void) state;
     zsock_set_rcvtimeo (here, 0);
-    assert_false (kv_frames_recv (frames, here));  //  No more has come
-    assert_int_equal (frames->count, 0);
+    bool more = kv_frames_recv (frames, here) || frames->count > 0;
     kv_frames_destroy (&frames);
-    assert_null (frames);
     kv_frames_destroy (&frames);
     zsock_destroy (&there);
     zsock_destroy (&here);
-    return ok;
+    return more || frames;
+}
+
+//  What a PUB sends, and what a ROUTER does
+static zmsg_t *s_live (const char *topic, uint64_t seq, zframe_t *payload)
+{
+    assert_int_equal (kv_publish (there, topic, seq, payload), 0);
+    return zmsg_recv (here);
+}
+
+static zmsg_t *s_reply (const char *topic, uint64_t seq, zframe_t *payload, kv_wire_t wire)
+{
+    zframe_t *client = zframe_new ("\x00\x6b\x8b\x45\x67", 5);
+    assert_int_equal (kv_replay_send (there, client, topic, seq, payload, wire), 0);
+    assert_int_equal (zframe_size (client), 5);
+    zframe_destroy (&client);
+    return zmsg_recv (here);
+}
+
+//  Reads a message as a subscriber does. What was read is valid until the next one is.
+static bool s_read (zmsg_t *message, bool replayed, kv_numbered_t *batch, mp_error_t *error)
+{
+    kv_frames_clear (frames);
+    if (zmsg_size (message) > 0) {  //  Without a frame it cannot be sent
+        zmsg_t *sent = zmsg_dup (message);
+        zmsg_send (&sent, there);
+        assert_true (kv_frames_recv (frames, here));
+    }
+    assert_int_equal (frames->count, zmsg_size (message));
+    return kv_frames_read (frames, replayed, batch, error);
+}
+
+//  NULL for a topic that is not there
+static void s_is_text (mp_slice_t slice, const char *text)
+{
+    s_same_slice (slice, (mp_slice_t){text, text ? strlen (text) : 0});
+}
+
+static void s_is_payload (mp_slice_t slice, vector_t vector)
+{
+    s_same_slice (slice, (mp_slice_t){(const char *) vector.data, vector.size});
 }
 
 static void test_message (void **state)
 {
     (void) state;
     mp_error_t error;
+    kv_numbered_t read;
     zframe_t *payload = unit_vector_frame (VECTOR (KV_NO_RANK));
     for (size_t i = 0; i < COUNT (seqs); i++) {
-        zmsg_t *message = kv_message ("kv-events", seqs[i].seq, payload);
+        zmsg_t *message = s_live ("kv-events", seqs[i].seq, payload);
         assert_int_equal (zmsg_size (message), 3);
         s_is_frame (message, 0, "kv-events", 9);
         s_is_frame (message, 1, seqs[i].bytes, 8);
         s_is_frame (message, 2, KV_NO_RANK, sizeof KV_NO_RANK);
-        kv_numbered_t read;
         assert_true (s_read (message, false, &read, &error));
         assert_true (read.seq == seqs[i].seq);
         assert_false (read.replayed);
-        assert_ptr_equal (read.payload.data, zframe_data (s_frame (message, 2)));
-        assert_int_equal (read.payload.size, sizeof KV_NO_RANK);
+        s_is_text (read.topic, "kv-events");
+        s_is_payload (read.payload, VECTOR (KV_NO_RANK));
         zmsg_destroy (&message);
     }
     //  The number that ends a replay is none of a batch
-    zmsg_t *message = kv_message ("kv-events", KV_SEQ_END, payload);
-    kv_numbered_t read;
+    zmsg_t *message = s_live ("kv-events", KV_SEQ_END, payload);
     assert_false (s_read (message, false, &read, &error));
     assert_string_equal (error.text, "message: its seq is the one that ends a replay");
     zmsg_destroy (&message);
     //  The topic may be empty
-    message = kv_message ("", 5, payload);
+    message = s_live ("", 5, payload);
     s_is_frame (message, 0, "", 0);
     assert_true (s_read (message, false, &read, &error));
     assert_true (read.seq == 5);
+    s_is_text (read.topic, "");
     zmsg_destroy (&message);
     unit_is_vector (payload, VECTOR (KV_NO_RANK));
 }
@@ -789,12 +809,11 @@ static void test_replay_reply (void **state)
         bool topic;
     } wires[] = {{KV_WIRE_V09, false}, {KV_WIRE_V024, false}, {KV_WIRE_V026, true}};
     mp_error_t error;
-    zframe_t *client = zframe_new ("\x00\x6b\x8b\x45\x67", 5);
     zframe_t *payload = unit_vector_frame (VECTOR (KV_NO_RANK));
     for (size_t i = 0; i < COUNT (wires); i++) {
         for (int end = 0; end < 2; end++) {
-            zmsg_t *message = kv_replay_reply (client, "kv-events", 0x0102030405060708,
-                                               end ? NULL : payload, wires[i].wire);
+            zmsg_t *message =
+                s_reply ("kv-events", 0x0102030405060708, end ? NULL : payload, wires[i].wire);
             size_t at = 0;
             s_is_frame (message, at++, "\x00\x6b\x8b\x45\x67", 5);
             s_is_frame (message, at++, "", 0);
@@ -814,16 +833,17 @@ static void test_replay_reply (void **state)
                 assert_true (s_read (message, true, &read, &error));
                 assert_true (read.seq == (end ? KV_SEQ_END : 0x0102030405060708));
                 assert_true (read.replayed);
-                assert_ptr_equal (read.payload.data, zframe_data (zmsg_last (message)));
-                assert_int_equal (read.payload.size, end ? 0 : sizeof KV_NO_RANK);
+                if (end)
+                    assert_int_equal (read.payload.size, 0);
+                else
+                    s_is_payload (read.payload, VECTOR (KV_NO_RANK));
+                if (taken == 0)
+                    s_is_text (read.topic, !wires[i].topic ? NULL : end ? "" : "kv-events");
             }
             zmsg_destroy (&message);
         }
     }
-    //  Both stay ours
-    assert_int_equal (zframe_size (client), 5);
     unit_is_vector (payload, VECTOR (KV_NO_RANK));
-    zframe_destroy (&client);
 }
 
 static void test_replay_reply_wrong (void **state)
@@ -859,8 +879,8 @@ static void test_replay_reply_wrong (void **state)
 static void test_reply_without_a_payload_is_an_end (void **state)
 {
     (void) state;
-    zframe_t *client = zframe_new ("c", 1), *empty = zframe_new (NULL, 0);
-    zmsg_t *message = kv_replay_reply (client, "kv", 5, empty, KV_WIRE_V026);
+    zframe_t *empty = zframe_new (NULL, 0);
+    zmsg_t *message = s_reply ("kv", 5, empty, KV_WIRE_V026);
     kv_numbered_t batch;
     mp_error_t error;
     zframe_t *gone = zmsg_pop (message);
@@ -868,52 +888,8 @@ static void test_reply_without_a_payload_is_an_end (void **state)
     assert_true (batch.seq == KV_SEQ_END);
     assert_int_equal (batch.payload.size, 0);
     zframe_destroy (&gone);
-    zframe_destroy (&client);
     zframe_destroy (&empty);
     zmsg_destroy (&message);
-}
-
-static void s_has_topic (zmsg_t *message, bool replayed, const char *topic)
-{
-    kv_numbered_t batch;
-    mp_error_t error;
-    assert_true (s_read (message, replayed, &batch, &error));
-    mp_slice_t slice = batch.topic;
-    assert_int_equal (slice.data == NULL, topic == NULL);
-    if (topic) {
-        assert_int_equal (slice.size, strlen (topic));
-        assert_memory_equal (slice.data, topic, slice.size);
-    }
-    zmsg_destroy (&message);
-}
-
-static void test_topic_of_a_live_message (void **state)
-{
-    (void) state;
-    zframe_t *payload = unit_vector_frame (VECTOR (KV_NO_RANK));
-    s_has_topic (kv_message ("kv@pod", 1, payload), false, "kv@pod");
-    s_has_topic (kv_message ("", 1, payload), false, "");
-    zframe_destroy (&payload);
-}
-
-//  A reply as a DEALER gets it: what the ROUTER has taken off is the client's name
-static void test_topic_of_a_reply (void **state)
-{
-    (void) state;
-    static const struct {
-        kv_wire_t wire;
-        const char *topic;
-    } wires[] = {{KV_WIRE_V09, NULL}, {KV_WIRE_V024, NULL}, {KV_WIRE_V026, "kv@pod"}};
-    zframe_t *client = zframe_new ("c", 1);
-    zframe_t *payload = unit_vector_frame (VECTOR (KV_NO_RANK));
-    for (size_t i = 0; i < COUNT (wires); i++) {
-        zmsg_t *message = kv_replay_reply (client, "kv@pod", 1, payload, wires[i].wire);
-        zframe_t *gone = zmsg_pop (message);
-        zframe_destroy (&gone);
-        s_has_topic (message, true, wires[i].topic);
-    }
-    zframe_destroy (&payload);
-    zframe_destroy (&client);
 }
 
 static void test_fields (void **state)
@@ -1045,10 +1021,8 @@ int main (void)
         cmocka_unit_test (test_replay_reply),
         cmocka_unit_test (test_replay_reply_wrong),
         cmocka_unit_test (test_reply_without_a_payload_is_an_end),
-        cmocka_unit_test (test_topic_of_a_live_message),
-        cmocka_unit_test (test_topic_of_a_reply),
         cmocka_unit_test (test_fields),
         cmocka_unit_test (test_toy_cache),
     };
-    return cmocka_run_group_tests_name ("kv_events", tests, s_setup, NULL);
+    return cmocka_run_group_tests_name ("kv_events", tests, s_open, s_close);
 }

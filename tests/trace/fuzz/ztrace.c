@@ -15,16 +15,7 @@
 #include "trace/meaning.c"
 #include "trace/message.c"
 #include "trace/vllm.c"
-
-#define DEMAND(right)                                                                              \
-    do {                                                                                           \
-        if (!(right)) {                                                                            \
-            fprintf (stderr, "%s:%d: demand failed: %s\n", __FILE__, __LINE__, #right);            \
-            abort ();                                                                              \
-        }                                                                                          \
-    } while (0)
-
-int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
+#include "tests/tools/fuzz/demand.h"
 
 //  A terminal shows it and obeys none of it
 static void s_check (const text_t *text)
