@@ -1,6 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
-#include "engine/engine_core_own.h"
+#include "engine/engine_core.h"
+#include "lib/mp_put.h"
 
 void engine_core_identity (uint16_t index, byte identity[ENGINE_CORE_IDENTITY_SIZE])
 {
@@ -34,37 +35,37 @@ zframe_t *engine_core_ready_encode (const engine_core_ready_t *ready)
     mp_writer_t writer;
     msgpack_packer *packer = mp_begin (&writer);
     msgpack_pack_map (packer, 28);
-    s_pack_counter (packer, "max_model_len", ready->max_model_len);
-    s_pack_counter (packer, "num_gpu_blocks", ready->num_gpu_blocks);
-    s_pack_counter (packer, "block_size", ready->block_size);
-    s_pack_text (packer, "dp_stats_address", ready->dp_stats_address);
-    s_pack_text (packer, "dtype", ready->dtype);
-    s_pack_text (packer, "vllm_version", ready->vllm_version);
-    s_pack_counter (packer, "world_size", ready->world_size);
-    s_pack_counter (packer, "data_parallel_size", ready->data_parallel_size);
-    s_pack_counter (packer, "tensor_parallel_size", 1);
-    s_pack_counter (packer, "pipeline_parallel_size", 1);
-    s_pack_counter (packer, "decode_context_parallel_size", 1);
-    s_pack_counter (packer, "data_parallel_rank", ready->data_parallel_rank);
-    s_pack_counter (packer, "max_num_seqs", ready->max_num_seqs);
-    s_pack_counter (packer, "max_num_batched_tokens", ready->max_num_batched_tokens);
-    s_pack_text (packer, "instance_id", ready->instance_id ? ready->instance_id : "");
-    s_pack_flag (packer, "supports_lora", ready->max_loras > 0);
-    s_pack_counter (packer, "max_loras", ready->max_loras);
-    s_pack_none (packer, "mamba_block_size");
-    s_pack_counter (packer, "kv_cache_size_tokens",
-                    (uint64_t) ready->num_gpu_blocks * ready->block_size);
+    mp_pack_counter (packer, "max_model_len", ready->max_model_len);
+    mp_pack_counter (packer, "num_gpu_blocks", ready->num_gpu_blocks);
+    mp_pack_counter (packer, "block_size", ready->block_size);
+    mp_pack_text (packer, "dp_stats_address", ready->dp_stats_address);
+    mp_pack_text (packer, "dtype", ready->dtype);
+    mp_pack_text (packer, "vllm_version", ready->vllm_version);
+    mp_pack_counter (packer, "world_size", ready->world_size);
+    mp_pack_counter (packer, "data_parallel_size", ready->data_parallel_size);
+    mp_pack_counter (packer, "tensor_parallel_size", 1);
+    mp_pack_counter (packer, "pipeline_parallel_size", 1);
+    mp_pack_counter (packer, "decode_context_parallel_size", 1);
+    mp_pack_counter (packer, "data_parallel_rank", ready->data_parallel_rank);
+    mp_pack_counter (packer, "max_num_seqs", ready->max_num_seqs);
+    mp_pack_counter (packer, "max_num_batched_tokens", ready->max_num_batched_tokens);
+    mp_pack_text (packer, "instance_id", ready->instance_id ? ready->instance_id : "");
+    mp_pack_flag (packer, "supports_lora", ready->max_loras > 0);
+    mp_pack_counter (packer, "max_loras", ready->max_loras);
+    mp_pack_text (packer, "mamba_block_size", NULL);
+    mp_pack_counter (packer, "kv_cache_size_tokens",
+                     (uint64_t) ready->num_gpu_blocks * ready->block_size);
     mp_pack_str (packer, "kv_cache_max_concurrency");
     msgpack_pack_double (packer, (double) ready->num_gpu_blocks * ready->block_size /
                                      (ready->max_model_len ? ready->max_model_len : 1));
-    s_pack_none (packer, "kv_events_config");
-    s_pack_none (packer, "weight_transfer_backend");
-    s_pack_flag (packer, "enable_sleep_mode", true);
-    s_pack_flag (packer, "supports_draft_weight_updates", false);
-    s_pack_counter (packer, "effective_attention_block_size", ready->block_size);
-    s_pack_counter (packer, "coord_store_port", 0);
-    s_pack_none (packer, "coordinator_input_address");
-    s_pack_none (packer, "coordinator_output_address");
+    mp_pack_text (packer, "kv_events_config", NULL);
+    mp_pack_text (packer, "weight_transfer_backend", NULL);
+    mp_pack_flag (packer, "enable_sleep_mode", true);
+    mp_pack_flag (packer, "supports_draft_weight_updates", false);
+    mp_pack_counter (packer, "effective_attention_block_size", ready->block_size);
+    mp_pack_counter (packer, "coord_store_port", 0);
+    mp_pack_text (packer, "coordinator_input_address", NULL);
+    mp_pack_text (packer, "coordinator_output_address", NULL);
     return mp_end (&writer);
 }
 
@@ -130,7 +131,7 @@ engine_core_abort_t *engine_core_abort_decode (zframe_t *frame, mp_error_t *erro
 {
     msgpack_unpacked doc;
     const msgpack_object_array *array;
-    if (s_decode_array (&doc, frame, "abort", 0, &array, error) == -1)
+    if (mp_decode_array (&doc, frame, "abort", 0, &array, error) == -1)
         return NULL;
 
     engine_core_abort_t *self = zmalloc (sizeof *self);
@@ -164,9 +165,9 @@ void engine_core_abort_destroy (engine_core_abort_t **self_p)
 static int64_t s_get_number_arg (const msgpack_object *args)
 {
     const msgpack_object *arg =
-        args->type == MSGPACK_OBJECT_ARRAY ? s_field (&args->via.array, 0) : NULL;
+        args->type == MSGPACK_OBJECT_ARRAY ? mp_item (&args->via.array, 0) : NULL;
     if (arg && arg->type == MSGPACK_OBJECT_ARRAY)
-        arg = s_field (&arg->via.array, 1);  //  LoRARequest: lora_name, lora_int_id, ...
+        arg = mp_item (&arg->via.array, 1);  //  LoRARequest: lora_name, lora_int_id, ...
     return arg && arg->type == MSGPACK_OBJECT_POSITIVE_INTEGER && arg->via.u64 <= INT64_MAX
                ? (int64_t) arg->via.u64
                : -1;
@@ -192,7 +193,7 @@ static bool s_is_str (const msgpack_object *object, const char *text)
 static void s_get_tags_arg (const msgpack_object *args, engine_core_utility_t *self)
 {
     const msgpack_object *arg =
-        args->type == MSGPACK_OBJECT_ARRAY ? s_field (&args->via.array, 0) : NULL;
+        args->type == MSGPACK_OBJECT_ARRAY ? mp_item (&args->via.array, 0) : NULL;
     self->tagged = arg && arg->type == MSGPACK_OBJECT_ARRAY;
     for (uint32_t i = 0; self->tagged && i < arg->via.array.size; i++) {
         const msgpack_object *tag = &arg->via.array.ptr[i];
@@ -209,7 +210,7 @@ engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *
 {
     msgpack_unpacked doc;
     const msgpack_object_array *array;
-    if (s_decode_array (&doc, frame, "utility call", 4, &array, error) == -1)
+    if (mp_decode_array (&doc, frame, "utility call", 4, &array, error) == -1)
         return NULL;
 
     engine_core_utility_t *self = zmalloc (sizeof *self);

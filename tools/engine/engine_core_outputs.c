@@ -1,6 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
-#include "engine/engine_core_own.h"
+#include "engine/engine_core.h"
+#include "lib/mp_put.h"
 
 //  The code of an extension that is plain bytes: vllm/v1/serial_utils.py CUSTOM_TYPE_RAW_VIEW
 #define EXT_RAW_VIEW 3
@@ -58,7 +59,7 @@ static void s_put_numbers (char **at, const char *type, size_t rows, size_t colu
 {
     size_t count = rows * (columns ? columns : 1);
     mp_put_array (at, 3);
-    s_put_str (at, type);
+    mp_put_cstr (at, type);
     mp_put_array (at, columns ? 2 : 1);
     mp_put_uint64 (at, rows);
     if (columns)
@@ -86,7 +87,7 @@ static void s_put_logprobs (char **at, const engine_core_logprobs_t *logprobs, c
     s_put_numbers (at, float_type, logprobs->rows, logprobs->columns, logprobs->logprobs);
     s_put_numbers (at, int_type, logprobs->rows, 0, logprobs->ranks);
     //  cu_num_generated_tokens is for several requests in one; v0.29 has another one like it
-    s_put_nils (at, fields - 3);
+    mp_put_nils (at, fields - 3);
 }
 
 //  What an output takes up without id, tokens and logprobs; when it is the first of its request;
@@ -104,13 +105,13 @@ static size_t s_logprobs_bound (const engine_core_logprobs_t *logprobs)
 
 static size_t s_error_bound (const engine_core_error_t *error)
 {
-    return error ? 64 + s_size (error->code) + s_size (error->message) : 0;
+    return error ? 64 + mp_cstr_size (error->code) + mp_cstr_size (error->message) : 0;
 }
 
 static size_t s_output_bound (const engine_core_output_t *output)
 {
     return (output->scheduled > 0 ? FIRST_OUTPUT_BOUND : OUTPUT_BOUND) +
-           s_size (output->request_id) + 5 * output->new_token_count +
+           mp_cstr_size (output->request_id) + 5 * output->new_token_count +
            s_error_bound (output->error) + s_logprobs_bound (output->logprobs) +
            s_logprobs_bound (output->prompt_logprobs);
 }
@@ -141,9 +142,9 @@ static void s_put_error (char **at, const engine_core_error_t *error)
     }
     mp_put_map (at, 3);
     mp_put_text (at, "code");
-    s_put_str (at, error->code);
+    mp_put_cstr (at, error->code);
     mp_put_text (at, "message");
-    s_put_str (at, error->message);
+    mp_put_cstr (at, error->message);
     mp_put_text (at, "retryable");
     if (error->retryable)
         mp_put_true (at);
@@ -156,7 +157,7 @@ static void s_put_output (char **at, const engine_core_output_t *output, int rel
     bool first = output->scheduled > 0;
     uint32_t fields = s_output_fields (release);
     mp_put_array (at, fields);
-    s_put_str (at, output->request_id);
+    mp_put_cstr (at, output->request_id);
     mp_put_uint32s (at, output->new_token_ids, output->new_token_count);
     if (fields == OUTPUT_FIELDS && output->finish_reason == ENGINE_CORE_RUNNING && !first &&
         !output->logprobs && !output->prompt_logprobs) {
@@ -181,8 +182,8 @@ static void s_put_output (char **at, const engine_core_output_t *output, int rel
     } else {
         mp_put_nil (at);
     }
-    s_put_nils (at, fields > 13 ? 3 : 2);  //  kv_transfer_params, ec_transfer_params (v0.26),
-                                           //  trace_headers
+    mp_put_nils (at, fields > 13 ? 3 : 2);  //  kv_transfer_params, ec_transfer_params (v0.26),
+                                            //  trace_headers
     if (first)
         s_put_prefill_stats (at, output->prefilled);
     else
@@ -190,11 +191,11 @@ static void s_put_output (char **at, const engine_core_output_t *output, int rel
     mp_put_nil (at);     //  routed_experts
     mp_put_int (at, 0);  //  num_nans_in_logits
     if (fields < OUTPUT_FIELDS) {
-        s_put_nils (at, fields > 14 ? fields - 14 : 0);
+        mp_put_nils (at, fields > 14 ? fields - 14 : 0);
         return;
     }
-    s_put_nils (at, 4);  //  mm_cache_miss_hashes, new_sampling_mask, spec_decode_metrics,
-                         //  prompt_token_id_logprobs
+    mp_put_nils (at, 4);  //  mm_cache_miss_hashes, new_sampling_mask, spec_decode_metrics,
+                          //  prompt_token_id_logprobs
     s_put_error (at, output->error);
 }
 
@@ -202,39 +203,39 @@ static void s_pack_scheduler_stats (msgpack_packer *packer,
                                     const engine_core_scheduler_stats_t *stats)
 {
     msgpack_pack_map (packer, 18);
-    s_pack_counter (packer, "num_running_reqs", stats->num_running_reqs);
-    s_pack_counter (packer, "num_waiting_reqs", 0);
-    s_pack_counter (packer, "num_skipped_waiting_reqs", 0);
+    mp_pack_counter (packer, "num_running_reqs", stats->num_running_reqs);
+    mp_pack_counter (packer, "num_waiting_reqs", 0);
+    mp_pack_counter (packer, "num_skipped_waiting_reqs", 0);
     mp_pack_str (packer, "num_kv_fetch_reqs_by_stage");
     msgpack_pack_map (packer, 0);
-    s_pack_counter (packer, "step_counter", 0);
-    s_pack_counter (packer, "current_wave", 0);
+    mp_pack_counter (packer, "step_counter", 0);
+    mp_pack_counter (packer, "current_wave", 0);
     mp_pack_str (packer, "kv_cache_usage");
     msgpack_pack_double (packer, stats->kv_cache_usage);
-    s_pack_none (packer, "iteration_details");
+    mp_pack_text (packer, "iteration_details", NULL);
     mp_pack_str (packer, "prefix_cache_stats");
     msgpack_pack_map (packer, 8);
-    s_pack_flag (packer, "reset", false);
-    s_pack_counter (packer, "requests", stats->prefix_cache_requests);
-    s_pack_counter (packer, "queries", stats->prefix_cache_queries);
-    s_pack_counter (packer, "hits", 0);
-    s_pack_counter (packer, "preempted_requests", 0);
-    s_pack_counter (packer, "preempted_queries", 0);
-    s_pack_counter (packer, "preempted_hits", 0);
+    mp_pack_flag (packer, "reset", false);
+    mp_pack_counter (packer, "requests", stats->prefix_cache_requests);
+    mp_pack_counter (packer, "queries", stats->prefix_cache_queries);
+    mp_pack_counter (packer, "hits", 0);
+    mp_pack_counter (packer, "preempted_requests", 0);
+    mp_pack_counter (packer, "preempted_queries", 0);
+    mp_pack_counter (packer, "preempted_hits", 0);
     mp_pack_str (packer, "hits_by_source");
     msgpack_pack_map (packer, 0);
-    s_pack_none (packer, "connector_prefix_cache_stats");
+    mp_pack_text (packer, "connector_prefix_cache_stats", NULL);
     mp_pack_str (packer, "kv_cache_eviction_events");
     msgpack_pack_array (packer, 0);
-    s_pack_none (packer, "spec_decoding_stats");
-    s_pack_none (packer, "kv_connector_stats");
-    s_pack_none (packer, "ec_connector_stats");
+    mp_pack_text (packer, "spec_decoding_stats", NULL);
+    mp_pack_text (packer, "kv_connector_stats", NULL);
+    mp_pack_text (packer, "ec_connector_stats", NULL);
     mp_pack_str (packer, "waiting_lora_adapters");
     msgpack_pack_map (packer, 0);
     mp_pack_str (packer, "running_lora_adapters");
     msgpack_pack_map (packer, 0);
-    s_pack_none (packer, "cudagraph_stats");
-    s_pack_none (packer, "perf_stats");
+    mp_pack_text (packer, "cudagraph_stats", NULL);
+    mp_pack_text (packer, "perf_stats", NULL);
 }
 
 //  UtilityResult is an array of 2: the Python type of the value, nil here, and the value

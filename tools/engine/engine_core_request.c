@@ -1,6 +1,7 @@
 //  SPDX-License-Identifier: MIT
 
-#include "engine/engine_core_own.h"
+#include "engine/engine_core.h"
+#include "lib/mp_put.h"
 
 //  SamplingParams.max_tokens when the map does not have it: omit_defaults leaves it out
 #define DEFAULT_MAX_TOKENS 16
@@ -27,10 +28,10 @@ zframe_t *engine_core_request_encode (const engine_core_request_t *request)
 {
     mp_writer_t writer;
     mp_begin (&writer);
-    char *at = mp_reserve (&writer, REQUEST_BOUND + s_size (request->request_id) +
+    char *at = mp_reserve (&writer, REQUEST_BOUND + mp_cstr_size (request->request_id) +
                                         5 * request->prompt_token_count);
     mp_put_array (&at, REQUEST_FIELDS);
-    s_put_str (&at, request->request_id);
+    mp_put_cstr (&at, request->request_id);
     if (request->prompt_token_ids)
         mp_put_uint32s (&at, request->prompt_token_ids, request->prompt_token_count);
     else
@@ -49,16 +50,16 @@ zframe_t *engine_core_request_encode (const engine_core_request_t *request)
     }
     mp_put_nil (&at);  //  pooling_params
     mp_put_double (&at, request->arrival_time);
-    s_put_nils (&at, 5);  //  lora_request, cache_salt, data_parallel_rank, prompt_embeds,
-                          //  prompt_is_token_ids
+    mp_put_nils (&at, 5);  //  lora_request, cache_salt, data_parallel_rank, prompt_embeds,
+                           //  prompt_is_token_ids
     mp_put_uint32 (&at, request->client_index);
-    mp_put_int (&at, 0);  //  current_wave
-    mp_put_int (&at, 0);  //  priority
-    mp_put_nil (&at);     //  trace_headers
-    mp_put_false (&at);   //  resumable
-    s_put_nils (&at, 3);  //  external_req_id, reasoning_ended, reasoning_parser_kwargs
-    mp_put_false (&at);   //  abort_immediately
-    s_put_nils (&at, 2);  //  session_id, kv_hints
+    mp_put_int (&at, 0);   //  current_wave
+    mp_put_int (&at, 0);   //  priority
+    mp_put_nil (&at);      //  trace_headers
+    mp_put_false (&at);    //  resumable
+    mp_put_nils (&at, 3);  //  external_req_id, reasoning_ended, reasoning_parser_kwargs
+    mp_put_false (&at);    //  abort_immediately
+    mp_put_nils (&at, 2);  //  session_id, kv_hints
     mp_commit (&writer, at);
     return mp_end (&writer);
 }
@@ -261,8 +262,8 @@ char *engine_core_request_id (zframe_t *frame, uint32_t *client_index)
     const msgpack_object_array *array;
     char *request_id = NULL;
     *client_index = 0;
-    if (s_decode_array (&doc, frame, "EngineCoreRequest", 1, &array, NULL) == 0) {
-        if (!mp_get_uint32 (s_field (array, 11), "client_index", client_index, NULL))
+    if (mp_decode_array (&doc, frame, "EngineCoreRequest", 1, &array, NULL) == 0) {
+        if (!mp_get_uint32 (mp_item (array, 11), "client_index", client_index, NULL))
             *client_index = 0;
         if (!mp_get_cstr (&array->ptr[0], "request_id", &request_id, NULL))
             request_id = NULL;

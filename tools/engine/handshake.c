@@ -3,15 +3,6 @@
 #include "engine/handshake.h"
 #include "engine/engine_core.h"
 
-static void s_pack_flag (msgpack_packer *packer, const char *name, bool value)
-{
-    mp_pack_str (packer, name);
-    if (value)
-        msgpack_pack_true (packer);
-    else
-        msgpack_pack_false (packer);
-}
-
 zframe_t *handshake_status_encode (const handshake_status_t *status)
 {
     mp_writer_t writer;
@@ -19,8 +10,8 @@ zframe_t *handshake_status_encode (const handshake_status_t *status)
     msgpack_pack_map (packer, status->parallel_config_hash ? 4 : 3);
     mp_pack_str (packer, "status");
     mp_pack_str (packer, status->status);
-    s_pack_flag (packer, "local", status->local);
-    s_pack_flag (packer, "headless", status->headless);
+    mp_pack_flag (packer, "local", status->local);
+    mp_pack_flag (packer, "headless", status->headless);
     if (status->parallel_config_hash) {
         mp_pack_str (packer, "parallel_config_hash");
         mp_pack_str (packer, status->parallel_config_hash);

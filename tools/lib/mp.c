@@ -35,6 +35,27 @@ void mp_pack_str (msgpack_packer *packer, const char *text)
         msgpack_pack_nil (packer);
 }
 
+void mp_pack_text (msgpack_packer *packer, const char *key, const char *value)
+{
+    mp_pack_str (packer, key);
+    mp_pack_str (packer, value);
+}
+
+void mp_pack_counter (msgpack_packer *packer, const char *key, uint64_t value)
+{
+    mp_pack_str (packer, key);
+    msgpack_pack_uint64 (packer, value);
+}
+
+void mp_pack_flag (msgpack_packer *packer, const char *key, bool value)
+{
+    mp_pack_str (packer, key);
+    if (value)
+        msgpack_pack_true (packer);
+    else
+        msgpack_pack_false (packer);
+}
+
 void mp_grow (mp_writer_t *writer, size_t more)
 {
     msgpack_sbuffer *bytes = &writer->bytes;
@@ -266,25 +287,21 @@ bool mp_get_map (const msgpack_object *object, const char *field, const msgpack_
     return true;
 }
 
-bool mp_get_uint32s (const msgpack_object *object, const char *field, uint32_t **values,
-                     size_t *count, mp_error_t *error)
+int mp_decode_array (msgpack_unpacked *doc, zframe_t *frame, const char *what, uint32_t min,
+                     const msgpack_object_array **array, mp_error_t *error)
 {
-    const msgpack_object_array *array;
-    if (!mp_get_array (object, field, 0, &array, error))
-        return false;
-    uint32_t *copy = NULL;
-    if (array->size > 0 && !(copy = malloc (array->size * sizeof *copy)))
-        return mp_wrong (error, field, "out of memory");
-    for (uint32_t i = 0; i < array->size; i++) {
-        mp_error_t why = {.text = ""};
-        if (!mp_get_uint32 (&array->ptr[i], "", &copy[i], &why)) {
-            free (copy);
-            return mp_wrong (error, field, "[%" PRIu32 "]%s", i, why.text);
-        }
+    if (mp_decode (doc, zframe_data (frame), zframe_size (frame), what, error) == -1)
+        return -1;
+    if (!mp_get_array (&doc->data, what, min, array, error)) {
+        msgpack_unpacked_destroy (doc);
+        return -1;
     }
-    *values = copy;
-    *count = array->size;
-    return true;
+    return 0;
+}
+
+const msgpack_object *mp_item (const msgpack_object_array *array, uint32_t index)
+{
+    return index < array->size ? &array->ptr[index] : NULL;
 }
 
 const msgpack_object *mp_find (const msgpack_object_map *map, const char *key)

@@ -58,6 +58,11 @@ msgpack_packer *mp_begin (mp_writer_t *writer);
 //  Packs a NUL-terminated UTF-8 string, or nil for NULL
 void mp_pack_str (msgpack_packer *packer, const char *text);
 
+//  A key of a map and its value; NULL as above
+void mp_pack_text (msgpack_packer *packer, const char *key, const char *value);
+void mp_pack_counter (msgpack_packer *packer, const char *key, uint64_t value);
+void mp_pack_flag (msgpack_packer *packer, const char *key, bool value);
+
 //  Makes room for so many bytes more; see mp_put.h
 void mp_grow (mp_writer_t *writer, size_t more);
 
@@ -105,12 +110,12 @@ static inline bool mp_read_whole (mp_reader_t *self, msgpack_object *object, mp_
 bool mp_read_array (mp_reader_t *self, const char *field, uint32_t min, uint32_t *count,
                     mp_error_t *error);
 
-//  The same for what must be an array as for mp_get_uint32s, into `values`, which has room for as
-//  many as the message has bytes left
+//  The same for what must be an array of unsigned integers up to 2^32-1 (token ids), into `values`,
+//  which has room for as many as the message has bytes left
 bool mp_read_uint32s_into (mp_reader_t *self, const char *field, uint32_t *values, size_t *count,
                            mp_error_t *error);
 
-//  The same into memory of its own, as from mp_get_uint32s
+//  The same into memory of its own: *values is the caller's to free, and NULL when the array is empty
 bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, size_t *count,
                       mp_error_t *error);
 
@@ -158,16 +163,18 @@ bool mp_get_str (const msgpack_object *object, const char *field, mp_slice_t *va
 //  A copy of a str as a C string, the caller's to free; a str with a NUL byte in it is refused
 bool mp_get_cstr (const msgpack_object *object, const char *field, char **value, mp_error_t *error);
 
-//  A copy of an array of unsigned integers up to 2^32-1 (token ids). *values is the caller's to
-//  free, and NULL when the array is empty.
-bool mp_get_uint32s (const msgpack_object *object, const char *field, uint32_t **values,
-                     size_t *count, mp_error_t *error);
-
 //  An array of at least `min` elements, or a map. The result points into the document.
 bool mp_get_array (const msgpack_object *object, const char *field, uint32_t min,
                    const msgpack_object_array **value, mp_error_t *error);
 bool mp_get_map (const msgpack_object *object, const char *field, const msgpack_object_map **value,
                  mp_error_t *error);
+
+//  As mp_decode, for a frame that must hold an array of at least `min` elements
+int mp_decode_array (msgpack_unpacked *doc, zframe_t *frame, const char *what, uint32_t min,
+                     const msgpack_object_array **array, mp_error_t *error);
+
+//  Element `index`, or NULL behind the end of the array
+const msgpack_object *mp_item (const msgpack_object_array *array, uint32_t index);
 
 //  The value of a str key, or NULL when the map does not have it. Of equal keys the last counts,
 //  as in Python.

@@ -149,6 +149,12 @@ static inline void mp_put_true (char **at)
     mp_put_byte (at, 0xc3);
 }
 
+static inline void mp_put_nils (char **at, size_t count)
+{
+    while (count-- > 0)
+        mp_put_nil (at);
+}
+
 //  The head of an array or a map: in one byte with its size, or with 2 or 4 more for the size
 static inline void mp_put_head (char **at, unsigned small, unsigned large, size_t size)
 {
@@ -202,6 +208,22 @@ static inline void mp_put_ext (char **at, size_t size, int8_t type)
     else
         mp_put_sized (at, 0xc7, size);
     mp_put_byte (at, (uint8_t) type);
+}
+
+//  A C string, or nil for NULL: 5 bytes more than mp_cstr_size are enough room
+static inline size_t mp_cstr_size (const char *text)
+{
+    return text ? strlen (text) : 0;
+}
+
+static inline void mp_put_cstr (char **at, const char *text)
+{
+    if (text) {
+        mp_put_str (at, strlen (text));
+        mp_put_bytes (at, text, strlen (text));
+    } else {
+        mp_put_nil (at);
+    }
 }
 
 //  A string that is known when this is compiled

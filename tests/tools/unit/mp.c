@@ -390,56 +390,6 @@ static void test_get_str (void **state)
     assert_string_equal (error.text, "f: want a str, got nothing");
 }
 
-static void test_get_uint32s (void **state)
-{
-    (void) state;
-    mp_error_t error;
-    uint32_t *values;
-    size_t count;
-
-    assert_true (mp_get_uint32s (s_open ("[0,1,70000,4294967295]"), "f", &values, &count, &error));
-    assert_int_equal (count, 4);
-    static const uint32_t want[] = {0, 1, 70000, UINT32_MAX};
-    assert_memory_equal (values, want, sizeof want);
-    free (values);
-    s_close ();
-
-    assert_true (mp_get_uint32s (s_open ("[7]"), "f", &values, &count, &error));
-    assert_int_equal (count, 1);
-    assert_int_equal (values[0], 7);
-    free (values);
-    s_close ();
-
-    values = (uint32_t *) &count;
-    assert_true (mp_get_uint32s (s_open ("[]"), "f", &values, &count, &error));
-    assert_null (values);
-    assert_int_equal (count, 0);
-    s_close ();
-
-    static const struct {
-        const char *text;
-        const char *why;
-    } cases[] = {
-        {"[0,1,-1]", "f: [2]: want an unsigned integer, got negative integer"},
-        {"[4294967296]", "f: [0]: 4294967296 is more than 4294967295"},
-        {"[1,1.0]", "f: [1]: want an unsigned integer, got float"},
-        {"[null]", "f: [0]: want an unsigned integer, got nil"},
-        {"[[1]]", "f: [0]: want an unsigned integer, got array"},
-        {"['1']", "f: [0]: want an unsigned integer, got str"},
-        {"null", "f: want an array, got nil"},
-        {"h'0102'", "f: want an array, got bin"},
-        {"{1:2}", "f: want an array, got map"},
-        {"1", "f: want an array, got integer"},
-    };
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        assert_false (mp_get_uint32s (s_open (cases[i].text), "f", &values, &count, &error));
-        assert_string_equal (error.text, cases[i].why);
-        s_close ();
-    }
-    assert_false (mp_get_uint32s (NULL, "f", &values, &count, &error));
-    assert_string_equal (error.text, "f: want an array, got nothing");
-}
-
 static void test_get_array_and_map (void **state)
 {
     (void) state;
@@ -1010,7 +960,13 @@ static void test_read_uint32s (void **state)
         {"[300,301,302,303,-1]", "ids: [4]: want an unsigned integer, got negative integer"},
         {"[1,4294967296]", "ids: [1]: 4294967296 is more than 4294967295"},
         {"[[1]]", "ids: [0]: want an unsigned integer, got array"},
+        {"[1,1.0]", "ids: [1]: want an unsigned integer, got float"},
+        {"[null]", "ids: [0]: want an unsigned integer, got nil"},
+        {"['1']", "ids: [0]: want an unsigned integer, got str"},
         {"{}", "ids: want an array, got map"},
+        {"null", "ids: want an array, got nil"},
+        {"h'0102'", "ids: want an array, got bin"},
+        {"1", "ids: want an array, got integer"},
     };
     for (size_t i = 0; i < COUNT (cases); i++) {
         zframe_t *frame = unit_frame (cases[i].text);
@@ -1129,7 +1085,6 @@ int main (void)
         cmocka_unit_test (test_get_uint),
         cmocka_unit_test (test_get_double),
         cmocka_unit_test (test_get_str),
-        cmocka_unit_test (test_get_uint32s),
         cmocka_unit_test (test_get_array_and_map),
         cmocka_unit_test (test_find),
         cmocka_unit_test (test_is_nil),
