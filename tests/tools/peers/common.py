@@ -2,12 +2,9 @@
 """What every peer shares: options, a stop flag, lines for people. It knows nothing of vLLM."""
 
 import argparse
-import os
 import re
 import signal
 import sys
-import threading
-import time
 from pathlib import Path
 
 import zmq
@@ -37,19 +34,6 @@ class Stop:
 
     def __bool__(self):
         return self._asked
-
-    def slices(self, total_ms):
-        """Cuts a wait into pieces of milliseconds; ends when it is over, or on a signal."""
-        deadline = time.monotonic() + total_ms / 1000
-        left_ms = total_ms
-        while not self and left_ms > 0:
-            yield min(SLICE_MS, max(1, int(left_ms)))
-            left_ms = (deadline - time.monotonic()) * 1000
-
-    def sleep(self, seconds):
-        """Work, or a pace. Never a way to wait for somebody."""
-        for milliseconds in self.slices(seconds * 1000):
-            time.sleep(milliseconds / 1000)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -156,17 +140,6 @@ def answers(router, identity, abort_of_nothing):
         if error.errno != zmq.EHOSTUNREACH:
             raise
         return False
-
-
-def hand_over(context, stop):
-    """Waits until the peers have all that closed sockets still hold: their linger says how long
-    at most. Only a signal is stronger; nothing is left to tidy up then."""
-    waiting = threading.Thread(target=context.term, daemon=True)
-    waiting.start()
-    while waiting.is_alive():
-        if stop:
-            os._exit(0)
-        waiting.join(SLICE_MS / 1000)
 
 
 def run(main):

@@ -5,7 +5,6 @@ With --remote-debugging-pipe that is JSON over two pipes, each message ended by 
 driver, no web socket, and so no other package than Chromium itself.
 """
 
-import base64
 import itertools
 import json
 import os
@@ -158,10 +157,6 @@ class Browser:
         self._mouse("mousePressed", x, y, 1)
         self._mouse("mouseMoved", to_x, to_y, 1)
         self._mouse("mouseReleased", to_x, to_y, 0)
-
-    def screenshot(self, path):
-        data = self.call("Page.captureScreenshot", captureBeyondViewport=False)["data"]
-        path.write_bytes(base64.b64decode(data))
 
     def close(self):
         self._process.kill()
