@@ -4,10 +4,9 @@
 import time
 
 import msgspec
-import zmq
 
 import common
-from structs import ENGINE_CORE_DEAD, UNREADABLE, EngineCoreRequestType, Progress
+from structs import ENGINE_CORE_DEAD, UNREADABLE, EngineCoreRequestType
 from structs import read_outputs, read_registration, toy_request
 
 ADD, ABORT = EngineCoreRequestType.ADD.value, EngineCoreRequestType.ABORT.value
