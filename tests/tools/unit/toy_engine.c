@@ -86,16 +86,22 @@ static engine_core_outputs_t *s_take_outputs (uint32_t client_index)
     return outputs;
 }
 
-//  Takes a payload of one output
-static void s_take_output (uint32_t client_index, const char *id, size_t tokens,
-                           engine_core_finish_t reason)
+//  Takes a payload of these outputs: "r0 1 length, r1 0 abort" for 1 token and none
+static void s_takes_outputs (uint32_t client_index, const char *want)
 {
     engine_core_outputs_t *outputs = s_take_outputs (client_index);
-    assert_int_equal (outputs->output_count, 1);
-    assert_string_equal (outputs->outputs[0].request_id, id);
-    assert_int_equal (outputs->outputs[0].new_token_count, tokens);
-    assert_int_equal (outputs->outputs[0].finish_reason, reason);
+    char *text = strdup ("");
+    for (size_t i = 0; i < outputs->output_count; i++) {
+        const engine_core_output_t *output = &outputs->outputs[i];
+        char *longer =
+            zsys_sprintf ("%s%s%s %zu %s", text, i ? ", " : "", output->request_id,
+                          output->new_token_count, engine_core_finish_name (output->finish_reason));
+        zstr_free (&text);
+        text = longer;
+    }
+    assert_string_equal (text, want);
     assert_null (outputs->utility_output);
+    zstr_free (&text);
     engine_core_outputs_destroy (&outputs);
 }
 
@@ -124,6 +130,18 @@ static void s_is_field (zframe_t *frame, const char *path, const char *text)
     assert_string_equal (printed, text);
     free (printed);
     msgpack_unpacked_destroy (&doc);
+}
+
+//  Takes the oldest payload, in which each of these is so: "2.num_running_reqs=0 4=null"
+static void s_takes (uint32_t client_index, const char *fields)
+{
+    zframe_t *frame = s_take (client_index);
+    char path[100], text[100];
+    int size;
+    for (; sscanf (fields, " %99[^=]=%99s%n", path, text, &size) == 2; fields += size)
+        s_is_field (frame, path, text);
+    assert_string_equal (fields, "");
+    zframe_destroy (&frame);
 }
 
 //  Hands [type][payload] to the engine; takes the payload over. A NULL payload is not sent.
@@ -197,6 +215,10 @@ static void s_call (toy_engine_t *self, const char *method, const char *args)
     s_handle (self, ENGINE_CORE_UTILITY, unit_frame (text));
     assert_string_equal (complained, "");
 }
+
+#define NOTHING "null,[null,null]"
+#define YES "null,[null,true]"
+#define NO "null,[null,false]"
 
 //  Such a call, and its answer: the UtilityOutput behind the call_id
 static void s_answers (toy_engine_t *self, const char *method, const char *args, const char *answer)
@@ -293,9 +315,6 @@ static void test_add_and_step (void **state)
     assert_true (outputs->timestamp >= before && outputs->timestamp < before + 100);
     assert_null (outputs->utility_output);
     assert_int_equal (outputs->output_count, 3);
-    assert_string_equal (outputs->outputs[0].request_id, "r0");
-    assert_int_equal (outputs->outputs[0].new_token_count, 1);
-    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_LENGTH);
     assert_string_equal (outputs->outputs[1].request_id, "r1");
     assert_int_equal (outputs->outputs[1].finish_reason, ENGINE_CORE_RUNNING);
     engine_core_outputs_destroy (&outputs);
@@ -304,7 +323,7 @@ static void test_add_and_step (void **state)
 
     s_step (self);
     assert_string_equal (said, "r1: 2 tokens, length\n");
-    s_take_output (0, "r1", 1, ENGINE_CORE_LENGTH);
+    s_takes_outputs (0, "r1 1 length");
     assert_false (toy_engine_busy (self));
     s_step (self);
     assert_int_equal (sent_count, 0);
@@ -323,11 +342,9 @@ static void test_config (void **state)
     toy_engine_t *self = s_new (&config);
     s_add (self, "r0", 100);
     s_step (self);
-    zframe_t *frame = s_take (0);
-    s_is_field (frame, "1.0.1", "[0,0,0,0,0]");
-    zframe_destroy (&frame);
+    s_takes (0, "1.0.1=[0,0,0,0,0]");
     s_step (self);
-    s_take_output (0, "r0", 10 - 3 - 5, ENGINE_CORE_LENGTH);
+    s_takes_outputs (0, "r0 2 length");  //  10 - 3 - 5
     toy_engine_destroy (&self);
 
     uint32_t tokens[3];
@@ -350,15 +367,9 @@ static void test_config (void **state)
 //  Takes a payload that tells that nothing runs any more, and nothing else
 static void s_take_idle (uint32_t client_index)
 {
-    zframe_t *frame = s_take (client_index);
-    s_is_field (frame, "1", "[]");
-    s_is_field (frame, "2.num_running_reqs", "0");
-    s_is_field (frame, "2.kv_cache_usage", "0.0");
-    s_is_field (frame, "2.prefix_cache_stats.requests", "0");
-    s_is_field (frame, "2.prefix_cache_stats.queries", "0");
-    s_is_field (frame, "4", "null");
-    s_is_field (frame, "5", "null");
-    zframe_destroy (&frame);
+    s_takes (client_index,
+             "1=[] 2.num_running_reqs=0 2.kv_cache_usage=0.0 2.prefix_cache_stats.requests=0 "
+             "2.prefix_cache_stats.queries=0 4=null 5=null");
 }
 
 //  Each front-end gets the outputs of its own requests
@@ -370,47 +381,29 @@ static void test_clients (void **state)
     s_add_for (self, 1, "r1", 9);
     s_add_for (self, 3, "r2", 9);
     s_step (self);
-    s_take_output (1, "r1", 1, ENGINE_CORE_RUNNING);
-    engine_core_outputs_t *outputs = s_take_outputs (3);
-    assert_int_equal (outputs->output_count, 2);
-    assert_int_equal (outputs->engine_index, 1);
-    assert_string_equal (outputs->outputs[0].request_id, "r0");
-    assert_string_equal (outputs->outputs[1].request_id, "r2");
-    engine_core_outputs_destroy (&outputs);
+    s_takes_outputs (1, "r1 1 running");
+    s_takes_outputs (3, "r0 1 running, r2 1 running");
     assert_int_equal (sent_count, 0);
 
     //  An abort goes to the one who had asked for it, not to him who aborts
     s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r2','r1']"));
-    s_take_output (1, "r1", 0, ENGINE_CORE_ABORTED);
-    s_take_output (3, "r2", 0, ENGINE_CORE_ABORTED);
+    s_takes_outputs (1, "r1 0 abort");
+    s_takes_outputs (3, "r2 0 abort");
     s_step (self);
     //  The last one has ended: all are told
-    zframe_t *frame = s_take (0);
-    s_is_field (frame, "1", "[]");
-    s_is_field (frame, "2.num_running_reqs", "0");
-    s_is_field (frame, "2.prefix_cache_stats.requests", "0");
-    zframe_destroy (&frame);
+    s_takes (0, "1=[] 2.num_running_reqs=0 2.prefix_cache_stats.requests=0");
     s_take_idle (1);
     s_take_idle (2);
-    frame = s_take (3);
-    s_is_field (frame, "1.0.0", "\"r0\"");
-    s_is_field (frame, "2.num_running_reqs", "0");
-    zframe_destroy (&frame);
+    s_takes (3, "1.0.0=\"r0\" 2.num_running_reqs=0");
     assert_int_equal (sent_count, 0);
 
     s_add_for (self, 2, "r3", 9);
     s_add_for (self, 0, "r4", 9);
     s_abort_all (self);
-    frame = s_take (0);  //  What has come is told once
-    s_is_field (frame, "1.0.0", "\"r4\"");
-    s_is_field (frame, "2.prefix_cache_stats.requests", "2");
-    zframe_destroy (&frame);
+    //  What has come is told once
+    s_takes (0, "1.0.0=\"r4\" 2.prefix_cache_stats.requests=2");
     s_take_idle (1);
-    frame = s_take (2);
-    s_is_field (frame, "1.0.0", "\"r3\"");
-    s_is_field (frame, "2.num_running_reqs", "0");
-    s_is_field (frame, "2.prefix_cache_stats.requests", "0");
-    zframe_destroy (&frame);
+    s_takes (2, "1.0.0=\"r3\" 2.num_running_reqs=0 2.prefix_cache_stats.requests=0");
     s_take_idle (3);
     assert_int_equal (sent_count, 0);
     toy_engine_destroy (&self);
@@ -422,10 +415,7 @@ static void test_answer_goes_to_the_caller (void **state)
     (void) state;
     toy_engine_t *self = s_engine (1, 3);
     s_handle (self, ENGINE_CORE_UTILITY, unit_frame ("[2,5,'is_sleeping',[]]"));
-    zframe_t *frame = s_take (2);
-    s_is_field (frame, "0", "1");
-    s_is_field (frame, "4", "[5,null,[null,false]]");
-    zframe_destroy (&frame);
+    s_takes (2, "0=1 4=[5,null,[null,false]]");
     assert_int_equal (sent_count, 0);
     assert_string_equal (said, "is_sleeping: answered\n");
     toy_engine_destroy (&self);
@@ -476,9 +466,7 @@ static void test_scheduler_stats (void **state)
     s_is_field (frame, "2.prefix_cache_stats.queries", "6");
     s_is_field (frame, "2.prefix_cache_stats.hits", "0");
     zframe_destroy (&frame);
-    frame = s_take (2);
-    s_is_field (frame, "2", "null");
-    zframe_destroy (&frame);
+    s_takes (2, "2=null");
 
     //  What has come since the last step; more tokens than there is room for
     s_add_for (self, 2, "r2", 9);
@@ -488,43 +476,27 @@ static void test_scheduler_stats (void **state)
         s_add_for (self, 2, id, 9);
     }
     s_step (self);
-    frame = s_take (1);
-    s_is_field (frame, "2.num_running_reqs", "6");
-    s_is_field (frame, "2.kv_cache_usage", "1.0");
-    s_is_field (frame, "2.prefix_cache_stats.requests", "5");
-    s_is_field (frame, "2.prefix_cache_stats.queries", "15");
-    zframe_destroy (&frame);
+    s_takes (1, "2.num_running_reqs=6 2.kv_cache_usage=1.0 2.prefix_cache_stats.requests=5 "
+                "2.prefix_cache_stats.queries=15");
     s_drop_sent ();
     s_step (self);
-    frame = s_take (1);
-    s_is_field (frame, "2.prefix_cache_stats.requests", "0");
-    s_is_field (frame, "2.prefix_cache_stats.queries", "0");
-    zframe_destroy (&frame);
+    s_takes (1, "2.prefix_cache_stats.requests=0 2.prefix_cache_stats.queries=0");
     s_drop_sent ();
     //  No step follows when nothing is left: an abort has to tell of that
     s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['m0','r1']"));
-    frame = s_take (1);
-    s_is_field (frame, "2.num_running_reqs", "4");
-    zframe_destroy (&frame);
-    frame = s_take (2);
-    s_is_field (frame, "2", "null");
-    zframe_destroy (&frame);
+    s_takes (1, "2.num_running_reqs=4");
+    s_takes (2, "2=null");
     s_abort_all (self);
     s_take_idle (0);
     s_take_idle (1);
-    frame = s_take (2);
-    s_is_field (frame, "2.num_running_reqs", "0");
-    s_is_field (frame, "2.kv_cache_usage", "0.0");
-    zframe_destroy (&frame);
+    s_takes (2, "2.num_running_reqs=0 2.kv_cache_usage=0.0");
     assert_int_equal (sent_count, 0);
     //  One that ends nothing tells nothing, and what has come is still to be told
     s_add_for (self, 1, "r3", 9);
     s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['m0']"));
     assert_int_equal (sent_count, 0);
     s_step (self);
-    frame = s_take (1);
-    s_is_field (frame, "2.prefix_cache_stats.requests", "1");
-    zframe_destroy (&frame);
+    s_takes (1, "2.prefix_cache_stats.requests=1");
     toy_engine_destroy (&self);
 }
 
@@ -553,10 +525,7 @@ static void test_events (void **state)
     msgpack_unpacked_destroy (&doc);
     zframe_destroy (&frame);
     s_step (self);
-    frame = s_take (0);
-    s_is_field (frame, "1.0.7", "null");
-    s_is_field (frame, "1.0.11", "null");
-    zframe_destroy (&frame);
+    s_takes (0, "1.0.7=null 1.0.11=null");
     toy_engine_destroy (&self);
 }
 
@@ -568,12 +537,7 @@ static void test_plain (void **state)
     toy_engine_t *self = s_new (&config);
     s_add (self, "r0", 9);
     s_step (self);
-    zframe_t *frame = s_take (0);
-    s_is_field (frame, "1.0.0", "\"r0\"");
-    s_is_field (frame, "1.0.7", "null");
-    s_is_field (frame, "1.0.11", "null");
-    s_is_field (frame, "2", "null");
-    zframe_destroy (&frame);
+    s_takes (0, "1.0.0=\"r0\" 1.0.7=null 1.0.11=null 2=null");
     toy_engine_destroy (&self);
 }
 
@@ -605,10 +569,10 @@ static void test_duplicate (void **state)
     s_add (self, "r0", 2);
     s_handle (self, ENGINE_CORE_ADD, s_request ("r0", 1, 1));
     assert_string_equal (complained, "engine: r0: a request of that id is running\n");
-    s_take_output (1, "r0", 0, ENGINE_CORE_ERROR);
+    s_takes_outputs (1, "r0 0 error");
     //  The one that was there goes on
     s_step (self);
-    s_take_output (0, "r0", 1, ENGINE_CORE_RUNNING);
+    s_takes_outputs (0, "r0 1 running");
     assert_int_equal (sent_count, 0);
     toy_engine_destroy (&self);
 }
@@ -630,7 +594,7 @@ static void test_no_room (void **state)
     s_handle (self, ENGINE_CORE_ADD, unit_frame (text));
     free (text);
     assert_string_equal (complained, "engine: r0: no room for one more request\n");
-    s_take_output (0, "r0", 0, ENGINE_CORE_ERROR);
+    s_takes_outputs (0, "r0 0 error");
     assert_int_equal (toy_engine_running (self), 0);
     s_add (self, "r0", 1);
     toy_engine_destroy (&self);
@@ -644,7 +608,7 @@ static void test_pooling (void **state)
     s_handle (self, ENGINE_CORE_ADD, unit_vector_frame (VECTOR (REQUEST_POOLING)));
     assert_string_equal (complained, "");
     s_step (self);
-    s_take_output (0, "r3", 0, ENGINE_CORE_ERROR);
+    s_takes_outputs (0, "r3 0 error");
     assert_false (toy_engine_busy (self));
     toy_engine_destroy (&self);
 }
@@ -657,23 +621,18 @@ static void test_broken_request (void **state)
     s_handle (self, ENGINE_CORE_ADD, unit_edit (VECTOR (REQUEST_R3), "3", "'x'"));
     assert_string_equal (complained, "engine: bad message: EngineCoreRequest.sampling_params: want "
                                      "a map, got str\n");
-    engine_core_outputs_t *outputs = s_take_outputs (0);
-    assert_int_equal (outputs->engine_index, 1);
-    assert_int_equal (outputs->output_count, 1);
-    assert_string_equal (outputs->outputs[0].request_id, "r3");
-    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_ERROR);
-    engine_core_outputs_destroy (&outputs);
+    s_takes_outputs (0, "r3 0 error");
 
     //  Of another front-end
     s_handle (self, ENGINE_CORE_ADD,
               unit_frame ("['r4','x',null,{},null,1.0,null,null,null,null,null,1]"));
-    s_take_output (1, "r4", 0, ENGINE_CORE_ERROR);
+    s_takes_outputs (1, "r4 0 error");
     //  The first, when it cannot be read which
     s_handle (self, ENGINE_CORE_ADD,
               unit_frame ("['r5','x',null,{},null,1.0,null,null,null,null,null,'x']"));
-    s_take_output (0, "r5", 0, ENGINE_CORE_ERROR);
+    s_takes_outputs (0, "r5 0 error");
     s_handle (self, ENGINE_CORE_ADD, unit_frame ("['r6']"));
-    s_take_output (0, "r6", 0, ENGINE_CORE_ERROR);
+    s_takes_outputs (0, "r6 0 error");
     //  Nobody, when there is no such front-end or no id
     s_handle (self, ENGINE_CORE_ADD,
               unit_frame ("['r7','x',null,{},null,1.0,null,null,null,null,null,2]"));
@@ -697,16 +656,11 @@ static void test_abort (void **state)
     s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r0','r9','r1','r0']"));
     assert_string_equal (said, "r0: aborted\nr1: aborted\n");
     assert_string_equal (complained, "");
-    engine_core_outputs_t *outputs = s_take_outputs (0);
-    assert_int_equal (outputs->output_count, 2);
-    assert_string_equal (outputs->outputs[0].request_id, "r0");
-    assert_string_equal (outputs->outputs[1].request_id, "r1");
-    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_ABORTED);
-    engine_core_outputs_destroy (&outputs);
+    s_takes_outputs (0, "r0 0 abort, r1 0 abort");
     assert_int_equal (sent_count, 0);
     s_has_summary (self, "engine: 0 finished, 2 aborted, 0 bad\n");
     s_step (self);
-    s_take_output (0, "r2", 1, ENGINE_CORE_RUNNING);
+    s_takes_outputs (0, "r2 1 running");
     s_handle (self, ENGINE_CORE_ABORT, unit_frame ("[]"));
     assert_string_equal (said, "");
     assert_int_equal (sent_count, 0);
@@ -714,14 +668,7 @@ static void test_abort (void **state)
     s_add (self, "r3", 9);
     s_abort_all (self);
     assert_string_equal (said, "r2: aborted\nr3: aborted\n");
-    outputs = s_take_outputs (0);
-    assert_int_equal (outputs->engine_index, 1);
-    assert_int_equal (outputs->output_count, 2);
-    assert_string_equal (outputs->outputs[0].request_id, "r2");
-    assert_string_equal (outputs->outputs[1].request_id, "r3");
-    assert_int_equal (outputs->outputs[0].new_token_count, 0);
-    assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_ABORTED);
-    engine_core_outputs_destroy (&outputs);
+    s_takes_outputs (0, "r2 0 abort, r3 0 abort");
     assert_false (toy_engine_busy (self));
     s_has_summary (self, "engine: 0 finished, 4 aborted, 0 bad\n");
     toy_engine_destroy (&self);
@@ -735,11 +682,11 @@ static void test_abort_immediately (void **state)
     s_add (self, "r0", 9);
     s_handle (self, ENGINE_CORE_ADD, unit_edit (VECTOR (REQUEST_R3), "19", "true"));
     assert_string_equal (said, "r3: 5 prompt tokens\nr3: aborted\n");
-    s_take_output (0, "r3", 0, ENGINE_CORE_ABORTED);
+    s_takes_outputs (0, "r3 0 abort");
     assert_int_equal (sent_count, 0);
     assert_int_equal (toy_engine_running (self), 1);
     s_step (self);
-    s_take_output (0, "r0", 1, ENGINE_CORE_RUNNING);
+    s_takes_outputs (0, "r0 1 running");
     s_has_summary (self, "engine: 0 finished, 1 aborted, 0 bad\n");
     toy_engine_destroy (&self);
 }
@@ -755,39 +702,39 @@ static void test_every_method (void **state)
         const char *answer;
     } cases[] = {
         {"get_supported_tasks", "[]", "null,[null,[\"generate\"]]"},
-        {"is_sleeping", "[]", "null,[null,false]"},
-        {"is_scheduler_paused", "[]", "null,[null,false]"},
-        {"sleep", "[1,'abort']", "null,[null,null]"},
+        {"is_sleeping", "[]", NO},
+        {"is_scheduler_paused", "[]", NO},
+        {"sleep", "[1,'abort']", NOTHING},
         {"release_kv_cache_memory", "[]",
          "\"release_kv_cache_memory: requires all memory to be resident\",null"},
-        {"wake_up", "[null]", "null,[null,true]"},
+        {"wake_up", "[null]", YES},
         {"release_kv_cache_memory", "[]",
          "\"release_kv_cache_memory: requires a completed pause first\",null"},
-        {"pause_scheduler", "['abort',true]", "null,[null,null]"},
-        {"release_kv_cache_memory", "[]", "null,[null,null]"},
-        {"is_sleeping", "[]", "null,[null,true]"},
-        {"wake_up", "[['kv_cache']]", "null,[null,true]"},
-        {"pause_generation", "['abort',true]", "null,[null,null]"},
+        {"pause_scheduler", "['abort',true]", NOTHING},
+        {"release_kv_cache_memory", "[]", NOTHING},
+        {"is_sleeping", "[]", YES},
+        {"wake_up", "[['kv_cache']]", YES},
+        {"pause_generation", "['abort',true]", NOTHING},
         {"pause_generation", "['never',true]", "\"pause_generation: there is no such mode\",null"},
         {"get_weight_version", "[]", "null,[null,\"default\"]"},
-        {"set_weight_version", "['v7']", "null,[null,null]"},
+        {"set_weight_version", "['v7']", NOTHING},
         {"set_weight_version", "[7]",
          "\"set_weight_version: a version is a string of up to 256 bytes\",null"},
         {"get_weight_version", "[]", "null,[null,\"v7\"]"},
         {"compute_weight_checksums", "[]", "null,[null,[{}]]"},
         {"commit_prepared_elastic_ep", "[]",
          "\"commit_prepared_elastic_ep: this toy does not change its size\",null"},
-        {"resume_scheduler", "[]", "null,[null,null]"},
+        {"resume_scheduler", "[]", NOTHING},
         {"list_loras", "[]", "null,[null,[]]"},
-        {"add_lora", "[['sql',5,'/loras/sql']]", "null,[null,true]"},
-        {"pin_lora", "[5]", "null,[null,true]"},
-        {"remove_lora", "[5]", "null,[null,true]"},
-        {"reset_prefix_cache", "[false,false]", "null,[null,true]"},
+        {"add_lora", "[['sql',5,'/loras/sql']]", YES},
+        {"pin_lora", "[5]", YES},
+        {"remove_lora", "[5]", YES},
+        {"reset_prefix_cache", "[false,false]", YES},
         {"get_kv_cache_group_metadata", "[]", "null,[null,[]]"},
-        {"reset_mm_cache", "[]", "null,[null,null]"},
-        {"reset_encoder_cache", "[]", "null,[null,null]"},
-        {"profile", "[true,null]", "null,[null,null]"},
-        {"execute_dummy_batch", "[]", "null,[null,null]"},
+        {"reset_mm_cache", "[]", NOTHING},
+        {"reset_encoder_cache", "[]", NOTHING},
+        {"profile", "[true,null]", NOTHING},
+        {"execute_dummy_batch", "[]", NOTHING},
         {"collective_rpc", "['f',null,[],null]",
          "\"collective_rpc: this toy has no workers\",null"},
         {"save_sharded_state", "['/tmp',null,null]",
@@ -814,7 +761,7 @@ static void test_every_method (void **state)
 //  What a call answers that has gone well
 static const char *s_well (const char *method)
 {
-    return streq (method, "wake_up") ? "null,[null,true]" : "null,[null,null]";
+    return streq (method, "wake_up") ? YES : NOTHING;
 }
 
 //  Byte for byte, but for the clock
@@ -853,16 +800,13 @@ static void test_sleep_and_pause (void **state)
         toy_engine_t *self = s_engine (1, 2);
         s_add_for (self, 1, "r0", 9);
         s_call (self, cases[i].stop, "[]");
-        zframe_t *answer = s_take (0);  //  None yet: this front-end is told, too
-        s_is_field (answer, "2.num_running_reqs", "0");
-        zframe_destroy (&answer);
-        s_take_output (1, "r0", 0, ENGINE_CORE_ABORTED);
-        answer = s_take (0);
-        s_is_field (answer, "4", "[9223372036854775813,null,[null,null]]");
-        zframe_destroy (&answer);
+        //  None yet: this front-end is told, too
+        s_takes (0, "2.num_running_reqs=0");
+        s_takes_outputs (1, "r0 0 abort");
+        s_takes (0, "4=[9223372036854775813,null,[null,null]]");
         assert_int_equal (sent_count, 0);
-        s_answers (self, "is_sleeping", "[]", "null,[null,true]");  //  A pause is a light sleep
-        s_answers (self, "is_scheduler_paused", "[]", "null,[null,true]");
+        s_answers (self, "is_sleeping", "[]", YES);  //  A pause is a light sleep
+        s_answers (self, "is_scheduler_paused", "[]", YES);
 
         s_add_for (self, 1, "r1", 9);
         s_add_for (self, 1, "r2", 9);
@@ -870,14 +814,14 @@ static void test_sleep_and_pause (void **state)
         assert_int_equal (toy_engine_running (self), 2);
         //  It still listens
         s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r2']"));
-        s_take_output (1, "r2", 0, ENGINE_CORE_ABORTED);
+        s_takes_outputs (1, "r2 0 abort");
 
         s_answers (self, cases[i].go, "[]", s_well (cases[i].go));
-        s_answers (self, "is_sleeping", "[]", "null,[null,false]");
-        s_answers (self, "is_scheduler_paused", "[]", "null,[null,false]");
+        s_answers (self, "is_sleeping", "[]", NO);
+        s_answers (self, "is_scheduler_paused", "[]", NO);
         assert_true (toy_engine_busy (self));
         s_step (self);
-        s_take_output (1, "r1", 1, ENGINE_CORE_RUNNING);
+        s_takes_outputs (1, "r1 1 running");
         s_has_summary (self, "engine: 0 finished, 2 aborted, 0 bad\n");
         toy_engine_destroy (&self);
     }
@@ -901,32 +845,30 @@ static void test_wake_up_by_tags (void **state)
         {"[['weights']]", false},
     };
     toy_engine_t *self = s_engine (1, 1);
-    s_answers (self, "sleep", "[2,'abort']", "null,[null,null]");
+    s_answers (self, "sleep", "[2,'abort']", NOTHING);
     s_add (self, "r0", 1);
     for (size_t i = 0; i < COUNT (cases); i++) {
-        s_answers (self, "wake_up", cases[i].args,
-                   cases[i].sleeps ? "null,[null,false]" : "null,[null,true]");
-        s_answers (self, "is_sleeping", "[]",
-                   cases[i].sleeps ? "null,[null,true]" : "null,[null,false]");
+        s_answers (self, "wake_up", cases[i].args, cases[i].sleeps ? NO : YES);
+        s_answers (self, "is_sleeping", "[]", cases[i].sleeps ? YES : NO);
         assert_int_equal (toy_engine_busy (self), !cases[i].sleeps);
     }
     s_step (self);
-    s_take_output (0, "r0", 1, ENGINE_CORE_LENGTH);
+    s_takes_outputs (0, "r0 1 length");
 
     //  Who is half awake does not fall asleep again, and nil wakes what is left
-    s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
-    s_answers (self, "wake_up", "[['kv_cache']]", "null,[null,false]");
-    s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
-    s_answers (self, "wake_up", "[['weights']]", "null,[null,true]");
-    s_answers (self, "is_sleeping", "[]", "null,[null,false]");
-    s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
-    s_answers (self, "wake_up", "[['kv_cache']]", "null,[null,false]");
-    s_answers (self, "wake_up", "[null]", "null,[null,true]");
-    s_answers (self, "is_sleeping", "[]", "null,[null,false]");
+    s_answers (self, "sleep", "[1,'abort']", NOTHING);
+    s_answers (self, "wake_up", "[['kv_cache']]", NO);
+    s_answers (self, "sleep", "[1,'abort']", NOTHING);
+    s_answers (self, "wake_up", "[['weights']]", YES);
+    s_answers (self, "is_sleeping", "[]", NO);
+    s_answers (self, "sleep", "[1,'abort']", NOTHING);
+    s_answers (self, "wake_up", "[['kv_cache']]", NO);
+    s_answers (self, "wake_up", "[null]", YES);
+    s_answers (self, "is_sleeping", "[]", NO);
     //  Level 0 is but a pause
-    s_answers (self, "sleep", "[0,'abort']", "null,[null,null]");
-    s_answers (self, "wake_up", "[['scheduling']]", "null,[null,true]");
-    s_answers (self, "is_sleeping", "[]", "null,[null,false]");
+    s_answers (self, "sleep", "[0,'abort']", NOTHING);
+    s_answers (self, "wake_up", "[['scheduling']]", YES);
+    s_answers (self, "is_sleeping", "[]", NO);
     toy_engine_destroy (&self);
 }
 
@@ -937,11 +879,9 @@ static void test_wake_up_of_older_releases (void **state)
     for (int release = 29; release <= 32; release++) {
         toy_engine_config_t config = {.clients = 1, .release = release};
         toy_engine_t *self = s_new (&config);
-        s_answers (self, "sleep", "[1,'abort']", "null,[null,null]");
-        s_answers (self, "wake_up", "[['weights']]",
-                   release < 31 ? "null,[null,null]" : "null,[null,false]");
-        s_answers (self, "wake_up", "[null]",
-                   release < 31 ? "null,[null,null]" : "null,[null,true]");
+        s_answers (self, "sleep", "[1,'abort']", NOTHING);
+        s_answers (self, "wake_up", "[['weights']]", release < 31 ? NOTHING : NO);
+        s_answers (self, "wake_up", "[null]", release < 31 ? NOTHING : YES);
         toy_engine_destroy (&self);
     }
 }
@@ -961,8 +901,8 @@ static void test_pause_generation (void **state)
     };
     for (size_t i = 0; i < COUNT (cases); i++) {
         toy_engine_t *self = s_engine (1, 1);
-        s_answers (self, "pause_generation", cases[i].args, "null,[null,null]");
-        s_answers (self, "is_scheduler_paused", "[]", "null,[null,true]");
+        s_answers (self, "pause_generation", cases[i].args, NOTHING);
+        s_answers (self, "is_scheduler_paused", "[]", YES);
         s_handle (self, ENGINE_CORE_ADD, s_request ("r0", 1, 0));
         assert_int_equal (toy_engine_running (self), !cases[i].refuses);
         if (cases[i].refuses) {
@@ -977,11 +917,11 @@ static void test_pause_generation (void **state)
         }
         assert_int_equal (sent_count, 0);
         //  One more pause changes nothing of that, the end of all of them does
-        s_answers (self, "pause_scheduler", "['keep',true]", "null,[null,null]");
+        s_answers (self, "pause_scheduler", "['keep',true]", NOTHING);
         s_handle (self, ENGINE_CORE_ADD, s_request ("r1", 1, 0));
         assert_int_equal (sent_count, cases[i].refuses);
         s_drop_sent ();
-        s_answers (self, "resume_scheduler", "[]", "null,[null,null]");
+        s_answers (self, "resume_scheduler", "[]", NOTHING);
         s_add (self, "r2", 1);
         assert_int_equal (sent_count, 0);
         assert_true (toy_engine_busy (self));
@@ -1005,19 +945,15 @@ static void test_pause_that_keeps (void **state)
         s_add (self, "r0", 2);
         s_step (self);
         s_drop_sent ();
-        s_answers (self, cases[i].stop, cases[i].args, "null,[null,null]");
+        s_answers (self, cases[i].stop, cases[i].args, NOTHING);
         s_add (self, "r1", 2);
         assert_false (toy_engine_busy (self));
         assert_int_equal (toy_engine_running (self), 2);
         s_answers (self, cases[i].go, "[]", s_well (cases[i].go));
-        s_answers (self, "is_sleeping", "[]", "null,[null,false]");
+        s_answers (self, "is_sleeping", "[]", NO);
         assert_true (toy_engine_busy (self));
         s_step (self);
-        engine_core_outputs_t *outputs = s_take_outputs (0);
-        assert_int_equal (outputs->output_count, 2);
-        assert_int_equal (outputs->outputs[0].finish_reason, ENGINE_CORE_LENGTH);
-        assert_string_equal (outputs->outputs[1].request_id, "r1");
-        engine_core_outputs_destroy (&outputs);
+        s_takes_outputs (0, "r0 1 length, r1 1 running");
         toy_engine_destroy (&self);
     }
 }
@@ -1025,9 +961,7 @@ static void test_pause_that_keeps (void **state)
 //  Takes the answer to a call that had to wait
 static void s_take_answer (void)
 {
-    zframe_t *answer = s_take (0);
-    s_is_field (answer, "4", "[9223372036854775813,null,[null,null]]");
-    zframe_destroy (&answer);
+    s_takes (0, "4=[9223372036854775813,null,[null,null]]");
 }
 
 //  Requests come to their end, what is new waits, and the answer comes when all have ended
@@ -1035,40 +969,38 @@ static void test_pause_that_waits (void **state)
 {
     (void) state;
     toy_engine_t *self = s_engine (1, 1);
-    s_answers (self, "pause_scheduler", "['wait',true]", "null,[null,null]");  //  Nothing runs
-    s_answers (self, "resume_scheduler", "[]", "null,[null,null]");
+    s_answers (self, "pause_scheduler", "['wait',true]", NOTHING);  //  Nothing runs
+    s_answers (self, "resume_scheduler", "[]", NOTHING);
 
     s_add (self, "r0", 3);
     s_add (self, "r1", 2);
     s_call (self, "pause_scheduler", "['wait',true]");
     assert_int_equal (sent_count, 0);
-    s_answers (self, "is_scheduler_paused", "[]", "null,[null,true]");
+    s_answers (self, "is_scheduler_paused", "[]", YES);
     s_add (self, "r2", 1);
     assert_true (toy_engine_busy (self));
     s_step (self);
-    engine_core_outputs_t *outputs = s_take_outputs (0);
-    assert_int_equal (outputs->output_count, 2);
-    engine_core_outputs_destroy (&outputs);
+    s_takes_outputs (0, "r0 1 running, r1 1 running");
     s_step (self);
     s_drop_sent ();
     s_step (self);
-    s_take_output (0, "r0", 1, ENGINE_CORE_LENGTH);
+    s_takes_outputs (0, "r0 1 length");
     s_take_answer ();
     assert_int_equal (sent_count, 0);
     assert_false (toy_engine_busy (self));
     assert_int_equal (toy_engine_running (self), 1);
-    s_answers (self, "resume_scheduler", "[]", "null,[null,null]");
+    s_answers (self, "resume_scheduler", "[]", NOTHING);
     s_step (self);
-    s_take_output (0, "r2", 1, ENGINE_CORE_LENGTH);
+    s_takes_outputs (0, "r2 1 length");
 
     //  The last one is aborted; or the pause is over before, or becomes one that ends all
     s_add (self, "r3", 9);
     s_call (self, "sleep", "[1,'wait']");
     assert_int_equal (sent_count, 0);
     s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r3']"));
-    s_take_output (0, "r3", 0, ENGINE_CORE_ABORTED);
+    s_takes_outputs (0, "r3 0 abort");
     s_take_answer ();
-    s_answers (self, "wake_up", "[null]", "null,[null,true]");
+    s_answers (self, "wake_up", "[null]", YES);
     s_add (self, "r4", 9);
     s_call (self, "pause_scheduler", "['wait',true]");
     s_call (self, "resume_scheduler", "[]");
@@ -1077,16 +1009,16 @@ static void test_pause_that_waits (void **state)
     assert_true (toy_engine_busy (self));
     s_call (self, "pause_scheduler", "['wait',true]");
     s_call (self, "pause_scheduler", "['abort',true]");
-    s_take_output (0, "r4", 0, ENGINE_CORE_ABORTED);
+    s_takes_outputs (0, "r4 0 abort");
     s_take_answer ();
     s_take_answer ();
     assert_int_equal (sent_count, 0);
     assert_false (toy_engine_busy (self));
-    s_answers (self, "resume_scheduler", "[]", "null,[null,null]");
+    s_answers (self, "resume_scheduler", "[]", NOTHING);
 
     s_answers (self, "pause_scheduler", "['doze',true]",
                "\"pause_scheduler: there is no such mode\",null");
-    s_answers (self, "is_scheduler_paused", "[]", "null,[null,false]");
+    s_answers (self, "is_scheduler_paused", "[]", NO);
     //  A thousand may wait
     s_add (self, "r5", 9);
     for (int i = 0; i < 1000; i++)
@@ -1102,26 +1034,21 @@ static void test_loras (void **state)
     (void) state;
     toy_engine_t *self = s_engine (1, 2);
     s_handle (self, ENGINE_CORE_UTILITY, unit_vector_frame (VECTOR (UTILITY_ADD_LORA)));
-    zframe_t *frame = s_take (1);
-    s_is_field (frame, "4", "[7,null,[null,true]]");
-    zframe_destroy (&frame);
+    s_takes (1, "4=[7,null,[null,true]]");
     s_answers (self, "list_loras", "[]", "null,[null,[5]]");
-    s_answers (self, "pin_lora", "[5]", "null,[null,true]");
-    s_answers (self, "pin_lora", "[6]", "null,[null,false]");
+    s_answers (self, "pin_lora", "[5]", YES);
+    s_answers (self, "pin_lora", "[6]", NO);
     //  Once more is no other
-    s_answers (self, "add_lora", "[['sql',5,'/loras/sql',null,null,true,false]]",
-               "null,[null,true]");
+    s_answers (self, "add_lora", "[['sql',5,'/loras/sql',null,null,true,false]]", YES);
     s_answers (self, "list_loras", "[]", "null,[null,[5]]");
 
-    s_answers (self, "add_lora", "[['big',4294967296,'/loras/big']]", "null,[null,true]");
-    s_answers (self, "remove_lora", "[6]", "null,[null,false]");
+    s_answers (self, "add_lora", "[['big',4294967296,'/loras/big']]", YES);
+    s_answers (self, "remove_lora", "[6]", NO);
     s_handle (self, ENGINE_CORE_UTILITY, unit_vector_frame (VECTOR (UTILITY_REMOVE_LORA)));
-    frame = s_take (1);
-    s_is_field (frame, "4", "[8,null,[null,true]]");
-    zframe_destroy (&frame);
+    s_takes (1, "4=[8,null,[null,true]]");
     s_answers (self, "list_loras", "[]", "null,[null,[4294967296]]");
-    s_answers (self, "remove_lora", "[5]", "null,[null,false]");
-    s_answers (self, "remove_lora", "[4294967296]", "null,[null,true]");
+    s_answers (self, "remove_lora", "[5]", NO);
+    s_answers (self, "remove_lora", "[4294967296]", YES);
     s_answers (self, "list_loras", "[]", "null,[null,[]]");
     toy_engine_destroy (&self);
 }
@@ -1133,11 +1060,11 @@ static void test_many_loras (void **state)
     for (int i = 1; i <= 1001; i++) {
         char args[40];
         snprintf (args, sizeof args, "[['a',%d,'/a']]", i);
-        s_answers (self, "add_lora", args, i <= 1000 ? "null,[null,true]" : "null,[null,false]");
+        s_answers (self, "add_lora", args, i <= 1000 ? YES : NO);
     }
-    s_answers (self, "add_lora", "[['a',1,'/a']]", "null,[null,true]");
-    s_answers (self, "remove_lora", "[1]", "null,[null,true]");
-    s_answers (self, "add_lora", "[['a',1001,'/a']]", "null,[null,true]");
+    s_answers (self, "add_lora", "[['a',1,'/a']]", YES);
+    s_answers (self, "remove_lora", "[1]", YES);
+    s_answers (self, "add_lora", "[['a',1001,'/a']]", YES);
     toy_engine_destroy (&self);
 }
 
@@ -1150,9 +1077,9 @@ static void test_no_lora (void **state)
                                        "['5']", "[['sql',null]]"};
     toy_engine_t *self = s_engine (1, 1);
     for (size_t i = 0; i < COUNT (args); i++) {
-        s_answers (self, "add_lora", args[i], "null,[null,false]");
-        s_answers (self, "pin_lora", args[i], "null,[null,false]");
-        s_answers (self, "remove_lora", args[i], "null,[null,false]");
+        s_answers (self, "add_lora", args[i], NO);
+        s_answers (self, "pin_lora", args[i], NO);
+        s_answers (self, "remove_lora", args[i], NO);
     }
     s_answers (self, "list_loras", "[]", "null,[null,[]]");
     toy_engine_destroy (&self);
@@ -1166,7 +1093,7 @@ static void test_list_of_loras (void **state)
     for (int i = 1; i <= 40; i++) {
         char args[40];
         snprintf (args, sizeof args, "[['a%d',%d,'/a']]", i, i);
-        s_answers (self, "add_lora", args, "null,[null,true]");
+        s_answers (self, "add_lora", args, YES);
     }
     s_call (self, "list_loras", "[]");
     zframe_t *frame = s_take (0);
@@ -1254,7 +1181,7 @@ static void test_quiet (void **state)
     s_abort_all (self);
     assert_string_equal (said, "");
     s_drop_sent ();
-    s_answers (self, "is_sleeping", "[]", "null,[null,false]");
+    s_answers (self, "is_sleeping", "[]", NO);
     assert_string_equal (said, "");
 
     //  What is wrong is told
