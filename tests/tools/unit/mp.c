@@ -5,6 +5,7 @@
 #include "vectors.h"
 
 #include <float.h>
+#include <inttypes.h>
 #include <math.h>
 
 //  -- Encode
@@ -231,163 +232,127 @@ static void s_close (void)
     zframe_destroy (&open_frame);
 }
 
-static void test_get_uint (void **state)
+//  What a getter makes of a value, as text: what it got, or why not
+static void s_print_got (FILE *out, char getter, uint64_t max, const msgpack_object *object)
 {
-    (void) state;
-    static const struct {
-        const char *text;
-        uint64_t max;
-        uint64_t value;
-        const char *why;  //  NULL: it is taken
-    } cases[] = {
-        {"0", 0, 0, NULL},
-        {"127", 127, 127, NULL},
-        {"128", 127, 0, "f: 128 is more than 127"},
-        {"4294967295", UINT32_MAX, UINT32_MAX, NULL},
-        {"4294967296", UINT32_MAX, 0, "f: 4294967296 is more than 4294967295"},
-        {"18446744073709551615", UINT64_MAX, UINT64_MAX, NULL},
-        {"18446744073709551615", UINT64_MAX - 1, 0,
-         "f: 18446744073709551615 is more than 18446744073709551614"},
-        //  A signed form of a number that is not negative
-        {"x'd005'", 9, 5, NULL},
-        {"x'd10005'", 9, 5, NULL},
-        {"x'd200000005'", 9, 5, NULL},
-        {"x'd37fffffffffffffff'", UINT64_MAX, INT64_MAX, NULL},
-        {"-1", UINT64_MAX, 0, "f: want an unsigned integer, got negative integer"},
-        {"x'd38000000000000000'", UINT64_MAX, 0,
-         "f: want an unsigned integer, got negative integer"},
-        {"1.0", 9, 0, "f: want an unsigned integer, got float"},
-        {"x'ca3f800000'", 9, 0, "f: want an unsigned integer, got float"},
-        {"null", 9, 0, "f: want an unsigned integer, got nil"},
-        {"true", 9, 0, "f: want an unsigned integer, got bool"},
-        {"'1'", 9, 0, "f: want an unsigned integer, got str"},
-        {"h'01'", 9, 0, "f: want an unsigned integer, got bin"},
-        {"x'd40100'", 9, 0, "f: want an unsigned integer, got ext"},
-        {"[1]", 9, 0, "f: want an unsigned integer, got array"},
-        {"{}", 9, 0, "f: want an unsigned integer, got map"},
-    };
-    mp_error_t error;
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        uint64_t value = 77;
-        bool ok = mp_get_uint (s_open (cases[i].text), "f", cases[i].max, &value, &error);
-        assert_int_equal (ok, !cases[i].why);
-        if (ok)
-            assert_true (value == cases[i].value);
-        else
-            assert_string_equal (error.text, cases[i].why);
-        s_close ();
-    }
-    uint64_t value;
-    assert_false (mp_get_uint (NULL, "f", 9, &value, &error));
-    assert_string_equal (error.text, "f: want an unsigned integer, got nothing");
-}
-
-static void test_get_double (void **state)
-{
-    (void) state;
-    static const struct {
-        const char *text;
-        double value;
-        const char *why;
-    } cases[] = {
-        {"0.1", 0.1, NULL},
-        {"-1.5", -1.5, NULL},
-        {"x'ca3fc00000'", 1.5, NULL},
-        {"7", 7, NULL},
-        {"-7", -7, NULL},
-        {"18446744073709551615", 18446744073709551616.0, NULL},
-        {"-9223372036854775808", -9223372036854775808.0, NULL},
-        {"null", 0, "f: want a number, got nil"},
-        {"true", 0, "f: want a number, got bool"},
-        {"'1.5'", 0, "f: want a number, got str"},
-        {"[]", 0, "f: want a number, got array"},
-        {"{}", 0, "f: want a number, got map"},
-        {"h''", 0, "f: want a number, got bin"},
-        {"x'd40100'", 0, "f: want a number, got ext"},
-    };
-    mp_error_t error;
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        double value = 77;
-        bool ok = mp_get_double (s_open (cases[i].text), "f", &value, &error);
-        assert_int_equal (ok, !cases[i].why);
-        if (ok)
-            assert_true (value == cases[i].value);
-        else
-            assert_string_equal (error.text, cases[i].why);
-        s_close ();
-    }
-    double value;
-    assert_false (mp_get_double (NULL, "f", &value, &error));
-    assert_string_equal (error.text, "f: want a number, got nothing");
-}
-
-static void test_get_str (void **state)
-{
-    (void) state;
-    mp_error_t error;
-    mp_slice_t slice;
+    mp_error_t error = {.text = ""};
+    uint64_t number = 77;
+    double real = 77;
+    mp_slice_t slice = {0};
     char *copy = NULL;
-
-    const msgpack_object *object = s_open ("'ping'");
-    assert_true (mp_get_str (object, "f", &slice, &error));
-    assert_int_equal (slice.size, 4);
-    assert_ptr_equal (slice.data, zframe_data (open_frame) + 1);
-    assert_true (mp_get_cstr (object, "f", &copy, &error));
-    assert_string_equal (copy, "ping");
-    assert_ptr_not_equal (copy, slice.data);
+    if (getter == 'u' && mp_get_uint (object, "f", max, &number, &error))
+        fprintf (out, "%" PRIu64, number);
+    if (getter == 'd' && mp_get_double (object, "f", &real, &error))
+        fprintf (out, "%.1f", real);
+    if (getter == 's' && mp_get_str (object, "f", &slice, &error)) {
+        assert_ptr_equal (slice.data, object->via.str.ptr);
+        fprintf (out, "%.*s", (int) slice.size, slice.data);
+    }
+    if (getter == 'c' && mp_get_cstr (object, "f", &copy, &error)) {
+        assert_ptr_not_equal (copy, object->via.str.ptr);
+        fputs (copy, out);
+    }
     free (copy);
-    s_close ();
+    fputs (error.text, out);
+}
 
-    object = s_open ("'p'");
-    assert_true (mp_get_cstr (object, "f", &copy, &error));
-    assert_string_equal (copy, "p");
-    free (copy);
-    s_close ();
-
-    object = s_open ("''");
-    assert_true (mp_get_str (object, "f", &slice, &error));
-    assert_int_equal (slice.size, 0);
-    assert_true (mp_get_cstr (object, "f", &copy, &error));
-    assert_string_equal (copy, "");
-    free (copy);
-    s_close ();
-
-    //  A NUL byte: no C string, wherever it stands
-    static const char *const nuls[] = {"x'a100'", "x'a2007a'", "x'a27a00'", "x'a37a007a'"};
-    for (size_t i = 0; i < COUNT (nuls); i++) {
-        object = s_open (nuls[i]);
-        assert_true (mp_get_str (object, "f", &slice, &error));
-        assert_false (mp_get_cstr (object, "f", &copy, &error));
-        assert_string_equal (error.text, "f: has a NUL byte in it");
+static void test_getters (void **state)
+{
+    (void) state;
+    static const struct {
+        char getter;
+        const char *value, *got;
+        uint64_t max;
+    } cases[] = {
+        {'u', "0", "0", 0},
+        {'u', "127", "127", 127},
+        {'u', "128", "f: 128 is more than 127", 127},
+        {'u', "4294967295", "4294967295", UINT32_MAX},
+        {'u', "4294967296", "f: 4294967296 is more than 4294967295", UINT32_MAX},
+        {'u', "18446744073709551615", "18446744073709551615", UINT64_MAX},
+        {'u', "18446744073709551615", "f: 18446744073709551615 is more than 18446744073709551614",
+         UINT64_MAX - 1},
+        //  A signed form of a number that is not negative
+        {'u', "x'd005'", "5", 9},
+        {'u', "x'd10005'", "5", 9},
+        {'u', "x'd200000005'", "5", 9},
+        {'u', "x'd37fffffffffffffff'", "9223372036854775807", UINT64_MAX},
+        {'u', "x'd38000000000000000'", "f: want an unsigned integer, got negative integer",
+         UINT64_MAX},
+        {'u', "x'ca3f800000'", "f: want an unsigned integer, got float", 9},
+        {'d', "0.1", "0.1", 0},
+        {'d', "-1.5", "-1.5", 0},
+        {'d', "x'ca3fc00000'", "1.5", 0},
+        {'d', "7", "7.0", 0},
+        {'d', "-7", "-7.0", 0},
+        {'d', "18446744073709551615", "18446744073709551616.0", 0},
+        {'d', "-9223372036854775808", "-9223372036854775808.0", 0},
+        {'s', "'ping'", "ping", 0},
+        {'c', "'ping'", "ping", 0},
+        {'c', "'p'", "p", 0},
+        {'s', "''", "", 0},
+        {'c', "''", "", 0},
+        {'c', "x'aa61c3a9e4bda0f09f9880'", "a\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80", 0},
+        //  A NUL byte: no C string, wherever it stands
+        {'s', "x'a37a007a'", "z", 0},
+        {'c', "x'a100'", "f: has a NUL byte in it", 0},
+        {'c', "x'a2007a'", "f: has a NUL byte in it", 0},
+        {'c', "x'a27a00'", "f: has a NUL byte in it", 0},
+        {'c', "x'a37a007a'", "f: has a NUL byte in it", 0},
+        //  Not UTF-8, at its begin, in the middle and at its end
+        {'c', "x'a1ff'", "f: is not UTF-8", 0},
+        {'c', "x'a3618061'", "f: is not UTF-8", 0},
+        {'c', "x'a261c3'", "f: is not UTF-8", 0},
+        {'c', "x'a3eda080'", "f: is not UTF-8", 0},
+        {'s', "x'a2c080'", "f: is not UTF-8", 0},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        char *text = NULL;
+        size_t size;
+        FILE *out = open_memstream (&text, &size);
+        s_print_got (out, cases[i].getter, cases[i].max, s_open (cases[i].value));
+        fclose (out);
+        assert_string_equal (text, cases[i].got);
+        free (text);
         s_close ();
     }
-    //  Not UTF-8, at its begin, in the middle and at its end
-    static const char *const bad[] = {"x'a1ff'", "x'a3618061'", "x'a261c3'", "x'a3eda080'",
-                                      "x'a2c080'"};
-    for (size_t i = 0; i < COUNT (bad); i++) {
-        object = s_open (bad[i]);
-        assert_false (mp_get_str (object, "f", &slice, &error));
-        assert_string_equal (error.text, "f: is not UTF-8");
-        assert_false (mp_get_cstr (object, "f", &copy, &error));
-        assert_string_equal (error.text, "f: is not UTF-8");
-        s_close ();
+}
+
+//  A value of another type, or none, is refused with the name of what was wanted and what was there
+static void test_getters_of_other_types (void **state)
+{
+    (void) state;
+    static const struct {
+        char getter;
+        const char *want, *takes;  //  Of the types below
+    } getters[] = {{'u', "an unsigned integer", "i"},
+                   {'d', "a number", "inf"},
+                   {'s', "a str", "s"},
+                   {'c', "a str", "s"}};
+    static const struct {
+        char letter;
+        const char *value, *name;
+    } types[] = {{'i', "1", "integer"},   {'n', "-1", "negative integer"}, {'f', "1.0", "float"},
+                 {'0', "null", "nil"},    {'b', "true", "bool"},           {'s', "'1'", "str"},
+                 {'h', "h'01'", "bin"},   {'x', "x'd40100'", "ext"},       {'a', "[1]", "array"},
+                 {'m', "{'a':1}", "map"}, {'-', NULL, "nothing"}};
+    for (size_t i = 0; i < COUNT (getters); i++) {
+        for (size_t k = 0; k < COUNT (types); k++) {
+            if (strchr (getters[i].takes, types[k].letter))
+                continue;
+            char *text = NULL, want[100];
+            size_t size;
+            FILE *out = open_memstream (&text, &size);
+            s_print_got (out, getters[i].getter, 9,
+                         types[k].value ? s_open (types[k].value) : NULL);
+            fclose (out);
+            snprintf (want, sizeof want, "f: want %s, got %s", getters[i].want, types[k].name);
+            assert_string_equal (text, want);
+            free (text);
+            if (types[k].value)
+                s_close ();
+        }
     }
-    object = s_open ("x'aa61c3a9e4bda0f09f9880'");
-    assert_true (mp_get_cstr (object, "f", &copy, &error));
-    assert_string_equal (copy, "a\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80");
-    free (copy);
-    s_close ();
-    static const char *const others[] = {"null", "h'70'", "1", "['a']", "{'a':1}", "x'd47000'"};
-    for (size_t i = 0; i < COUNT (others); i++) {
-        object = s_open (others[i]);
-        assert_false (mp_get_str (object, "f", &slice, &error));
-        assert_memory_equal (error.text, "f: want a str, got ", 19);
-        assert_false (mp_get_cstr (object, "f", &copy, &error));
-        assert_memory_equal (error.text, "f: want a str, got ", 19);
-        s_close ();
-    }
-    assert_false (mp_get_cstr (NULL, "f", &copy, &error));
-    assert_string_equal (error.text, "f: want a str, got nothing");
 }
 
 static void test_get_array_and_map (void **state)
@@ -1082,9 +1047,8 @@ int main (void)
         cmocka_unit_test (test_decode_elements),
         cmocka_unit_test (test_decode_points_into_the_data),
         cmocka_unit_test (test_wrong),
-        cmocka_unit_test (test_get_uint),
-        cmocka_unit_test (test_get_double),
-        cmocka_unit_test (test_get_str),
+        cmocka_unit_test (test_getters),
+        cmocka_unit_test (test_getters_of_other_types),
         cmocka_unit_test (test_get_array_and_map),
         cmocka_unit_test (test_find),
         cmocka_unit_test (test_is_nil),
