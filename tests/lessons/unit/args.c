@@ -94,7 +94,6 @@ static void s_refuses (const char *line, const char *what)
 
 static void test_values (void **state)
 {
-    (void) state;
     s_takes ("", "word 1 2 1.5 0 0-0");
     s_takes ("--text|x y|--number|7|--least|2147483647|--decimal|0.25|--flag|--range|3-6",
              "x y 7 2147483647 0.25 1 3-6");
@@ -107,7 +106,6 @@ static void test_values (void **state)
 
 static void test_wrong (void **state)
 {
-    (void) state;
     static const char *wrong[][2] = {
         {"--nothing", "--nothing"}, {"--nothing=1", "--nothing"}, {"-q", "q"},
         {"extra", "extra"},         {"--flag=1", "--flag"},       {"--text", "--text"},
@@ -156,7 +154,6 @@ static void test_wrong (void **state)
 
 static void test_help (void **state)
 {
-    (void) state;
     int status;
     char *printed = s_play ("--text=|--help", &status);
     assert_string_equal (printed, "program - tests options\n\n"
@@ -173,7 +170,6 @@ static void test_help (void **state)
 
 static void test_fail (void **state)
 {
-    (void) state;
     args_program = "program";
     int ends[2], status;
     assert_int_equal (pipe (ends), 0);
@@ -234,7 +230,6 @@ static int s_signalled (int first, int second)
 
 static void test_signals (void **state)
 {
-    (void) state;
     int status = s_signalled (SIGINT, 0);
     assert_true (WIFEXITED (status) && WEXITSTATUS (status) == 7);
     status = s_signalled (SIGTERM, SIGINT);

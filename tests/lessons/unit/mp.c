@@ -39,7 +39,6 @@ static bool s_opens (const char *hex)
 
 static void test_put (void **state)
 {
-    (void) state;
     msgpack_sbuffer out = {0};
     mp_put (&out, "[iudsnf{si", 7, -1, UINT64_MAX, 0.5, "h\xc3\xa9", 1, "a", 300);
     static const byte want[] = {0x97, 0xff, 0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
@@ -59,7 +58,6 @@ static void test_put (void **state)
 
 static void test_walk (void **state)
 {
-    (void) state;
     msgpack_sbuffer out = {0};
     mp_put (&out, "{sisssns[iu", 4, "task", 7, "name", "w1", "none", "list", 2, -3, UINT64_MAX);
     zframe_t *frame = mp_frame (&out);
@@ -89,7 +87,6 @@ static void test_walk (void **state)
 //  Each getter takes NULL, so a chain needs one check
 static void test_null (void **state)
 {
-    (void) state;
     msgpack_unpacked doc;
     assert_null (mp_open (&doc, NULL));
     msgpack_unpacked_destroy (&doc);
@@ -102,7 +99,6 @@ static void test_null (void **state)
 
 static void test_text (void **state)
 {
-    (void) state;
     static const struct {
         const char *bytes, *text;
         size_t size;
@@ -128,7 +124,6 @@ static void test_text (void **state)
 
 static void test_printable (void **state)
 {
-    (void) state;
     static const char *each[][2] = {
         {"", ""},
         {"plain", "plain"},
@@ -148,7 +143,6 @@ static void test_printable (void **state)
 
 static void test_one_value (void **state)
 {
-    (void) state;
     static const char *good[] = {
         "00",
         "7f",
@@ -249,7 +243,6 @@ static void test_one_value (void **state)
 //  Each good value cut short at each place is refused, and so is one with a byte behind it
 static void test_cut (void **state)
 {
-    (void) state;
     static const char whole[] = "84a16193cc80cd0100a178a162c70301616161a163d9026262a164deff"
                                 "00";
     char hex[sizeof whole + 2];
@@ -266,7 +259,6 @@ static void test_cut (void **state)
 //  the program may have only 64 MB more than it has now, and the value is refused for what it is.
 static void test_claims (void **state)
 {
-    (void) state;
     byte bytes[150];
     for (size_t i = 0; i < sizeof bytes; i += 5)
         memcpy (bytes + i, "\xdd\x01\x00\x00\x00", 5);
@@ -293,7 +285,6 @@ static void test_claims (void **state)
 //  msgpack-c takes 31 levels; more is no value, but no crash either
 static void test_depth (void **state)
 {
-    (void) state;
     char hex[2 * 5000 + 1];
     for (size_t depth = 1; depth <= 5000; depth = depth < 40 ? depth + 1 : depth * 2) {
         for (size_t i = 0; i < depth; i++)

@@ -12,7 +12,6 @@ static char folder[40];
 //  A folder with the keys of a server and a client, who is on the list
 static int s_setup (void **state)
 {
-    (void) state;
     snprintf (folder, sizeof folder, "/tmp/unit-curve-XXXXXX");
     assert_non_null (mkdtemp (folder));
     char path[80];
@@ -33,7 +32,6 @@ static int s_setup (void **state)
 
 static int s_teardown (void **state)
 {
-    (void) state;
     zdir_t *dir = zdir_new (folder, NULL);
     zdir_remove (dir, true);
     zdir_destroy (&dir);
@@ -43,7 +41,6 @@ static int s_teardown (void **state)
 
 static void test_off (void **state)
 {
-    (void) state;
     assert_true (curve_load (CURVE_SERVER));
     assert_true (curve_load (CURVE_CLIENT));
     zsock_t *socket = zsock_new (ZMQ_REP);
@@ -83,7 +80,6 @@ static void s_exchange (void)
 
 static void test_friend (void **state)
 {
-    (void) state;
     capture_t err = unit_catch (stderr);
     int status = unit_in_child (s_exchange);
     char *text = unit_caught (&err);
@@ -94,7 +90,6 @@ static void test_friend (void **state)
 
 static void test_stranger (void **state)
 {
-    (void) state;
     char path[80];
     snprintf (path, sizeof path, "%s/clients/client.key", folder);
     assert_int_equal (unlink (path), 0);
@@ -109,7 +104,6 @@ static void test_stranger (void **state)
 
 static void test_no_keys (void **state)
 {
-    (void) state;
     char path[80];
     snprintf (path, sizeof path, "%s/server.key_secret", folder);
     assert_int_equal (unlink (path), 0);

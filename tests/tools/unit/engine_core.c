@@ -216,7 +216,6 @@ static void s_are (void (*print) (FILE *, zframe_t *), decoded_t *cases, size_t 
 
 static void test_identity (void **state)
 {
-    (void) state;
     static const struct {
         uint16_t index;
         byte bytes[2];
@@ -245,7 +244,6 @@ static void test_identity (void **state)
 
 static void test_message (void **state)
 {
-    (void) state;
     zframe_t *payload = unit_vector_frame (VECTOR (ABORT_TWO));
     zmsg_t *message = engine_core_message (0x0100, ENGINE_CORE_ABORT, &payload);
     assert_null (payload);
@@ -266,7 +264,6 @@ static void test_message (void **state)
 
 static void test_ready_encode (void **state)
 {
-    (void) state;
     engine_core_ready_t ready = {
         .max_model_len = 4096,
         .num_gpu_blocks = 1024,
@@ -324,7 +321,6 @@ static void s_is_ready (zframe_t *frame, uint32_t world_size, uint32_t data_para
 
 static void test_ready_decode (void **state)
 {
-    (void) state;
     s_is_ready (unit_vector_frame (VECTOR (READY)), 2, 2);
     s_is_ready (unit_vector_frame (VECTOR (READY_V26)), 1, 1);
     //  v0.20.0; another order; nil; keys that are not str; the last of equal keys counts
@@ -352,7 +348,6 @@ static void test_ready_decode (void **state)
 
 static void test_ready_wrong (void **state)
 {
-    (void) state;
 #define FIELD(name, types)                                                                         \
     {                                                                                              \
         name, "EngineCoreReadyResponse." name, types                                               \
@@ -391,7 +386,6 @@ static void test_ready_wrong (void **state)
 
 static void test_registration (void **state)
 {
-    (void) state;
     engine_core_ready_t ready;
     mp_error_t error;
     zmsg_t *message = zmsg_new ();
@@ -444,7 +438,6 @@ static void test_registration (void **state)
 
 static void test_request_encode (void **state)
 {
-    (void) state;
     engine_core_request_t request = {
         .request_id = "r3",
         .prompt_token_ids = prompt,
@@ -474,7 +467,6 @@ static void test_request_encode (void **state)
 
 static void test_request_decode (void **state)
 {
-    (void) state;
     decoded_t cases[] = {
         {unit_vector_frame (VECTOR (REQUEST_R3)), R3 " max 4"},
         {unit_vector_frame (VECTOR (REQUEST_DEFAULT_MAX)), R3},
@@ -545,7 +537,6 @@ static void test_request_decode (void **state)
 //  Who waits for a request that cannot be decoded
 static void test_request_id (void **state)
 {
-    (void) state;
     static const struct {
         const char *frame;
         const char *request_id;
@@ -597,7 +588,6 @@ static void test_request_id (void **state)
 
 static void test_request_wrong (void **state)
 {
-    (void) state;
     static const field_t fields[] = {
         {"", "EngineCoreRequest", ""},
         {"0", "EngineCoreRequest.request_id", "s"},
@@ -663,7 +653,6 @@ static void test_request_wrong (void **state)
 
 static void test_abort (void **state)
 {
-    (void) state;
     const char *ids[] = {"r1", "r3"};
     engine_core_abort_t two = {ids, 2};
     unit_is_vector (engine_core_abort_encode (&two), VECTOR (ABORT_TWO));
@@ -692,7 +681,6 @@ static void test_abort (void **state)
 
 static void test_abort_wrong (void **state)
 {
-    (void) state;
     unit_types (s_abort, VECTOR (ABORT_TWO), (field_t){"", "abort", "a"});
     unit_types (s_abort, VECTOR (ABORT_TWO), (field_t){"0", "abort[]", "s"});
     unit_types (s_abort, VECTOR (ABORT_TWO), (field_t){"1", "abort[]", "s"});
@@ -706,7 +694,6 @@ static void test_abort_wrong (void **state)
 
 static void test_utility (void **state)
 {
-    (void) state;
     decoded_t cases[] = {
         {unit_vector_frame (VECTOR (UTILITY_CALL)), CALL},
         {unit_vector_frame (VECTOR (UTILITY_ADD_LORA)), "7 of 1: 'add_lora' number 5 tags unknown"},
@@ -762,7 +749,6 @@ static void test_utility (void **state)
 
 static void test_utility_wrong (void **state)
 {
-    (void) state;
     static const field_t fields[] = {
         {"", "utility call", ""},
         {"0", "utility call.client_index", "u"},
@@ -784,7 +770,6 @@ static void test_utility_wrong (void **state)
 
 static void test_finish_names (void **state)
 {
-    (void) state;
     assert_string_equal (engine_core_finish_name (ENGINE_CORE_RUNNING), "running");
     assert_string_equal (engine_core_finish_name (ENGINE_CORE_STOP), "stop");
     assert_string_equal (engine_core_finish_name (ENGINE_CORE_LENGTH), "length");
@@ -795,7 +780,6 @@ static void test_finish_names (void **state)
 
 static void test_outputs_encode (void **state)
 {
-    (void) state;
     static const uint32_t tokens[] = {17, 8123};
     engine_core_output_t step[] = {
         {.request_id = "r1",
@@ -843,7 +827,6 @@ static void test_outputs_encode (void **state)
 //  The end of each array as older releases have it
 static void test_outputs_of_releases (void **state)
 {
-    (void) state;
     static const struct {
         int release;
         const char *output, *outputs;  //  What is behind num_nans_in_logits, and behind start_wave
@@ -894,7 +877,6 @@ static void test_outputs_of_releases (void **state)
 //  Why a request was refused
 static void test_outputs_with_an_error (void **state)
 {
-    (void) state;
     engine_core_error_t error = {"engine_paused", "Try later.", true};
     engine_core_output_t refused = {
         .request_id = "r3", .finish_reason = ENGINE_CORE_ERROR, .error = &error};
@@ -909,7 +891,6 @@ static void test_outputs_with_an_error (void **state)
 //  What is there for metrics: stats of the engine, of the prefill, events, the token that ended it
 static void test_outputs_with_metrics (void **state)
 {
-    (void) state;
     static const uint32_t tokens[] = {17, 128009}, other[] = {8123};
     engine_core_output_t list[] = {
         {.request_id = "r1",
@@ -952,7 +933,6 @@ static void test_outputs_with_metrics (void **state)
 //  vLLM's numpy arrays: type, shape, and the bytes as an extension
 static void test_outputs_with_logprobs (void **state)
 {
-    (void) state;
     static const uint32_t tokens[] = {17, 70000};
     static const uint32_t ids[] = {17, 17, 18, 70000, 70000, 5}, ranks[] = {1, 258};
     static const float values[] = {-0.5f, -0.5f, -2, -1, -1, 0};
@@ -991,7 +971,6 @@ static mp_slice_t s_slice (zframe_t *frame)
 
 static void test_outputs_with_a_result (void **state)
 {
-    (void) state;
     const struct {
         const char *value;
         vector_t vector;
@@ -1023,7 +1002,6 @@ static void test_outputs_with_a_result (void **state)
 
 static void test_outputs_decode (void **state)
 {
-    (void) state;
     decoded_t cases[] = {
         {unit_vector_frame (VECTOR (OUTPUTS_STEP)),
          "engine 1 at 12.5; r1 running 17; r3 length 8123"},
@@ -1077,7 +1055,6 @@ static void test_outputs_decode (void **state)
 //  Into the memory of another message, larger or smaller
 static void test_outputs_again (void **state)
 {
-    (void) state;
     engine_core_outputs_t *outputs = NULL;
     decoded_t cases[] = {
         {unit_frame ("[3,[['r1',[5]]],null,0.0]"), "engine 3 at 0.0; r1 running 5"},
@@ -1102,7 +1079,6 @@ static void test_outputs_again (void **state)
 
 static void test_outputs_wrong (void **state)
 {
-    (void) state;
     static const field_t fields[] = {
         {"", "EngineCoreOutputs", "a"},
         {"0", "EngineCoreOutputs.engine_index", "u"},
@@ -1153,7 +1129,6 @@ static void test_outputs_wrong (void **state)
 
 static void test_hostile (void **state)
 {
-    (void) state;
     const vector_t requests[] = {VECTOR (REQUEST_R3),       VECTOR (REQUEST_DEFAULT_MAX),
                                  VECTOR (REQUEST_NO_LIMIT), VECTOR (REQUEST_FULL),
                                  VECTOR (REQUEST_POOLING),  VECTOR (REQUEST_NO_PROMPT),
@@ -1177,7 +1152,6 @@ static void test_hostile (void **state)
 //  Bytes that are nothing to any of them
 static void test_refusals (void **state)
 {
-    (void) state;
     static const struct {
         unit_decode_fn *decode;
         const char *what;

@@ -6,7 +6,6 @@
 
 static void test_join (void **state)
 {
-    (void) state;
     engine_set_t *self = engine_set_new (3);
     assert_int_equal (engine_set_size (self), 0);
     assert_int_equal (engine_set_next (self), -1);
@@ -32,7 +31,6 @@ static void test_join (void **state)
 
 static void test_turns (void **state)
 {
-    (void) state;
     engine_set_t *self = engine_set_new (3);
     for (int i = 2; i >= 0; i--)
         engine_set_join (self, i);

@@ -41,7 +41,6 @@ static bool s_init (zframe_t *frame, mp_error_t *error)
 
 static void test_status_encode (void **state)
 {
-    (void) state;
     handshake_status_t status = {.status = "HELLO", .headless = true};
     unit_is_vector (handshake_status_encode (&status), VECTOR (HANDSHAKE_HELLO));
     status.status = "READY";
@@ -54,7 +53,6 @@ static void test_status_encode (void **state)
 
 static void test_status_decode (void **state)
 {
-    (void) state;
     const struct {
         zframe_t *frame;
         const char *status;
@@ -82,7 +80,6 @@ static void test_status_decode (void **state)
 
 static void test_status_wrong (void **state)
 {
-    (void) state;
     unit_types (s_status, VECTOR (HANDSHAKE_HELLO), (field_t){"", "handshake", ""});
     unit_types (s_status, VECTOR (HANDSHAKE_HELLO), (field_t){"status", "handshake.status", ""});
     unit_types (s_status, VECTOR (HANDSHAKE_HELLO), (field_t){"local", "handshake", "b"});
@@ -115,7 +112,6 @@ static void test_status_wrong (void **state)
 
 static void test_init_encode (void **state)
 {
-    (void) state;
     handshake_init_t init = {.inputs = inputs, .outputs = outputs, .count = 1};
     unit_is_vector (handshake_init_encode (&init), VECTOR (HANDSHAKE_INIT_ONE));
     init.count = 2;
@@ -143,7 +139,6 @@ static void s_is_address (const char *address, const char *want)
 
 static void test_init_decode (void **state)
 {
-    (void) state;
     const struct {
         vector_t vector;
         size_t count;
@@ -177,7 +172,6 @@ static void test_init_decode (void **state)
 //  What is not there is none, what a newer vLLM may add is passed over
 static void test_init_lengths (void **state)
 {
-    (void) state;
     unit_takes (s_init, unit_frame ("{'addresses':{'inputs':['a'],'outputs':['b']}}"), "least");
     static const char *const optional[] = {"coordinator_input", "coordinator_output",
                                            "frontend_stats_publish_address"};
@@ -194,7 +188,6 @@ static void test_init_lengths (void **state)
 
 static void test_init_wrong (void **state)
 {
-    (void) state;
     static const field_t fields[] = {
         {"", "INIT", ""},
         {"addresses.inputs", "inputs", ""},
@@ -260,7 +253,6 @@ static zframe_t *s_init_of (size_t input_count, size_t output_count)
 
 static void test_too_many_addresses (void **state)
 {
-    (void) state;
     unit_takes (s_init, s_init_of (HANDSHAKE_CLIENTS_MAX, HANDSHAKE_CLIENTS_MAX), "the most");
     unit_refuses (s_init, s_init_of (HANDSHAKE_CLIENTS_MAX + 1, HANDSHAKE_CLIENTS_MAX + 1),
                   "inputs: 257 are more than 256");
@@ -272,7 +264,6 @@ static void test_too_many_addresses (void **state)
 //  Bytes that are nothing to either of them
 static void test_hostile (void **state)
 {
-    (void) state;
     unit_hostile (s_status, VECTOR (HANDSHAKE_HELLO));
     unit_hostile (s_status, VECTOR (HANDSHAKE_READY));
     unit_hostile (s_status, VECTOR (HANDSHAKE_READY_HASH));
@@ -363,7 +354,6 @@ static void s_is_pending (const startup_t *self, const char *want)
 
 static void test_one_engine (void **state)
 {
-    (void) state;
     startup_t *self = startup_new (1, &init_two);
     assert_string_equal (startup_state (self, 0), "new");
     s_is_pending (self, "engine 0: no HELLO");
@@ -381,7 +371,6 @@ static void test_one_engine (void **state)
 //  Each at its own pace
 static void test_several_engines (void **state)
 {
-    (void) state;
     startup_t *self = startup_new (300, &init_two);
     s_hello (self, 256);  //  00 01, not to be taken for engine 1 or 0
     assert_string_equal (startup_state (self, 256), "connected");
@@ -409,7 +398,6 @@ static void test_several_engines (void **state)
 //  A hash may come with READY
 static void test_ready_with_a_hash (void **state)
 {
-    (void) state;
     startup_t *self = startup_new (1, &init_two);
     s_hello (self, 0);
     zmsg_t *message = zmsg_new ();
@@ -426,7 +414,6 @@ static void test_ready_with_a_hash (void **state)
 //  A message of another turn is refused and changes nothing
 static void test_order (void **state)
 {
-    (void) state;
     startup_t *self = startup_new (2, &init_two);
     s_refuses (self, s_message ("\1\0", 2, VECTOR (HANDSHAKE_READY)),
                "engine 1: READY in state new");
@@ -448,7 +435,6 @@ static void test_order (void **state)
 //  Nobody that is expected
 static void test_unknown_engine (void **state)
 {
-    (void) state;
     static const struct {
         const char *identity;
         size_t size;
@@ -478,7 +464,6 @@ static void test_unknown_engine (void **state)
 //  Our front-ends start their engines as if these were on other machines
 static void test_local_engine (void **state)
 {
-    (void) state;
     static const struct {
         const char *status, *why;
     } cases[] = {
@@ -502,7 +487,6 @@ static void test_local_engine (void **state)
 
 static void test_bad_messages (void **state)
 {
-    (void) state;
     startup_t *self = startup_new (1, &init_two);
     zmsg_t *message = zmsg_new ();
     s_refuses (self, message, "handshake: want identity and status, got 0 frames");

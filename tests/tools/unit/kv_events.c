@@ -142,7 +142,6 @@ typedef struct {
 
 static int s_setup (void **state)
 {
-    (void) state;
     for (uint32_t i = 0; i < COUNT (tokens); i++)
         tokens[i] = 1000 + i;
     return 0;
@@ -248,7 +247,6 @@ static bool s_decode (zframe_t *frame, mp_error_t *error)
 
 static void test_wire_names (void **state)
 {
-    (void) state;
     assert_int_equal (kv_wire_from_name ("v0.9"), KV_WIRE_V09);
     assert_int_equal (kv_wire_from_name ("v0.24"), KV_WIRE_V024);
     assert_int_equal (kv_wire_from_name ("v0.26"), KV_WIRE_V026);
@@ -257,7 +255,6 @@ static void test_wire_names (void **state)
 
 static void test_encode (void **state)
 {
-    (void) state;
     const case_t cases[] = CASES;
     for (size_t i = 0; i < COUNT (cases); i++)
         if (cases[i].wire != KV_WIRE_NONE)
@@ -267,7 +264,6 @@ static void test_encode (void **state)
 //  An older wire leaves out what it did not have
 static void test_encode_older (void **state)
 {
-    (void) state;
     const kv_batch_t of_lora = {TS, lora, COUNT (lora), 0};
     zframe_t *want = unit_edit (VECTOR (KV_LORA_V26), "1.0.locality", NULL);
     vector_t vector = {"KV_LORA_V26 without locality", zframe_data (want), zframe_size (want)};
@@ -304,7 +300,6 @@ static void test_encode_older (void **state)
 
 static void test_decode (void **state)
 {
-    (void) state;
     const case_t cases[] = CASES;
     for (size_t i = 0; i < COUNT (cases); i++)
         s_is_batch (unit_vector_frame (cases[i].vector), &cases[i].batch);
@@ -315,7 +310,6 @@ static void test_decode (void **state)
 //  Other shapes of the same: fields left out, in another order, added, doubled
 static void test_decode_shapes (void **state)
 {
-    (void) state;
     static const kv_event_t bare = STORED (&hash_2, 1, .lora_id = KV_NONE, OF_V9);
     static const kv_event_t medium =
         STORED (&hash_2, 1, .lora_id = KV_NONE, OF_V9, .medium = SLICE ("GPU"));
@@ -380,7 +374,6 @@ static void test_decode_shapes (void **state)
 //  An event that is not known is kept by its tag, and hides none beside it
 static void test_decode_unknown (void **state)
 {
-    (void) state;
     static const kv_event_t events[] = {
         {.kind = KV_UNKNOWN, .tag = SLICE ("BlockMoved")},
         CLEARED,
@@ -397,7 +390,6 @@ static void test_decode_unknown (void **state)
 
 static void test_decode_wrong (void **state)
 {
-    (void) state;
     static const field_t batch_fields[] = {
         {"", "batch", ""},          {"0", "batch.ts", "uif4"},
         {"1", "batch.events", "a"}, {"2", "batch.data_parallel_rank", "nu"},
@@ -501,7 +493,6 @@ static void test_decode_wrong (void **state)
 
 static void test_hostile (void **state)
 {
-    (void) state;
     const case_t cases[] = CASES;
     for (size_t i = 0; i < COUNT (cases); i++)
         unit_hostile (s_decode, cases[i].vector);
@@ -514,7 +505,6 @@ static void test_hostile (void **state)
 
 static void test_describe (void **state)
 {
-    (void) state;
     const case_t cases[] = CASES;
     static const char *const texts[] = {
         "BlockStored 2 blocks 32 tokens",
@@ -573,7 +563,6 @@ static const struct {
 
 static void test_unknown_event_is_not_encoded (void **state)
 {
-    (void) state;
     kv_event_t events[] = {{.kind = KV_UNKNOWN, .tag = {"New", 3}},
                            {.kind = KV_ALL_BLOCKS_CLEARED}};
     kv_batch_t batch = {
@@ -586,7 +575,6 @@ static void test_unknown_event_is_not_encoded (void **state)
 //  Each event takes memory out of all proportion to its bytes: so their number is bounded
 static void test_too_many_events (void **state)
 {
-    (void) state;
     for (uint32_t more = 0; more <= 1; more++) {
         mp_writer_t writer;
         msgpack_packer *packer = mp_begin (&writer);
@@ -620,7 +608,6 @@ static int s_open (void **state)
 
 static int s_close (void **state)
 {
-    (void) state;
     zsock_set_rcvtimeo (here, 0);
     bool more = kv_frames_recv (frames, here) || frames->count > 0;
     kv_frames_destroy (&frames);
@@ -672,7 +659,6 @@ static void s_is_payload (mp_slice_t slice, vector_t vector)
 
 static void test_message (void **state)
 {
-    (void) state;
     mp_error_t error;
     kv_numbered_t read;
     zframe_t *payload = unit_vector_frame (VECTOR (KV_NO_RANK));
@@ -716,7 +702,6 @@ static zmsg_t *s_message (size_t count, size_t seq_size)
 
 static void test_message_wrong (void **state)
 {
-    (void) state;
     static const size_t sizes[] = {0, 1, 7, 9, 20};
     mp_error_t error;
     kv_numbered_t batch;
@@ -742,7 +727,6 @@ static void test_message_wrong (void **state)
 
 static void test_replay_request (void **state)
 {
-    (void) state;
     for (size_t i = 0; i < COUNT (seqs); i++) {
         zmsg_t *message = kv_replay_request (seqs[i].seq);
         assert_int_equal (zmsg_size (message), 1);
@@ -763,7 +747,6 @@ static void test_replay_request (void **state)
 //  The number may have any length, as with vLLM's int.from_bytes
 static void test_replay_request_lengths (void **state)
 {
-    (void) state;
     static const struct {
         const char *bytes;
         size_t size;
@@ -803,7 +786,6 @@ static void test_replay_request_lengths (void **state)
 //  What the ROUTER sends, and what then comes out at a DEALER and at a REQ
 static void test_replay_reply (void **state)
 {
-    (void) state;
     static const struct {
         kv_wire_t wire;
         bool topic;
@@ -848,7 +830,6 @@ static void test_replay_reply (void **state)
 
 static void test_replay_reply_wrong (void **state)
 {
-    (void) state;
     static const size_t sizes[] = {0, 1, 7, 9, 20};
     mp_error_t error;
     kv_numbered_t batch;
@@ -878,7 +859,6 @@ static void test_replay_reply_wrong (void **state)
 //  Every batch has bytes: a reply without any ends the replay, whatever its number says
 static void test_reply_without_a_payload_is_an_end (void **state)
 {
-    (void) state;
     zframe_t *empty = zframe_new (NULL, 0);
     zmsg_t *message = s_reply ("kv", 5, empty, KV_WIRE_V026);
     kv_numbered_t batch;
@@ -894,7 +874,6 @@ static void test_reply_without_a_payload_is_an_end (void **state)
 
 static void test_fields (void **state)
 {
-    (void) state;
     static const char *const stored[] = {"block_hashes",
                                          "parent_block_hash",
                                          "token_ids",
@@ -924,7 +903,6 @@ static void test_fields (void **state)
 
 static void test_toy_cache (void **state)
 {
-    (void) state;
     toy_cache_t before = {.stored = {{.kind = KV_HASH_NONE}}};
     kv_hash_t stored[100];
     size_t big = 0;

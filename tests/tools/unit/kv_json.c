@@ -10,7 +10,6 @@ static char *text;
 
 static int s_teardown (void **state)
 {
-    (void) state;
     free (text);
     text = NULL;
     return 0;
@@ -62,7 +61,6 @@ static void s_event_is (const char *event, const char *json)
 
 static void test_v26 (void **state)
 {
-    (void) state;
     s_is (unit_vector_frame (VECTOR (KV_MIXED_V26)),
           HEAD "1789095808.83,\"dp_rank\":3,\"replayed\":false,\"events\":["
                "{\"type\":\"BlockStored\",\"block_hashes\":[2],\"parent_block_hash\":1,"
@@ -77,7 +75,6 @@ static void test_v26 (void **state)
 
 static void test_v9 (void **state)
 {
-    (void) state;
     s_is (unit_vector_frame (VECTOR (KV_MIXED_V9)), HEAD
           "1789095808.83,\"replayed\":false,\"events\":["
           "{\"type\":\"BlockStored\","
@@ -92,7 +89,6 @@ static void test_v9 (void **state)
 
 static void test_no_events (void **state)
 {
-    (void) state;
     s_is (unit_frame ("[1.5,[]]"), HEAD "1.5,\"replayed\":false,\"events\":[]}\n");
 }
 
@@ -100,14 +96,12 @@ static void test_no_events (void **state)
 
 static void test_map_keeps_its_order (void **state)
 {
-    (void) state;
     s_event_is ("{'medium':'GPU','block_hashes':[1],'type':'BlockRemoved'}",
                 "{\"type\":\"BlockRemoved\",\"medium\":\"GPU\",\"block_hashes\":[1]}");
 }
 
 static void test_array_gets_names (void **state)
 {
-    (void) state;
     s_event_is ("['BlockStored',[1],2,[3],4,5,'GPU','lora',[6],7,'kind',8,'LOCAL']",
                 "{\"type\":\"BlockStored\",\"block_hashes\":[1],\"parent_block_hash\":2,"
                 "\"token_ids\":[3],\"block_size\":4,\"lora_id\":5,\"medium\":\"GPU\","
@@ -118,7 +112,6 @@ static void test_array_gets_names (void **state)
 
 static void test_nil_is_not_absent (void **state)
 {
-    (void) state;
     s_event_is ("['BlockRemoved',[1],null]",
                 "{\"type\":\"BlockRemoved\",\"block_hashes\":[1],\"medium\":null}");
     s_event_is ("['BlockRemoved',[1]]", "{\"type\":\"BlockRemoved\",\"block_hashes\":[1]}");
@@ -130,7 +123,6 @@ static void test_nil_is_not_absent (void **state)
 
 static void test_rank_nil_or_absent (void **state)
 {
-    (void) state;
     s_is (unit_frame ("[1.5,[],null]"),
           HEAD "1.5,\"dp_rank\":null,\"replayed\":false,\"events\":[]}\n");
     s_is (unit_frame ("[1.5,[]]"), HEAD "1.5,\"replayed\":false,\"events\":[]}\n");
@@ -139,7 +131,6 @@ static void test_rank_nil_or_absent (void **state)
 //  Beyond what a double holds
 static void test_integers_are_exact (void **state)
 {
-    (void) state;
     s_event_is ("['BlockRemoved',[-9223372036854775808,18446744073709551615,9007199254740993]]",
                 "{\"type\":\"BlockRemoved\",\"block_hashes\":"
                 "[-9223372036854775808,18446744073709551615,9007199254740993]}");
@@ -147,7 +138,6 @@ static void test_integers_are_exact (void **state)
 
 static void test_hashes_of_bytes (void **state)
 {
-    (void) state;
     s_event_is ("['BlockRemoved',[h'',h'00ff0aB01b',"
                 "h'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff']]",
                 "{\"type\":\"BlockRemoved\",\"block_hashes\":[\"\",\"00ff0ab01b\","
@@ -158,7 +148,6 @@ static void test_hashes_of_bytes (void **state)
 
 static void test_unknown_keys (void **state)
 {
-    (void) state;
     s_event_is ("{'type':'BlockRemoved','new':{'a':[1]},'block_hashes':[1],5:6}",
                 "{\"type\":\"BlockRemoved\",\"new\":{\"a\":[1]},\"block_hashes\":[1],\"5\":6}");
 }
@@ -166,7 +155,6 @@ static void test_unknown_keys (void **state)
 //  Of equal keys the last counts, and so it does for whoever reads the JSON
 static void test_two_tags (void **state)
 {
-    (void) state;
     s_event_is ("{'type':'Other','type':'BlockRemoved','block_hashes':[1]}",
                 "{\"type\":\"BlockRemoved\",\"block_hashes\":[1]}");
     s_event_is ("{'type':'BlockRemoved','block_hashes':[1],'type':'Other'}",
@@ -176,7 +164,6 @@ static void test_two_tags (void **state)
 //  Of a map with very many keys each is looked at once: a minute and more otherwise
 static void test_many_keys (void **state)
 {
-    (void) state;
     mp_writer_t writer;
     msgpack_packer *packer = mp_begin (&writer);
     unit_pack (packer, "x'93'");
@@ -197,7 +184,6 @@ static void test_many_keys (void **state)
 
 static void test_unknown_tags (void **state)
 {
-    (void) state;
     s_event_is ("{'type':'BlockRemoved','a':1,'type':'BlockMoved'}",
                 "{\"type\":\"BlockMoved\",\"a\":1}");
     s_event_is ("{'type':'BlockMoved','to':'CPU'}", "{\"type\":\"BlockMoved\",\"to\":\"CPU\"}");
@@ -209,7 +195,6 @@ static void test_unknown_tags (void **state)
 //  Further elements are called after their place
 static void test_tails (void **state)
 {
-    (void) state;
     s_event_is ("['BlockRemoved',[1],'GPU',2,'LOCAL',true,6]",
                 "{\"type\":\"BlockRemoved\",\"block_hashes\":[1],\"medium\":\"GPU\","
                 "\"group_idx\":2,\"locality\":\"LOCAL\",\"field_5\":true,\"field_6\":6}");
@@ -222,7 +207,6 @@ static void test_tails (void **state)
 //  What JSON lacks, deep in a field that may hold anything
 static void test_what_json_lacks (void **state)
 {
-    (void) state;
     s_event_is ("['BlockStored',[],null,[],16,null,null,null,"
                 "[[h'00ff',x'd40301',{1:2,null:3,[4]:5,h'06':7,'a':x'a1ff'}],"
                 "x'cb7ff8000000000000',x'cbfff0000000000000']]",
@@ -234,7 +218,6 @@ static void test_what_json_lacks (void **state)
 
 static void test_ts (void **state)
 {
-    (void) state;
     s_is (unit_frame ("[5,[]]"), HEAD "5,\"replayed\":false,\"events\":[]}\n");
     s_is (unit_frame ("[5.0,[]]"), HEAD "5.0,\"replayed\":false,\"events\":[]}\n");
     s_is (unit_frame ("[x'cb7ff8000000000000',[]]"),
@@ -245,7 +228,6 @@ static void test_ts (void **state)
 
 static void test_topic_endpoint_replayed (void **state)
 {
-    (void) state;
     mp_error_t error;
     assert_true (
         s_print_as (unit_frame ("[1.5,[]]"), s_slice (""), "tcp://[::1]:5557", true, &error));
@@ -255,7 +237,6 @@ static void test_topic_endpoint_replayed (void **state)
 
 static void test_hostile_topic (void **state)
 {
-    (void) state;
     mp_error_t error;
     assert_true (s_print_as (unit_frame ("[1.5,[]]"), (mp_slice_t){"a\"\n\xff\0\xc3\xa9", 7},
                              "ipc://a\"b", false, &error));
@@ -267,7 +248,6 @@ static void test_hostile_topic (void **state)
 //  Lines are what a reader splits by: a batch is one of them, whatever is in it
 static void test_one_line (void **state)
 {
-    (void) state;
     s_event_is ("{'type':x'a3410a42',x'a10a':x'a20d0a'}",
                 "{\"type\":\"A\\nB\",\"\\n\":\"\\r\\n\"}");
 }
@@ -275,7 +255,6 @@ static void test_one_line (void **state)
 //  Of other publishers: what does not have vLLM's type is called by its place
 static void test_other_types (void **state)
 {
-    (void) state;
     s_event_is ("7", "{\"value\":7}");
     s_event_is ("[]", "{}");
     s_event_is ("[1,[2]]", "{\"field_0\":1,\"field_1\":[2]}");
@@ -289,7 +268,6 @@ static void test_other_types (void **state)
 
 static void test_string_hashes (void **state)
 {
-    (void) state;
     char *line = NULL;
     size_t size;
     FILE *out = open_memstream (&line, &size);
@@ -310,7 +288,6 @@ static void test_string_hashes (void **state)
 
 static void test_described (void **state)
 {
-    (void) state;
     zframe_t *frame = unit_frame ("[1.5,[['BlockStored',[1],null,[1,2],2],{'event_type':'x'},"
                                   "{'type':'BlockRemoved','block_hashes':[1,2]},7]]");
     mp_slice_t payload = {(const char *) zframe_data (frame), zframe_size (frame)};
@@ -323,7 +300,6 @@ static void test_described (void **state)
 
 static void test_refused_prints_nothing (void **state)
 {
-    (void) state;
     static const struct {
         const char *payload, *why;
     } cases[] = {
@@ -349,7 +325,6 @@ static bool s_decode (zframe_t *frame, mp_error_t *error)
 
 static void test_hostile (void **state)
 {
-    (void) state;
     unit_hostile (s_decode, VECTOR (KV_MIXED_V26));
     unit_hostile (s_decode, VECTOR (KV_MIXED_V9));
 }
@@ -371,14 +346,12 @@ static void s_notice_is (const char *endpoint, uint64_t first, uint64_t last, co
 
 static void test_notice_of_a_range (void **state)
 {
-    (void) state;
     s_notice_is (NULL, 3, 5, "skipped",
                  "{\"notice\":\"gap\",\"first\":3,\"last\":5,\"count\":3,\"what\":\"skipped\"}\n");
 }
 
 static void test_notice_of_one (void **state)
 {
-    (void) state;
     s_notice_is (NULL, 3, 3, "skipped",
                  "{\"notice\":\"gap\",\"seq\":3,\"first\":3,\"last\":3,\"count\":1,"
                  "\"what\":\"skipped\"}\n");
@@ -386,13 +359,11 @@ static void test_notice_of_one (void **state)
 
 static void test_notice_of_none (void **state)
 {
-    (void) state;
     s_notice_is (NULL, 1, 0, "skipped", "{\"notice\":\"gap\",\"what\":\"skipped\"}\n");
 }
 
 static void test_notice_of_high_numbers (void **state)
 {
-    (void) state;
     s_notice_is (NULL, 0, UINT64_MAX - 1, "all",
                  "{\"notice\":\"gap\",\"first\":0,\"last\":18446744073709551614,"
                  "\"count\":18446744073709551615,\"what\":\"all\"}\n");
@@ -400,7 +371,6 @@ static void test_notice_of_high_numbers (void **state)
 
 static void test_notice_escapes (void **state)
 {
-    (void) state;
     s_notice_is ("ipc://a\"b", 1, 0, "field \"x\\y\"\n\xff",
                  "{\"notice\":\"gap\",\"endpoint\":\"ipc://a\\\"b\","
                  "\"what\":\"field \\\"x\\\\y\\\"\\n\\ufffd\"}\n");

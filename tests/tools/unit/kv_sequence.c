@@ -67,7 +67,6 @@ static void s_begin (uint64_t from_seq, bool can_replay)
 
 static int s_teardown (void **state)
 {
-    (void) state;
     kv_sequence_destroy (&sequence);
     kv_sequence_destroy (&sequence);
     return 0;
@@ -131,7 +130,6 @@ static void s_asks_nothing (void)
 
 static void test_in_order (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 3);
     s_is ("0 1 2 3");
@@ -142,7 +140,6 @@ static void test_in_order (void **state)
 
 static void test_a_gap_is_repaired (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 1);
     s_live (0, 5, 6);
@@ -160,7 +157,6 @@ static void test_a_gap_is_repaired (void **state)
 
 static void test_joining_late (void **state)
 {
-    (void) state;
     s_begin (0, true);
     s_replay (0, 0, 0, 2);
     s_is ("0r 1r 2r");
@@ -171,7 +167,6 @@ static void test_joining_late (void **state)
 //  A publisher that repeats more than was asked for
 static void test_a_replay_of_everything (void **state)
 {
-    (void) state;
     s_begin (5, true);
     s_replay (5, 0, 0, 6);
     s_is ("5r 6r");
@@ -181,7 +176,6 @@ static void test_a_replay_of_everything (void **state)
 //  Without a second message, a jump is believed after a while; without a replay it is a loss
 static void test_a_gap_without_replays (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, false);
     s_live (0, 0, 0);
     s_live (0, 3, 3);
@@ -198,7 +192,6 @@ static void test_a_gap_without_replays (void **state)
 
 static void test_the_first_number (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 1000, 1000);
     s_is ("");
@@ -208,7 +201,6 @@ static void test_the_first_number (void **state)
 
 static void test_a_number_far_ahead (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 1);
     s_feed (9, UINT64_MAX - 255, false);
@@ -224,7 +216,6 @@ static void test_a_number_far_ahead (void **state)
 //  A number that falls back: the replay begins at the last one known, and shows the same bytes
 static void test_a_number_behind (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 5);
     s_feed (9, 2, false);
@@ -237,7 +228,6 @@ static void test_a_number_behind (void **state)
 
 static void test_a_restart (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 2);
     s_live (1, 0, 1);
@@ -250,7 +240,6 @@ static void test_a_restart (void **state)
 
 static void test_a_restart_without_replays (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, false);
     s_live (0, 0, 4);
     s_live (1, 0, 0);
@@ -264,7 +253,6 @@ static void test_a_restart_without_replays (void **state)
 
 static void test_a_cut (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 2);
     s_cut ();
@@ -279,7 +267,6 @@ static void test_a_cut (void **state)
 
 static void test_another_run_after_a_cut (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 2);
     s_cut ();
@@ -292,7 +279,6 @@ static void test_another_run_after_a_cut (void **state)
 
 static void test_a_run_that_cannot_be_told (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 2);
     s_cut ();
@@ -309,7 +295,6 @@ static void test_a_run_that_cannot_be_told (void **state)
 
 static void test_a_new_run_without_batches (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 2);
     s_cut ();
@@ -324,7 +309,6 @@ static void test_a_new_run_without_batches (void **state)
 //  What is in our own queue is not lost because a replay begins behind it
 static void test_a_short_history (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 0);
     kv_sequence_drained (sequence, now);  //  It was empty for a long time, and is not any more
@@ -338,7 +322,6 @@ static void test_a_short_history (void **state)
 
 static void test_a_replay_that_fails (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 0);
     s_live (0, 2, 3);
@@ -355,7 +338,6 @@ static void test_a_replay_that_fails (void **state)
 
 static void test_no_room (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 0);
     s_live (0, 2, 5);
@@ -371,7 +353,6 @@ static void test_no_room (void **state)
 
 static void test_flush (void **state)
 {
-    (void) state;
     s_begin (KV_FROM_LIVE, true);
     s_live (0, 0, 0);
     s_live (0, 3, 3);
@@ -383,7 +364,6 @@ static void test_flush (void **state)
 //  The diagram in docs/reliability.md says what the table says
 static void test_the_diagram (void **state)
 {
-    (void) state;
     FILE *file = fopen ("docs/reliability.md", "r");
     if (!file)
         skip ();

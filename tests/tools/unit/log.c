@@ -15,7 +15,6 @@ static void s_forget (void)
 
 static int s_setup (void **state)
 {
-    (void) state;
     log_program = "program";
     log_level = LOG_LINES;
     log_out = NULL;
@@ -24,7 +23,6 @@ static int s_setup (void **state)
 
 static int s_teardown (void **state)
 {
-    (void) state;
     s_forget ();
     return 0;
 }
@@ -44,7 +42,6 @@ static void s_say (const char *text)
 
 static void test_lines (void **state)
 {
-    (void) state;
     s_say ("ping");
     assert_string_equal (out_text, "ping 1\nprogram: ping 2\n");
     assert_string_equal (err_text, "program: ping 3\n");
@@ -57,7 +54,6 @@ static void test_lines (void **state)
 //  What a peer has sent can neither forge a line nor command the terminal
 static void test_control_bytes (void **state)
 {
-    (void) state;
     s_say ("a\nb\r\x1b[2J\x07\x7f\t\xe4\xbd\xa0 %s");
     assert_string_equal (out_text, "a?b??[2J???\xe4\xbd\xa0 %s 1\n"
                                    "program: a?b??[2J???\xe4\xbd\xa0 %s 2\n");
@@ -67,14 +63,12 @@ static void test_control_bytes (void **state)
 //  What is not UTF-8, and C1, which some terminals obey as they do ESC
 static void test_not_utf8 (void **state)
 {
-    (void) state;
     s_say ("a\xff\x80z \xc2\x9b\xc2\x80\xc2\x9f\xc2\xa0 \xed\xa0\x80 \xf0\x9f\x98\x80 \xe4\xbd");
     assert_string_equal (err_text, "program: a??z ???\xc2\xa0 ??? \xf0\x9f\x98\x80 ?? 3\n");
 }
 
 static void test_result (void **state)
 {
-    (void) state;
     log_level = LOG_QUIET;
     capture_t out = unit_catch (stdout);
     print_result ("%s: %d tasks", "w\n1", 3);
@@ -84,7 +78,6 @@ static void test_result (void **state)
 
 static void test_long_line (void **state)
 {
-    (void) state;
     char text[5001];
     memset (text, 'x', 5000);
     text[5000] = 0;
@@ -122,7 +115,6 @@ static char *s_say_elsewhere (void)
 //  All that goes to stdout goes there instead; stdout stays as it was
 static void test_out (void **state)
 {
-    (void) state;
     char *elsewhere = s_say_elsewhere ();
     static const char want[] = "line\n"
                                "program: summary\n"
@@ -136,7 +128,6 @@ static void test_out (void **state)
 //  Errors do not
 static void test_out_is_not_for_errors (void **state)
 {
-    (void) state;
     char *elsewhere = s_say_elsewhere ();
     assert_null (strstr (elsewhere, "complaint"));
     free (elsewhere);
@@ -147,7 +138,6 @@ static void test_out_is_not_for_errors (void **state)
 
 static void test_listening (void **state)
 {
-    (void) state;
     log_level = LOG_QUIET;
     zsock_t *socket = zsock_new (ZMQ_REP);
     int bound = zsock_bind (socket, "tcp://127.0.0.1:*");
@@ -188,7 +178,6 @@ static void test_listening (void **state)
 
 static void test_connecting (void **state)
 {
-    (void) state;
     static const struct {
         int connected;
         int interrupted;

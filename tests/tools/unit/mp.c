@@ -12,7 +12,6 @@
 
 static void test_writer (void **state)
 {
-    (void) state;
     mp_writer_t writer;
     msgpack_packer *packer = mp_begin (&writer);
     msgpack_pack_array (packer, 3);
@@ -56,7 +55,6 @@ static bool s_decode (zframe_t *frame, mp_error_t *error)
 
 static void test_decode_hostile (void **state)
 {
-    (void) state;
     const vector_t vectors[] = {
         VECTOR (REQUEST_FULL),  VECTOR (OUTPUTS_FULL), VECTOR (READY_V26),
         VECTOR (UTILITY_CALL),  VECTOR (KV_LORA_V26),  VECTOR (KV_BYTES_HASHES_V26),
@@ -68,7 +66,6 @@ static void test_decode_hostile (void **state)
 
 static void test_decode_refusals (void **state)
 {
-    (void) state;
     static const struct {
         const char *bytes;
         const char *why;
@@ -146,7 +143,6 @@ static zframe_t *s_nested (size_t depth, bool maps, const char *core)
 
 static void test_decode_depth (void **state)
 {
-    (void) state;
     static const char too_deep[] = "thing: not msgpack, or nested more than 32 deep";
     for (int maps = 0; maps < 2; maps++) {
         unit_takes (s_decode, s_nested (MP_MAX_DEPTH - 1, maps, "1"), "31 deep");
@@ -175,7 +171,6 @@ static zframe_t *s_nils (size_t count)
 
 static void test_decode_elements (void **state)
 {
-    (void) state;
     unit_takes (s_decode, s_nils (MP_MAX_ELEMENTS), "as many as may be");
     unit_refuses (s_decode, s_nils (MP_MAX_ELEMENTS + 1), "thing: has more than 4194304");
 }
@@ -183,7 +178,6 @@ static void test_decode_elements (void **state)
 //  Strings are not copied: they point into the bytes that were decoded
 static void test_decode_points_into_the_data (void **state)
 {
-    (void) state;
     static const char data[] = "\x92\xa4ping\xc4\x02\x00\xff";
     msgpack_unpacked doc;
     mp_error_t error;
@@ -197,7 +191,6 @@ static void test_decode_points_into_the_data (void **state)
 
 static void test_wrong (void **state)
 {
-    (void) state;
     mp_error_t error;
     assert_false (mp_wrong (&error, "field", "%d of %s", 3, "them"));
     assert_string_equal (error.text, "field: 3 of them");
@@ -258,7 +251,6 @@ static void s_print_got (FILE *out, char getter, uint64_t max, const msgpack_obj
 
 static void test_getters (void **state)
 {
-    (void) state;
     static const struct {
         char getter;
         const char *value, *got;
@@ -321,7 +313,6 @@ static void test_getters (void **state)
 //  A value of another type, or none, is refused with the name of what was wanted and what was there
 static void test_getters_of_other_types (void **state)
 {
-    (void) state;
     static const struct {
         char getter;
         const char *want, *takes;  //  Of the types below
@@ -357,7 +348,6 @@ static void test_getters_of_other_types (void **state)
 
 static void test_get_array_and_map (void **state)
 {
-    (void) state;
     mp_error_t error;
     const msgpack_object_array *array;
     const msgpack_object_map *map;
@@ -387,7 +377,6 @@ static void test_get_array_and_map (void **state)
 
 static void test_find (void **state)
 {
-    (void) state;
     //  Keys that are not str, that begin alike, an empty one, one that is there twice
     const msgpack_object *object = s_open ("{'first':9, 1:10, h'6162':11, null:12, 'a':13, "
                                            "'abc':14, 'ab':15, '':16, [1]:17, 'twice':18, "
@@ -408,7 +397,6 @@ static void test_find (void **state)
 
 static void test_is_nil (void **state)
 {
-    (void) state;
     assert_true (mp_is_nil (NULL));
     assert_true (mp_is_nil (s_open ("null")));
     s_close ();
@@ -423,7 +411,6 @@ static void test_is_nil (void **state)
 
 static void test_utf8_size (void **state)
 {
-    (void) state;
     //  All of one and two bytes, and what comes behind them does not matter
     for (unsigned first = 0; first < 256; first++) {
         for (unsigned second = 0; second < 256; second++) {
@@ -456,7 +443,6 @@ static void test_utf8_size (void **state)
 
 static void test_print (void **state)
 {
-    (void) state;
     static const struct {
         const char *value;
         const char *printed;
@@ -577,7 +563,6 @@ static void test_print (void **state)
 //  Strict JSON: where it differs from mp_print, and that it does not elsewhere
 static void test_print_json (void **state)
 {
-    (void) state;
     static const struct {
         const char *value;
         const char *printed;
@@ -624,7 +609,6 @@ static void test_print_json (void **state)
 
 static void test_print_json_pair (void **state)
 {
-    (void) state;
     char *printed = NULL;
     size_t size;
     FILE *out = open_memstream (&printed, &size);
@@ -643,7 +627,6 @@ static void test_print_json_pair (void **state)
 //  message of a hundred bytes would be gigabytes of JSON
 static void test_print_json_keys_in_keys (void **state)
 {
-    (void) state;
     char *printed = NULL;
     size_t size;
     FILE *out = open_memstream (&printed, &size);
@@ -671,7 +654,6 @@ static void test_print_json_keys_in_keys (void **state)
 //  Digits are never lost, and never more than 17
 static void test_print_doubles_read_back (void **state)
 {
-    (void) state;
     static const double edges[] = {DBL_MIN,   DBL_MAX, -DBL_MAX,   DBL_EPSILON, 0x1p-1074,
                                    0x1p53,    0x1p63,  0x1p64,     1.0 / 3,     2.0 / 3,
                                    1e15,      1e16,    1e17,       1e22,        1e23,
@@ -755,7 +737,6 @@ static void s_compare (const byte *bytes, size_t size)
 
 static void test_read (void **state)
 {
-    (void) state;
     static const char *const values[] = {"0",
                                          "127",
                                          "128",
@@ -841,7 +822,6 @@ static void test_read (void **state)
 //  Any bytes at all, the same on each run
 static void test_read_anything (void **state)
 {
-    (void) state;
     uint64_t random = 1;
     for (int round = 0; round < 20000; round++) {
         byte bytes[40];
@@ -858,7 +838,6 @@ static void test_read_anything (void **state)
 //  A claim is held against all bytes there are, before memory is claimed for it
 static void test_read_claims (void **state)
 {
-    (void) state;
     static const byte bytes[] = {0xdd, 0x01, 0x00, 0x00, 0x00, 0x01};
     mp_reader_t reader = mp_reader (bytes, sizeof bytes);
     msgpack_object object;
@@ -874,7 +853,6 @@ static void test_read_claims (void **state)
 //  A field that is not there has no address
 static void test_read_nothing (void **state)
 {
-    (void) state;
     mp_reader_t reader = mp_reader (NULL, 0);
     msgpack_object object;
     assert_false (mp_read (&reader, &object));
@@ -884,7 +862,6 @@ static void test_read_nothing (void **state)
 
 static void test_read_uint32s (void **state)
 {
-    (void) state;
     //  All widths in all neighbourhoods
     static const uint32_t samples[] = {0, 127, 128, 255, 256, 300, 65535, 65536, UINT32_MAX};
     uint64_t random = 1;
@@ -947,7 +924,6 @@ static void test_read_uint32s (void **state)
 
 static void test_read_map (void **state)
 {
-    (void) state;
     zframe_t *frame = unit_frame ("{'b':[1,2],[1]:2,'a':1,'newer':{'a':7},'a':3}");
     mp_entry_t entries[] = {MP_ENTRY ("a"), MP_ENTRY ("b"), MP_ENTRY ("c")};
     mp_error_t error;
@@ -977,7 +953,6 @@ static void test_read_map (void **state)
 //  What is put is what is packed
 static void test_put (void **state)
 {
-    (void) state;
     static const uint64_t numbers[] = {
         0,      1,          62,         63,         64,         65,        127,       128,
         254,    255,        256,        257,        65534,      65535,     65536,     131070,

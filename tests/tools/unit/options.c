@@ -55,7 +55,6 @@ static void s_forget (void)
 
 static int s_setup (void **state)
 {
-    (void) state;
     memset (&v, 0, sizeof v);
     v.bind = "tcp://127.0.0.1:5555";
     v.connect = "tcp://127.0.0.1:5556";
@@ -76,7 +75,6 @@ static int s_setup (void **state)
 
 static int s_teardown (void **state)
 {
-    (void) state;
     s_forget ();
     return 0;
 }
@@ -143,7 +141,6 @@ static int s_read (const char **argv)
 
 static void test_read (void **state)
 {
-    (void) state;
     assert_int_equal (s_read ((const char *[]){"program", "--count", "3", NULL}), 0);
     assert_string_equal (out_text, "count 3\ninterrupted 1\n");
     assert_string_equal (err_text, "");
@@ -163,7 +160,6 @@ static void test_read (void **state)
 
 static void test_defaults (void **state)
 {
-    (void) state;
     assert_int_equal (s_parse ((const char *[]){"program", NULL}), OPTIONS_RUN);
     assert_string_equal (v.bind, "tcp://127.0.0.1:5555");
     assert_string_equal (v.connect, "tcp://127.0.0.1:5556");
@@ -186,7 +182,6 @@ static void test_defaults (void **state)
 
 static void test_both_forms (void **state)
 {
-    (void) state;
     assert_int_equal (PARSE ("--bind", "tcp://*:*", "--connect=ipc:///tmp/x", "--text=a=b",
                              "--none", "", "--choice=v0.9", "--count", "0", "--port=65535",
                              "--delay", ".25", "--topic=", "--topic", "b", "--skip=3-5", "--from",
@@ -223,7 +218,6 @@ static void test_both_forms (void **state)
 
 static void test_levels (void **state)
 {
-    (void) state;
     assert_int_equal (PARSE ("--quiet"), OPTIONS_RUN);
     assert_int_equal (log_level, LOG_QUIET);
     assert_int_equal (PARSE ("--count", "1"), OPTIONS_RUN);
@@ -232,7 +226,6 @@ static void test_levels (void **state)
 
 static void test_numbers (void **state)
 {
-    (void) state;
     static const struct {
         const char *text;
         int count;  //  -1: refused
@@ -287,7 +280,6 @@ static void test_numbers (void **state)
 
 static void test_seconds (void **state)
 {
-    (void) state;
     static const struct {
         const char *text;
         double seconds;  //  NAN: refused
@@ -325,7 +317,6 @@ static void test_seconds (void **state)
 
 static void test_choice (void **state)
 {
-    (void) state;
     static const char *const good[] = {"v0.26", "v0.24", "v0.9"};
     static const char *const bad[] = {"",  "v0",    "v0.2",      "v0.260", "V0.26", "v0.26|v0.24",
                                       "|", "v0.9 ", "v0.24|v0.9"};
@@ -344,7 +335,6 @@ static void test_choice (void **state)
 
 static void test_list (void **state)
 {
-    (void) state;
     const char *argv[2 + OPTION_LIST_MAX + 1] = {"program"};
     for (size_t i = 0; i < OPTION_LIST_MAX; i++)
         argv[1 + i] = "--topic=x";
@@ -358,7 +348,6 @@ static void test_list (void **state)
 
 static void test_flag (void **state)
 {
-    (void) state;
     assert_int_equal (PARSE ("--flag", "--count=2"), OPTIONS_RUN);
     assert_true (v.flag);
     assert_int_equal (v.count, 2);
@@ -368,7 +357,6 @@ static void test_flag (void **state)
 
 static void test_flag_takes_no_value (void **state)
 {
-    (void) state;
     s_refused (PARSE ("--flag=yes"), "program: --flag: it takes no value\n");
     s_refused (PARSE ("--flag="), "program: --flag: it takes no value\n");
     assert_false (v.flag);
@@ -380,7 +368,6 @@ static void test_flag_takes_no_value (void **state)
 //  the two is taken
 static void test_endpoints_given (void **state)
 {
-    (void) state;
     assert_int_equal (
         PARSE ("--endpoints=tcp://*:*", "--endpoints", "ipc:///tmp/x", "--others=tcp://h:1"),
         OPTIONS_RUN);
@@ -393,7 +380,6 @@ static void test_endpoints_given (void **state)
 
 static void test_endpoints_too_many (void **state)
 {
-    (void) state;
     const char *argv[2 + OPTION_LIST_MAX + 1] = {"program"};
     for (size_t i = 0; i < OPTION_LIST_MAX; i++)
         argv[1 + i] = "--endpoints=tcp://h:1";
@@ -406,7 +392,6 @@ static void test_endpoints_too_many (void **state)
 
 static void test_endpoints_malformed (void **state)
 {
-    (void) state;
     s_refused (PARSE ("--endpoints=5557"),
                "program: --endpoints: '5557': want tcp://HOST:PORT or ipc://PATH\n");
     s_refused (PARSE ("--endpoints=tcp://h:1", "--endpoints="),
@@ -419,7 +404,6 @@ static void test_endpoints_malformed (void **state)
 
 static void test_range_and_from (void **state)
 {
-    (void) state;
     assert_int_equal (PARSE ("--skip=0-18446744073709551614"), OPTIONS_RUN);
     assert_true (v.skip.first == 0 && v.skip.last == UINT64_MAX - 1);
     static const char *const bad_ranges[] = {"",
@@ -482,7 +466,6 @@ static void test_range_and_from (void **state)
 
 static void test_uint64 (void **state)
 {
-    (void) state;
     assert_int_equal (PARSE ("--seed", "0"), OPTIONS_RUN);
     assert_true (v.seed == 0);
     assert_int_equal (PARSE ("--seed=18446744073709551615"), OPTIONS_RUN);
@@ -502,7 +485,6 @@ static void test_uint64 (void **state)
 
 static void test_usage (void **state)
 {
-    (void) state;
     s_refused (PARSE ("--count"), "program: --count: a value is missing\n");
     s_refused (PARSE ("--quiet", "--text"), "program: --text: a value is missing\n");
     s_refused (PARSE ("--bogus"), "program: --bogus: unknown option (see --help)\n");
@@ -533,7 +515,6 @@ static void test_usage (void **state)
 //  Whatever the value holds, the error is one line
 static void test_error_is_one_line (void **state)
 {
-    (void) state;
     static const char *const values[][2] = {
         {"--count", "1\n2"},      {"--count", "\n"},  {"--bind", "tcp://a\nb"},
         {"--choice", "\r\nv0.9"}, {"--bo\ngus", "1"}, {"posi\ntional", ""},
@@ -583,7 +564,6 @@ static const char help_text[] =
 
 static void test_help (void **state)
 {
-    (void) state;
     assert_int_equal (PARSE ("--help"), OPTIONS_HELP);
     assert_string_equal (out_text, help_text);
     assert_int_equal (PARSE ("--quiet", "--help", "--count"), OPTIONS_HELP);
@@ -597,7 +577,6 @@ static void test_help (void **state)
 //  A default is what an option is without being given
 static void test_help_shows_defaults (void **state)
 {
-    (void) state;
     assert_int_equal (PARSE ("--count=3", "--text", "pong", "--from=9", "--help"), OPTIONS_HELP);
     assert_string_equal (out_text, help_text);
 }
@@ -613,7 +592,6 @@ static void test_help_shows_defaults (void **state)
 
 static void test_endpoints (void **state)
 {
-    (void) state;
     static const struct {
         const char *endpoint;
         const char *bind, *connect;  //  What is wrong; NULL: nothing is
@@ -720,7 +698,6 @@ static void test_endpoints (void **state)
 
 static void test_ipc_length (void **state)
 {
-    (void) state;
     char endpoint[200] = "ipc:///tmp/";
     memset (endpoint + 11, 'x', sizeof endpoint - 12);
     for (size_t size = 105; size <= 110; size++) {
@@ -739,7 +716,6 @@ static void test_ipc_length (void **state)
 //  A socket takes an IPv6 address only when it has been told so
 static void test_curve_dir (void **state)
 {
-    (void) state;
     static const char *wrong[] = {"", "/nowhere/keys", "/etc/passwd"};
     for (size_t i = 0; i < COUNT (wrong); i++) {
         char line[100];
@@ -756,7 +732,6 @@ static void test_curve_dir (void **state)
 
 static void test_ipv6 (void **state)
 {
-    (void) state;
     zsys_set_ipv6 (0);
     assert_int_equal (PARSE ("--bind=tcp://127.0.0.1:5555", "--connect=ipc:///tmp/x"), OPTIONS_RUN);
     assert_int_equal (zsys_ipv6 (), 0);
@@ -773,7 +748,6 @@ static void test_ipv6 (void **state)
 //  What is said to be good is good to libzmq
 static void test_endpoints_with_libzmq (void **state)
 {
-    (void) state;
     static const char *const to_bind[] = {
         "tcp://127.0.0.1:*", "tcp://127.0.0.1:0", "tcp://*:*", "ipc://*", "tcp://[]:*", "ipc://@",
     };

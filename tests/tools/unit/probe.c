@@ -6,7 +6,6 @@
 
 static void test_once_a_second (void **state)
 {
-    (void) state;
     probe_t self;
     probe_start (&self, 500);
     assert_int_equal (probe_left (&self, 500), 1000);
@@ -22,7 +21,6 @@ static void test_once_a_second (void **state)
 
 static void test_a_stream_is_taken_first (void **state)
 {
-    (void) state;
     probe_t self;
     probe_start (&self, 0);
     assert_false (probe_due (&self, 999, true));  //  This one does not count
@@ -37,7 +35,6 @@ static void test_a_stream_is_taken_first (void **state)
 
 static void test_last_words (void **state)
 {
-    (void) state;
     probe_t self;
     probe_start (&self, 0);
     probe_last_words (&self, 300);
@@ -54,7 +51,6 @@ static void test_last_words (void **state)
 //  The dead one was found before its last words came: nobody else is to be found
 static void test_last_words_of_a_known_dead (void **state)
 {
-    (void) state;
     probe_t self;
     probe_start (&self, 0);
     probe_last_words (&self, 300);
@@ -64,7 +60,6 @@ static void test_last_words_of_a_known_dead (void **state)
 
 static void test_nobody_is_found (void **state)
 {
-    (void) state;
     probe_t self;
     int64_t now = 0;
     probe_start (&self, now);

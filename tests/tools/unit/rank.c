@@ -6,7 +6,6 @@
 
 static void test_endpoints (void **state)
 {
-    (void) state;
     static const struct {
         const char *endpoint;
         int rank;

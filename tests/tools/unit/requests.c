@@ -17,7 +17,6 @@ static void s_forget (void)
 
 static int s_setup (void **state)
 {
-    (void) state;
     log_program = "frontend";
     log_level = LOG_LINES;
     return 0;
@@ -25,7 +24,6 @@ static int s_setup (void **state)
 
 static int s_teardown (void **state)
 {
-    (void) state;
     s_forget ();
     return 0;
 }
@@ -82,7 +80,6 @@ static void s_has_summary (requests_t *self, const char *summary)
 
 static void test_request (void **state)
 {
-    (void) state;
     requests_t *self = requests_new (12, 4, false);
     assert_int_equal (requests_open (self), 12);
     assert_false (requests_complete (self));
@@ -122,7 +119,6 @@ static void test_request (void **state)
 //  Outputs in any order, several tokens at a time, several requests in a message
 static void test_take (void **state)
 {
-    (void) state;
     requests_t *self = requests_new (3, 4, false);
     s_send (self, 0, 1);
     s_send (self, 1, 1);
@@ -165,7 +161,6 @@ static void test_take (void **state)
 
 static void test_stream (void **state)
 {
-    (void) state;
     requests_t *self = requests_new (1, 4, true);
     s_send (self, 0, 1);
     s_take (self, "r0", 2, ENGINE_CORE_RUNNING);
@@ -178,7 +173,6 @@ static void test_stream (void **state)
 //  Aborted, or in error: it has ended, and yet all is not complete
 static void test_not_complete (void **state)
 {
-    (void) state;
     static const engine_core_finish_t reasons[] = {ENGINE_CORE_ABORTED, ENGINE_CORE_ERROR,
                                                    ENGINE_CORE_REPETITION};
     static const char *const names[] = {"abort", "error", "repetition"};
@@ -202,7 +196,6 @@ static void test_not_complete (void **state)
 //  About no open request: told on stderr, and nothing is counted
 static void test_strange_ids (void **state)
 {
-    (void) state;
     static const char *const ids[] = {
         "",
         "r",
@@ -255,7 +248,6 @@ static void test_strange_ids (void **state)
 //  The end of a request counts once, in one message too
 static void test_finished_twice (void **state)
 {
-    (void) state;
     requests_t *self = requests_new (2, 4, false);
     s_send (self, 0, 0);
     s_send (self, 1, 0);
@@ -280,7 +272,6 @@ static void test_finished_twice (void **state)
 
 static void test_bad_outputs (void **state)
 {
-    (void) state;
     static const struct {
         const char *text;
         const char *why;
@@ -345,7 +336,6 @@ static void s_aborts (requests_t *self, int engine, const char *ids)
 
 static void test_abort (void **state)
 {
-    (void) state;
     requests_t *self = requests_new (6, 4, false);
     s_aborts (self, 0, "nothing");
     for (int i = 0; i < 5; i++)
@@ -372,7 +362,6 @@ static void test_abort (void **state)
 
 static void test_say_engine (void **state)
 {
-    (void) state;
     requests_t *self = requests_new (10, 4, false);
     for (int i = 0; i < 9; i++)
         s_send (self, i, i % 2);
@@ -402,7 +391,6 @@ static void s_lose (requests_t *self, int engine, bool reroute, int count, const
 
 static void test_lose (void **state)
 {
-    (void) state;
     requests_t *self = requests_new (5, 4, false);
     for (int i = 0; i < 4; i++) {
         assert_int_equal (requests_unsent (self), i);
@@ -435,7 +423,6 @@ static void test_lose (void **state)
 
 static void test_reroute (void **state)
 {
-    (void) state;
     requests_t *self = requests_new (4, 4, false);
     for (int i = 0; i < 4; i++)
         s_send (self, i, i % 2);
@@ -463,7 +450,6 @@ static void test_reroute (void **state)
 
 static void test_probe (void **state)
 {
-    (void) state;
     zmsg_t *message = requests_probe (256);
     assert_int_equal (zmsg_size (message), 3);
     zframe_t *identity = zmsg_pop (message), *type = zmsg_pop (message);

@@ -68,7 +68,6 @@ static size_t s_descriptors (void)
 
 static void test_none (void **state)
 {
-    (void) state;
     spawned_t *self = spawned_new (0);
     spawned_destroy (&self);
     assert_null (self);
@@ -77,7 +76,6 @@ static void test_none (void **state)
 
 static void test_exit_status (void **state)
 {
-    (void) state;
     spawned_t *self = spawned_new (3);
     int sentinels[] = {s_shell (self, "exit 0"), s_shell (self, "exit 1"),
                        s_shell (self, "exit 255")};
@@ -94,7 +92,6 @@ static void test_exit_status (void **state)
 
 static void test_signals (void **state)
 {
-    (void) state;
     spawned_t *self = spawned_new (2);
     int killed = s_shell (self, "kill -9 $$");
     int terminated = s_shell (self, "kill -15 $$");
@@ -108,7 +105,6 @@ static void test_signals (void **state)
 //  A child that runs says nothing; asked for its end, one waits
 static void test_running (void **state)
 {
-    (void) state;
     spawned_t *self = spawned_new (1);
     int gate, sentinel = s_shell_behind (self, &gate, "exit 7");
     assert_false (s_readable (sentinel, SHORT));
@@ -120,7 +116,6 @@ static void test_running (void **state)
 
 static void test_arguments (void **state)
 {
-    (void) state;
     spawned_t *self = spawned_new (1);
     char *argv[] = {"/bin/sh", "-c", "test \"$0\" = 'a b' && test \"$1\" = '' && test $# = 1",
                     "a b",     "",   NULL};
@@ -132,7 +127,6 @@ static void test_arguments (void **state)
 //  A child has its own end as 3, and nothing else of the pairs
 static void test_descriptors (void **state)
 {
-    (void) state;
     if (access ("/proc/self/fd", R_OK) != 0)
         skip ();
     //  As many sockets as any program has that is started from here
@@ -156,7 +150,6 @@ static void test_descriptors (void **state)
 //  A sentinel is of one child: that another lives on does not keep it open
 static void test_one_of_several (void **state)
 {
-    (void) state;
     for (size_t victim = 0; victim < 3; victim++) {
         spawned_t *self = spawned_new (3);
         int sentinels[3], gates[3];
@@ -186,7 +179,6 @@ static bool s_spawn_tells (char *const argv[])
 
 static void test_no_program (void **state)
 {
-    (void) state;
     char *missing[] = {"/no/such/program", NULL}, *directory[] = {"/", NULL};
     if (!s_spawn_tells (missing))
         skip ();
@@ -207,7 +199,6 @@ static void test_no_program (void **state)
 //  Those that run are ended, and nothing is left of any
 static void test_destroy (void **state)
 {
-    (void) state;
     size_t before = s_descriptors ();
     spawned_t *self = spawned_new (4);
     char *argv[] = {"/bin/sleep", "100", NULL};

@@ -38,7 +38,6 @@ static void s_sigterm (void)
 
 static void test_missed_signals (void **state)
 {
-    (void) state;
     assert_int_equal (unit_in_child (s_sigint), 0);
     assert_int_equal (unit_in_child (s_sigterm), 0);
 }
@@ -63,7 +62,6 @@ static void s_early_signal (void)
 
 static void test_early_signal (void **state)
 {
-    (void) state;
     assert_int_equal (unit_in_child (s_early_signal), 0);
 }
 
@@ -88,7 +86,6 @@ static void s_goodbye (void)
 
 static void test_exit (void **state)
 {
-    (void) state;
     static const struct {
         bool interrupted;
         int linger_ms, least_ms, most_ms;

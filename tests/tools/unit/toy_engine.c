@@ -27,7 +27,6 @@ static void s_forget (void)
 
 static int s_setup (void **state)
 {
-    (void) state;
     log_program = "engine";
     log_level = LOG_LINES;
     return 0;
@@ -35,7 +34,6 @@ static int s_setup (void **state)
 
 static int s_teardown (void **state)
 {
-    (void) state;
     s_forget ();
     return 0;
 }
@@ -246,7 +244,6 @@ static void s_has_summary (toy_engine_t *self, const char *summary)
 
 static void test_registration (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (3, 1);
     zframe_t *frame = toy_engine_registration (self);
     assert_non_null (frame);
@@ -284,7 +281,6 @@ static void test_registration (void **state)
 
 static void test_idle (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (3, 2);
     assert_false (toy_engine_busy (self));
     assert_int_equal (toy_engine_running (self), 0);
@@ -297,7 +293,6 @@ static void test_idle (void **state)
 
 static void test_add_and_step (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (70, 1);
     s_add (self, "r0", 1);
     assert_string_equal (said, "r0: 3 prompt tokens\n");
@@ -334,7 +329,6 @@ static void test_add_and_step (void **state)
 //  What the configuration has goes to the scheduler, and 0 has the values of the header
 static void test_config (void **state)
 {
-    (void) state;
     toy_engine_config_t config = {.clients = 1,
                                   .vocab_size = 1,
                                   .chunk_size = 5,
@@ -375,7 +369,6 @@ static void s_take_idle (uint32_t client_index)
 //  Each front-end gets the outputs of its own requests
 static void test_clients (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 4);
     s_add_for (self, 3, "r0", 2);
     s_add_for (self, 1, "r1", 9);
@@ -412,7 +405,6 @@ static void test_clients (void **state)
 //  A utility call is answered to who called
 static void test_answer_goes_to_the_caller (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 3);
     s_handle (self, ENGINE_CORE_UTILITY, unit_frame ("[2,5,'is_sleeping',[]]"));
     s_takes (2, "0=1 4=[5,null,[null,false]]");
@@ -423,7 +415,6 @@ static void test_answer_goes_to_the_caller (void **state)
 
 static void test_client_index_out_of_range (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 2);
     static const uint32_t indices[] = {2, 70000, UINT32_MAX};
     for (size_t i = 0; i < COUNT (indices); i++) {
@@ -452,7 +443,6 @@ static void test_client_index_out_of_range (void **state)
 //  With the first payload of a step, whomever that goes to
 static void test_scheduler_stats (void **state)
 {
-    (void) state;
     toy_engine_config_t config = {
         .clients = 3, .ready = {.max_model_len = 100, .num_gpu_blocks = 4, .block_size = 4}};
     toy_engine_t *self = s_new (&config);
@@ -503,7 +493,6 @@ static void test_scheduler_stats (void **state)
 //  When a request came and when it began, by the clock of the timestamp
 static void test_events (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 1);
     double before = (double) zclock_usecs () / 1e6;
     s_add (self, "r0", 9);
@@ -532,7 +521,6 @@ static void test_events (void **state)
 //  Short to read: nothing for metrics
 static void test_plain (void **state)
 {
-    (void) state;
     toy_engine_config_t config = {.clients = 1, .plain = true};
     toy_engine_t *self = s_new (&config);
     s_add (self, "r0", 9);
@@ -544,7 +532,6 @@ static void test_plain (void **state)
 //  Tensors come in frames behind the payload
 static void test_more_frames (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (0, 1);
     zmsg_t *message = zmsg_new ();
     zmsg_addmem (message, "\0", 1);
@@ -564,7 +551,6 @@ static void test_more_frames (void **state)
 
 static void test_duplicate (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 2);
     s_add (self, "r0", 2);
     s_handle (self, ENGINE_CORE_ADD, s_request ("r0", 1, 1));
@@ -580,7 +566,6 @@ static void test_duplicate (void **state)
 //  A prompt of 1,400,000 tokens is 1.4 MB; a hundred logprobs of each of them would be 1.1 GB
 static void test_no_room (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 1);
     size_t tokens = 1400000, size;
     char *text = NULL;
@@ -603,7 +588,6 @@ static void test_no_room (void **state)
 //  No tokens are wanted: an end, so that nobody waits for them
 static void test_pooling (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 1);
     s_handle (self, ENGINE_CORE_ADD, unit_vector_frame (VECTOR (REQUEST_POOLING)));
     assert_string_equal (complained, "");
@@ -616,7 +600,6 @@ static void test_pooling (void **state)
 //  Whoever asked waits for an end: with an id it gets one
 static void test_broken_request (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 2);
     s_handle (self, ENGINE_CORE_ADD, unit_edit (VECTOR (REQUEST_R3), "3", "'x'"));
     assert_string_equal (complained, "engine: bad message: EngineCoreRequest.sampling_params: want "
@@ -645,7 +628,6 @@ static void test_broken_request (void **state)
 
 static void test_abort (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 1);
     s_add (self, "r0", 9);
     s_add (self, "r1", 9);
@@ -677,7 +659,6 @@ static void test_abort (void **state)
 //  It is there, and gone at once: no step serves it. Others run on.
 static void test_abort_immediately (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 1);
     s_add (self, "r0", 9);
     s_handle (self, ENGINE_CORE_ADD, unit_edit (VECTOR (REQUEST_R3), "19", "true"));
@@ -695,7 +676,6 @@ static void test_abort_immediately (void **state)
 
 static void test_every_method (void **state)
 {
-    (void) state;
     static const struct {
         const char *method;
         const char *args;
@@ -776,7 +756,6 @@ static void s_answers_as (toy_engine_t *self, const char *method, vector_t vecto
 
 static void test_results_are_those_of_vllm (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 1);
     s_answers_as (self, "get_supported_tasks", VECTOR (OUTPUTS_UTILITY_TASKS));
     s_answers_as (self, "is_sleeping", VECTOR (OUTPUTS_UTILITY_FALSE));
@@ -789,7 +768,6 @@ static void test_results_are_those_of_vllm (void **state)
 //  Requests end; those that come later wait
 static void test_sleep_and_pause (void **state)
 {
-    (void) state;
     static const struct {
         const char *stop, *go;
     } cases[] = {
@@ -830,7 +808,6 @@ static void test_sleep_and_pause (void **state)
 //  One thing after the other: it goes on when nothing sleeps any more
 static void test_wake_up_by_tags (void **state)
 {
-    (void) state;
     static const struct {
         const char *args;
         bool sleeps;  //  Afterwards
@@ -875,7 +852,6 @@ static void test_wake_up_by_tags (void **state)
 //  Before v0.31 it returned nothing, and the front-end in Rust refuses a bool
 static void test_wake_up_of_older_releases (void **state)
 {
-    (void) state;
     for (int release = 29; release <= 32; release++) {
         toy_engine_config_t config = {.clients = 1, .release = release};
         toy_engine_t *self = s_new (&config);
@@ -890,7 +866,6 @@ static void test_wake_up_of_older_releases (void **state)
 //  what ends at once anyway
 static void test_pause_generation (void **state)
 {
-    (void) state;
     static const struct {
         const char *args;
         bool refuses;
@@ -932,7 +907,6 @@ static void test_pause_generation (void **state)
 //  Requests stay as they are, and go on afterwards
 static void test_pause_that_keeps (void **state)
 {
-    (void) state;
     static const struct {
         const char *stop, *args, *go;
     } cases[] = {
@@ -967,7 +941,6 @@ static void s_take_answer (void)
 //  Requests come to their end, what is new waits, and the answer comes when all have ended
 static void test_pause_that_waits (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 1);
     s_answers (self, "pause_scheduler", "['wait',true]", NOTHING);  //  Nothing runs
     s_answers (self, "resume_scheduler", "[]", NOTHING);
@@ -1031,7 +1004,6 @@ static void test_pause_that_waits (void **state)
 
 static void test_loras (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 2);
     s_handle (self, ENGINE_CORE_UTILITY, unit_vector_frame (VECTOR (UTILITY_ADD_LORA)));
     s_takes (1, "4=[7,null,[null,true]]");
@@ -1055,7 +1027,6 @@ static void test_loras (void **state)
 
 static void test_many_loras (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 1);
     for (int i = 1; i <= 1001; i++) {
         char args[40];
@@ -1071,7 +1042,6 @@ static void test_many_loras (void **state)
 //  Arguments that name no adapter
 static void test_no_lora (void **state)
 {
-    (void) state;
     static const char *const args[] = {"[]",    "['sql']",       "[null]", "[['sql']]",
                                        "[-1]",  "[1.5]",         "{}",     "[['sql',-1,'/a']]",
                                        "['5']", "[['sql',null]]"};
@@ -1088,7 +1058,6 @@ static void test_no_lora (void **state)
 //  Several: in no particular order
 static void test_list_of_loras (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 1);
     for (int i = 1; i <= 40; i++) {
         char args[40];
@@ -1115,7 +1084,6 @@ static void test_list_of_loras (void **state)
 
 static void test_wave (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 1);
     s_handle (self, ENGINE_CORE_START_DP_WAVE, unit_frame ("[0,1]"));
     assert_string_not_equal (said, "");
@@ -1144,7 +1112,6 @@ static void s_has_load (toy_engine_t *self, const char *running)
 
 static void test_load (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (7, 1);
     assert_null (toy_engine_load (self));
     s_add (self, "r0", 2);
@@ -1165,7 +1132,6 @@ static void test_load (void **state)
 
 static void test_quiet (void **state)
 {
-    (void) state;
     toy_engine_config_t config = {.clients = 1, .quiet = true};
     toy_engine_t *self = s_new (&config);
     s_add (self, "r0", 1);
@@ -1200,7 +1166,6 @@ static void test_quiet (void **state)
 //  Of engines that work one after the other there is one summary
 static void test_counts_add_up (void **state)
 {
-    (void) state;
     toy_engine_counts_t sum = {.finished = 100, .aborted = 200, .bad = 300};
     toy_engine_t *self = s_engine (1, 1);
     s_add (self, "r0", 1);
@@ -1224,7 +1189,6 @@ static void test_counts_add_up (void **state)
 //  Told on stderr in one line, counted, not answered, and the engine goes on
 static void test_bad_messages (void **state)
 {
-    (void) state;
     static const struct {
         int type;
         const char *payload;
@@ -1288,7 +1252,6 @@ static void test_bad_messages (void **state)
 //  An id with control bytes in it can neither forge a line nor command the terminal
 static void test_id_with_control_bytes (void **state)
 {
-    (void) state;
     toy_engine_t *self = s_engine (1, 1);
     s_add (self, "r0\nr1: aborted\x1b[2J", 1);
     assert_string_equal (said, "r0?r1: aborted?[2J: 3 prompt tokens\n");

@@ -119,7 +119,6 @@ static void s_runs (void (*body) (void), int status, const char *want_out, const
 
 static void test_verdicts (void **state)
 {
-    (void) state;
     s_runs (s_both, 0, "trap: seen 1\ncure: seen too\nwhy:  this is\n      why\n", "");
     s_runs (s_no_trap, 1, "cure: seen too\n", "a_trap: trap not seen: seen 1\n");
     s_runs (s_no_cure, 1, "trap: seen 1\ncure: seen last\n", "a_trap: cure not seen: seen too\n");
@@ -129,7 +128,6 @@ static void test_verdicts (void **state)
 
 static void test_stopped (void **state)
 {
-    (void) state;
     const char *seen = "trap: seen 1\ncure: seen too\n";
     s_runs (s_stopped, 1, seen, "a_trap: stopped, or not done in 20 s\n");
     s_runs (s_too_long, 1, seen, "a_trap: stopped, or not done in 20 s\n");
@@ -137,7 +135,6 @@ static void test_stopped (void **state)
 
 static void test_arguments (void **state)
 {
-    (void) state;
     const char *help =
         "a_trap - what it is about\n\n"
         "Usage: a_trap\n\n"
