@@ -116,7 +116,8 @@ char *kv_batch_describe (const kv_batch_t *batch);
 #define KV_SEQ_END UINT64_MAX
 
 //  Sends [topic][seq][batch] to a PUB: the payload as it is, no copy of it. It stays the caller's,
-//  but its bytes are libzmq's as well from here on: do not change them. 0, or -1 when a signal came.
+//  but its bytes are libzmq's as well from here on: do not change them. 0, or -1 when a signal
+//  came.
 int kv_publish (zsock_t *pub, const char *topic, uint64_t seq, zframe_t *payload);
 
 //  A batch as it comes, not read yet. Its slices point into the message that brought it.
@@ -134,8 +135,8 @@ zmsg_t *kv_replay_request (uint64_t start);
 //  (int.from_bytes of any length). True: sets *start, and *client, which is the message's.
 bool kv_replay_request_read (zmsg_t *message, zframe_t **client, uint64_t *start);
 
-//  Sends one reply of a replay to a ROUTER: the payload as it is, as kv_publish does; NULL makes the
-//  end. Client and payload stay the caller's. 0, or -1 when a signal came.
+//  Sends one reply of a replay to a ROUTER: the payload as it is, as kv_publish does; NULL makes
+//  the end. Client and payload stay the caller's. 0, or -1 when a signal came.
 int kv_replay_send (zsock_t *router, zframe_t *client, const char *topic, uint64_t seq,
                     zframe_t *payload, kv_wire_t wire);
 
@@ -160,7 +161,7 @@ void kv_frames_clear (kv_frames_t *self);
 //  Receives a message. False: there is none, or a signal came.
 bool kv_frames_recv (kv_frames_t *self, zsock_t *socket);
 
-//  Reads a live message or, when it is `replayed`, a reply: with or without the empty frame in front
-//  (a REQ takes it off, a DEALER does not) and with or without the topic. The end of a replay has the
-//  number KV_SEQ_END. False: `error` is set.
+//  Reads a live message or, when it is `replayed`, a reply: with or without the empty frame in
+//  front (a REQ takes it off, a DEALER does not) and with or without the topic. The end of a replay
+//  has the number KV_SEQ_END. False: `error` is set.
 bool kv_frames_read (kv_frames_t *self, bool replayed, kv_numbered_t *batch, mp_error_t *error);

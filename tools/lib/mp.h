@@ -115,7 +115,7 @@ bool mp_read_array (mp_reader_t *self, const char *field, uint32_t min, uint32_t
 bool mp_read_uint32s_into (mp_reader_t *self, const char *field, uint32_t *values, size_t *count,
                            mp_error_t *error);
 
-//  The same into memory of its own: *values is the caller's to free, and NULL when the array is empty
+//  The same into memory of its own: *values is the caller's to free, and NULL for an empty array
 bool mp_read_uint32s (mp_reader_t *self, const char *field, uint32_t **values, size_t *count,
                       mp_error_t *error);
 
