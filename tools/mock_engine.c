@@ -23,12 +23,16 @@
 #include "engine/handshake.h"
 #include "engine/mock_options.h"
 
-#include <sys/resource.h>
-
-//  In one go an engine takes so many messages from a socket, then it is time for a step
+//  In one go an engine takes so many messages from a socket, and for so long; then it is the turn of
+//  the next socket, and of a step
 #define SERVE_MAX 1000
+#define SERVE_MS 20
 
-//  How far an engine has come. It goes back to GREETING when a front-end is gone.
+//  When a front-end is gone, what it had sent is read for so long
+#define LAST_MS 1000
+
+//  How far an engine has come. It goes back to GREETING when its last front-end is gone, or one
+//  before all have met.
 typedef enum {
     GREETING,  //  Until it gets INIT
     JOINING,   //  Registered; until all is connected, and the coordinator says READY
@@ -46,6 +50,7 @@ typedef struct {
     zsock_t **events;       //  Connections of the dealers,
     bool *greeted;          //  which of them have completed ZMTP's handshake,
     size_t connected;       //  and how many that are
+    size_t gone;            //  Front-ends that have left while others have not
     zsock_t *xsub, *stats;  //  From and to the coordinator; NULL: there is none
     bool start;             //  It has said READY
     toy_engine_t *engine;   //  From JOINING on
@@ -57,17 +62,6 @@ typedef struct {
 //  What a front-end takes: a DEALER, its monitor and the PAIR that hears it, a PUSH; with CURVE the
 //  PUSH is monitored as well. The handshake or a coordinator takes no more than that.
 #define SOCKETS_EACH (curve_dir ? 6U : 4U)
-
-//  How many sockets this process may have: each takes a file descriptor, of which some are needed
-//  otherwise
-static size_t s_socket_limit (void)
-{
-    struct rlimit files;
-    if (getrlimit (RLIMIT_NOFILE, &files) == -1)
-        return 0;
-    zsys_set_max_sockets (0);  //  libzmq's own limit is 1023 otherwise
-    return files.rlim_cur < 65000 ? (size_t) files.rlim_cur * 9 / 10 : 60000;
-}
 
 //  Sends one frame, which it takes over
 static void s_send (zsock_t *socket, zframe_t *payload)
@@ -82,7 +76,10 @@ static void s_send (zsock_t *socket, zframe_t *payload)
 static void s_send_outputs (void *owner, uint32_t client_index, zframe_t *payload)
 {
     mock_engine_t *self = owner;
-    s_send (self->pushes[client_index], payload);
+    if (self->pushes[client_index])
+        s_send (self->pushes[client_index], payload);
+    else  //  It is gone
+        zframe_destroy (&payload);
 }
 
 //  As vLLM's make_zmq_socket: no high-water mark, and the engine's index as the identity. An
@@ -250,13 +247,17 @@ static void s_join (mock_engine_t *self, const handshake_init_t *init)
     self->state = JOINING;
 }
 
+static void s_leave_client (mock_engine_t *self, size_t client)
+{
+    s_close_with_events (self, &self->dealers[client], &self->events[client]);
+    zsock_destroy (&self->pushes[client]);
+}
+
 //  Lets go of everything that INIT named
 static void s_leave (mock_engine_t *self)
 {
-    for (size_t i = 0; i < self->clients; i++) {
-        s_close_with_events (self, &self->dealers[i], &self->events[i]);
-        zsock_destroy (&self->pushes[i]);
-    }
+    for (size_t i = 0; i < self->clients; i++)
+        s_leave_client (self, i);
     free (self->events);
     free (self->greeted);
     self->greeted = NULL;
@@ -264,7 +265,7 @@ static void s_leave (mock_engine_t *self)
     free (self->pushes);
     self->events = self->dealers = self->pushes = NULL;
     self->shared->sockets -= self->clients > 0 ? (self->clients + 1) * SOCKETS_EACH : 0;
-    self->clients = self->connected = 0;
+    self->clients = self->connected = self->gone = 0;
     self->start = false;
     s_close (self, &self->xsub);
     zsock_destroy (&self->stats);
@@ -352,7 +353,9 @@ static bool s_serve_client (mock_engine_t *self, size_t client)
             self->connected++;
         }
     }
-    for (int i = 0; (gone || i < SERVE_MAX) && s_has_input (self->dealers[client]); i++) {
+    int64_t until = zclock_mono () + (gone ? LAST_MS : SERVE_MS);
+    for (int i = 0; (gone || i < SERVE_MAX) && s_has_input (self->dealers[client]) &&
+                    zclock_mono () < until; i++) {
         zmsg_t *message = zmsg_recv (self->dealers[client]);
         if (!message)
             break;
@@ -364,15 +367,27 @@ static bool s_serve_client (mock_engine_t *self, size_t client)
     return !gone;
 }
 
-//  Forgets a front-end that is gone, and waits for the next
+//  Forgets the front-end that is gone, and waits for the next
 static void s_start_over (mock_engine_t *self)
 {
     print_line ("engine %u: the front-end is gone", self->index);
     toy_engine_abort_all (self->engine);
     for (size_t i = 0; i < self->clients; i++)
-        zsock_set_linger (self->pushes[i], 0);  //  Nobody is there to take it
+        if (self->pushes[i])
+            zsock_set_linger (self->pushes[i], 0);  //  Nobody is there to take it
     s_leave (self);
     s_greet (self);
+}
+
+//  One of several front-ends is gone, and its requests with it; the others are served as before.
+//  It is not connected to again: another one at its place says so in the handshake.
+static void s_lose_client (mock_engine_t *self, size_t client)
+{
+    print_line ("engine %u: front-end %zu of %zu is gone", self->index, client, self->clients);
+    zsock_set_linger (self->pushes[client], 0);
+    s_leave_client (self, client);
+    toy_engine_abort_client (self->engine, (uint32_t) client);
+    self->gone++;
 }
 
 //  All that has come, then a step if one is due
@@ -381,11 +396,16 @@ static void s_serve (mock_engine_t *self)
     bool there = !self->greeter || s_serve_greeter (self);
     if (self->state == FAILED)
         return;
-    while (self->xsub && s_has_input (self->xsub))
+    for (int i = 0; i < SERVE_MAX && self->xsub && s_has_input (self->xsub); i++)
         s_serve_coordinator (self);
-    //  All of them, also when one is gone: it ends the service of all, but not what they have sent
-    for (size_t i = 0; i < self->clients; i++)
-        there = s_serve_client (self, i) && there;
+    for (size_t i = 0; i < self->clients; i++) {
+        if (!self->dealers[i] || s_serve_client (self, i))
+            continue;
+        if (self->state == SERVING && self->gone + 1 < self->clients)
+            s_lose_client (self, i);
+        else
+            there = false;
+    }
     if (!there) {
         s_start_over (self);
         return;
@@ -408,8 +428,8 @@ static void s_die (mock_engine_t *self)
 {
     if (self->state == SERVING) {
         toy_engine_abort_all (self->engine);
-        for (size_t i = 0; i < self->clients; i++)
-            s_send (self->pushes[i], zframe_new (ENGINE_CORE_DEAD, strlen (ENGINE_CORE_DEAD)));
+        for (uint32_t i = 0; i < self->clients; i++)
+            s_send_outputs (self, i, zframe_new (ENGINE_CORE_DEAD, strlen (ENGINE_CORE_DEAD)));
     }
     s_leave (self);
 }
@@ -457,7 +477,6 @@ int main (int argc, char **argv)
     mock_options_read (&shared, argc, argv);
     if (!mock_options_check (&shared))
         return OPTIONS_WRONG;
-    shared.socket_limit = s_socket_limit ();
     shared.sockets = (size_t) shared.count * SOCKETS_EACH;
     if (shared.sockets > shared.socket_limit) {
         warn_line ("too many sockets: %zu, for %d engines", shared.sockets, shared.count);

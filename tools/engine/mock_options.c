@@ -4,6 +4,7 @@
 #include "lib/log.h"
 #include "lib/options.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 //  What the engines say of themselves: room for anything, as vllm-mock-engine does
@@ -32,6 +33,17 @@ bool mock_options_check (const mock_shared_t *shared)
     else
         return true;
     return false;
+}
+
+//  How many sockets this process may have: each takes a file descriptor, of which some are needed
+//  otherwise
+static size_t s_socket_limit (void)
+{
+    struct rlimit files;
+    if (getrlimit (RLIMIT_NOFILE, &files) == -1)
+        return 0;
+    zsys_set_max_sockets (0);  //  libzmq's own limit is 1023 otherwise
+    return files.rlim_cur < 65000 ? (size_t) files.rlim_cur * 9 / 10 : 60000;
 }
 
 void mock_options_read (mock_shared_t *shared, int argc, char **argv)
@@ -69,6 +81,7 @@ void mock_options_read (mock_shared_t *shared, int argc, char **argv)
                    "  build/tools/mock_engine --log-requests",
     };
     options_read (argc, argv, &about, options);
+    shared->socket_limit = s_socket_limit ();
     snprintf (shared->version, sizeof shared->version, "%s.0", release);
     shared->config = (toy_engine_config_t){
         .plain = no_stats,

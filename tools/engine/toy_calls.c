@@ -3,8 +3,7 @@
 #include "engine/toy_engine_own.h"
 #include "lib/log.h"
 
-//  More adapters, and more calls that wait for a pause, are somebody's who means no good
-#define LORAS_MAX 1000
+//  More calls that wait for a pause are somebody's who means no good
 #define PAUSING_MAX 1000
 
 //  What EngineCore's methods return. The name of one that fails is that of its reason.
@@ -36,19 +35,20 @@ static bool s_is (const engine_core_utility_t *call, const char *method)
 //  Adapters are only known by their number: this has no model to apply them to
 static s_result_t s_call_lora (toy_engine_t *self, const engine_core_utility_t *call)
 {
-    char key[24];
+    size_t at = 0;
+    while (at < self->lora_count && self->loras[at] != call->number)
+        at++;
+    bool known = at < self->lora_count;
     if (call->number == -1)
         return RESULT_FALSE;
-    snprintf (key, sizeof key, "%" PRId64, call->number);
-    if (s_is (call, "add_lora")) {
-        if (zhashx_size (self->loras) == LORAS_MAX && !zhashx_lookup (self->loras, key))
+    if (s_is (call, "add_lora") && !known) {
+        if (self->lora_count == LORAS_MAX)
             return RESULT_FALSE;
-        zhashx_update (self->loras, key, self);  //  Any value that is not NULL
+        self->loras[self->lora_count++] = call->number;
         return RESULT_TRUE;
     }
-    bool known = zhashx_lookup (self->loras, key);
-    if (s_is (call, "remove_lora"))
-        zhashx_delete (self->loras, key);
+    if (s_is (call, "remove_lora") && known)
+        self->loras[at] = self->loras[--self->lora_count];
     return known ? RESULT_TRUE : RESULT_FALSE;
 }
 
@@ -181,9 +181,9 @@ static zframe_t *s_encode_result (toy_engine_t *self, s_result_t result)
         msgpack_pack_array (packer, 1);
         mp_pack_str (packer, "generate");
     } else if (result == RESULT_LORAS) {
-        msgpack_pack_array (packer, zhashx_size (self->loras));
-        for (void *item = zhashx_first (self->loras); item; item = zhashx_next (self->loras))
-            msgpack_pack_int64 (packer, strtoll (zhashx_cursor (self->loras), NULL, 10));
+        msgpack_pack_array (packer, self->lora_count);
+        for (size_t i = 0; i < self->lora_count; i++)
+            msgpack_pack_int64 (packer, self->loras[i]);
     } else if (result == RESULT_EMPTY) {
         msgpack_pack_array (packer, 0);
     } else if (result == RESULT_VERSION) {

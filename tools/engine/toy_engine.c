@@ -35,7 +35,6 @@ toy_engine_t *toy_engine_new (const toy_engine_config_t *config, toy_engine_send
                                         .max_model_len = self->config.ready.max_model_len,
                                         .plain = config->plain};
     self->scheduler = toy_scheduler_new (&scheduler);
-    self->loras = zhashx_new ();
     self->pausing = zlist_new ();
     return self;
 }
@@ -46,7 +45,6 @@ void toy_engine_destroy (toy_engine_t **self_p)
     if (!self)
         return;
     toy_scheduler_destroy (&self->scheduler);
-    zhashx_destroy (&self->loras);
     zstr_free (&self->weight_version);
     for (engine_core_utility_t *call; (call = zlist_pop (self->pausing));)
         engine_core_utility_destroy (&call);
@@ -280,7 +278,14 @@ void toy_engine_step (toy_engine_t *self)
 void toy_engine_abort_all (toy_engine_t *self)
 {
     const engine_core_output_t *outputs;
-    size_t count = toy_scheduler_abort_all (self->scheduler, &outputs);
+    size_t count = toy_scheduler_abort_client (self->scheduler, TOY_SCHEDULER_ALL, &outputs);
+    s_tell_aborted (self, outputs, count);
+}
+
+void toy_engine_abort_client (toy_engine_t *self, uint32_t client_index)
+{
+    const engine_core_output_t *outputs;
+    size_t count = toy_scheduler_abort_client (self->scheduler, client_index, &outputs);
     s_tell_aborted (self, outputs, count);
 }
 

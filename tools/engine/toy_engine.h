@@ -46,6 +46,9 @@ void toy_engine_step (toy_engine_t *self);
 //  Ends all requests and sends their last outputs
 void toy_engine_abort_all (toy_engine_t *self);
 
+//  The same for the requests of one front-end
+void toy_engine_abort_client (toy_engine_t *self, uint32_t client_index);
+
 //  True while there is something to compute: requests are running, and the engine is not paused
 bool toy_engine_busy (toy_engine_t *self);
 

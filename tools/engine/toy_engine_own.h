@@ -8,6 +8,9 @@
 //  As many bytes of a weight version are kept
 #define WEIGHT_VERSION_MAX 256
 
+//  More adapters are somebody's who means no good. So few are searched one by one.
+#define LORAS_MAX 1000
+
 //  From this release on wake_up returns whether all is awake; before, nothing
 #define RELEASE_WAKE_UP_BOOL 31
 
@@ -28,7 +31,8 @@ struct toy_engine {
     bool refusing;          //  What is new ends at once: a pause_generation does that
     unsigned asleep;        //  ENGINE_CORE_TAG_... of what sleeps; 0: awake
     char *weight_version;   //  What set_weight_version has set
-    zhashx_t *loras;        //  The keys are the lora_int_ids that were added, as text
+    int64_t loras[LORAS_MAX];  //  The lora_int_ids that were added,
+    size_t lora_count;         //  and how many
     uint32_t new_requests;  //  Since the last step,
     uint64_t new_tokens;    //  and the tokens of their prompts
     uint32_t told_load;     //  What toy_engine_load has told last

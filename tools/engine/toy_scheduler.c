@@ -1,18 +1,27 @@
 //  SPDX-License-Identifier: MIT
 
 #include "engine/toy_scheduler.h"
+#include "engine/token_set.h"
+
+#include <search.h>
 
 //  How many logprobs a token gets at the most: its own, and as many as vLLM lets its users ask for
 //  (MAX_LOGPROB_TOKEN_IDS; and max_logprobs, which is 20)
 #define LOGPROBS_MAX (1 + 128)
 
-typedef struct {
+//  The work of one step is bounded, so that messages are read in between: about as many tokens and
+//  logprobs, and a request counts for 100. Requests that do not fit are the first of the next step.
+#define STEP_WORK 1000000
+#define STEP_WORK_REQUEST 100
+
+typedef struct running {
+    struct running *previous, *next;  //  In order of arrival
     engine_core_request_t *request;
     uint64_t state;                   //  Of the token maker; begins with a hash of the prompt
     uint32_t *tokens;                 //  The newest, one chunk; an output points here
     uint32_t made;                    //  Tokens so far
     double queued;                    //  When it came
-    bool waiting;                     //  It was added on hold
+    uint64_t hold;                    //  The hold that it waits for the end of
     bool started;                     //  It had a step
     engine_core_logprobs_t logprobs;  //  Of the newest tokens; no columns: not asked for
     engine_core_logprobs_t prompt_logprobs;
@@ -22,22 +31,29 @@ typedef struct {
 
 struct toy_scheduler {
     toy_scheduler_config_t config;
-    zhashx_t *running;       //  By request id; without those that have finished
-    s_running_t **requests;  //  All, in order of arrival
-    size_t count;
-    size_t room;
-    size_t bytes;    //  What they take up
-    size_t waiting;  //  Of those in `running`
-    bool hold;
+    //  By request id, without those that have finished. The ids are chosen by strangers: a tree takes
+    //  no longer for some ids than for others, as a table with a known hash function does.
+    void *by_id;
+    size_t running;    //  How many are in there
+    s_running_t all;   //  The ends of the list of all
+    size_t count;      //  All
+    size_t bytes;      //  What they take up
+    uint64_t tokens;   //  Of those that run: prompts and outputs
+    size_t waiting;    //  Of those that run
+    uint64_t hold;     //  Number of the hold that lasts, or of the next one
+    bool holding;
     engine_core_output_t *outputs;  //  Of the last call,
-    s_running_t **told;             //  and whose they are
+    s_running_t **told;             //  whose they are,
+    size_t told_count;              //  how many,
+    size_t room;                    //  and how many there is room for
 };
 
 toy_scheduler_t *toy_scheduler_new (const toy_scheduler_config_t *config)
 {
     toy_scheduler_t *self = zmalloc (sizeof *self);
     self->config = *config;
-    self->running = zhashx_new ();
+    self->all.previous = self->all.next = &self->all;
+    self->hold = 1;
     return self;
 }
 
@@ -58,15 +74,43 @@ static void s_running_destroy (s_running_t **self_p)
     *self_p = NULL;
 }
 
+//  Drops one, which is in by_id no longer
+static void s_drop (toy_scheduler_t *self, s_running_t *running)
+{
+    running->previous->next = running->next;
+    running->next->previous = running->previous;
+    self->count--;
+    self->bytes -= running->bytes;
+    s_running_destroy (&running);
+}
+
+//  In front of `next`, as the last one before it
+static void s_link (s_running_t *running, s_running_t *next)
+{
+    running->previous = next->previous;
+    running->next = next;
+    next->previous->next = running;
+    next->previous = running;
+}
+
+//  For tsearch
+static int s_compare (const void *a, const void *b)
+{
+    return strcmp (((const s_running_t *) a)->request->request_id,
+                   ((const s_running_t *) b)->request->request_id);
+}
+
 void toy_scheduler_destroy (toy_scheduler_t **self_p)
 {
     toy_scheduler_t *self = *self_p;
     if (!self)
         return;
-    for (size_t i = 0; i < self->count; i++)
-        s_running_destroy (&self->requests[i]);
-    zhashx_destroy (&self->running);
-    free (self->requests);
+    while (self->count > 0) {
+        s_running_t *running = self->all.next;
+        if (!running->finished)
+            tdelete (running, &self->by_id, s_compare);
+        s_drop (self, running);
+    }
     free (self->outputs);
     free (self->told);
     free (self);
@@ -76,18 +120,10 @@ void toy_scheduler_destroy (toy_scheduler_t **self_p)
 //  Drops what has finished. The outputs of the last step may point into it, so not before now.
 static void s_retire (toy_scheduler_t *self)
 {
-    size_t kept = 0;
-    if (self->count == zhashx_size (self->running))
-        return;
-    for (size_t i = 0; i < self->count; i++) {
-        if (self->requests[i]->finished) {
-            self->bytes -= self->requests[i]->bytes;
-            s_running_destroy (&self->requests[i]);
-        } else {
-            self->requests[kept++] = self->requests[i];
-        }
-    }
-    self->count = kept;
+    for (size_t i = 0; i < self->told_count; i++)
+        if (self->told[i]->finished)
+            s_drop (self, self->told[i]);
+    self->told_count = 0;
 }
 
 //  FNV-1a over the prompt's tokens
@@ -185,81 +221,99 @@ bool toy_scheduler_has_room (toy_scheduler_t *self, const engine_core_request_t 
     return s_bytes (self, request) <= TOY_SCHEDULER_MAX_BYTES - self->bytes;
 }
 
+//  Room for an output of each request
+static void s_make_room (toy_scheduler_t *self)
+{
+    if (self->count <= self->room)
+        return;
+    self->room = 2 * self->count;
+    self->outputs = realloc (self->outputs, self->room * sizeof *self->outputs);
+    self->told = realloc (self->told, self->room * sizeof *self->told);
+    if (!self->outputs || !self->told)
+        abort ();  //  As zmalloc does when memory is out
+}
+
 int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p, double now)
 {
     s_retire (self);
+    engine_core_request_t *request = *request_p;
     s_running_t *running = zmalloc (sizeof *running);
-    if (zhashx_insert (self->running, (*request_p)->request_id, running) == -1) {
+    running->request = request;
+    s_running_t **found = tsearch (running, &self->by_id, s_compare);
+    if (!found)
+        abort ();
+    if (*found != running) {
         free (running);
         return -1;
     }
-    if (self->count == self->room) {
-        self->room = self->room ? 2 * self->room : 16;
-        self->requests = realloc (self->requests, self->room * sizeof *self->requests);
-        self->outputs = realloc (self->outputs, self->room * sizeof *self->outputs);
-        self->told = realloc (self->told, self->room * sizeof *self->told);
-        if (!self->requests || !self->outputs || !self->told)
-            abort ();  //  As zmalloc does when memory is out
-    }
-    running->request = *request_p;
-    running->state = s_hash (*request_p) ^ self->config.seed ^ (*request_p)->seed << 32 ^
-                     s_sample ((*request_p)->request_id);
+    running->bytes = s_bytes (self, request);
+    request->stop_token_count =
+        token_set_sort ((uint32_t *) request->stop_token_ids, request->stop_token_count);
+    running->state = s_hash (request) ^ self->config.seed ^ request->seed << 32 ^
+                     s_sample (request->request_id);
     running->tokens = zmalloc (self->config.chunk_size * sizeof *running->tokens);
-    size_t ids = (*request_p)->logprob_token_count;
+    size_t ids = request->logprob_token_count;
     running->logprobs =
-        s_new_logprobs (self, self->config.chunk_size, ids > 0 ? ids + 1 : (*request_p)->logprobs);
+        s_new_logprobs (self, self->config.chunk_size, ids > 0 ? ids + 1 : request->logprobs);
     s_add_prompt_logprobs (self, running);
-    running->bytes = s_bytes (self, *request_p);
-    self->bytes += running->bytes;
     running->queued = now;
-    running->waiting = self->hold;
-    self->waiting += self->hold;
-    self->requests[self->count++] = running;
+    running->hold = self->holding ? self->hold : 0;
+    s_link (running, &self->all);
+    self->count++;
+    self->running++;
+    self->bytes += running->bytes;
+    self->tokens += request->prompt_token_count;
+    self->waiting += self->holding;
+    s_make_room (self);
     *request_p = NULL;
     return 0;
 }
 
 size_t toy_scheduler_running (toy_scheduler_t *self)
 {
-    return zhashx_size (self->running);
+    return self->running;
 }
 
 uint64_t toy_scheduler_tokens (toy_scheduler_t *self)
 {
-    uint64_t tokens = 0;
-    for (size_t i = 0; i < self->count; i++)
-        if (!self->requests[i]->finished)
-            tokens += self->requests[i]->request->prompt_token_count + self->requests[i]->made;
-    return tokens;
+    return self->tokens;
 }
 
 void toy_scheduler_hold (toy_scheduler_t *self, bool hold)
 {
-    self->hold = hold;
-    for (size_t i = 0; i < self->count && !hold; i++)
-        self->requests[i]->waiting = false;
-    self->waiting = hold ? self->waiting : 0;
+    self->holding = hold;
+    if (hold)
+        return;
+    self->hold++;  //  Nobody waits for this one yet
+    self->waiting = 0;
 }
 
 size_t toy_scheduler_served (toy_scheduler_t *self)
 {
-    return zhashx_size (self->running) - self->waiting;
+    return self->running - self->waiting;
+}
+
+static bool s_waits (const toy_scheduler_t *self, const s_running_t *running)
+{
+    return running->hold == self->hold;
 }
 
 //  It keeps its memory, but no longer its name
 static void s_finish (toy_scheduler_t *self, s_running_t *running)
 {
-    self->waiting -= running->waiting;
+    self->waiting -= s_waits (self, running);
+    self->running--;
+    self->tokens -= running->request->prompt_token_count + running->made;
     running->finished = true;
-    zhashx_delete (self->running, running->request->request_id);
+    tdelete (running, &self->by_id, s_compare);
 }
 
-//  The last output of a request, as the i-th
-static void s_abort (toy_scheduler_t *self, s_running_t *running, size_t i)
+//  The last output of a request
+static void s_abort (toy_scheduler_t *self, s_running_t *running)
 {
     s_finish (self, running);
-    self->told[i] = running;
-    self->outputs[i] = (engine_core_output_t){
+    self->told[self->told_count] = running;
+    self->outputs[self->told_count++] = (engine_core_output_t){
         .request_id = running->request->request_id,
         .finish_reason = ENGINE_CORE_ABORTED,
     };
@@ -269,28 +323,29 @@ size_t toy_scheduler_abort (toy_scheduler_t *self, const char *const *request_id
                             const engine_core_output_t **outputs)
 {
     s_retire (self);
-    size_t aborted = 0;
     for (size_t i = 0; i < count; i++) {
-        s_running_t *running = zhashx_lookup (self->running, request_ids[i]);
-        if (running)
-            s_abort (self, running, aborted++);
+        engine_core_request_t request = {.request_id = request_ids[i]};
+        s_running_t wanted = {.request = &request};
+        s_running_t **found = tfind (&wanted, &self->by_id, s_compare);
+        if (found)
+            s_abort (self, *found);
     }
     *outputs = self->outputs;
-    return aborted;
+    return self->told_count;
 }
 
 static const uint32_t *s_find_stop (const engine_core_request_t *request, uint32_t token)
 {
-    for (size_t i = 0; i < request->stop_token_count; i++)
-        if (request->stop_token_ids[i] == token)
-            return &request->stop_token_ids[i];
-    return NULL;
+    return token_set_find (request->stop_token_ids, request->stop_token_count, token);
 }
 
 static bool s_is_eos (const engine_core_request_t *request, uint32_t token)
 {
     return request->eos_token_id >= 0 && (uint64_t) request->eos_token_id == token;
 }
+
+//  See s_next_token
+#define STOP_ROWS_MAX 8
 
 //  The next token of a request. One that would end it does not come before min_tokens are there:
 //  vLLM's sampler is kept from choosing it.
@@ -300,10 +355,18 @@ static uint32_t s_next_token (const toy_scheduler_t *self, s_running_t *running)
     //  Knuth's MMIX generator; its high bits are the good ones
     running->state = running->state * 6364136223846793005u + 1442695040888963407u;
     uint32_t token = (uint32_t) (running->state >> 33) % self->config.vocab_size;
-    //  After so many tries every token has been one that ends it: then let it be one
-    size_t tries = running->made < request->min_tokens ? request->stop_token_count + 1 : 0;
-    while (tries-- > 0 && (s_is_eos (request, token) || s_find_stop (request, token)))
-        token = (token + 1) % self->config.vocab_size;
+    if (running->made >= request->min_tokens)
+        return token;
+    //  At the most this meets a row of stop tokens, the eos token, the next row, and the same from 0
+    //  on. When that is in vain every token ends it: then let it be one.
+    const uint32_t *stops_end = request->stop_token_ids + request->stop_token_count;
+    for (int tries = 0; tries < STOP_ROWS_MAX; tries++) {
+        const uint32_t *stop = s_find_stop (request, token);
+        if (!stop && !s_is_eos (request, token))
+            break;
+        token = stop ? token_set_last_of_row (stop, stops_end) : token;
+        token = token < self->config.vocab_size - 1 ? token + 1 : 0;
+    }
     return token;
 }
 
@@ -325,11 +388,12 @@ static void s_check_stop (const toy_scheduler_t *self, const s_running_t *runnin
         output->finish_reason = ENGINE_CORE_LENGTH;
 }
 
-//  One step of a request, whose output is the i-th
-static void s_step (toy_scheduler_t *self, s_running_t *running, size_t i, double now)
+//  One step of a request. Returns how much work that was.
+static size_t s_step (toy_scheduler_t *self, s_running_t *running, double now)
 {
-    engine_core_output_t *output = &self->outputs[i];
-    self->told[i] = running;
+    engine_core_output_t *output = &self->outputs[self->told_count];
+    self->told[self->told_count++] = running;
+    size_t work = 0;
     *output = (engine_core_output_t){.request_id = running->request->request_id,
                                      .new_token_ids = running->tokens,
                                      .finish_reason = ENGINE_CORE_RUNNING};
@@ -342,6 +406,7 @@ static void s_step (toy_scheduler_t *self, s_running_t *running, size_t i, doubl
         output->prefilled = (uint32_t) running->request->prompt_token_count;
         output->prompt_logprobs =
             running->prompt_logprobs.rows > 0 ? &running->prompt_logprobs : NULL;
+        work += running->prompt_logprobs.rows * running->prompt_logprobs.columns;
     }
     running->logprobs.rows = 0;
     if (running->request->pooling)
@@ -354,32 +419,44 @@ static void s_step (toy_scheduler_t *self, s_running_t *running, size_t i, doubl
         running->tokens[output->new_token_count++] = token;
         s_add_logprobs (self, &running->logprobs, running->request->logprob_token_ids, token);
         running->made++;
+        self->tokens++;
         s_check_stop (self, running, output);
     }
     if (running->logprobs.rows > 0)
         output->logprobs = &running->logprobs;
     if (output->finish_reason != ENGINE_CORE_RUNNING)
         s_finish (self, running);
+    return work + output->new_token_count * (1 + running->logprobs.columns);
 }
 
 size_t toy_scheduler_step (toy_scheduler_t *self, double now, const engine_core_output_t **outputs)
 {
     s_retire (self);
-    size_t served = 0;
-    for (size_t i = 0; i < self->count; i++)
-        if (!self->requests[i]->waiting)
-            s_step (self, self->requests[i], served++, now);
+    size_t work = 0;
+    s_running_t *at = self->all.next;
+    for (; at != &self->all && work < STEP_WORK; at = at->next) {
+        work += STEP_WORK_REQUEST;
+        if (!s_waits (self, at))
+            work += s_step (self, at, now);
+    }
+    if (at != &self->all) {  //  From now on the list begins at `at`: its two ends move there
+        self->all.previous->next = self->all.next;
+        self->all.next->previous = self->all.previous;
+        s_link (&self->all, at);
+    }
     *outputs = self->outputs;
-    return served;
+    return self->told_count;
 }
 
-size_t toy_scheduler_abort_all (toy_scheduler_t *self, const engine_core_output_t **outputs)
+size_t toy_scheduler_abort_client (toy_scheduler_t *self, uint32_t client_index,
+                                   const engine_core_output_t **outputs)
 {
     s_retire (self);
-    for (size_t i = 0; i < self->count; i++)
-        s_abort (self, self->requests[i], i);
+    for (s_running_t *at = self->all.next; at != &self->all; at = at->next)
+        if (client_index == TOY_SCHEDULER_ALL || at->request->client_index == client_index)
+            s_abort (self, at);
     *outputs = self->outputs;
-    return self->count;
+    return self->told_count;
 }
 
 const engine_core_request_t *toy_scheduler_request (toy_scheduler_t *self,

@@ -50,18 +50,22 @@ void toy_scheduler_hold (toy_scheduler_t *self, bool hold);
 //  Number of running requests that do not wait
 size_t toy_scheduler_served (toy_scheduler_t *self);
 
-//  Ends those of these requests that are running: outputs as toy_scheduler_abort_all has them
+//  Ends those of these requests that are running: outputs as toy_scheduler_abort_client has them
 size_t toy_scheduler_abort (toy_scheduler_t *self, const char *const *request_ids, size_t count,
                             const engine_core_output_t **outputs);
 
 //  One step: sets *outputs to one output for each running request that does not wait, in order of
-//  arrival, and returns how many. Those that are done leave: with ENGINE_CORE_STOP after a token
+//  arrival, and returns how many. When they are too many for one step, the next one goes on behind
+//  them. Those that are done leave: with ENGINE_CORE_STOP after a token
 //  that ends them, with ENGINE_CORE_LENGTH when they have their max_tokens, with ENGINE_CORE_ERROR
 //  when it is no tokens that they want. The outputs are the scheduler's, good until the next call.
 size_t toy_scheduler_step (toy_scheduler_t *self, double now, const engine_core_output_t **outputs);
 
-//  Ends all requests: outputs as above, without tokens, with ENGINE_CORE_ABORTED
-size_t toy_scheduler_abort_all (toy_scheduler_t *self, const engine_core_output_t **outputs);
+//  Ends all requests of a front-end, or of all of them: outputs as above, without tokens, with
+//  ENGINE_CORE_ABORTED
+#define TOY_SCHEDULER_ALL UINT32_MAX
+size_t toy_scheduler_abort_client (toy_scheduler_t *self, uint32_t client_index,
+                                   const engine_core_output_t **outputs);
 
 //  The request of an output of the last call, and how many tokens it has got so far
 const engine_core_request_t *toy_scheduler_request (toy_scheduler_t *self,

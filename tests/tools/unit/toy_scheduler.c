@@ -55,7 +55,7 @@ static void test_empty (void **state)
     const engine_core_output_t *outputs;
     assert_int_equal (toy_scheduler_running (self), 0);
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 0);
-    assert_int_equal (toy_scheduler_abort_all (self, &outputs), 0);
+    assert_int_equal (toy_scheduler_abort_client (self, TOY_SCHEDULER_ALL, &outputs), 0);
     assert_int_equal (s_abort (self, "r0", &outputs), 0);
     assert_int_equal (toy_scheduler_tokens (self), 0);
     toy_scheduler_destroy (&self);
@@ -245,7 +245,7 @@ static void test_abort_all (void **state)
     s_add (self, "r3", 4, 9);
     s_add (self, "r4", 4, 0);
     outputs = NULL;
-    assert_int_equal (toy_scheduler_abort_all (self, &outputs), 4);
+    assert_int_equal (toy_scheduler_abort_client (self, TOY_SCHEDULER_ALL, &outputs), 4);
     s_is_output (&outputs[0], "r1", 0, ENGINE_CORE_ABORTED);
     s_is_output (&outputs[1], "r2", 0, ENGINE_CORE_ABORTED);
     s_is_output (&outputs[2], "r3", 0, ENGINE_CORE_ABORTED);
@@ -253,13 +253,13 @@ static void test_abort_all (void **state)
     assert_int_equal (toy_scheduler_made (self, &outputs[0]), 1);
     assert_int_equal (toy_scheduler_made (self, &outputs[2]), 0);
     assert_int_equal (toy_scheduler_running (self), 0);
-    assert_int_equal (toy_scheduler_abort_all (self, &outputs), 0);
+    assert_int_equal (toy_scheduler_abort_client (self, TOY_SCHEDULER_ALL, &outputs), 0);
 
     //  Who has finished in the step before is not aborted
     s_add (self, "r0", 1, 1);
     s_add (self, "r1", 2, 2);
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
-    assert_int_equal (toy_scheduler_abort_all (self, &outputs), 1);
+    assert_int_equal (toy_scheduler_abort_client (self, TOY_SCHEDULER_ALL, &outputs), 1);
     s_is_output (&outputs[0], "r1", 0, ENGINE_CORE_ABORTED);
     toy_scheduler_destroy (&self);
 }
@@ -338,6 +338,83 @@ static void test_many (void **state)
     }
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 500);
     s_is_output (&outputs[499], "r999", 1, ENGINE_CORE_LENGTH);
+    toy_scheduler_destroy (&self);
+}
+
+//  More than fit into one step: the next one goes on behind them, and all come in turn. A request
+//  that is aborted, or comes later, changes nothing for the others.
+static void test_more_than_a_step (void **state)
+{
+    (void) state;
+    enum { MANY = 25000 };
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    const engine_core_output_t *outputs;
+    char id[16];
+    for (uint32_t i = 0; i < MANY; i++) {
+        snprintf (id, sizeof id, "r%u", i);
+        s_add (self, id, i, 2);
+    }
+    //  Each gets its first token before any gets its second
+    size_t next = 0, steps = 0;
+    for (; toy_scheduler_running (self) > 0; steps++) {
+        size_t count = toy_scheduler_step (self, 0, &outputs);
+        assert_in_range (count, 1, 10000);
+        for (size_t i = 0; i < count; i++, next++) {
+            snprintf (id, sizeof id, "r%zu", next % MANY);
+            s_is_output (&outputs[i], id, 1,
+                         next < MANY ? ENGINE_CORE_RUNNING : ENGINE_CORE_LENGTH);
+        }
+    }
+    assert_int_equal (next, 2 * MANY);
+    assert_int_equal (steps, 6);
+    toy_scheduler_destroy (&self);
+}
+
+//  One that comes while a round goes on is the last of it; those that leave change nothing
+static void test_between_steps (void **state)
+{
+    (void) state;
+    enum { MANY = 25000 };
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    const engine_core_output_t *outputs;
+    char id[16];
+    for (uint32_t i = 0; i < MANY; i++) {
+        snprintf (id, sizeof id, "r%u", i);
+        s_add (self, id, i, 1);
+    }
+    size_t ended = toy_scheduler_step (self, 0, &outputs), count = 0;
+    snprintf (id, sizeof id, "r%zu", ended);  //  The first of the next step
+    assert_int_equal (s_abort (self, id, &outputs), 1);
+    assert_int_equal (s_abort (self, "r24999", &outputs), 1);
+    s_add (self, "late", 1, 1);
+    for (; toy_scheduler_running (self) > 0; ended += count) {
+        count = toy_scheduler_step (self, 0, &outputs);
+        assert_in_range (count, 1, 10000);
+    }
+    assert_int_equal (ended, MANY - 2 + 1);
+    assert_string_equal (outputs[count - 1].request_id, "late");
+    toy_scheduler_destroy (&self);
+}
+
+//  Those of one front-end, and nobody else's
+static void test_abort_client (void **state)
+{
+    (void) state;
+    toy_scheduler_t *self = toy_scheduler_new (&plain);
+    const engine_core_output_t *outputs;
+    for (uint32_t i = 0; i < 6; i++) {
+        char id[] = {'r', (char) ('0' + i), 0};
+        engine_core_request_t *request = s_request (id, i, 9);
+        request->client_index = i % 3;
+        assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
+    }
+    assert_int_equal (toy_scheduler_abort_client (self, 3, &outputs), 0);
+    assert_int_equal (toy_scheduler_abort_client (self, 1, &outputs), 2);
+    s_is_output (&outputs[0], "r1", 0, ENGINE_CORE_ABORTED);
+    s_is_output (&outputs[1], "r4", 0, ENGINE_CORE_ABORTED);
+    assert_int_equal (toy_scheduler_abort_client (self, 1, &outputs), 0);
+    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 4);
+    s_is_output (&outputs[1], "r2", 1, ENGINE_CORE_RUNNING);
     toy_scheduler_destroy (&self);
 }
 
@@ -656,7 +733,7 @@ static void test_token_count (void **state)
     assert_int_equal (toy_scheduler_tokens (self), 6 + 8);
     toy_scheduler_step (self, 0, &outputs);
     assert_int_equal (toy_scheduler_tokens (self), 3 + 8);
-    toy_scheduler_abort_all (self, &outputs);
+    toy_scheduler_abort_client (self, TOY_SCHEDULER_ALL, &outputs);
     assert_int_equal (toy_scheduler_tokens (self), 0);
     toy_scheduler_destroy (&self);
 }
@@ -856,6 +933,9 @@ int main (void)
         cmocka_unit_test (test_abort),
         cmocka_unit_test (test_abort_several),
         cmocka_unit_test (test_abort_all),
+        cmocka_unit_test (test_more_than_a_step),
+        cmocka_unit_test (test_between_steps),
+        cmocka_unit_test (test_abort_client),
         cmocka_unit_test (test_limits),
         cmocka_unit_test (test_tokens),
         cmocka_unit_test (test_many),

@@ -1,0 +1,19 @@
+//  SPDX-License-Identifier: MIT
+//  token_set.h - a set of token ids as a sorted array: stop_token_ids, which may be a million
+//
+//  A search takes a few steps for any number of them. No sockets in here.
+
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+//  Makes a set of an array: sorts it, and drops what is there twice. Returns how many are left.
+//  The time that takes grows with `count` only, not with what the ids are.
+size_t token_set_sort (uint32_t *ids, size_t count);
+
+//  Where a token is in the set; NULL: it is not in there
+const uint32_t *token_set_find (const uint32_t *ids, size_t count, uint32_t token);
+
+//  The last token of the row n, n + 1, n + 2, ... that begins at `at`. `end` is behind the set.
+uint32_t token_set_last_of_row (const uint32_t *at, const uint32_t *end);
