@@ -23,8 +23,8 @@
 #include "engine/handshake.h"
 #include "engine/mock_options.h"
 
-//  In one go an engine takes so many messages from a socket, and for so long; then it is the turn of
-//  the next socket, and of a step
+//  An engine takes at most so many messages from a socket, for at most so long. Then it is the turn
+//  of the next socket, and of a step.
 #define SERVE_MAX 1000
 #define SERVE_MS 20
 
@@ -354,8 +354,9 @@ static bool s_serve_client (mock_engine_t *self, size_t client)
         }
     }
     int64_t until = zclock_mono () + (gone ? LAST_MS : SERVE_MS);
-    for (int i = 0; (gone || i < SERVE_MAX) && s_has_input (self->dealers[client]) &&
-                    zclock_mono () < until; i++) {
+    for (int i = 0;
+         (gone || i < SERVE_MAX) && s_has_input (self->dealers[client]) && zclock_mono () < until;
+         i++) {
         zmsg_t *message = zmsg_recv (self->dealers[client]);
         if (!message)
             break;

@@ -27,15 +27,15 @@ struct toy_engine {
     void *owner;
     toy_scheduler_t *scheduler;
     toy_pause_t pause;
-    zlist_t *pausing;       //  Calls, to be answered when it is PAUSED
-    bool refusing;          //  What is new ends at once: a pause_generation does that
-    unsigned asleep;        //  ENGINE_CORE_TAG_... of what sleeps; 0: awake
-    char *weight_version;   //  What set_weight_version has set
+    zlist_t *pausing;          //  Calls, to be answered when it is PAUSED
+    bool refusing;             //  What is new ends at once: a pause_generation does that
+    unsigned asleep;           //  ENGINE_CORE_TAG_... of what sleeps; 0: awake
+    char *weight_version;      //  What set_weight_version has set
     int64_t loras[LORAS_MAX];  //  The lora_int_ids that were added,
     size_t lora_count;         //  and how many
-    uint32_t new_requests;  //  Since the last step,
-    uint64_t new_tokens;    //  and the tokens of their prompts
-    uint32_t told_load;     //  What toy_engine_load has told last
+    uint32_t new_requests;     //  Since the last step,
+    uint64_t new_tokens;       //  and the tokens of their prompts
+    uint32_t told_load;        //  What toy_engine_load has told last
     toy_engine_counts_t counts;
 };
 

@@ -31,16 +31,16 @@ typedef struct running {
 
 struct toy_scheduler {
     toy_scheduler_config_t config;
-    //  By request id, without those that have finished. The ids are chosen by strangers: a tree takes
-    //  no longer for some ids than for others, as a table with a known hash function does.
+    //  By request id, without those that have finished. Strangers choose the ids. A tree takes no
+    //  longer for some ids than for others, as a table with a known hash function does.
     void *by_id;
-    size_t running;    //  How many are in there
-    s_running_t all;   //  The ends of the list of all
-    size_t count;      //  All
-    size_t bytes;      //  What they take up
-    uint64_t tokens;   //  Of those that run: prompts and outputs
-    size_t waiting;    //  Of those that run
-    uint64_t hold;     //  Number of the hold that lasts, or of the next one
+    size_t running;   //  How many are in there
+    s_running_t all;  //  The ends of the list of all
+    size_t count;     //  All
+    size_t bytes;     //  What they take up
+    uint64_t tokens;  //  Of those that run: prompts and outputs
+    size_t waiting;   //  Of those that run
+    uint64_t hold;    //  Number of the hold that lasts, or of the next one
     bool holding;
     engine_core_output_t *outputs;  //  Of the last call,
     s_running_t **told;             //  whose they are,
@@ -105,11 +105,12 @@ void toy_scheduler_destroy (toy_scheduler_t **self_p)
     toy_scheduler_t *self = *self_p;
     if (!self)
         return;
-    while (self->count > 0) {
-        s_running_t *running = self->all.next;
-        if (!running->finished)
-            tdelete (running, &self->by_id, s_compare);
-        s_drop (self, running);
+    for (s_running_t *at = self->all.next; at != &self->all; at = at->next)
+        if (!at->finished)
+            tdelete (at, &self->by_id, s_compare);
+    for (s_running_t *at = self->all.next, *next; at != &self->all; at = next) {
+        next = at->next;
+        s_running_destroy (&at);
     }
     free (self->outputs);
     free (self->told);
@@ -249,8 +250,8 @@ int toy_scheduler_add (toy_scheduler_t *self, engine_core_request_t **request_p,
     running->bytes = s_bytes (self, request);
     request->stop_token_count =
         token_set_sort ((uint32_t *) request->stop_token_ids, request->stop_token_count);
-    running->state = s_hash (request) ^ self->config.seed ^ request->seed << 32 ^
-                     s_sample (request->request_id);
+    running->state =
+        s_hash (request) ^ self->config.seed ^ request->seed << 32 ^ s_sample (request->request_id);
     running->tokens = zmalloc (self->config.chunk_size * sizeof *running->tokens);
     size_t ids = request->logprob_token_count;
     running->logprobs =
@@ -357,8 +358,8 @@ static uint32_t s_next_token (const toy_scheduler_t *self, s_running_t *running)
     uint32_t token = (uint32_t) (running->state >> 33) % self->config.vocab_size;
     if (running->made >= request->min_tokens)
         return token;
-    //  At the most this meets a row of stop tokens, the eos token, the next row, and the same from 0
-    //  on. When that is in vain every token ends it: then let it be one.
+    //  At the most this meets a row of stop tokens, the eos token, the next row, and the same
+    //  again from 0 on. When that is in vain every token ends it: then let it be one.
     const uint32_t *stops_end = request->stop_token_ids + request->stop_token_count;
     for (int tries = 0; tries < STOP_ROWS_MAX; tries++) {
         const uint32_t *stop = s_find_stop (request, token);

@@ -2,6 +2,7 @@
 
 #include "lib/options.h"
 #include "lib/curve.h"
+#include "lib/files.h"
 #include "lib/log.h"
 #include "lib/stop.h"
 
@@ -12,7 +13,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 //  What every program has beside its own, --quiet and --help
@@ -387,17 +387,6 @@ static bool s_load_keys (const option_t *options)
     return true;
 }
 
-//  A connection takes a file descriptor, and usually there are 1024. Who connects and stays would
-//  soon keep out everybody else, so we ask for as many as the system lets us have, as vLLM does.
-static void s_raise_file_limit (void)
-{
-    struct rlimit files;
-    if (getrlimit (RLIMIT_NOFILE, &files) == -1)
-        return;
-    files.rlim_cur = files.rlim_max;
-    setrlimit (RLIMIT_NOFILE, &files);
-}
-
 void options_read (int argc, char **argv, const about_t *about, const option_t *options)
 {
     //  A line is seen when it is printed, in a pipe too
@@ -406,8 +395,8 @@ void options_read (int argc, char **argv, const about_t *about, const option_t *
     int status = options_parse (argc, argv, about, options, stdout, stderr);
     if (status != OPTIONS_RUN)
         exit (status);
+    files_prepare ();
     stop_catch_signals ();
-    s_raise_file_limit ();
     if (!s_load_keys (options))
         exit (EXIT_FAILURE);
 }
