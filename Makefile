@@ -167,7 +167,7 @@ fuzz-corpus: ### the fewest of the committed inputs, the vectors, and what fuzzi
 	    $(PYTHON) tests/tools/fuzz/corpus.py pack $(FUZZ_BUILD)/least $$corpus || exit 1; \
 	done
 
-# So many messages at each program that receives, which takes 1 to 2 minutes a program
+# How many messages each program that receives gets; a million takes 1 to 2 minutes a program
 HOSTILE ?= 1000000
 
 hostile: ### a million malformed messages at each program that receives (HOSTILE=n), under sanitizers
@@ -176,7 +176,7 @@ hostile: ### a million malformed messages at each program that receives (HOSTILE
 	@BUILD=build-address-undefined HOSTILE=$(HOSTILE) \
 	    .venv/bin/python -m pytest -q -rP --show-capture=stdout $(PYTEST) tests/tools/hostile
 
-# So many schedules over the KV stream and over the engine loop, from this seed on
+# How many schedules to play over the KV stream and over the engine loop, and the first seed
 KV      ?= 1000
 ENGINE  ?= 200
 SEED    ?= 1

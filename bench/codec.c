@@ -10,7 +10,7 @@
 #include "kv/toy_cache.h"
 #include "engine/engine_core.h"
 
-//  So many different messages, so that no branch is learnt by heart
+//  How many different messages: enough that the branch predictor cannot learn them
 #define MESSAGES 16
 
 #define MAX_SIZE 4096

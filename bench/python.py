@@ -74,7 +74,7 @@ def make_batches(wire, blocks, count=16):
 
 def pub(endpoint, replay_endpoint, wire, blocks, kept, hwm, count, subscribers):
     """As kv_publisher: encodes, sends and keeps each batch, and looks once a millisecond whether
-    a replay is wanted. The lists of tokens and hashes are not made anew."""
+    a replay is wanted. The lists of tokens and hashes are made once."""
     blocks, count, subscribers = int(blocks), int(count), int(subscribers)
     batches = make_batches(wire, blocks)
     encode, kept = msgspec.msgpack.Encoder().encode, deque(maxlen=int(kept))

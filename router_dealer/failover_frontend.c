@@ -14,7 +14,7 @@
 static int engines = 2, requests = 10, max_tokens = 4, ended = 0, complete = 0, living = 0;
 static bool alive[ENGINES_MAX], started = false, changed = false;
 static long sum = 0, tokens[100000];  //  Tokens of all requests, and of each
-static int engine_of[100000];         //  Who works on it; -1: nobody, -2: it has ended
+static int engine_of[100000];         //  Which one works on it; -1: none, -2: it has ended
 static zsock_t *router, *pull;
 
 //  An engine has registered, or has died. In both cases it has none of its requests any more.

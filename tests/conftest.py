@@ -82,7 +82,7 @@ def keys(new_keys):
 
 @pytest.fixture
 def peer():
-    """Makes raw sockets: peer (zmq.REP, bind=endpoint). None of their calls waits for ever."""
+    """Makes raw sockets: peer (zmq.REP, bind=endpoint). Each of their calls has a timeout."""
     context = zmq.Context()
     sockets = []  # One that nobody holds would be closed
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The Chinese READMEs say what the English ones say: same headings, commands, outputs, links, names.
+"""The Chinese texts say what the English ones say: same headings, commands, outputs, links, names.
 
-What a README shows is played from the English one (test_readme.py); here the two are compared.
+test_readme.py runs the commands of the English READMEs; here each text is compared with its translation.
 """
 
 import re
@@ -14,10 +14,14 @@ from test_readme import heading_anchor
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = re.search(r"^ROOMS\s*:=\s*(.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)[1].split()
-ENGLISH = [ROOT / "README.md", *(ROOT / room / "README.md" for room in ROOMS)]
+ENGLISH = [
+    ROOT / "README.md",
+    *(ROOT / room / "README.md" for room in ROOMS),
+    ROOT / "docs" / "from-pyzmq.md",
+]
 ENDING = ".zh-CN.md"
 
-# What stands in a drawing or a tree of folders and is not prose: names, paths, options, endpoints
+# In a drawing or a tree of folders: names, paths, options and endpoints, which are not translated
 NAMES = re.compile(r"[\w.*<>-]*(?:[/_][\w.*<>/:-]*|\.(?:md|c|h|py)\b)")
 
 
@@ -26,13 +30,13 @@ def chinese(path):
 
 
 class Section:
-    """A heading and what is below it, taken apart into what must be the same in both languages."""
+    """A heading and its text, split into the parts that must be the same in both languages."""
 
     def __init__(self, heading):
         self.title = heading.lstrip("# ")
         self.level = len(heading) - len(heading.lstrip("#"))
         self.blocks = []  # (language, text)
-        self.rules = []  # Comments that tell how a block is played
+        self.rules = []  # The comments that say how a block is played
         self.prose = ""
 
     @property
@@ -42,7 +46,7 @@ class Section:
 
     @property
     def shown(self):
-        """Commands and outputs to the letter; a drawing may have other words, but no other names."""
+        """Commands and outputs must be identical; a drawing may have other words, but the same names."""
         return [(kind, text if kind else NAMES.findall(text)) for kind, text in self.blocks]
 
     @property
@@ -87,10 +91,10 @@ def anchors(path):
 
 
 def in_chinese(link, path):
-    """Where a link in README `path` must lead in its translation: to READMEs of the own language."""
+    """The link of the translation of `path`: texts that are translated are linked in Chinese."""
     target, _, anchor = link.partition("#")
     if target == chinese(path).name:
-        return path.name  # Each names the other
+        return path.name  # The two link to each other
     file = (path.parent / target).resolve() if target else path
     if file not in ENGLISH:
         return link
@@ -100,7 +104,7 @@ def in_chinese(link, path):
 
 
 def drift(path, text):
-    """What in the translation `text` is not as in the README `path`, a line each."""
+    """The differences between `path` and its translation `text`, a line each."""
     wrong = []
     both = zip_longest(sections(path.read_text("utf-8")), sections(text))
     for english, translated in both:
@@ -116,12 +120,17 @@ def drift(path, text):
     return wrong
 
 
+def test_each_translation_is_compared():
+    texts = {*ROOT.glob(f"*{ENDING}"), *ROOT.glob(f"[!.]*/*{ENDING}")}
+    assert {chinese(path) for path in ENGLISH} == texts
+
+
 @pytest.mark.parametrize("path", ENGLISH, ids=lambda path: str(path.relative_to(ROOT)))
 def test_translation_is_up_to_date(path):
     assert drift(path, chinese(path).read_text("utf-8")) == []
 
 
-# The comparison itself: it must be able to say no
+# The comparison itself: each of these differences must be found
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 //
 //  Each rank has a PUB for its numbered batches and a ROUTER that repeats the last ones for those
 //  who missed some. Rank n adds n to both ports, as in vLLM. With --connect the PUBs connect, to
-//  subscribers that bind. The options below --wire make it misbehave, to test a subscriber.
+//  subscribers that bind. The options below --wire inject faults, to test a subscriber.
 //  Run:   build/tools/kv_publisher            (beside build/tools/kv_subscriber)
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher._publisher_thread
 //         vllm/distributed/kv_events.py ZmqEventPublisher._service_replay
@@ -20,8 +20,8 @@
 #include "kv/rank.h"
 #include "kv/toy_cache.h"
 
-//  So many subscriptions are read in one go, which is more than come in meanwhile: what is not read
-//  waits behind a mark of 1000
+//  How many subscriptions are read at a time. That is more than arrive meanwhile; those that are not
+//  read wait in a queue with a high-water mark of 1000.
 #define DRAIN_MAX 10000
 
 //  Options

@@ -102,7 +102,7 @@ static zsock_t *s_new_socket (const mock_engine_t *self, int type, int linger)
     return socket;
 }
 
-//  False when the endpoint is no good. As vLLM's make_zmq_socket: to an IPv6 address with IPv6 on.
+//  False when the endpoint is not valid. As vLLM's make_zmq_socket: to an IPv6 address with IPv6 on.
 static bool s_connect (zsock_t *socket, const char *endpoint)
 {
     if (strchr (endpoint, '['))
@@ -180,7 +180,7 @@ static void s_become_ready (mock_engine_t *self)
     //  READY goes on leaving for as long as it lingers
 }
 
-//  The sockets to one front-end. False when one of the endpoints is no good.
+//  The sockets to one front-end. False when one of the endpoints is not valid.
 static bool s_join_client (mock_engine_t *self, size_t client, const char *input,
                            const char *output)
 {
@@ -196,7 +196,7 @@ static bool s_join_client (mock_engine_t *self, size_t client, const char *input
     return true;
 }
 
-//  The sockets to the coordinator. False when one of the endpoints is no good.
+//  The sockets to the coordinator. False when one of the endpoints is not valid.
 static bool s_join_coordinator (mock_engine_t *self, const char *input, const char *output)
 {
     self->xsub = s_new_socket (self, ZMQ_XSUB, 0);
@@ -435,7 +435,7 @@ static void s_die (mock_engine_t *self)
     s_leave (self);
 }
 
-//  How long to wait for messages: until a step is due, or for ever (-1)
+//  How long to wait for messages, in ms: until a step is due, or without a limit (-1)
 static int s_wait_ms (const mock_engine_t *engines, int count)
 {
     int64_t least = -1;

@@ -257,8 +257,8 @@ static void s_mark_dead (frontend_t *self, int engine, const char *how)
 {
     engine_set_mark_dead (self->set, engine);
     int lost = requests_engine_died (self->requests, engine, streq (self->on_dead, "reroute"));
-    warn_line ("engine %d is dead%s%s, %d requests were open", engine, how ? ": " : "",
-               how ? how : "", lost);
+    warn_line ("engine %d is dead%s%s, %d request%s open", engine, how ? ": " : "", how ? how : "",
+               lost, lost == 1 ? " was" : "s were");
 }
 
 //  Sends what has not been sent yet, and what has to be sent again, to the living engines in turn

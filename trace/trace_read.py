@@ -244,7 +244,7 @@ class Run:
         return [Message(send, None, send.lane, target, "hidden" if hidden else "lost")]
 
     def _missed_target(self, send):
-        """Who should have got what nobody took; None when that one was not traced."""
+        """The lane that should have received a message that was lost; None when it was not traced."""
         if send.socket == "REP" and send.last_recv:
             asked = send.last_recv.came_from
             return asked and asked.lane

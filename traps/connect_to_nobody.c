@@ -18,7 +18,7 @@ int main (int argc, char **argv)
                 connected, sent);
 
     zsock_t *wary = zsock_new (ZMQ_PUSH);
-    zsock_set_immediate (wary, 1);  //  Queue only for who is there; before it connects
+    zsock_set_immediate (wary, 1);  //  Queue only for connected peers; set before connecting
     zsock_set_sndtimeo (wary, 50);
     zsock_connect (wary, "%s", trap_ipc ());
     int refused = zstr_send (wary, "hello?");

@@ -48,7 +48,7 @@ int main (int argc, char **argv)
                 "CONNECTED, then DISCONNECTED: nobody came, and nobody left");
 
     zsock_t *router = zsock_new (ZMQ_ROUTER);
-    zsock_set_use_fd (router, fd);  //  Adopts the listener, and answers whoever has connected
+    zsock_set_use_fd (router, fd);  //  Adopts the listener, and answers its connections
     zsock_bind (router, "tcp://127.0.0.1:%d", ntohs (at.sin_port));
     int event;
     while ((event = s_event (monitor)) && event != ZMQ_EVENT_HANDSHAKE_SUCCEEDED)

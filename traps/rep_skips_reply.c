@@ -37,5 +37,5 @@ int main (int argc, char **argv)
     zsock_destroy (&bad);
     zsock_destroy (&rep);
     return trap_end ("A REP serves one request at a time, and is done with it when it has replied.",
-                     "Who wants to stay silent, or to answer later, takes a ROUTER.");
+                     "To stay silent, or to answer later, take a ROUTER.");
 }

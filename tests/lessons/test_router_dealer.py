@@ -386,7 +386,7 @@ def test_init_has_the_endpoints_as_bound(start):
 
 
 def test_handshake_out_of_turn(start, three, peer):
-    """READY counts after HELLO only, and each engine once; whoever else comes, the others are served."""
+    """READY counts after HELLO only, and each engine once. An unexpected peer disturbs no other."""
     frontend = start("handshake_frontend", engines=2, **three)
     engine = peer(zmq.DEALER, routing_id=b"\0\0", connect=three["handshake"])
     status = {"status": "READY", "local": False, "headless": True}

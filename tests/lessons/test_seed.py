@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The Python demos that this repository mirrors, command by command: their options, and the lines that
-they promise. These are fixed: whoever knows the demos finds them here again.
+"""The Python demos that this repository mirrors, command by command: their options and their lines.
+These are fixed, so that a reader of those demos finds the same here.
 """
 
 import pytest

@@ -225,8 +225,8 @@ typedef struct {
 zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs);
 engine_core_outputs_t *engine_core_outputs_decode (zframe_t *frame, mp_error_t *error);
 
-//  The same for who gets many: into *self_p, whose memory is used again, or into a new one when
-//  that is NULL. False when it cannot be decoded; *self_p is destroyed then, and NULL.
+//  The same for a caller that decodes many: into *self_p, whose memory is used again, or into a new
+//  one when that is NULL. False when it cannot be decoded; *self_p is destroyed then, and NULL.
 bool engine_core_outputs_decode_again (engine_core_outputs_t **self_p, zframe_t *frame,
                                        mp_error_t *error);
 void engine_core_outputs_destroy (engine_core_outputs_t **self_p);

@@ -464,7 +464,7 @@ bool engine_core_outputs_decode_again (engine_core_outputs_t **self_p, zframe_t 
     if (s_make_room (owner, size, error) && s_read_outputs (&reader, owner, error))
         return true;
     engine_core_outputs_destroy (self_p);
-    //  When the whole of it is no good, that is what is wrong, and not some field
+    //  If the whole is not valid msgpack, report that and not a field
     mp_check (zframe_data (frame), size, "EngineCoreOutputs", error);
     return false;
 }

@@ -237,7 +237,7 @@ engine_core_request_t *engine_core_request_decode (zframe_t *frame, mp_error_t *
     engine_core_request_t *self = zmalloc (sizeof *self);
     if (!s_read_request (&reader, self, error)) {
         engine_core_request_destroy (&self);
-        //  When the whole of it is no good, that is what is wrong, and not some field
+        //  If the whole is not valid msgpack, report that and not a field
         mp_check (zframe_data (frame), zframe_size (frame), "EngineCoreRequest", error);
     }
     return self;

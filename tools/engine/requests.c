@@ -100,8 +100,8 @@ static void s_take_output (requests_t *self, const engine_core_output_t *output,
     request->tokens += output->new_token_count;
     if (output->finish_reason == ENGINE_CORE_RUNNING)
         return;
-    print_line ("%s <- engine %u: %zu tokens, %s", request->id, engine, request->tokens,
-                engine_core_finish_name (output->finish_reason));
+    print_line ("%s <- engine %u: %zu token%s, %s", request->id, engine, request->tokens,
+                request->tokens == 1 ? "" : "s", engine_core_finish_name (output->finish_reason));
     request->finished = true;
     self->open--;
     self->in_flight--;
@@ -146,7 +146,8 @@ zmsg_t *requests_abort (requests_t *self, int engine)
     if (abort.count > 0) {
         zframe_t *payload = engine_core_abort_encode (&abort);
         message = engine_core_message ((uint16_t) engine, ENGINE_CORE_ABORT, &payload);
-        print_line ("aborting %zu requests at engine %d", abort.count, engine);
+        print_line ("aborting %zu request%s at engine %d", abort.count, abort.count == 1 ? "" : "s",
+                    engine);
     }
     free (ids);
     return message;
@@ -208,9 +209,10 @@ void requests_print_summary (requests_t *self)
     //  With requests open there was another reason to stop, and it has been told
     int early = self->count - self->complete - self->lost;
     if (self->open == 0 && early > 0)
-        warn_line ("%d requests ended before their time", early);
+        warn_line ("%d request%s ended early", early, early == 1 ? "" : "s");
     size_t tokens = 0;
     for (int i = 0; i < self->count; i++)
         tokens += self->all[i].tokens;
-    print_summary ("%d of %d requests complete, %zu tokens", self->complete, self->count, tokens);
+    print_summary ("%d of %d requests complete, %zu token%s", self->complete, self->count, tokens,
+                   tokens == 1 ? "" : "s");
 }

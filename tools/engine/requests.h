@@ -9,7 +9,7 @@
 
 #include "engine/engine_core.h"
 
-//  So many messages of outputs may wait at a front-end, which may be unable to print for a while.
+//  How many messages of outputs may wait at a front-end, which may be unable to print for a while.
 //  At the mark libzmq reads no more, and leaves the engine's pings unanswered.
 #define REQUESTS_HWM 10000
 
@@ -50,9 +50,9 @@ zmsg_t *requests_abort (requests_t *self, int engine);
 //  none is left. Returns how many.
 int requests_engine_died (requests_t *self, int engine, bool reroute);
 
-//  A message that wants nothing of an engine, the caller's: an ABORT of no requests. Who is dead
-//  sends nothing; but a ROUTER with ROUTER_MANDATORY refuses to send to whom it has lost
-//  (EHOSTUNREACH). So this can be sent to find out.
+//  A message that asks nothing of an engine: an ABORT of no requests. The caller owns it. A dead
+//  engine sends nothing; but a ROUTER with ROUTER_MANDATORY refuses to send to a peer whose
+//  connection has ended (EHOSTUNREACH). So send this to check whether an engine is alive.
 zmsg_t *requests_probe (int engine);
 
 //  The line `engine 1: r1 r3 r5`: which requests an engine was sent

@@ -136,7 +136,7 @@ static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outpu
 }
 
 //  Tells of requests that have been ended. With them goes how busy the engine is now: when nothing
-//  is left, no step will tell it, and a front-end would show the old number for ever.
+//  is left, no step will tell it, and a front-end would keep the old number.
 static void s_tell_aborted (toy_engine_t *self, const engine_core_output_t *outputs, size_t count)
 {
     if (count == 0)
@@ -265,9 +265,9 @@ void toy_engine_step (toy_engine_t *self)
     for (size_t i = 0; i < count; i++) {
         if (outputs[i].finish_reason == ENGINE_CORE_RUNNING)
             continue;
+        size_t made = toy_scheduler_made (self->scheduler, &outputs[i]);
         if (!self->config.quiet)
-            print_line ("%s: %zu tokens, %s", outputs[i].request_id,
-                        toy_scheduler_made (self->scheduler, &outputs[i]),
+            print_line ("%s: %zu token%s, %s", outputs[i].request_id, made, made == 1 ? "" : "s",
                         engine_core_finish_name (outputs[i].finish_reason));
         self->counts.finished++;
     }

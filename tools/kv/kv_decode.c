@@ -355,7 +355,7 @@ kv_batch_t *kv_batch_decode (mp_slice_t payload, mp_error_t *error)
     s_owner_t *owner = s_get_batch (&reader, error);
     if (owner)
         return &owner->batch;
-    //  When the whole of it is no good, that is what is wrong, and not some field
+    //  If the whole is not valid msgpack, report that and not a field
     mp_check (payload.data, payload.size, "batch", error);
     return NULL;
 }

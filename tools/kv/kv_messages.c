@@ -126,7 +126,7 @@ bool kv_frames_recv (kv_frames_t *self, zsock_t *socket)
     kv_frames_clear (self);
     bool more = true;
     while (more) {
-        //  What is too many goes where the last one was: the message is no good anyhow
+        //  Surplus frames overwrite the last one: the message is malformed anyway
         zmq_msg_t *frame =
             &self->frames[self->count < KV_FRAMES_MAX ? self->count : KV_FRAMES_MAX - 1];
         if (zmq_msg_recv (frame, handle, 0) == -1)

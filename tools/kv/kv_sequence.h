@@ -66,7 +66,7 @@ typedef enum {
 const char *kv_notice_name (kv_notice_t notice);
 const char *kv_notice_meaning (kv_notice_t notice);
 
-//  Who gets what comes out; called from within the functions below
+//  Receives the results; called from within the functions below
 typedef struct {
     //  The batch whose turn it is. Its bytes are there until the callee returns.
     void (*deliver) (void *owner, const kv_numbered_t *batch);

@@ -44,7 +44,7 @@ struct kv_sequence {
     bool accused;  //  Because of the first of them, whose number falls back
     kv_store_t queue;
     bool queue_dropped;  //  There was no room for some
-    size_t queue_old;    //  So many of them are of an earlier connection
+    size_t queue_old;    //  How many of them are of an earlier connection
 
     //  The replay
     kv_replay_t replay;

@@ -6,7 +6,7 @@
 //  In one go so many live messages are taken, then it is the turn of others
 #define SERVE_MAX 1000
 
-//  So many messages between two looks at the news: a look is a system call, taking one is none
+//  Messages between two checks for events: a check is a system call, receiving a message is none
 #define LOOK_AFTER 64
 
 //  A new connection is tried so long after the last one has ended

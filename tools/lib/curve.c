@@ -9,11 +9,11 @@
 #include <signal.h>
 #include <sys/stat.h>
 
-//  So many refusals are told: who can make up addresses shall not fill the disk
+//  How many refusals are logged: a peer that makes up addresses must not fill the disk
 #define TOLD_MAX 1000
 
 //  A connection that ends in its handshake need not be refused: the server may have been stopped.
-//  So many in a row are.
+//  After this many in a row it counts as refused.
 #define BROKEN_MAX 3
 
 //  The peer of an ipc socket has no address
@@ -144,8 +144,8 @@ static void s_serve_zap (door_t *self)
     zmsg_destroy (&request);
 }
 
-//  Keeps who is at the other end of a connection that has just been accepted. Who has hung up by
-//  now stays unknown: only libzmq's draft API would tell.
+//  Keeps the address of the peer of a connection that has just been accepted. If the peer has
+//  disconnected by now, it stays unknown: only libzmq's draft API would tell.
 static void s_remember_peer (door_t *self, const char *connection, int fd)
 {
     struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
@@ -176,9 +176,9 @@ static const char *s_server_failure (int event, uint32_t reason)
     }
 }
 
-//  Of a bound socket. Who comes without a key, or with a wrong one of ours, is turned away before
-//  anybody asks ZAP: an event tells it, but not of whom. The event that follows is that of the end
-//  of the same connection, so there the two come together.
+//  An event of a bound socket. A client without a key, or with a wrong server key, is refused before
+//  ZAP is asked. One event says so, but not which client it was; the next event is the end of the
+//  same connection, and names it. So the two are joined there.
 static void s_server_event (door_t *self, watch_t *watch, int event, uint32_t value)
 {
     char connection[16];

@@ -1,21 +1,21 @@
 //  SPDX-License-Identifier: MIT
-//  curve.h - closed doors: with --curve-dir, who has no key gets in nowhere and reads nothing
+//  curve.h - CURVE: with --curve-dir, a peer without a key on the list can neither connect nor read
 //
-//  CURVE is libzmq's own encryption. Who binds is its server, who connects its client, whatever the
-//  two are to each other otherwise. A client has to know the server's public key; the server asks
-//  of each client that comes whether its public key is on the list. --curve-dir names a folder:
+//  CURVE is libzmq's own encryption. A program that binds is the CURVE server and a program that
+//  connects is the client, in every pair of programs. A client has to know the server's public key.
+//  The server checks whether the public key of a client is on its list. --curve-dir names a folder:
 //
-//      server.key          public   for who connects: whom to talk to
-//      server.key_secret   secret   for who binds
-//      client.key_secret   secret   for who connects
-//      clients/*.key       public   for who binds: the list
+//      server.key          public   for programs that connect: the server's key
+//      server.key_secret   secret   for programs that bind
+//      client.key_secret   secret   for programs that connect
+//      clients/*.key       public   for programs that bind: the list of clients
 //
 //  `make keys` makes such a folder. The files are CZMQ's certificates (zcert), and pyzmq's as well.
 //  A program reads those that it needs. It refuses secrets that others can read, and a list or a
 //  key that others can write. The list is read again for each client: a change counts at once,
-//  though not for who is in already.
+//  but not for clients that are connected already.
 //
-//  A thread decides who is let in (ZAP, RFC 27), and says once for each address who was not. It
+//  A thread decides which clients may connect (ZAP, RFC 27), and logs each refused address once. It
 //  ends with the program. Without --curve-dir there is no such thread, and nothing here does
 //  anything, but for a word of curve_event.
 //  vLLM:  nothing. It sets no CURVE option anywhere; see docs/security.md.

@@ -12,7 +12,7 @@
 //  when he goes on ("Assertion failed: _input_stopped",
 //  https://github.com/zeromq/libzmq/issues/3596).
 //  keepalive_probe is TCP's: the other kernel has to answer, which it does whatever its programs
-//  do. It is for who may be busy, and must not lose its connection for that.
+//  do. It is for a peer that may be busy, and must not lose its connection for that.
 //  keepalive_kernel is keepalive_probe with a limit of 10 s on each socket, a PUSH too.
 //  vLLM:  neither, but for the pings in
 //         vllm/v1/kv_offload/tiering/p2p/control/zmq.py _apply_heartbeat

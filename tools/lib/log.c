@@ -96,8 +96,8 @@ static FILE *s_out (void)
     return log_out ? log_out : stdout;
 }
 
-//  A line for who reads our stdout. When nobody can, there is no point in going on: it ends as
-//  after a Ctrl-C.
+//  Prints a line on stdout. If stdout cannot be written, there is no point in going on: the program
+//  ends as after Ctrl-C.
 static void s_print (bool named, const char *format, va_list args)
 {
     log_line (s_out (), named, format, args);

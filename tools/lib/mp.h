@@ -31,7 +31,7 @@
 //  messages (its mark) from each peer that it does not read: times this, not times the above.
 #define MP_MAX_SMALL_FRAME (1 << 20)
 
-//  Why decoding failed, in one line that names the field. Who does not want to know passes NULL.
+//  Why decoding failed, in one line that names the field. A parameter `error` may be NULL.
 typedef struct {
     char text[200];
 } mp_error_t;
@@ -88,7 +88,7 @@ int mp_check (const void *data, size_t size, const char *what, mp_error_t *error
 typedef struct {
     const byte *at;  //  The value that is next
     const byte *end;
-    size_t room;  //  So many elements may still be claimed
+    size_t room;  //  How many elements may still be claimed
 } mp_reader_t;
 
 mp_reader_t mp_reader (const void *data, size_t size);

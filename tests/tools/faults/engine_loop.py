@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Faults around the front-ends: engines that die, stop for a time, come back; and front-ends that
-do."""
+"""Faults of engines and front-ends: they are killed, restarted, or stopped for a time."""
 
 import os
 import signal
@@ -9,12 +8,12 @@ from pathlib import Path
 
 from schedule import HANG_S, Schedule, patience
 
-DONE = r"^(r\d+) <- engine \d+: (\d+) tokens, (\w+)$"
+DONE = r"^(r\d+) <- engine \d+: (\d+) tokens?, (\w+)$"
 FAILED = r"^(r\d+) failed: (?:engine (\d+) is dead|no engine is left)$"
 
 
 class Loop(Schedule):
-    """What all of them have in common."""
+    """What both kinds of schedules have in common."""
 
     def setup(self):
         self.wire = {"input": self.ipc(), "output": self.ipc()}
@@ -40,7 +39,7 @@ class Loop(Schedule):
         return answered, len(names) - answered
 
     def settle(self, frontend, status):
-        """It has ended by itself: all of its requests are told of, one by one."""
+        """Checks a front-end that has ended by itself: it has printed the end of each request."""
         answered, failed = self.ended(frontend)
         self.demand(answered + failed == self.requests, f"{answered} answered, {failed} failed")
         self.demand(status == (failed > 0), f"exit status {status}, {failed} failed")
@@ -58,7 +57,7 @@ class Loop(Schedule):
         self.counts["failed, and named"] += failed
 
     def lose_frontend(self, frontend):
-        """A front-end is killed: with it go its requests, and nobody else's."""
+        """Kills a front-end. Its requests are gone with it, and counted as such."""
         self.kill(frontend)
         answered, failed = self.ended(frontend)
         left = self.requests - answered - failed
@@ -73,13 +72,13 @@ class Loop(Schedule):
 
 
 class RoundRobin(Loop):
-    """mock_frontend and three engines in Python, at fixed addresses. One or two are killed while they
-    compute, and perhaps started again; or told to end, or stopped for a time, which is no death.
-    Or the front-end itself is killed, and started again.
+    """mock_frontend and three engines in Python, at fixed addresses. One or two engines are killed
+    while they compute, and may be restarted; or they are told to end, or stopped for a time, which
+    must not count as a death. Or the front-end itself is killed and restarted.
 
-    Must hold: the front-end ends. Each request ends once: answered with all its tokens, or failed
-    and named. With --on-dead reroute none fails with a killed engine as long as another lives. An
-    engine that lives is not taken for dead. A new front-end finds all engines free.
+    Must hold: the front-end ends. Each request ends once: it is answered with all its tokens, or
+    fails and is named. With --on-dead reroute no request fails while another engine lives. A living
+    engine is not reported dead. A new front-end finds all engines free.
     """
 
     kind = "round-robin"
@@ -144,10 +143,10 @@ class RoundRobin(Loop):
 
 class Handshake(Loop):
     """mock_frontend and two mock_engines, which it has started (--spawn) or not. One engine is
-    killed, in the handshake or under load, and perhaps started again; or the front-end is.
+    killed, in the handshake or under load, and may be restarted; or the front-end is killed.
 
-    Must hold: the front-end ends, with everything answered or with the reason on stderr. Engines
-    that it has started end with it, however it ends. Others join the next front-end.
+    Must hold: the front-end ends. Everything was answered, or the reason is on stderr. Engines of
+    --spawn end with the front-end, even if it is killed. Other engines join the next front-end.
     """
 
     kind = "handshake"

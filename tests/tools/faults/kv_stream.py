@@ -101,8 +101,8 @@ class Run:
 
 
 class Reader:
-    """Who reads what kv_subscriber --json prints, over all its lives. It believes nothing: each
-    batch must be the next of its run, or a notice has said why not."""
+    """Reads what kv_subscriber --json prints, across its restarts, and checks each line: a batch must
+    be the next of its run, unless a notice has said why not."""
 
     def __init__(self, counts, runs, first_token, note):
         self.counts, self.runs, self.first_token, self.note = counts, runs, first_token, note
@@ -112,7 +112,7 @@ class Reader:
         self.last = None  # Number and ts of the last batch
         self.told = True  # A notice has said that another run may follow: the next batch will tell
         self.unproved = False  # or that nobody knows whether one does
-        self.unchecked = 0  # So many notices since the last change of runs that was seen
+        self.unchecked = 0  # Notices of this kind since the last change of runs that was seen
         self.overlap = None  # On return: `last`, which is to come again if the run is the same
         self.another = False  # It was not the same
         self.settled = 0  # On return: what is below has been reported lost already
@@ -127,7 +127,7 @@ class Reader:
             raise AssertionError(f"{what} (last {self.last} of run {self.run}, {self.next} due)")
 
     def returns(self):
-        """Its subscriber is started anew: how to begin."""
+        """The subscriber is about to restart. Returns the number to resume from."""
         self.lines.clear()
         self.overlap, self.settled = self.last, self.next
         return self.last[0] if self.last else 0
@@ -271,13 +271,13 @@ class Reader:
 
 
 class KvStream(Schedule):
-    """kv_subscriber behind kv_publisher, or behind a vLLM in Python of any generation. Either
-    is killed and started again, or stopped for a time; connections are cut; queues and the history
-    are long or short, batches are small or large, up to full speed.
+    """kv_subscriber, with kv_publisher or a publisher in Python that speaks as any vLLM since v0.9.
+    Either side is killed and restarted, or stopped for a time; connections are cut. Queues and the
+    history are long or short, batches are small or large, the rate goes up to full speed.
 
-    Must hold: each batch that is delivered is the next of its run, or what is before it was
-    reported lost; another run begins behind a notice; a reader that resumes with the last number it
-    has learns whether it is in the same run. In the end the subscriber catches up.
+    Must hold: each batch that is delivered is the next one of its run, or those before it were
+    reported lost. A notice comes before another run. A reader that resumes with the last number it
+    has can tell whether the run is the same. In the end the subscriber catches up.
     """
 
     kind = "kv"
@@ -366,7 +366,7 @@ class KvStream(Schedule):
         fault = pick.choice(self.faults + (("cut",) * 4 if self.proxies else ()))
         if fault == "publisher":
             self.kill_publisher()
-            time.sleep(pick.choice([0, 0, 0.05, 0.3]))  # So long there is none
+            time.sleep(pick.choice([0, 0, 0.05, 0.3]))  # For this time there is no publisher
             self.publish()
         elif fault == "subscriber":
             self.kill(self.subscriber)
@@ -402,7 +402,7 @@ class KvStream(Schedule):
             return self.reader.run == run and not self.reader.told and self.reader.next > end
 
         self.until(there, f"batch {end} of run {run} does not come")
-        #  First who reads, as long as there is somebody to answer it
+        #  The subscriber first, while the publisher can still answer it
         if self.stop(self.subscriber):
             self.reader.look(False)
         self.stop(self.publisher)
@@ -410,15 +410,15 @@ class KvStream(Schedule):
 
 
 class Away(KvStream):
-    """A subscriber that is stopped, while a publisher goes at full speed with a short queue and a
-    short history.
+    """A subscriber is stopped while a publisher goes at full speed, with a short queue and a short
+    history.
 
-    Must hold: the gap is seen, a replay repairs what is kept, the rest is reported lost, and the
-    sums are right.
+    Must hold: the subscriber reports the gap, a replay brings the batches that are kept, the others
+    are reported lost, and the sums are right.
     """
 
     kind = "away"
-    seconds = 0  # At least so long it is away
+    seconds = 0  # The subscriber is stopped at least for this time
 
     def choose(self):
         self.lang, self.what, self.proxies = "c", ["kv_publisher"], []
@@ -435,7 +435,7 @@ class Away(KvStream):
         self.counts["stopped for a time"] += 1
         self.subscriber.send_signal(signal.SIGSTOP)
         before = self.truth[-1].published
-        time.sleep(self.seconds)  # So long it is away
+        time.sleep(self.seconds)  # The fault: it reads nothing for this time
         #  A batch has over 150 bytes, and what makes 8 MiB finds no room anywhere: there are 100
         #  batches in the queue, and at most some 500 KB in the kernel's buffers at either end
         enough = before + (8 << 20) // 150

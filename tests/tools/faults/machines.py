@@ -3,9 +3,9 @@
 
     near <==veth==> wire <==veth==> far
 
-In the namespace in the middle a thread carries each packet from one veth to the other: late, or not
-at all. tc's netem can do that too, but many a kernel lacks it, and this one is seeded: a seed loses
-the first, the fifth and the ninth packet each time.
+In the namespace in the middle a thread carries each packet from one veth to the other, and can delay or
+lose it. tc's netem can do that too, but many kernels lack it. This one has a seed: the same seed loses
+the same packets, for example the first, the fifth and the ninth.
 """
 
 import collections
@@ -39,8 +39,8 @@ def run(*command):
 class Machine:
     """A network namespace. What is started, or opened, within `with machine:` is there.
 
-    It has no name and no mount, as those of `ip netns add` have: it exists as long as it is open here
-    or a program runs in it, so it goes however the tests end.
+    Unlike those of `ip netns add` it has no name and no mount. It exists while it is open here or a
+    program runs in it, so it is gone when the tests end, even if they are killed.
     """
 
     def __init__(self, address=None):
@@ -101,9 +101,9 @@ class Machine:
 
 
 class Wire:
-    """Has `near` and `far`, and these, which can be set at any time:
+    """Has the machines `near` and `far`, and these settings, which can be changed at any time:
 
-    cut      True: no packet arrives, and nobody is told
+    cut      True: no packet arrives, and neither machine is told
     delay_s  of each packet; a round trip takes twice that
     loss     0.05: of 100 packets 5 do not arrive
     """
@@ -117,12 +117,12 @@ class Wire:
         self._thread = None
 
     def build(self):
-        """OSError: this is not possible here. Whatever happens: destroy afterwards."""
+        """Raises OSError if this is not possible here. Call destroy afterwards in any case."""
         middle = self._machine()
         self.near = self._machine("10.77.0.1")
         self.far = self._machine("10.77.0.2")
         for machine, end in ((self.near, "near"), (self.far, "far")):
-            # One segment a packet: of larger ones a loss of 5 % would be another one
+            # One segment a packet: if a packet held several, a loss of 5 % would lose more
             middle.ip(
                 f"link add {end} type veth peer name eth netns {machine.path} gso_max_segs 1"
             )
@@ -133,7 +133,7 @@ class Wire:
             with middle:
                 packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
                 self._sockets.append(packets)
-                # A veth leaves checksums to others: each packet has a note of what is to be done
+                # A veth computes no checksums: the header of each packet says which one is missing
                 packets.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
                 packets.setblocking(False)
                 packets.bind((end, _ETH_P_ALL))

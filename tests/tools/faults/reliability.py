@@ -17,45 +17,45 @@ HEAD = """# What happens when processes die
 
 <!-- Written by tests/tools/faults/reliability.py; `make faults` and `make soak` bring it up to date. -->
 
-Real processes are killed (`kill -9`) and started again, or stopped for a time (SIGSTOP), while
-messages flow. A seed decides which, how and in what order. Message by message it is checked what the
-other side makes of it: [tests/tools/faults](../tests/tools/faults).
+The tests behind this page kill real processes (`kill -9`) and restart them, or stop them for a time
+(SIGSTOP), while messages flow. A seed decides which process, how, and in what order. The tests then check
+every message that the other side received: [tests/tools/faults](../tests/tools/faults).
 
 ## What you can rely on, and what not
 
-| pattern | holds | does not |
+| pattern | you can rely on | you cannot rely on |
 |---|---|---|
-| KV events, `kv_subscriber` | Each batch once and in order, or its number is reported lost; see below. Another run of the publisher begins behind a `restart` notice; where nothing can prove it, as without `--replay-endpoint`, behind `unchecked`. | What a killed publisher had numbered and nobody had heard of yet is gone, and nobody can say how much. |
-| the same, resumed | A reader that resumes with `--from-seq` and the number of the last batch it has gets that batch again. The same `ts`: the same run, and nothing is missing. Another: another run, to be read from 0 on. `history_lost` from that number on: it cannot be told. | Resumed with the number behind it, a new run that is further goes unseen. |
-| requests, ROUTER/DEALER | Each request ends once: answered, failed and named, or given to another engine (`--on-dead reroute`). A dead engine is seen within a second where the system closes its connections, within 12 s where its machine has vanished. | A killed front-end takes its requests with it. What an engine that is told to end (SIGTERM) has begun ends as aborted, and is not rerouted. |
-| the handshake | An engine that dies before it is ready, or never comes, ends the front-end with its name (`--timeout-s`). Engines of `--spawn` end with their front-end, also after a `kill -9`. | An engine that was killed cannot come back: the handshake is for the start only, as in vLLM. |
+| KV events, `kv_subscriber` | Each batch is delivered once and in order, or its number is reported lost; see below. A `restart` notice comes before the first batch of another run of the publisher. Where a restart cannot be proved, for example without `--replay-endpoint`, the notice is `unchecked`. | Batches that a killed publisher had numbered and no subscriber had received are gone. Their number is not known. |
+| KV events, a reader that resumes | Resume with `--from-seq` and the number of the last batch you have: you get that batch again. The same `ts` means the same run, and nothing is missing. Another `ts` means another run: read it from 0 on. `history_lost` from that number on means that it is not known. | If you resume with the next number instead, a new run that is already further than the old one is not noticed. |
+| requests, ROUTER/DEALER | Each request ends once: it is answered, or fails and is named, or goes to another engine (`--on-dead reroute`). A dead engine is noticed within a second if the system closes its connections, and within 12 s if its machine is gone. | The requests of a killed front-end are gone. If an engine is told to end (SIGTERM), its requests end as aborted and are not rerouted. |
+| the handshake | If an engine dies before it is ready, or never comes, the front-end names it and ends (`--timeout-s`). Engines of `--spawn` end with their front-end, also after a `kill -9`. | An engine that was killed cannot come back: the handshake is for the start only, as in vLLM. |
 
-What a program has to say goes to stdout. When that takes no more (the disk is full, nobody reads the
-pipe), the program ends, says so on stderr, and its exit status is 1.
+Programs print their results on stdout. If stdout cannot be written (the disk is full, nobody reads the pipe),
+the program prints one line on stderr and exits with status 1.
 """
 
 ORDER = """
 ## The order of KV events
 
-`kv_subscriber` keeps a sequence for each topic and data-parallel rank. What always holds, from
+`kv_subscriber` keeps a sequence for each topic and data-parallel rank. These always hold, from
 `tools/kv/kv_sequence.h` (a run is one life of a publisher):
 
 1. Within a run the numbers that are delivered rise, and each comes once.
-2. Up to the highest number that a run has shown, each batch is delivered, or in a loss that a notice has named.
-3. Nothing that was received is reported lost.
-4. Two runs never mix: a notice comes before the first batch of the new one. When nobody can tell whether the publisher has restarted, `unchecked` says so, once for each cut.
-5. No restart is reported where the bytes prove that the run is the same.
-6. One bad message changes nothing but its own fate.
-7. The stream goes on: each wait ends by the clock.
+2. Each batch up to the highest number that a run has shown is either delivered or named in a notice as lost.
+3. A batch that was received is never reported lost.
+4. Two runs never mix: a notice comes before the first batch of the new one. When it cannot be known whether the publisher has restarted, `unchecked` says so, once for each cut.
+5. No restart is reported if the bytes prove that the run is the same.
+6. One bad message affects no other message.
+7. The stream goes on: every wait has a time limit.
 
-What they cannot cover, because the numbers and bytes do not show it:
+The numbers and bytes do not show everything, so there are limits:
 
-- A stray message whose number is exactly the one that is due, or one whose number is then dropped so that the next one agrees with it, is a batch like any other.
-- A stray message that nothing contradicts for a second is believed, unless it jumps by more than 1,000,000,000: then it is dropped.
-- Without a replay endpoint, a restart behind a proxy whose first number is above the last one looks like a gap.
-- A publisher that restarts behind a proxy, which hides the cut, can answer a replay that was meant for its predecessor.
-- Batches of a connection that was cut before their run was known are dropped, with `unchecked`, when another run follows; the replay of that run brings them again.
-- If there is no room to hold batches (`--max-held`, `--max-held-mb`), the live stream waits for half of `--replay-timeout-ms`; then further ones are dropped, and asked for again.
+- A stray message looks like a batch if its number is exactly the next one, or if the next batch is then dropped so that the one behind it fits.
+- A stray message that nothing contradicts for a second is taken as a batch, unless its number jumps by more than 1,000,000,000: then it is dropped.
+- Without a replay endpoint, a restart behind a proxy looks like a gap if its first number is above the last one.
+- Behind a proxy that hides the cut, a restarted publisher can answer a replay request that was meant for the run before.
+- If a connection is cut before the run of its batches is known, and another run follows, these batches are dropped, with `unchecked`; the replay of that run brings them again.
+- If there is no room to hold batches (`--max-held`, `--max-held-mb`), the live stream waits for half of `--replay-timeout-ms`. After that, further batches are dropped, and asked for again.
 
 The state machine, as `tools/kv/kv_sequence.c` has it in a table (`make test` compares the two):
 
@@ -64,58 +64,57 @@ The state machine, as `tools/kv/kv_sequence.c` has it in a table (`make test` co
 """
 
 EXPLORED = """
-`tests/tools/explore/kv_sequence.c` plays every schedule of publishing, dropping, cuts, reconnects,
-restarts, slow reading, late, cut, holed and short replays, replays without an end, and stray messages,
-against an oracle that knows the truth. After each schedule all goes well, and everything must be
-accounted for. Two schedules that lead to the same world and state count as one world, and are continued
-once. `make test` plays up to 8 steps, and 100,000 random schedules of 60 steps; `make slow` plays more,
-and wrote this:
+`tests/tools/explore/kv_sequence.c` plays every schedule of publishing, dropping, cuts, reconnects, restarts,
+slow reading, stray messages, and replays that are late, cut off, incomplete, short or without an end. It
+compares the result with an oracle that knows what was published. After each schedule no further fault happens,
+and every batch must be accounted for. Two schedules that lead to the same world and state count as one world
+and are continued once. `make test` plays up to 8 steps, and 100,000 random schedules of 60 steps. `make slow`
+plays more, and wrote these figures:
 """
 
 #  What tests/tools/faults/test_network.py plays
 NETWORK = """
 ## The network
 
-First `make faults` runs the programs on two machines: network namespaces, joined by veth pairs. In between a
-thread carries each packet, late or not at all, so this needs no netem; which packets are lost is
-seeded. `make test` has the tests that take no long cut (30 of them, about 40 s by four). All 58 take
-two minutes by six, more under sanitizers. They need root and iproute2, and are skipped with that
-reason otherwise.
+`make faults` first runs the programs on two machines: network namespaces that are joined by veth pairs. A thread
+between them carries each packet. It can delay or lose packets, so no netem is needed; a seed decides which packets
+are lost. `make test` has the tests without a long cut (30 of them, about 40 s with four at a time). All 58 take
+two minutes with six at a time, and more under sanitizers. They need root and iproute2; without these they are
+skipped, with the reason.
 
-| what happens | to | what held |
+| what happens | to | result |
 |---|---|---|
-| 200 ms each way; 5 % of the packets lost; a cut of 1 s | each front-end with its engines, KV events; late and lossy also with CURVE | everything answered, nothing lost, no error told |
-| a cut of 5 s, silent or with the cable pulled out | KV events | 2000 of 2000 batches, in order, none twice: TCP keeps what a cut holds up |
-| | a replay under way | with `--replay-timeout-ms` longer than the cut all 3000 of 3000. With less the replay is given up after two tries, and what is missing is told to be lost (about 1980 batches with 1 s) |
-| a cut of 18 s, which ends the connection | KV events | a replay brings what was missed. What the publisher keeps no more is told: delivered + lost = published |
-| the engines' machine vanishes | the four front-ends | dead and named after about 12 s, all requests ended |
-| one of two engines' machines vanishes | `mock_frontend` | 3 requests failed, or went to the other (`--on-dead`); the other's were done |
-| a front-end's machine vanishes | `mock_engine` | drops its requests after about 12 s, and serves the next one at the same place |
-| both machines are gone to each other | every pair of programs | no connection counts as alive after about 12 s, at either end (the test gives them 22 s; with all that comes before and after it took 13 to 19 s); when the network is back they meet again |
-| a publisher with more to say than TCP takes, its subscriber gone | both publishers | the connection ends after about 11 s |
-| no network fault, but a subscriber that cannot print for 14 s | `kv_subscriber` | keeps its connection, and 250,000 of 250,000 batches come |
+| 200 ms each way; 5 % of the packets lost; a cut of 1 s | each front-end with its engines, KV events; late and lossy also with CURVE | everything answered, nothing lost, no error reported |
+| a cut of 5 s, silent or with the cable pulled out | KV events | 2000 of 2000 batches, in order, none twice: TCP keeps what the cut holds up |
+| | a running replay | if `--replay-timeout-ms` is longer than the cut, all 3000 of 3000. If it is shorter, the replay is given up after two tries and the missing batches are reported lost (about 1980 batches with 1 s) |
+| a cut of 18 s, which ends the connection | KV events | a replay brings what was missed. Batches that the publisher no longer keeps are reported lost: delivered + lost = published |
+| the engines' machine is gone | the four front-ends | each engine is reported dead after about 12 s, all requests ended |
+| the machine of one of two engines is gone | `mock_frontend` | 3 requests failed, or went to the other engine (`--on-dead`); the other engine's were done |
+| a front-end's machine is gone | `mock_engine` | drops its requests after about 12 s, and serves the next one at the same place |
+| the machines cannot reach each other | every pair of programs | no connection counts as alive after about 12 s, at either end (the test allows 22 s; with everything before and after it took 13 to 19 s); when the network is back they connect again |
+| a publisher sends more than TCP takes, its subscriber's machine is gone | both publishers | the connection ends after about 11 s |
+| no network fault, but a subscriber cannot print for 14 s | `kv_subscriber` | keeps its connection, and 250,000 of 250,000 batches come |
 
-Half-open connections end by ZMTP's heartbeats at the engines and at the ROUTERs where they register; all
-others have TCP's keepalive. The reason is in `tools/lib/keepalive.h`: libzmq reads no PONG
-while a queue is at its high-water mark, so heartbeats there cut off who is only busy, and libzmq 4.3 may then
-abort.
+ZMTP's heartbeats end half-open connections at the engines and at the ROUTERs where they register; on all other
+connections TCP's keepalive does. `tools/lib/keepalive.h` has the reason: libzmq reads no PONG while a queue is at
+its high-water mark. So heartbeats would disconnect a peer that is only busy, and libzmq 4.3 may then abort.
 """
 
 KV_SUM = """
-What was published is the sum of what was delivered live, repaired, reported lost, had gone with a killed
-publisher before anybody had heard of it (a `restart` notice says that the run is over), and was in
-runs that could not be told apart (behind `unchecked`). So nothing is lost in silence.
+What was published is the sum of what was delivered live, repaired, reported lost, gone with a killed
+publisher before any subscriber had received it (a `restart` notice says that the run is over), and in
+runs that could not be told apart (behind `unchecked`). So no loss is silent.
 """
 
 AGAIN = """
 ## Run it again
 
 ```
-make faults SEED=1 KV=1000 ENGINE=200      # so many schedules over the KV stream and the engine loop
+make faults SEED=1 KV=1000 ENGINE=200      # how many schedules of the KV stream and of the engine loop
 make soak MINUTES=10                       # all demos together, with faults all the while
 ```
 
-A schedule that fails prints its seed and the command for that schedule alone. Both targets write
+A schedule that fails prints its seed and the command that plays only this schedule. Both targets write
 their figures into this file. `make test` plays a small selection.
 """
 
@@ -129,13 +128,13 @@ def table(rows, heads):
     return "\n".join(lines) + "\n"
 
 
-#: What the rooms call it when something is sent, and what becomes of it
+#: The names of the counts for what is sent, and for what becomes of it
 SENT = ["published", "requests", "asked", "tasks"]
 BECAME = {
     "delivered": ["delivered live", "answered", "results"],
     "repaired by a replay": ["repaired by replay"],
     "reported lost, or failed and named": ["reported lost", "failed, and named", "reported missing"],
-    "gone with who was killed": [
+    "gone with a killed program": [
         "gone with a killed publisher",
         "gone with a killed front-end",
         "killed clients",
@@ -159,12 +158,12 @@ def render_faults(faults):
     failures = sum(each["failures"] for each in kinds.values())
     text = (
         f"\n## Schedules\n\n`{faults['asked']}` from seed {faults['seed']} on: {schedules:,} schedules"
-        f" in {faults['seconds']} s. In **{failures:,}** of them something did not hold.\n"
+        f" in {faults['seconds']} s. **{failures:,}** of them failed.\n"
     )
     for kind, counts in kinds.items():
         text += f"\n### {kind}\n\n{faults['texts'][kind]}\n\n"
         rows = [(name, many) for name, many in counts.items() if many and name != "failures"]
-        rows.append(("**schedules in which something did not hold**", counts["failures"]))
+        rows.append(("**schedules that failed**", counts["failures"]))
         text += table(rows, ["", "how many"])
         if kind == "kv":
             text += KV_SUM
@@ -174,16 +173,16 @@ def render_faults(faults):
 def render_soak(soak):
     text = (
         f"\n## Soak\n\n{soak['minutes']:g} minutes, seed {soak['seed']}: **{soak['failures']}** failures."
-        " In each room some live all\nthat time, while others around them are killed and come back.\n\n"
+        " Of each pair one side\nkeeps running, while the other side is killed and restarted.\n\n"
     )
     text += table(balance(soak["rooms"].values()).items(), ["", "messages"]) + "\n"
     rows = []
     for room, counts in soak["rooms"].items():
         told = ", ".join(f"{number:,} {name}" for name, number in counts.items())
         rows.append((room, told))
-    text += table(rows, ["room", "what came of it"])
+    text += table(rows, ["pair", "what came of it"])
     text += (
-        "\nWho lives all that time must not grow: the median of the last third of the time is at most"
+        "\nThe programs that keep running must not grow: in the last third of the time their median is at most"
         "\n1 MiB (VmRSS) and one descriptor above that of the second third.\n\n"
     )
     rows = [(name, *grown) for name, grown in soak["growth"].items()]
@@ -195,7 +194,7 @@ def render_explored(explored):
     rows = [(name, *counts) for name, counts in explored["settings"].items()]
     rows.append(("**sum**", sum(row[1] for row in rows), sum(row[2] for row in rows)))
     seconds = f"{explored['seconds']} s on two cores"
-    text = f"\nUp to {explored['depth']} steps, in {seconds}: all seven hold in every one of them.\n\n"
+    text = f"\nUp to {explored['depth']} steps, in {seconds}: all seven rules hold in every one of them.\n\n"
     return EXPLORED + text + table(rows, ["the world", "schedules", "worlds"])
 
 

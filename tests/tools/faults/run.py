@@ -29,17 +29,17 @@ KINDS = {
 }
 
 
-#: So long a subscriber is away here; in `make test` only until its queues are full
+#: How long a subscriber is stopped here, in seconds; in `make test` only until its queues are full
 AWAY_S = 10
 
-#: More than one kind at a time, and of so many the share of each
+#: Names for several kinds of schedules, with the share of each
 GROUPS = {
     "engines": {"round-robin": 0.5, "handshake": 0.5},
 }
 
 
 def play(kind, seed, seconds=None):
-    """Its counts, and what did not hold or None."""
+    """Plays one schedule. Returns its counts, and the failure or None."""
     schedule = KINDS[kind](seed)
     if seconds is not None:
         schedule.seconds = seconds
@@ -52,10 +52,10 @@ def play(kind, seed, seconds=None):
 
 
 def run_many(wanted, seed, at_once, tell=print):
-    """wanted: so many of a kind. For each kind its counts, and the failures."""
+    """Plays wanted[kind] schedules of each kind. Returns the counts and the failures of each kind."""
     counts = {kind: Counter() for kind in wanted}
     failures = {kind: [] for kind in wanted}
-    #  Side by side, and processes, since there is much to read; mixed, since some compute more
+    #  In several processes, since there is much to read; mixed, since some kinds compute more
     jobs = sorted((n / many, kind, n) for kind, many in wanted.items() for n in range(many))
     with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
         futures = {}
@@ -80,9 +80,9 @@ def figures(counts):
 
 def main():
     parser = argparse.ArgumentParser(description="Schedules of faults, and what came of them")
-    parser.add_argument("kinds", nargs="+", help=f"{', '.join([*KINDS, *GROUPS])}; or kind=so many")
-    parser.add_argument("--count", type=int, default=10, help="of each without a number")
-    parser.add_argument("--seed", type=int, default=1, help="of the first of each kind")
+    parser.add_argument("kinds", nargs="+", help=f"{', '.join([*KINDS, *GROUPS])}; or kind=count")
+    parser.add_argument("--count", type=int, default=10, help="how many of each kind without a count")
+    parser.add_argument("--seed", type=int, default=1, help="the seed of the first schedule of each kind")
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--record", action="store_true", help="write docs/reliability.md")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A schedule of faults: real processes that are killed with SIGKILL, started again, or stopped for
-a time, while messages flow. The seed decides what happens; when exactly, the machine does.
+"""A schedule of faults: real processes are killed with SIGKILL, restarted, or stopped for a time, while
+messages flow. The seed decides what happens; the exact times depend on the machine.
 """
 
 import itertools
@@ -17,13 +17,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from harness import FACTOR, WAIT_S, Program, arguments  # noqa: E402
 
-#: Nothing here takes as long, on a machine that does much else besides; so it hangs
+#: Longer than anything here takes on a busy machine: after this time it counts as a hang
 HANG_S = 3 * WAIT_S
 
 
 class Schedule:
-    """Its programs, endpoints and counts. `run` is what happens, and raises AssertionError for what
-    does not hold. The docstring of a kind says what that is."""
+    """A schedule with its programs, endpoints and counts. `run` plays it and raises AssertionError if
+    something does not hold. The docstring of each kind says what must hold."""
 
     kind = ""  # What it is called on the command line
 
@@ -32,7 +32,7 @@ class Schedule:
         self.counts = Counter()
         self.programs = []
         self.folder = tempfile.mkdtemp(prefix="zmq-", dir="/tmp")
-        self.story = []  # What was done, for whoever reads of a failure
+        self.story = []  # What was done, printed when a check fails
         self.names = itertools.count()
         self.began = time.monotonic()
 
@@ -45,11 +45,11 @@ class Schedule:
         return program
 
     def sometimes(self, one_of):
-        """True once in so many times."""
+        """True once in `one_of` times."""
         return self.random.randrange(one_of) == 0
 
     def pace(self, least, most):
-        """Time between two faults: nothing is waited for, the programs just do what they do."""
+        """Time between two faults, in which the programs run. It waits for nothing."""
         time.sleep(self.random.uniform(least, most))
 
     def kill(self, program):
@@ -61,7 +61,7 @@ class Schedule:
         self.note(f"stop {program.name} for {seconds:.2f} s")
         self.counts["stopped for a time"] += 1
         program.send_signal(signal.SIGSTOP)
-        time.sleep(seconds)  # So long it is away: that is the fault
+        time.sleep(seconds)  # The fault: it does nothing for this time
         program.send_signal(signal.SIGCONT)
 
     def note(self, text):
@@ -72,16 +72,16 @@ class Schedule:
             raise AssertionError(what)
 
     def until(self, condition, what, seconds=HANG_S):
-        """Nothing here hangs: it comes in time, or that is what is wrong."""
+        """Waits for the condition; raises AssertionError if it does not come in time."""
         deadline = time.monotonic() + seconds
         while not condition():
             self.demand(time.monotonic() < deadline, f"hang: {what}")
             time.sleep(0.01)
 
     def stop(self, program):
-        """It ends when told to, and well; or has just been started, and does not listen yet. (That
-        a second is enough is for the tests of a machine that has nothing else to do.) False if we
-        were slow to read, so that a line was lost with the signal, and it says so."""
+        """Sends SIGTERM. The program must exit with 0, unless it has just been started and has no signal
+        handler yet. (That a second is enough is checked by other tests, on an idle machine.) Returns
+        False if its pipe was full because we were slow to read: then a line is lost, and it says so."""
         status = self.told_to_stop(program)
         full = status == 1 and program.lines("stdout: not all was taken", "err")
         newborn = status == -signal.SIGTERM and not program.out
@@ -95,7 +95,7 @@ class Schedule:
         return program.wait(HANG_S)
 
     def listens(self, program, at=1):
-        """At so many endpoints."""
+        """Waits until it listens at `at` endpoints."""
         program.wait_line(rf"^{program.name}: listening on ", nth=at, timeout=HANG_S)
 
     def close(self):
@@ -111,7 +111,8 @@ class Schedule:
         raise NotImplementedError
 
     def __call__(self):
-        """The counts. What is wrong is told with all that helps to look into it."""
+        """Plays it and returns the counts. A failure is reported with everything that helps to find
+        its cause."""
         try:
             self.run()
             wrong = []
@@ -131,5 +132,5 @@ class Schedule:
 
 
 def patience(seconds):
-    """For what takes so long if nothing is wrong."""
+    """The time limit for something that takes `seconds` if nothing is wrong."""
     return HANG_S + seconds * FACTOR

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""All demos together for a long time, with faults all the while. Of each pair one side lives on
-while the other is killed and started again around it, and whoever lives on must not grow.
+"""All demos together for a long time, with faults all the while. Of each pair one side keeps running
+while the other is killed and restarted. The side that keeps running must not use more memory or
+more descriptors as time goes on.
 
     .venv/bin/python tests/tools/faults/soak.py 10 --seed 1         (make soak MINUTES=10)
 
@@ -228,7 +229,7 @@ ROOMS = [
 
 
 def play(number, seed, seconds):
-    """Its kind, its counts, how those who lasted have grown, and what did not hold or None."""
+    """Its kind, its counts, the growth of the programs that kept running, and the failure or None."""
     room = ROOMS[number](seed, seconds)
     wrong = None
     try:

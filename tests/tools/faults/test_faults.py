@@ -16,7 +16,7 @@ import run
 from harness import ROOT, UNDER_VALGRIND
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
-#: So many of a kind, beside the others a matter of seconds
+#: How many schedules of each kind; together they take seconds
 SELECTION = {
     "kv": 6,
     "away": 1,
@@ -50,7 +50,7 @@ def test_a_seed_gives_the_same_schedule(kind):
 
 
 def test_a_failure_says_how_to_play_it_again():
-    """The schedule itself is wrong here: what it demands does not hold."""
+    """A schedule that always fails."""
 
     class Wrong(run.KINDS["kv"]):
         def run(self):
@@ -74,7 +74,7 @@ def test_the_document_is_that_of_the_recorded_figures():
 
 
 def test_the_balance_of_a_soak():
-    """In the room that counts nothing sent, nothing is to be accounted for."""
+    """A pair that does not count what it sends is left out of the sums."""
     rooms = [
         {"published": 9, "delivered live": 4, "repaired by replay": 3, "reported lost": 2},
         {"requests": 5, "answered": 3, "failed, and named": 1, "gone with a killed front-end": 1},

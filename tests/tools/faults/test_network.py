@@ -82,7 +82,7 @@ EACH_WEATHER = pytest.mark.parametrize("weather", [late, lossy])
 
 
 def connections(machine, program):
-    """So many of this program's connections count as alive on its machine."""
+    """The number of this program's connections that count as alive on its machine."""
     return sum(pid == program.pid for pid, _ in machine.connections())
 
 

@@ -19,7 +19,7 @@ from harness import UNDER_VALGRIND, end_context
 
 pytestmark = pytest.mark.skipif(UNDER_VALGRIND, reason="too slow under valgrind")
 
-#: So often in `make test` beside one busy process, and in `make slow` beside two
+#: Rounds in `make test`, beside one busy process, and in `make slow`, beside two
 FEW, MANY = 10, 300
 ROUNDS = pytest.mark.parametrize(
     "rounds, busy", [(FEW, 1), pytest.param(MANY, 2, marks=pytest.mark.slow)], indirect=["busy"]
@@ -28,7 +28,7 @@ ROUNDS = pytest.mark.parametrize(
 
 @pytest.fixture
 def busy(request):
-    """So many processes that compute all the time."""
+    """Starts this many processes that compute all the time."""
     spin = [sys.executable, "-c", "while True: pass"]
     spinning = [subprocess.Popen(spin) for _ in range(request.param)]
     yield

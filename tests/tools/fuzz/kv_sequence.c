@@ -4,7 +4,7 @@
 //  The publisher is a liar: numbers jump, come twice, with other bytes, from runs that never were.
 //  Whatever comes: between two notices of a restart the numbers that go out rise, each is the next
 //  one or those before it were reported lost, and all waits end.
-//  tests/tools/explore/kv_sequence.c has an honest publisher, of whom more can be demanded.
+//  tests/tools/explore/kv_sequence.c has a correct publisher, and so checks more.
 
 #include "fuzz.h"
 #include "kv/kv_sequence.h"

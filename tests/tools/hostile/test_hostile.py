@@ -334,7 +334,7 @@ def flood_frontend(frontend, engine, peer, wire):
     def good(number):
         outputs = [0, [[f"r{number}", [5], None, None, None, 1]]]
         push.send(pack(outputs))
-        frontend.wait_line(f"^r{number} <- engine 0: 1 tokens, length$")
+        frontend.wait_line(f"^r{number} <- engine 0: 1 token, length$")
 
     flood(frontend, bad, good, drainer(engine))
     assert frontend.stop() == 1  # One request is open

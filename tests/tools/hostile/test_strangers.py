@@ -57,7 +57,7 @@ def serve_handshake(program, ends, peer, time):
     greeter.send(VECTORS["HANDSHAKE_READY"])
     program.wait_line("^r0 -> engine 0$")
     peer(zmq.PUSH, connect=ends[2]).send(pack([0, [["r0", [5], None, None, None, 1]]]))
-    program.wait_line("^r0 <- engine 0: 1 tokens, length$")
+    program.wait_line("^r0 <- engine 0: 1 token, length$")
 
 
 SEVERAL = {"requests": 3, "max_tokens": 1}
@@ -99,7 +99,7 @@ def served(request, start, peer):
     """A program, its ports with the kind of peer that belongs there, and a function that checks that
     it serves a good one; when that was called the last time, it is stopped too."""
     options, kinds, serve, status = PROGRAMS[request.param]
-    # Who starts it has but 1024 files, as usual
+    # The usual limit of a shell: 1024 open files
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
     program = start(request.param, **options)
@@ -131,7 +131,8 @@ def test_wrong_words(served):
 
 
 def test_huge_frames(served):
-    """Who announces more than a good peer sends is cut off before any memory is taken for it."""
+    """A peer that announces a larger frame than any correct peer sends is disconnected, before any
+    memory is allocated for the frame."""
     program, ports, last = served
     for end, (kind, most) in ports:
         for size in (most + 1, 2**31, 2**40, 2**63 - 1, 2**63, 2**64 - 1):

@@ -661,7 +661,8 @@ def test_abort_in_mid_stream(join, lang):
 
 @EACH
 def test_several_front_ends(join, lang):
-    """Outputs go where client_index says, whoever sent the request; the answer to a call, too."""
+    """Outputs, and the answers to calls, go to the front-end that client_index names, even if another
+    one sent the request."""
     program, front, identity = join(lang, servers=3)
     for client, server in ((2, 0), (0, 0), (1, 2)):
         front.send(identity, ADD, request(f"r{client}", client_index=client, max_tokens=3), server)
@@ -672,7 +673,7 @@ def test_several_front_ends(join, lang):
     while not (answer := front.outputs(2).utility_output):
         pass  # That nothing runs any more is told to all
     assert answer.call_id == 9
-    # Who is not there cannot be answered: that is no reason to die
+    # A front-end that does not exist cannot be answered. The engine must survive this.
     front.send(identity, ADD, request("nowhere", client_index=3, max_tokens=3))
     front.send(identity, UTILITY, [3, 9, "is_sleeping", []])
     front.send(identity, ADD, request("last", client_index=1, max_tokens=3))
@@ -1093,7 +1094,7 @@ def test_spawned_engine_that_is_killed(start, wire):
     pids = children(frontend)
     assert len(pids) == 2
     os.kill(pids[1], signal.SIGKILL)
-    frontend.wait_err("^mock_frontend: engine 1 is dead: signal 9, 1 requests were open$")
+    frontend.wait_err("^mock_frontend: engine 1 is dead: signal 9, 1 request was open$")
     frontend.send_signal(signal.SIGTERM)
     assert frontend.wait() == 1
     assert all(map(has_ended, pids))

@@ -74,7 +74,7 @@ class Engine:
                 outputs[-1].finish_reason = FinishReason.LENGTH
                 del self.running[name]
                 self.finished += 1
-                common.say(f"{name}: {state[0]} tokens, length")
+                common.say(f"{name}: {state[0]} token{'s' * (state[0] != 1)}, length")
         self.send(*outputs)
 
     def drop(self, name):

@@ -83,12 +83,12 @@ class Plan:
     """How a replay goes. As it is here: as vLLM does it."""
 
     drop: set = field(default_factory=set)  # Numbers that are left out
-    late: int = 0  # So many are left out at the beginning
+    late: int = 0  # How many to leave out at the beginning
     early: int = 0  # and at the end
-    whole: bool = False  # Begins with the first one kept, whatever was asked for
-    times: int = 1  # Each reply so often
+    whole: bool = False  # Begin with the first one kept, not with the number asked for
+    times: int = 1  # How often to send each reply
     garbage: tuple = ()  # Goes between the replies, in turn
-    stall_after: Optional[int] = None  # Says no more after so many replies
+    stall_after: Optional[int] = None  # Stop after this many replies
     end: Optional[int] = None  # Frames of the end: 2 or 3, 0 is none; None: as the generation
 
 
@@ -113,7 +113,7 @@ class KvPublisher:
         self.restart(new_sockets=True, seq=more.get("seq", 0))
 
     def restart(self, new_sockets=False, seq=0):
-        """Forgets all, and counts anew. A new process would have new sockets, too."""
+        """Forgets everything and counts from `seq`. A new process would have new sockets, too."""
         self.seq, self.buffer = seq, deque(maxlen=self.buffer_steps)
         if new_sockets:
             self.close()

@@ -239,8 +239,8 @@ class Engine:
                 del self.running[name]
                 self.finished += 1
                 if self.args.log_requests:
-                    end = f"{running.tokens} tokens, {reason.name.lower()}"
-                    common.say(f"engine {self.index}: {name}: {end}")
+                    many = f"{running.tokens} token{'s' * (running.tokens != 1)}"
+                    common.say(f"engine {self.index}: {name}: {many}, {reason.name.lower()}")
         self.steps += 1
         stats = SchedulerStats(len(self.running), prefix_cache_stats=self.prefix_cache)
         self.prefix_cache = PrefixCacheStats()

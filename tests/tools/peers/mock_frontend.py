@@ -30,7 +30,7 @@ class State(enum.Enum):
 
 
 def receive(socket, awaited, deadline, stop):
-    """One message, or None when there is a signal. Who does not come in time is an error."""
+    """One message, or None after a signal. Raises an error if nothing comes before the deadline."""
     while not stop:
         if time.monotonic() >= deadline:
             missing = (f"engine {engine}: no {what}" for engine, what in awaited())

@@ -50,7 +50,7 @@ def serve(router, pull, engines, progress, max_tokens, stop):
                 try:
                     if socket is router:
                         engine = read_registration(frames)
-                        if engine in routed:  # Started anew: it knows of no requests
+                        if engine in routed:  # It has restarted and knows of no requests
                             if engine in living:
                                 dead(engine)
                             living.append(engine)
@@ -77,6 +77,6 @@ def serve(router, pull, engines, progress, max_tokens, stop):
     for engine, names in routed.items():  # Stopped
         names = [name for name in names if name in progress.open]
         if names:
-            common.say(f"aborting {len(names)} requests at engine {engine}")
+            common.say(f"aborting {len(names)} request{'s' * (len(names) != 1)} at engine {engine}")
             send(engine, ABORT, msgspec.msgpack.encode(names))
     return routed

@@ -147,7 +147,8 @@ class Progress:
             self.tokens[name] += len(output.new_token_ids)
             if reason is not None:
                 tokens, end = self.tokens[name], reason.name.lower()
-                yield f"{name} <- engine {message.engine_index}: {tokens} tokens, {end}"
+                many = f"{tokens} token{'s' * (tokens != 1)}"
+                yield f"{name} <- engine {message.engine_index}: {many}, {end}"
                 self.complete += end in ("stop", "length")
                 del self.open[name]
 
@@ -160,7 +161,8 @@ class Progress:
 
     def __str__(self):
         tokens = sum(self.tokens.values())
-        return f"{self.complete} of {len(self.tokens)} requests complete, {tokens} tokens"
+        many = f"{tokens} token{'s' * (tokens != 1)}"
+        return f"{self.complete} of {len(self.tokens)} requests complete, {many}"
 
 
 def _plural(number, noun):

@@ -35,7 +35,7 @@ UNREADABLE = [
 
 
 def check_complaints(program, number, about="bad "):
-    """So many lines on stderr, and each of them about what it has received."""
+    """The program has printed `number` lines on stderr, each about a message that it received."""
     program.wait_err(".", nth=number)
     assert len(program.err) == number, str(program)
     for line in program.err:
@@ -291,7 +291,7 @@ def test_front_end(stage):
     assert frontend.wait() == 0
     assert len(frontend.err) == heard + len(bad_outputs) + len(STRANGE_IDS)
     assert "r0 <- engine 0: 2 tokens, stop" in frontend.out
-    assert "r1 <- engine 0: 1 tokens, length" in frontend.out
+    assert "r1 <- engine 0: 1 token, length" in frontend.out
     assert frontend.summary() == "2 of 2 requests complete, 3 tokens"
     assert all(line.startswith("mock_frontend: ") and line.isprintable() for line in frontend.err)
 
@@ -304,9 +304,9 @@ def test_engine_core_dead(stage):
     push.send(b"ENGINE_CORE_DEAD")
     assert frontend.wait() == 1
     check_complaints(frontend, 1, "engine 0")
-    assert " is dead, 1 requests " in frontend.err[0]
+    assert " is dead, 1 request was " in frontend.err[0]
     assert "r0 failed: engine 0 is dead" in frontend.out
-    assert frontend.summary() == "1 of 2 requests complete, 1 tokens"
+    assert frontend.summary() == "1 of 2 requests complete, 1 token"
 
 
 @pytest.mark.parametrize("reason, word", [(2, "abort"), (3, "error"), (4, "repetition")])
@@ -317,7 +317,7 @@ def test_a_request_that_ends_badly(stage, reason, word):
     push.send(outputs(output("r0", [6], 1), output("r1", [], reason)))
     assert frontend.wait() == 1
     assert f"r1 <- engine 0: 0 tokens, {word}" in frontend.out
-    assert frontend.summary() == "1 of 2 requests complete, 1 tokens"
+    assert frontend.summary() == "1 of 2 requests complete, 1 token"
 
 
 def test_an_engine_that_registers_and_leaves(stage):

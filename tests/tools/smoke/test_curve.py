@@ -235,14 +235,14 @@ def test_stranger_at_the_door(closed, keys, strangers, raw, door):
         for _ in range(3):
             socket, monitor = come(raw, door, endpoint, folder)
             assert not wait_handshake(monitor)
-        # Who is gone when one wants to know is somebody
+        # "somebody": the peer has disconnected before its address was looked up
         server.wait_err(rf"^{name}: refused (127\.0\.0\.1|somebody): {why}$")
         if socket.type != zmq.PUSH:
             assert not socket.poll(0)
         assert not was_ever_let_in(monitor)
     assert len(set(server.err)) == len(server.err) <= 7, str(server)
     assert not server.lines("got|registered|task|HELLO|dead"), str(server)
-    # Who has a key is let in by the same door
+    # A client with a key on the list may connect to the same socket
     _, monitor = come(raw, door, endpoint, keys)
     assert wait_handshake(monitor)
     server.kill()
@@ -308,7 +308,7 @@ def test_stranger_who_connects(start, keys, strangers, raw, end, who):
 
 @pytest.mark.parametrize("end", ENDS, ids="-".join)
 def test_open_server(start, keys, raw, end):
-    """Who has a key does not talk to who has none."""
+    """A client with --curve-dir does not talk to a server without CURVE."""
     name, option = end
     kind = SERVER_KINDS[name]
     server, monitor = raw.bound(kind, "tcp://127.0.0.1:0", None)
@@ -357,7 +357,7 @@ def test_stranger_who_does_not_speak_zeromq(closed, keys):
 
 
 def test_list_is_read_for_each_client(closed, start, keys, strangers):
-    """Who is put on it gets in, who is taken off does not any more."""
+    """A client added to the list may connect; one removed from it no longer may."""
     server = serving(closed)
     folder, _ = strangers["unknown key"]
     options = {"endpoint": server.endpoint(), "curve_dir": folder, "count": 1}
@@ -397,7 +397,7 @@ def test_odd_list(closed, keys):
     (listed / "sub").mkdir()
     server = serving(closed)
     assert asking(closed, server.endpoint(), 3).wait() == 0
-    # One that is no good while the server runs is told, and is in nobody's way
+    # A bad file that appears while the server runs is reported, and no other client notices
     (listed / "bad.key").write_text("nonsense")
     for _ in range(2):
         assert asking(closed, server.endpoint()).wait() == 0

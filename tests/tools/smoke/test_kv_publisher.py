@@ -24,8 +24,8 @@ def decode(frames):
 
 
 def collect(subscribers, count):
-    """So many messages of each, decoded. All are polled together: a SUB sends its subscription from the
-    thread that uses it, so one that nobody looks at never subscribes."""
+    """`count` messages of each subscriber, decoded. All are polled together: a SUB sends its subscription
+    from the thread that uses it, so a SUB that is not polled never subscribes."""
     got = [[] for _ in subscribers]
     deadline = time.monotonic() + WAIT_S
     while any(len(each) < count for each in got):

@@ -503,7 +503,7 @@ LOST = {  # plan for each replay: what is lost, which notices say so
 
 @pytest.mark.parametrize("name", LOST)
 def test_a_replay_that_goes_wrong_for_good(gap, name):
-    """What is not to be had is reported, and the stream goes on."""
+    """Batches that no replay brings are reported lost, and the stream goes on."""
     plans, lost, notice = LOST[name]
     vllm, follower = gap()
     expected = [seq for seq in range(7) if seq not in lost]

@@ -91,7 +91,7 @@ def test_any_index_without_a_handshake(fixed):
 
 @pytest.mark.parametrize("in_flight", [0, 1, 3])
 def test_in_flight(cluster, in_flight):
-    """So many are open at a time and no more; as many as that at some time."""
+    """Never more than `in_flight` requests are open at a time, and at some time that many."""
     engines = [cluster.engine(index, step_ms=1) for index in (0, 1)]
     front = cluster.front(requests=7, in_flight=in_flight)
     assert front.wait() == 0
@@ -181,7 +181,7 @@ def test_what_died_makes_room_for_the_next(cluster, on_dead):
     dying.wait_line("r1: 5 prompt tokens$")
     kill(dying)
     assert front.wait() == (1 if on_dead == "fail" else 0)
-    assert front.err == ["mock_frontend: engine 1 is dead, 1 requests were open"]
+    assert front.err == ["mock_frontend: engine 1 is dead, 1 request was open"]
     done = [n for n, _, _ in front.lines(DONE)]
     assert done == [n for n in "012345" if n != "1" or on_dead == "reroute"]
     assert living.stop() == 0
@@ -208,7 +208,7 @@ def test_killed_while_the_other_one_streams(cluster):
     front.wait_line("^r1 -> engine 1$")
     since = time.monotonic()
     kill(dying)
-    front.wait_err("engine 1 is dead, 1 requests were open$")
+    front.wait_err("engine 1 is dead, 1 request was open$")
     assert time.monotonic() - since < max(3, WAIT_S / 3)
     front.wait_line(FAILED)
     assert front.lines(FAILED) == [("1", "1")]
@@ -258,7 +258,7 @@ def test_last_words_of_one_that_is_known_to_be_dead(fixed, peer):
     peer(zmq.PUSH, connect=fixed.wire["output"]).send(b"ENGINE_CORE_DEAD")
     front.wait_line("^r0 <- engine 0: 120 tokens, length$")
     assert front.wait() == 1
-    assert front.err == ["mock_frontend: engine 1 is dead, 1 requests were open"]
+    assert front.err == ["mock_frontend: engine 1 is dead, 1 request was open"]
     assert living.stop() == 0
 
 

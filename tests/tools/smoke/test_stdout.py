@@ -80,7 +80,7 @@ def test_json_for_nobody(batches, ignored):
 
 
 def in_pipe(pipe):
-    """So many bytes wait in it."""
+    """The number of bytes that wait in the pipe."""
     count = array.array("i", [0])
     fcntl.ioctl(pipe, termios.FIONREAD, count)
     return count[0]

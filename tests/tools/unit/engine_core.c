@@ -23,7 +23,7 @@ static bool s_request (zframe_t *frame, mp_error_t *error)
     return true;
 }
 
-//  It does not say why there is none: then the whole is not to be had either
+//  It does not say why there is none: then decoding the whole request fails as well, and says why
 static bool s_request_id (zframe_t *frame, mp_error_t *error)
 {
     uint32_t client_index;
@@ -534,7 +534,7 @@ static void test_request_decode (void **state)
     s_are (s_print_request, cases, COUNT (cases));
 }
 
-//  Who waits for a request that cannot be decoded
+//  The id and the client_index of a request that cannot be decoded
 static void test_request_id (void **state)
 {
     static const struct {

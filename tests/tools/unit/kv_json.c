@@ -152,7 +152,7 @@ static void test_unknown_keys (void **state)
                 "{\"type\":\"BlockRemoved\",\"new\":{\"a\":[1]},\"block_hashes\":[1],\"5\":6}");
 }
 
-//  Of equal keys the last counts, and so it does for whoever reads the JSON
+//  Of equal keys the last one counts, as it does for readers of the JSON
 static void test_two_tags (void **state)
 {
     s_event_is ("{'type':'Other','type':'BlockRemoved','block_hashes':[1]}",

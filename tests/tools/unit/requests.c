@@ -183,12 +183,12 @@ static void test_not_complete (void **state)
         s_take (self, "r0", 2, ENGINE_CORE_LENGTH);
         s_take (self, "r1", 1, reasons[i]);
         char line[60];
-        snprintf (line, sizeof line, "r1 <- engine 1: 1 tokens, %s\n", names[i]);
+        snprintf (line, sizeof line, "r1 <- engine 1: 1 token, %s\n", names[i]);
         assert_string_equal (said, line);
         assert_int_equal (requests_open (self), 0);
         assert_false (requests_complete (self));
         s_has_summary (self, "frontend: 1 of 2 requests complete, 3 tokens\n");
-        assert_string_equal (complained, "frontend: 1 requests ended before their time\n");
+        assert_string_equal (complained, "frontend: 1 request ended early\n");
         requests_destroy (&self);
     }
 }
@@ -240,7 +240,7 @@ static void test_strange_ids (void **state)
         assert_string_equal (complained, line);
     }
     assert_int_equal (requests_open (self), 3);
-    s_has_summary (self, "frontend: 1 of 4 requests complete, 1 tokens\n");
+    s_has_summary (self, "frontend: 1 of 4 requests complete, 1 token\n");
     assert_string_equal (complained, "");
     requests_destroy (&self);
 }
@@ -416,7 +416,7 @@ static void test_lose (void **state)
     assert_int_equal (requests_open (self), 0);
     assert_int_equal (requests_in_flight (self), 0);
     assert_false (requests_complete (self));
-    s_has_summary (self, "frontend: 1 of 5 requests complete, 1 tokens\n");
+    s_has_summary (self, "frontend: 1 of 5 requests complete, 1 token\n");
     assert_string_equal (complained, "");
     requests_destroy (&self);
 }

@@ -305,7 +305,7 @@ static void test_add_and_step (void **state)
     double before = (double) zclock_usecs () / 1e6;
     s_step (self);
     engine_core_outputs_t *outputs = s_take_outputs (0);
-    assert_string_equal (said, "r0: 1 tokens, length\nr2: 1 tokens, length\n");
+    assert_string_equal (said, "r0: 1 token, length\nr2: 1 token, length\n");
     assert_int_equal (outputs->engine_index, 70);
     assert_true (outputs->timestamp >= before && outputs->timestamp < before + 100);
     assert_null (outputs->utility_output);
@@ -440,7 +440,7 @@ static void test_client_index_out_of_range (void **state)
     toy_engine_destroy (&self);
 }
 
-//  With the first payload of a step, whomever that goes to
+//  With the first payload of a step, to any front-end
 static void test_scheduler_stats (void **state)
 {
     toy_engine_config_t config = {
@@ -832,7 +832,7 @@ static void test_wake_up_by_tags (void **state)
     s_step (self);
     s_takes_outputs (0, "r0 1 length");
 
-    //  Who is half awake does not fall asleep again, and nil wakes what is left
+    //  A second sleep has no effect on an engine that is half awake; nil wakes what is left
     s_answers (self, "sleep", "[1,'abort']", NOTHING);
     s_answers (self, "wake_up", "[['kv_cache']]", NO);
     s_answers (self, "sleep", "[1,'abort']", NOTHING);

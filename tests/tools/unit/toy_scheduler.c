@@ -201,7 +201,7 @@ static void test_abort (void **state)
     s_is_output (&outputs[0], "r2", 1, ENGINE_CORE_RUNNING);
     s_is_output (&outputs[1], "r0", 1, ENGINE_CORE_LENGTH);
     assert_int_equal (toy_scheduler_made (self, &outputs[1]), 1);
-    //  Who has finished cannot be aborted
+    //  A request that has finished cannot be aborted
     assert_int_equal (s_abort (self, "r0", &output), 0);
     toy_scheduler_destroy (&self);
 }
@@ -255,7 +255,7 @@ static void test_abort_all (void **state)
     assert_int_equal (toy_scheduler_running (self), 0);
     assert_int_equal (toy_scheduler_abort_client (self, TOY_SCHEDULER_ALL, &outputs), 0);
 
-    //  Who has finished in the step before is not aborted
+    //  A request that has finished in the step before is not aborted
     s_add (self, "r0", 1, 1);
     s_add (self, "r1", 2, 2);
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
@@ -302,7 +302,7 @@ static void s_tokens (uint32_t token, size_t others, uint32_t *tokens, size_t co
     toy_scheduler_destroy (&self);
 }
 
-//  The same prompt, the same tokens, whoever else is there
+//  The same prompt gets the same tokens, beside any other requests
 static void test_tokens (void **state)
 {
     (void) state;

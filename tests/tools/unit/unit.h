@@ -224,7 +224,7 @@ static inline void unit_takes (unit_decode_fn *decode, zframe_t *frame, const ch
         fail_msg ("%s: %s", what, error.text);
 }
 
-//  The reason must begin with `why`. Who does not want to know it passes NULL.
+//  The reason must begin with `why`. With `error` NULL it fails the same way.
 static inline void unit_refuses (unit_decode_fn *decode, zframe_t *frame, const char *why)
 {
     mp_error_t error;
