@@ -5,15 +5,15 @@ CC         ?= cc
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= python3
 SAN        ?=
-# Tests side by side: they wait more than they compute
+# How many tests run at a time: they wait more than they compute
 JOBS       ?= 4
 ROOMS      := req_rep pub_sub push_pull router_dealer traps tools
 LESSONS    := $(filter-out traps tools,$(ROOMS))
 
-# What was freed waits in AddressSanitizer's quarantine, up to 256 MB: too much where memory is looked at
+# AddressSanitizer keeps up to 256 MB of freed memory in quarantine: too much for tests that measure memory
 export ASAN_OPTIONS ?= quarantine_size_mb=16
 
-# A sanitizer build lives in a folder of its own: build-address-undefined
+# A sanitizer build has its own folder: build-address-undefined
 comma := ,
 BUILD ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 
@@ -25,7 +25,7 @@ PACKAGES := libczmq libzmq $(or $(MSGPACK),msgpack-c)
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wformat=2 -Wconversion
 CFLAGS   ?= -O2 -g
 CPPFLAGS += -D_XOPEN_SOURCE=700
-# A lesson sees common/ and its own folder, all else sees the modules of the tools
+# A lesson sees common/ and its own folder, all other programs see the modules of the tools
 INCLUDES  = -Itools
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 WERROR   ?=
@@ -35,7 +35,7 @@ LINK      = $(CC) -pthread $(SANFLAGS) $(LDFLAGS)
 # `make V=1` shows the commands
 Q := $(if $(V),,@)
 
-# Asked once, and only when something is built
+# Evaluated once, and only when something is built
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES)))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES)))$(PKG_LIBS)
 
@@ -44,7 +44,7 @@ SOURCES  := $(sort $(wildcard $(ROOMS:%=%/*.c)))
 MODULES  := $(filter $(patsubst %.h,%.c,$(wildcard $(ROOMS:%=%/*.h))),$(SOURCES))
 PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(filter-out $(MODULES),$(SOURCES)))
 WITH_TOOLS := $(BUILD)/traps/% $(BUILD)/tools/%
-# The modules of the tools are an archive: a program takes of it what it calls
+# The modules of the tools are an archive: a program is linked with those that it calls
 PARTS    := $(sort $(wildcard tools/lib/*.c tools/kv/*.c tools/engine/*.c))
 TOOLS_A  := $(BUILD)/tools/tools.a
 SCRIPTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard scripts/*.c))
@@ -57,7 +57,7 @@ TESTED   := $(patsubst %.c,$(BUILD)/%.o,traps/trap.c)
 # The tracer: a command, and the library that the dynamic linker loads for LD_AUDIT, which is glibc's
 TRACE_C  := $(sort $(wildcard trace/*.c))
 LAUNCHER := trace/ztrace.c trace/program.c
-# What ztrace watches in its tests; raw-noplt is raw with addresses in place of a table of lazy binding
+# The programs that ztrace watches in its tests; raw-noplt is raw without a table for lazy binding
 WATCHED  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/trace/programs/*.c)) $(BUILD)/tests/trace/programs/raw-noplt
 TRACER   := $(if $(findstring gnu,$(shell $(CC) -dumpmachine)),$(BUILD)/trace/ztrace $(BUILD)/trace/libztrace.so)
 ALL_C    := $(SOURCES) $(PARTS) $(TRACE_C) $(wildcard scripts/*.c tests/*/unit/*.c tests/*/fuzz/*.c tests/trace/programs/*.c bench/*.c)
@@ -76,9 +76,9 @@ help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):[^#]*## \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
 	@echo 'Develop:'
 	@sed -n 's/^\([a-z_.-]*\):[^#]*### \(.*\)/  make \1 \t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
-	@echo '  make SAN=address,undefined, make CC=clang: a build of its own; V=1 shows the commands'
+	@echo '  make SAN=address,undefined, make CC=clang: a separate build; V=1 shows the commands'
 
-deps: ### install what is missing to build (says what it runs)
+deps: ### install what is missing to build (prints what it runs)
 	@scripts/install-deps build
 
 demo: ## install what is missing, build, and play every demo (or DEMO=2.2)
@@ -91,7 +91,7 @@ trace: ## play every demo (or DEMO=2.2) and draw its messages; FILE=, OPEN=1
 	@$(MAKE) --no-print-directory all venv
 	@.venv/bin/python trace/trace_demo.py --build $(BUILD) $(if $(OPEN),--open) $(if $(FILE),'$(FILE)',$(DEMO))
 
-panes: ## open the terminals of a demo in tmux, its commands typed (DEMO=2.2)
+panes: ## open the terminals of a demo in tmux, with the commands typed (DEMO=2.2)
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) scripts/panes.py $(DEMO)
 
@@ -100,7 +100,7 @@ diagrams: ### bring the diagrams of the READMEs up to date (or DEMO=2.2)
 	@$(MAKE) --no-print-directory all .venv/ready
 	@.venv/bin/python trace/trace_demo.py --build $(BUILD) --diagrams $(DEMO)
 
-keys: $(BUILD)/scripts/make_keys ## make keys for --curve-dir (KEYS=<folder>, keys otherwise)
+keys: $(BUILD)/scripts/make_keys ## make the keys of Demo 1.3 and of --curve-dir (in keys/, or KEYS=<folder>)
 	@$< '$(or $(KEYS),keys)'
 
 test: ## set up what the tests need, build, and run them all
@@ -109,15 +109,15 @@ test: ## set up what the tests need, build, and run them all
 	@$(MAKE) --no-print-directory unit explore
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) -m 'not slow' $(PYTEST) tests
 
-# Every schedule of so many steps, 4 s of CPU; `make slow` plays 11
+# The number of steps, 4 s of CPU; `make slow` plays 11
 DEPTH ?= 8
 
-explore: $(EXPLORERS) ### every schedule of DEPTH=8 steps against the sequence of KV events
+explore: $(EXPLORERS) ### play every schedule of DEPTH=8 steps against the sequence of KV events
 	@$(BUILD)/tests/tools/explore/kv_sequence $(DEPTH)
 	@$(BUILD)/tests/tools/explore/kv_sequence random 60 $(or $(SEED),1) 100000
 
-# What repeats something hundreds of times, or waits for a network that is cut
-slow: ### the tests that need time: 20 minutes at the most
+# Tests that repeat something hundreds of times, or wait for a network that is cut
+slow: ### run the tests that need time: at most 20 minutes
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches $(BUILD)/watched $(EXPLORERS) .venv/ready
 	@$(PYTHON) tests/tools/explore/record.py --build $(BUILD) 11
@@ -128,10 +128,10 @@ test-page: ### test the page that `make trace` writes, in a headless Chromium
 	@$(MAKE) --no-print-directory all .venv/ready
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q $(PYTEST) tests/trace/page
 
-unit: $(UNITS) ### unit tests of the modules
+unit: $(UNITS) ### run the unit tests of the modules
 	@for unit in $(UNITS); do $$unit || exit 1; done
 
-valgrind: ### one pass of the process tests under valgrind
+valgrind: ### run the process tests once under valgrind
 	@scripts/install-deps lint
 	@$(MAKE) --no-print-directory all $(BUILD)/units .venv/ready
 	@for unit in $(UNITS); do valgrind -q --leak-check=full --errors-for-leak-kinds=definite,indirect --error-exitcode=99 $$unit || exit 1; done
@@ -142,7 +142,7 @@ bench: ### measure against pyzmq + msgspec and against bare libzmq (BENCH=quick:
 	@$(MAKE) --no-print-directory all $(BUILD)/benches .venv/ready
 	@.venv/bin/python bench/bench.py --build $(BUILD) $(if $(BENCH),--mode $(BENCH)) $(BENCHFLAGS)
 
-# libFuzzer is clang's, and its build one of its own
+# libFuzzer needs clang and a separate build
 FUZZ_BUILD := build-fuzz
 FUZZ_MAKE   = $(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_BUILD) SAN=fuzzer-no-link,address,undefined
 SECONDS    ?= 60
@@ -155,7 +155,7 @@ fuzz: ### fuzz each decoder for SECONDS=60, two at a time with -j2
 run-fuzz/%:
 	@scripts/fuzz $(BUILD) $* $(SECONDS)
 
-fuzz-corpus: ### the fewest of the committed inputs, the vectors, and what fuzzing found
+fuzz-corpus: ### reduce the committed inputs, the vectors and the inputs that fuzzing found
 	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/%)
 	@$(PYTHON) tests/tools/fuzz/seeds.py $(FUZZ_BUILD)/seeds
 	@for path in $(FUZZERS); do \
@@ -170,7 +170,7 @@ fuzz-corpus: ### the fewest of the committed inputs, the vectors, and what fuzzi
 # How many messages each program that receives gets; a million takes 1 to 2 minutes a program
 HOSTILE ?= 1000000
 
-hostile: ### a million malformed messages at each program that receives (HOSTILE=n), under sanitizers
+hostile: ### send a million malformed messages to each program that receives (HOSTILE=n), under sanitizers
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory SAN=address,undefined all .venv/ready
 	@BUILD=build-address-undefined HOSTILE=$(HOSTILE) \
@@ -189,26 +189,26 @@ faults: ### cut networks; kill, stop and restart programs, by seed (SEED=1 KV=10
 	@BUILD=$(BUILD) .venv/bin/python tests/tools/faults/run.py --record --seed $(SEED) \
 	    away=3 kv=$(KV) engines=$(ENGINE)
 
-soak: ### all demos together, with faults, for MINUTES=10
+soak: ### run all demos together, with faults, for MINUTES=10
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all .venv/ready
 	@BUILD=$(BUILD) .venv/bin/python tests/tools/faults/soak.py --record --seed $(SEED) $(MINUTES)
 
-lint: compile_commands.json ### formatting, clang-tidy, cppcheck, and the habits of the house
+lint: compile_commands.json ### check the format, the code (clang-tidy, cppcheck), the rules of CONTRIBUTING.md, the language
 	@scripts/lint $(ALL_CH)
 
-check-challenge: ## does your solution of a challenge work? (N=1, see docs/challenges.md)
+check-challenge: ## check your solution of a challenge (N=1, see docs/challenges.md)
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) scripts/challenge.py --build $(BUILD) $(N)
 
-check-vllm: ### would our programs work with this vLLM? (VLLM=<source tree, wheel or sdist>)
+check-vllm: ### check whether our programs would work with a vLLM (VLLM=<source tree, wheel or sdist>)
 	@$(PYTHON) scripts/check_vllm.py '$(VLLM)'
 
 test-vllm: ### run the tools against a real vLLM from PyPI: VLLM=0.33.0, about 10 GB (ONLY=<group>)
 	@$(MAKE) --no-print-directory all .venv/ready
 	@$(PYTHON) scripts/test_vllm.py --build $(BUILD) $(ONLY:%=--only %) $(VLLM)
 
-format: ### let clang-format decide
+format: ### format the C code with clang-format
 	clang-format -i $(filter-out tests/tools/vectors/%,$(ALL_CH))
 
 clean: ### remove what was built
@@ -248,7 +248,7 @@ $(SCRIPTS): %: %.o $(TOOLS_A)
 	@echo '  LINK  $@'
 	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@
 
-# Never with sanitizers: a library for LD_AUDIT cannot have them, and can trace programs that do
+# Never with sanitizers: a library for LD_AUDIT cannot have them, but can trace programs that have them
 $(BUILD)/trace/%.o $(BUILD)/trace/ztrace $(BUILD)/trace/libztrace.so: SANFLAGS :=
 $(BUILD)/trace/%.o: CPPFLAGS += -D_GNU_SOURCE -fPIC -fvisibility=hidden
 $(BUILD)/trace/ztrace: $(LAUNCHER:%.c=$(BUILD)/%.o)
@@ -320,7 +320,7 @@ $(BUILD)/units: $(UNITS)
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# The same, without a word when there is nothing to do
+# The same, without output when there is nothing to do
 .PHONY: venv
 venv: .venv/ready
 	@:

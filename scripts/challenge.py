@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Does a reader's change of a demo do what docs/challenges.md asks for? Plays it, and tells.
+"""Checks whether a reader's change of a demo does what docs/challenges.md asks for.
 
 `make check-challenge N=3` builds and calls this. Exit status: 0 it works, 1 it does not yet, 2 wrong
-usage. Each check plays the programs as a reader would, on endpoints of its own, and says what is
-missing in one sentence.
+usage. Each check plays the programs as a reader would, on private endpoints, and says in one sentence
+what is missing.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def check(number):
 
 
 class Stage:
-    """Starts programs, with private endpoints, and ends what is left of them."""
+    """Starts programs with private endpoints, and ends those that still run."""
 
     def __init__(self, harness):
         self.harness = harness
@@ -60,7 +60,7 @@ class Stage:
         shutil.rmtree(self.folder)
 
     def wants(self, name, *options):
-        """A program that does not know an option yet says so itself: no need to play anything."""
+        """Checks first that the program has the option, so that nothing is played in vain."""
         text = self.start(name, "--help")
         text.wait()
         for option in options:
@@ -69,7 +69,7 @@ class Stage:
 
 
 def line(program, regex, why, nth=1, timeout=WAIT_S):
-    """The match of the nth such line, which a solution prints; else `why` is what is missing."""
+    """Waits for the nth such line, which a solution prints; without it `why` is what is missing."""
     try:
         return program.wait_line(regex, nth=nth, timeout=timeout)
     except AssertionError:
@@ -258,7 +258,7 @@ def by_load(stage):
 @check(8)
 def at_once(stage):
     stage.wants("failover_frontend", "probe-ms")
-    # Far longer than this check takes: it is not the probe that tells
+    # Far longer than this check takes, so the probe cannot be the reason
     frontend, engine = frontend_at(
         stage, "failover_frontend", requests=2, max_tokens=100, probe_ms=60000
     )
@@ -286,7 +286,7 @@ def main():
         print(f"challenge: which one? There are {numbers}: make check-challenge N=1", file=sys.stderr)
         return 2
 
-    # What the tests start programs with, too; it looks for them in $BUILD
+    # The harness of the tests, which looks for the programs in $BUILD
     os.environ["BUILD"] = options.build
     sys.path.insert(0, str(ROOT / "tests"))
     import harness

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Would our programs work with this vLLM, and is what we cite of it still there?
+"""Checks whether our programs would work with a vLLM, and whether the symbols that we cite still exist.
 
     python3 scripts/check_vllm.py VLLM                  VLLM is a source tree, a wheel or an sdist
     python3 scripts/check_vllm.py --citations VLLM      the citations only; exit 1 for a wrong one
 
-Nothing of vLLM is imported or run, nothing is built, nothing is fetched. The report has four parts:
-    drift       what is different from the stored layout of the nearest release (vllm_layout.py)
-    breaks      what of our programs does not work with it (vllm_drift.py)
-    utilities   what its front-end calls and mock_engine does not know
-    citations   which symbols are gone, and where to
-Exit status: 1 when something breaks, otherwise 0, whatever the report says; 2 wrong usage.
+It does not import, run, build or fetch vLLM. The report has four parts:
+    drift       the differences from the stored layout of the nearest release (vllm_layout.py)
+    breaks      which of our programs would not work, and why (vllm_drift.py)
+    utilities   calls of its front-end that mock_engine does not know
+    citations   which symbols no longer exist, and where they may have moved
+Exit status: 1 if a program would not work, 0 otherwise, 2 wrong usage.
 
 A citation is a path and a symbol, never a line number:
     //  vLLM:  path Symbol.method       in C, more of them in the lines below
@@ -26,8 +26,8 @@ name counts where it is defined, not where it is inherited. Of Rust, the definit
 must occur in the file.
 
 Each program must have its `vLLM:` line and a row in docs/vllm-map.md. One without the line is
-excused when the vLLM cell of each of its rows begins with "nothing" or with "same pattern". The traps need neither: the
-table of traps/README.md says who else fell in. What they do cite is looked up like all else.
+excused when the vLLM cell of each of its rows begins with "nothing" or with "same pattern". The traps
+need neither: the table in traps/README.md says where each was met. Their citations are looked up too.
 """
 
 import argparse
@@ -205,7 +205,7 @@ def map_rows(root):
 
 
 def unmapped(root):
-    """One line for each program that does not say what of vLLM it mirrors."""
+    """One line for each program that does not say which part of vLLM it mirrors."""
     rows = map_rows(root)
     for source in sorted(path for room in ROOMS for path in (root / room).glob("*.c")):
         text, name = source.read_text("utf-8"), f"{source.parent.name}/{source.name}"
@@ -220,7 +220,7 @@ def unmapped(root):
 
 
 def check(root, source):
-    """What is wrong, one line each; and the good citations, as (path, symbol)."""
+    """The faults, one line each, and the good citations, as (path, symbol)."""
     wrong, good = [], []
     for file in sources(root):
         for line, path, symbols, problem in mentions(file, file.read_text("utf-8")):
@@ -240,7 +240,7 @@ def check(root, source):
 
 
 def tell_citations(root, source):
-    """Prints what is wrong with them, and returns how many that are."""
+    """Prints the wrong citations, and returns their number."""
     wrong, good = check(root, source)
     for line in wrong:
         print(line)
@@ -286,7 +286,7 @@ def report(root, source):
 
 def main():
     parser = argparse.ArgumentParser(
-        "check_vllm", description="Holds our programs and citations against a vLLM."
+        "check_vllm", description="Checks our programs and citations against a vLLM."
     )
     parser.add_argument("--root", type=Path, default=ROOT, help="where the citations are")
     parser.add_argument("--citations", action="store_true", help="only look up what we cite")

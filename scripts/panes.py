@@ -24,7 +24,7 @@ def main(names):
         print("panes: tmux is not installed; open the terminals by hand", file=sys.stderr)
         return 1
     session = f"demo-{names[0]}".replace(".", "-")  # tmux takes a dot for the number of a pane
-    socket = os.environ.get("PANES_SOCKET")  # For tests: a tmux server of their own
+    socket = os.environ.get("PANES_SOCKET")  # For tests: another tmux server
     tmux = ["tmux", *(["-L", socket] if socket else [])]
 
     def run(*command):
@@ -34,7 +34,7 @@ def main(names):
         return done.stdout.strip()
 
     subprocess.run([*tmux, "kill-session", "-t", session], stderr=subprocess.DEVNULL)
-    size = ["-x", "160", "-y", "48"]  # Without a terminal of its own, as when it is detached
+    size = ["-x", "160", "-y", "48"]  # The size of a detached session
     pane = ["-P", "-F", "#{pane_id}", "-c", readme.ROOT]
     for number, terminal in enumerate(demos[names[0]].terminals):
         if number == 0:

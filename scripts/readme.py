@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""The demos as the READMEs tell them: read, played, and compared with what is shown.
+"""Reads the demos of the READMEs, plays them, and compares the output with the README.
 
-A `console` block is a terminal. `$ ` begins a command, what follows is its output, and a line `^C`
-is where Ctrl-C is pressed. The blocks under one heading are played together: the next terminal
-starts when the one before has printed its first line, and Ctrl-C is pressed when the lines shown
-before it are there and every command that ends by itself has ended.
+A `console` block is a terminal. `$ ` begins a command, its output follows, and a line `^C` is where
+Ctrl-C is pressed. The blocks under one heading are played together. The next terminal starts when the
+one before has printed its first line. Ctrl-C is pressed when the lines before it have been printed and
+every command that ends by itself has ended.
 
-What is shown must be what is printed, but for
-    ...         on a line of its own: any number of lines
-    12.345      with three decimals or more, in a msgpack array, or behind "ts": it is a time, and
+The output must be the same as in the README, except for
+    ...         alone on a line: any number of lines
+    12.345      a number with three decimals or more, in a msgpack array, or behind "ts": a time, which
                 may be any such number
-    endpoints   each program gets private ones, and in its lines those shown are put back;
-    /tmp/       so it is with the folder for whatever a scene leaves there
+    endpoints   each program gets private ones; in its output they are replaced by those of the README
+    /tmp/       likewise, the files of a scene are in a private folder
 A comment above a block changes the rules for it:
     <!-- any order -->       its lines may come in any order
     <!-- do not wait -->     the next terminal starts at once
-    <!-- Ctrl-C at once -->  Ctrl-C is pressed as soon as the lines before it are there
-    <!-- after: LINE -->     it starts when a terminal before it has printed that line
-    <!-- trace: OPTIONS -->  when the demo is drawn, its command gets these too: a smaller run makes
-                             a clearer picture. What it prints is not compared then; it has to end
+    <!-- Ctrl-C at once -->  Ctrl-C is pressed as soon as the lines before it have been printed
+    <!-- after: LINE -->     it starts when an earlier terminal has printed that line
+    <!-- trace: OPTIONS -->  when the demo is drawn, its command gets these options too: a smaller run
+                             makes a clearer picture. Then its output is not compared; it must end
                              with status 0.
 """
 
@@ -98,7 +98,7 @@ def learning_path():
 
 
 def demos():
-    """The demos of all rooms by name, in learning order."""
+    """The demos of all READMEs by name, in learning order."""
     by_name = {}
     for readme in sorted(ROOT.glob("*/README.md")):
         for scene in scenes(readme):
@@ -108,7 +108,7 @@ def demos():
 
 
 def differs(shown, printed, any_order=False):
-    """None when what was printed is what is shown; else the line that is not, in words."""
+    """None if the output is as shown; otherwise a text that names the first difference."""
     shown = [TIME.sub("0.000", line) for line in shown]
     printed = [TIME.sub("0.000", line) for line in printed]
     if any_order:
@@ -135,8 +135,8 @@ def differs(shown, printed, any_order=False):
 
 
 class Stage:
-    """Private endpoints, and the folder with the programs, for one scene; `trace` is the file to
-    which ztrace writes for all of them, or None."""
+    """The private endpoints and the programs of one scene. `trace` is the file to which ztrace writes
+    for all of them, or None."""
 
     def __init__(self, build, folder, trace=None):
         self.build = build
@@ -149,13 +149,13 @@ class Stage:
 
     def public(self, line):
         line = line.replace(f"{self.folder}/tmp-", "/tmp/")
-        #  Rank n: where an endpoint has no port, it has a suffix in its place
+        #  Rank n: an endpoint without a port has a suffix
         rank = re.compile(rf"ipc://{re.escape(str(self.folder))}/(\d+)_dp(\d+)")
         line = rank.sub(lambda m: f"tcp://127.0.0.1:{int(m[1]) + int(m[2])}", line)
         return line.replace(f"ipc://{self.folder}/", "tcp://127.0.0.1:")
 
     def argv(self, command, trace_options=()):
-        """The command with its own build folder and endpoints."""
+        """The command, with the build folder and the private endpoints."""
         words = shlex.split(command)
         ztrace = str(ROOT / self.build / "trace" / "ztrace")
         words = [ztrace if word == "build/trace/ztrace" else word for word in words]
@@ -164,7 +164,7 @@ class Stage:
             return ["bash", "-c", command]
         wrapper, words = words[:at], words[at:]  # Such as `timeout 2`, or ztrace
         program = str(ROOT / self.build / words[0][len("build/") :])
-        # Which options have a default endpoint is what the program itself says
+        # The program's --help says which options have a default endpoint
         text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
         defaults = re.findall(r"--(\S+) +(?:ENDPOINT )?.*\(default (\w+://[^\s;)]+)", text)
         given = [
@@ -191,7 +191,7 @@ class Player(threading.Thread):
         self.status = []
         self.process = None
         self.stopped = False  # True: no further command
-        self.spoke = threading.Event()  # Its first line is there, or it has ended
+        self.spoke = threading.Event()  # It has printed its first line, or has ended
 
     def run(self):
         try:
@@ -222,7 +222,7 @@ class Player(threading.Thread):
             self.spoke.set()
 
     def waits_for_interrupt(self):
-        """True when its running command is shown to be ended by Ctrl-C, and that was not pressed."""
+        """True if the README shows Ctrl-C for its running command, and it was not pressed yet."""
         at = len(self.status)
         if not self.is_alive() or at >= len(self.printed):
             return False
@@ -244,14 +244,14 @@ class Player(threading.Thread):
         self.process.send_signal(signal.SIGINT)
 
     def kill(self):
-        """Ends its command and whatever that has started."""
+        """Ends its command and all children."""
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (AttributeError, ProcessLookupError):
             pass  # Not started, or gone
 
     def complaint(self):
-        """None, or how what was printed differs from what is shown."""
+        """None, or how the output differs from the README."""
         for (command, shown), printed in zip(self.terminal.commands, self.printed):
             wrong = differs(shown, printed, self.terminal.any_order)
             if wrong:
@@ -260,7 +260,7 @@ class Player(threading.Thread):
 
 
 def contested(players):
-    """An ipc endpoint silently goes over to the second who listens there: two may not share one."""
+    """Two terminals must not bind one endpoint: with ipc the second would silently take it over."""
     listening = Counter()
     for player in players:
         text = "\n".join(line for printed in player.printed for line in printed)
@@ -269,11 +269,11 @@ def contested(players):
 
 
 def play(scene, build="build", on_line=lambda player, line: None, seconds=60, trace=None):
-    """Plays a scene. Returns what went otherwise than shown, one text a terminal. ztrace writes
-    to the file `trace`, if there is one; in it the endpoints are those of the README."""
+    """Plays a scene. Returns the differences from the README, one text for each terminal. With `trace`,
+    ztrace writes to that file; in it the endpoints are those of the README."""
     deadline = time.monotonic() + seconds
     if trace:
-        trace.touch()  # There is one, even if no program comes so far
+        trace.touch()  # It must exist, even if no program writes to it
     with tempfile.TemporaryDirectory(prefix="zmq-") as folder:
         stage = Stage(build, folder, trace)
         players = [Player(terminal, stage, on_line) for terminal in scene.terminals]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs our tools against a real vLLM, and writes down what was seen. Needs no GPU, but about 10 GB.
+"""Runs our tools against a real vLLM, and records the results. Needs no GPU, but about 10 GB.
 
     make test-vllm VLLM=0.33.0                  everything, about 10 minutes
     make test-vllm VLLM=0.33.0 ONLY=python-1    one group of scenarios (`--list` names them)
@@ -9,8 +9,8 @@ The release comes from PyPI, into a virtual environment outside of the repositor
 ~/.cache/zeromq-vllm. A platform plugin makes vLLM take its own CPU platform. The model is a
 config.json and a tokenizer that are made here: a front-end reads no weights.
 
-docs/vllm-verified.json gets the results, docs/vllm-verified.md is made from it. A row says what was
-seen when it was run; what has not been run has no row.
+The results are stored in docs/vllm-verified.json, and docs/vllm-verified.md is made from it. A scenario
+that was not run has no row.
 """
 
 import argparse
@@ -131,7 +131,7 @@ context.destroy(linger=1000)
 
 
 class Wrong(Exception):
-    """What was seen is not what was wanted."""
+    """The result is not the expected one."""
 
 
 def need(is_so, what):
@@ -157,7 +157,7 @@ def until(is_so, seconds, what):
 
 
 class Process:
-    """A program in a process group of its own, all of which is ended with it."""
+    """A program in its own process group, which is ended as a whole."""
 
     def __init__(self, log, command, env=None, stdin=None):
         self.log = log
@@ -314,7 +314,7 @@ class Api:
         return self.complete()["usage"]["completion_tokens"]
 
     def stream(self, max_tokens, leave_after=None):
-        """How many chunks with text came; leaves in mid-stream after so many."""
+        """Returns the number of chunks with text. Disconnects in mid-stream after a given number."""
         body = {"model": self.model, "prompt": "hello world", "max_tokens": max_tokens,
                 "stream": True, "ignore_eos": True}  # fmt: skip
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
@@ -341,7 +341,7 @@ class Api:
         return sum(found)
 
 
-# --- scenarios. Each returns what was seen, or raises Wrong
+# --- scenarios. Each returns the observed result, or raises Wrong
 
 
 def completions(api):
@@ -460,7 +460,7 @@ def metrics(api):
 
 
 def length(api):
-    """What is shown of the model and the version."""
+    """The model's length and the version, as the front-end shows them."""
     shown = api.get("/v1/models")["data"][0]["max_model_len"]
     need(shown == 4096, f"max_model_len {shown}")
     version = api.get("/version")["version"]
@@ -504,7 +504,7 @@ def joins(lab, engine, api, count):
     return f"{count} engine{'s' * (count > 1)}, one HELLO each"
 
 
-# --- groups: what is started once for several scenarios
+# --- groups: programs that are started once for several scenarios
 
 
 def serve(lab, size, *args, rust=False, inside=False, model=None, name="front-end", under=()):
@@ -772,7 +772,7 @@ GROUPS = {
 
 
 def run_group(lab, name, record):
-    """Runs its scenarios; without a front-end that is joined the others make no sense."""
+    """Runs the scenarios of a group. If the engine cannot join the front-end, it skips the others."""
     ok, lab.group = True, name
     try:
         for scenario, run in GROUPS[name][1](lab):

@@ -11,10 +11,9 @@ import readme
 
 
 class Patience:
-    """Tells a person at a terminal that a silence is meant: `... 3 s` on stderr, until the next line.
+    """Shows that a demo is still running: after 2 s without a line it prints `... 3 s` on stderr.
 
-    In a pipe it says nothing. Used as a context manager around what may be silent; `lock` is held
-    while anything is printed.
+    Prints nothing if stderr is not a terminal. A context manager; `lock` is held while a line is printed.
     """
 
     SILENCE_S = 2
@@ -57,7 +56,7 @@ class Patience:
 
 
 def label(scene, player):
-    """The program's name; of several also its --index or --name, or else a number."""
+    """The program's name; if several have this name, also its --index or --name, or a number."""
     commands = [terminal.commands[0][0].split() for terminal in scene.terminals]
     names = [words[0].split("/")[-1] for words in commands]
     at = scene.terminals.index(player.terminal)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is different between two wire layouts, and what of it breaks our programs.
+"""Finds the differences between two wire layouts, and which of them break our programs.
 
 tests/tools/layouts/ours.json says what our programs write and read. `make test` compares it with
 their real frames (tests/tools/interop/test_layouts.py):
@@ -28,7 +28,7 @@ def ours():
 
 
 def ours_for(release):
-    """The same, with what our programs write for that release. "": for the newest."""
+    """The same, with what our programs write for that release; "" means the newest."""
     table = ours()
     newest = version(stored()[-1])[:2]
     given = version(release)[:2]
@@ -53,7 +53,7 @@ def quoted(text):
 
 
 def renames(old, new):
-    """Pairs of fields that have taken each other's place: same neighbours, same type."""
+    """Pairs of fields of which one has replaced the other: same neighbours, same type."""
     old_names, new_names = [f[0] for f in old], [f[0] for f in new]
     pairs, taken = [], set()
     for i, (name, kind, _) in enumerate(old):
@@ -166,7 +166,7 @@ def calls_drift(old, new):
 
 
 def drift(old, new):
-    """What is different in `new`, one line each."""
+    """The differences in `new`, one line each."""
     for name in sorted({**old["structs"], **new["structs"]}):
         yield from struct_drift(name, old["structs"].get(name), new["structs"].get(name))
     for name in sorted({**old["enums"], **new["enums"]}):
@@ -333,7 +333,7 @@ def read_breaks(layout, name, entry):
 
 
 def breaks(table, layout):
-    """What of our programs does not work with a vLLM of this layout, one line each."""
+    """What would not work in our programs with a vLLM of this layout, one line each."""
     for name, entry in table["writes"].items():
         yield from written_breaks(layout, name, entry, table["essential"].get(name, ()))
     for name, entry in table["reads"].items():

@@ -5,7 +5,7 @@
     python3 scripts/vllm_layout.py VLLM             prints the layout of a tree, wheel or sdist
     python3 scripts/vllm_layout.py --store VLLM...  writes them all to tests/tools/layouts/
 
-Nothing of vLLM is imported or run: the source is parsed. A layout has
+It parses the source of vLLM, and does not import or run it. A layout has
     release     "0.33.0", or "" where the source does not say
     structs     name -> file, kind (struct, dataclass, namedtuple), array_like, omit_defaults, tag,
                 forbid_unknown_fields, and the fields in their order: "name: type" when required,
@@ -17,8 +17,8 @@ Nothing of vLLM is imported or run: the source is parsed. A layout has
     utility     method that a front-end calls -> what it returns ("" where it does not say)
     sockets     "file function" -> the calls that make sockets, set options and send
 
-The stored file of the newest release has all of this. That of another has what is different from
-the next newer one ("newer"), null for what is not there yet.
+The stored file of the newest release has all of this. The file of an older release has its differences
+from the next newer one ("newer"); null means that it does not exist yet.
 """
 
 import ast

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Fixtures: programs, endpoints that nobody else has, and raw pyzmq sockets for the other end."""
+"""Fixtures: programs, private endpoints, and raw pyzmq sockets for the other end."""
 
 import itertools
 import shutil
@@ -43,7 +43,7 @@ class Start:
 
 @pytest.fixture
 def start(request):
-    """A test has to end what it starts: whatever still runs after a test fails it."""
+    """Starts programs. A test must end what it starts: it fails if a program still runs after it."""
     start = Start()
     yield start
     wrong = [line for program in start.programs for line in program.close()]
@@ -84,7 +84,7 @@ def keys(new_keys):
 def peer():
     """Makes raw sockets: peer (zmq.REP, bind=endpoint). Each of their calls has a timeout."""
     context = zmq.Context()
-    sockets = []  # One that nobody holds would be closed
+    sockets = []  # A socket without a reference would be closed
 
     def new(kind, bind=None, connect=None, **options):
         socket = context.socket(kind)

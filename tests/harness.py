@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Starts the programs, reads what they print, and ends them. Nothing here waits without an end.
+"""Starts the programs, reads what they print, and ends them. Every wait here has a time limit.
 
 BUILD            the folder of the programs to test (default build, from the root of the repository)
 UNDER_VALGRIND   run the C programs under valgrind
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-#: The lessons in Python, and what plays the tools' other end
+#: The folders of the lessons in Python, and of the programs that play the other end of the tools
 PEERS = [ROOT / "tests" / "peers", ROOT / "tests" / "tools" / "peers"]
 BUILD = ROOT / os.environ.get("BUILD", "build")
 VALGRIND = (
@@ -46,7 +46,7 @@ MAKE_KEYS = BUILD / "scripts" / "make_keys"
 
 
 def _slowness():
-    """How much longer everything may take than in a plain build."""
+    """The factor for all time limits: sanitizers and valgrind are slower than a plain build."""
     if UNDER_VALGRIND:
         return 10
     built = next((path for path in PROGRAMS.values() if path.exists()), None)
@@ -62,7 +62,7 @@ FORBIDDEN = re.compile(r"dangling|Sanitizer|runtime error|^==\d+==")
 
 
 class Tail(list):
-    """Lines, of which only the last `keep` are kept; `total` counts them all."""
+    """A list of lines that keeps only the last `keep`; `total` counts all of them."""
 
     def __init__(self, keep):
         super().__init__()
@@ -79,9 +79,9 @@ class Program:
     """A running program, and all lines that it has printed so far: `out` and `err`."""
 
     def __init__(self, name, args, lang="c", keep=None, also=None, trace=None):
-        """keep: only the last lines, so many of each stream. also (line): called with each of
-        stdout, from another thread. trace: a file for ztrace. The Python peers always run under it,
-        which must not change anything."""
+        """keep: how many lines of each stream to keep, from the end. also (line): called with each line
+        of stdout, from another thread. trace: a file for ztrace. The Python peers always run under
+        ztrace, which must not change anything."""
         self.name, self.lang = name, lang
         self.args = [str(arg) for arg in args]
         if lang == "c":
@@ -128,7 +128,7 @@ class Program:
         return None
 
     def wait_line(self, regex, stream="out", nth=1, timeout=WAIT_S):
-        """The match of the nth line that has the regex in it, once it has been printed."""
+        """Waits for the nth line that matches the regex, and returns the match."""
         pattern, lines = re.compile(regex), getattr(self, stream)
         deadline = time.monotonic() + timeout
         with self._news:
@@ -148,11 +148,11 @@ class Program:
         return self.wait_line(regex, "err", nth)
 
     def endpoint(self, nth=1):
-        """Where it listens, the wildcard resolved."""
+        """The endpoint where it listens, with the wildcard resolved."""
         return self.wait_line(rf"^{self.name}: listening on (\S+)$", nth=nth)[1]
 
     def wait(self, timeout=WAIT_S):
-        """Its exit status, once it has ended by itself."""
+        """Waits until it ends by itself, and returns its exit status."""
         try:
             status = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -162,7 +162,7 @@ class Program:
         return status
 
     def wait_ready_for_signals(self):
-        """Until it handles SIGALRM: the last handler that a lesson installs, before it opens a socket."""
+        """Waits until it handles SIGALRM: a lesson installs this handler last, before it opens a socket."""
         deadline = time.monotonic() + WAIT_S
         bit = 1 << (signal.SIGALRM - 1)
         while True:
@@ -180,13 +180,13 @@ class Program:
         self._process.send_signal(number)
 
     def stop(self, number=signal.SIGTERM):
-        """Asks it to end. Its exit status, which has to come within the second of the contract."""
+        """Asks it to end, and returns its exit status. The contract allows one second."""
         assert self.running(), f"{self.name} has ended before it was told to\n{self}"
         self.send_signal(number)
         return self.wait(STOP_S[self.lang])
 
     def kill(self):
-        """Ends it without a word, and reads what it had said; it may be paused, or have ended."""
+        """Kills it and reads its remaining output. It may be paused, or have ended already."""
         self._process.kill()
         self.wait()
 
@@ -194,7 +194,7 @@ class Program:
         return self._process.poll() is None
 
     def lines(self, regex, stream="out"):
-        """The groups (or the whole match) of each line that has the regex in it."""
+        """The groups (or the whole match) of each line that matches the regex."""
         return re.findall(regex, "\n".join(getattr(self, stream)), re.M)
 
     def summary(self):
@@ -204,7 +204,8 @@ class Program:
         return match[1]
 
     def close(self):
-        """Kills what is left. Returns what is wrong with this program, whatever was tested."""
+        """Kills it if it still runs. Returns the faults that no program may have (a sanitizer's report,
+        for example)."""
         wrong = []
         if self.running():
             wrong.append(f"{self.name} was left running\n{self}")
@@ -223,14 +224,14 @@ class Program:
 
 #: libzmq (4.3.5) may abort, or never end a context, when a socket is closed with linger 0 just when a
 #: peer of it is killed with half of a message (zeromq/libzmq#3442): the session then waits for the
-#: other half, which linger 0 has dropped. So what is queued gets this long to leave. A peer that is
-#: alive takes it at once, and for one that is gone nothing is kept.
+#: other half, which linger 0 has dropped. So queued messages get this time to leave. A living peer
+#: takes them at once, and for a dead one nothing is queued.
 LINGER_MS = 1000
 
 
 def end_context(context, timeout=WAIT_S):
-    """Closes what is still open of a zmq.Context, and ends it. libzmq's own call waits without a
-    limit for what is left; this one fails then, and says what libzmq's threads are at."""
+    """Closes the open sockets of a zmq.Context and ends it. libzmq's own call would wait without a
+    limit for unsent messages; this one fails after a time and prints the state of libzmq's threads."""
     for socket in list(context._sockets):
         socket.close(LINGER_MS)
     waiting = threading.Thread(target=context.term, daemon=True)
@@ -242,7 +243,7 @@ def end_context(context, timeout=WAIT_S):
 
 
 def _zmq_threads():
-    """What libzmq's own threads are at: "ZMQbg/IO/0 S 12": asleep, and 12 ticks of CPU used."""
+    """The state of libzmq's threads; "ZMQbg/IO/0 S 12" is asleep and has used 12 ticks of CPU."""
     for task in Path("/proc/self/task").glob("*/stat"):
         name, rest = re.fullmatch(r"\d+ \((.*)\) (.*)\n", task.read_text()).groups()
         if name.startswith("ZMQ"):

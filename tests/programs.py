@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The options of every tool beside --help, --quiet and --curve-dir: the table of the contract.
+"""The contract of the tools: the options of each, besides --help, --quiet and --curve-dir.
 
-An option is (kind, default, *more); the kind knows values that it has to refuse.
+An option is (kind, default, *more); the kind has values that the tool must refuse.
 """
 
 MOST = 2**31 - 1

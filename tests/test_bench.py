@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""make bench measures all rows, at sizes so small that the numbers mean nothing."""
+"""make bench measures all rows. The sizes here are too small for meaningful numbers."""
 
 import re
 import subprocess

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Each challenge of docs/challenges.md both ways: not solved yet, and solved.
+"""The check of each challenge in docs/challenges.md says "not yet" before, and "works" with our solution.
 
-The solutions are the patches in challenges/: applied to a copy of the tree, never to this one.
+The solutions are the patches in challenges/. They are applied to a copy of the tree.
 """
 
 import os
@@ -42,7 +42,7 @@ def test_not_solved_yet(number):
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A copy of the tree with what is built of it, so that little is built again."""
+    """A copy of the tree with its build folder, so that little has to be built again."""
     root = tmp_path_factory.mktemp("copy") / "tree"
     skip = shutil.ignore_patterns(".git", ".venv", "build*", "__pycache__", ".pytest_cache")
     shutil.copytree(ROOT, root, ignore=skip)
@@ -51,9 +51,9 @@ def copy(tmp_path_factory):
 
 
 def run(root, *command):
-    # A make that runs this test is none of theirs
+    # The variables of the make that runs this test must not reach the make in the copy
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    # git is to take the copy for what it is, whatever repository it may lie in
+    # git must not take the copy for a part of a repository around it
     env["GIT_CEILING_DIRECTORIES"] = str(root.parent)
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"

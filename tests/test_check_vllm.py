@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""scripts/check_vllm.py: what it finds in a small repository, held against a small vLLM."""
+"""scripts/check_vllm.py: what it finds in a small repository, compared with a small vLLM."""
 
 import os
 import subprocess
@@ -66,7 +66,7 @@ def tree(tmp_path):
 
 @pytest.fixture
 def repository(tmp_path):
-    """A repository with one program, all of whose citations are right."""
+    """A repository with one program whose citations are all right."""
     root = tmp_path / "repository"
     put(root / "req_rep" / "demo.c", PROGRAM)
     put(root / "req_rep" / "wire.h", "//  The structs (vllm/v1/engine/core.py), by name\n")
@@ -107,7 +107,7 @@ def test_all_there(repository, tree):
     "symbol", ["Gone", "Engine.gone", "Engine.main", "Child.step", "Engine.hidden", "main.LIMIT"]
 )
 def test_a_symbol_that_is_not_there(repository, tree, symbol):
-    """Not anywhere, not in this class, inherited, or only assigned to self."""
+    """The symbol is nowhere, in another class, inherited, or only assigned to self."""
     cite(repository, f"//  vLLM:  vllm/v1/engine/core.py {symbol}: more words")
     path = "vllm/v1/engine/core.py"
     assert findings(repository, tree) == [

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""scripts/fresh-machine on a tiny root folder: what it runs, what it returns, what it leaves behind.
+"""scripts/fresh-machine on a tiny root folder: what it runs, its exit status, and that it cleans up.
 
-The real root folders are made by .ci/run; here it is a shell and a few commands, copied from this
-machine, in place of what debootstrap would make.
+.ci/run uses real root folders from debootstrap; this one has a shell and a few commands, copied from
+this machine.
 """
 
 import os
@@ -62,7 +62,7 @@ def run(cache, *args):
 
 
 def left_in(cache):
-    """What it has left there, but for the root folder and the locks."""
+    """The files that it has left there, without the root folder and the locks."""
     return [each.name for each in cache.iterdir() if each.name.startswith("run.")]
 
 
@@ -89,14 +89,14 @@ def test_one_line_for_each_command(cache):
 def test_all_passed(cache):
     done = run(cache, "--run", "echo well")
     assert (done.returncode, done.stderr) == (0, "")
-    # HEAD, not what lies about in this folder
+    # HEAD, without uncommitted files of this folder
     head = subprocess.check_output(["git", "log", "-1", "--format=%h"], cwd=ROOT, text=True).strip()
     assert re.search(rf"^fresh-machine: tiny: ready after \d+ s: {head} ", done.stdout, re.M)
 
 
 @as_root
 def test_it_runs_the_blocks_of_the_readme_as_written(cache):
-    """There is no make in there: each of them fails, and is named."""
+    """The root folder has no make, so each block fails, and is named."""
     done = run(cache, "--also", "echo and this")
     readme = subprocess.check_output(["git", "show", "HEAD:README.md"], cwd=ROOT, text=True)
     blocks = re.findall(r"^```sh\n(.*?)\n```$", readme, re.M | re.S)
@@ -150,7 +150,7 @@ def test_settings_of_this_machine(cache, tmp_path):
 
 
 def runs(command):
-    """Is there a process of this command line?"""
+    """Whether a process with this command line runs."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip() == command:
@@ -170,7 +170,7 @@ def until(is_so):
 @as_root
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_interrupted(cache, number):
-    """Nothing is left: no mount, no process, no folder. After a SIGKILL the next run tidies up.
+    """No mount, process or folder is left. After a SIGKILL the next run cleans up.
 
     Tests that run under nohup or in a shell's background ignore SIGHUP or SIGINT, and so would bash.
     """

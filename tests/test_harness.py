@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the tests themselves lean on."""
+"""Tests of the test harness."""
 
 import pytest
 import zmq
@@ -8,7 +8,7 @@ from harness import end_context
 
 
 def test_a_context_that_does_not_end_fails_with_the_reason():
-    """Its only socket was closed, and lingers for a message that nobody takes."""
+    """Its only socket was closed, and lingers for a message without a receiver."""
     context = zmq.Context()
     socket = context.socket(zmq.PUSH)
     socket.connect("tcp://127.0.0.1:1")

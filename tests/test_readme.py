@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every command block of every README, run as it is written; what it prints is what is shown."""
+"""Every command block of every README is run as written, and must print what the README shows."""
 
 import json
 import os
@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import readme  # noqa: E402
 
 BUILD = os.environ.get("BUILD", "build")
-# Those of other languages show the same (test_translation.py)
+# The translations show the same (test_translation.py)
 TRANSLATED = sorted([*ROOT.glob("*.zh-CN.md"), *ROOT.glob("*/*.zh-CN.md")])
 READMES = sorted({*ROOT.glob("*.md"), *ROOT.glob("*/README.md")} - set(TRANSLATED))
 SCENES = [scene for path in READMES for scene in readme.scenes(path)]
@@ -35,9 +35,9 @@ def test_what_is_shown_is_what_is_printed(scene):
 
 @pytest.mark.parametrize("path, block", SHELL, ids=lambda value: str(value).strip())
 def test_shell_block_runs(path, block):
-    # `make test` would run itself, and `make bench` takes long: they are only asked what they would do
+    # `make test` would run itself, and `make bench` takes long: make -n only prints their commands
     command = block.replace("make test", "make -n test").replace("make bench", "make -n bench")
-    # A reader's shell knows nothing of the make that may be running this test, nor of its build
+    # A reader's shell has no variables of the make that runs this test, or of its build
     ours = ("MAKE", "BUILD")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     process = subprocess.Popen(
@@ -52,7 +52,7 @@ def test_shell_block_runs(path, block):
     )
     try:
         printed, _ = process.communicate(timeout=120)
-    finally:  # Whatever is left of it would hold its stdout open
+    finally:  # Its children would keep its stdout open
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
@@ -62,7 +62,7 @@ def test_shell_block_runs(path, block):
 
 
 def test_no_other_kind_of_command_block():
-    """A block in another language than these would be a command that nobody runs."""
+    """A block in another language than these would not be run by any test."""
     for path in READMES:
         languages = re.findall(r"^```(\w*)\n(?:.*?)^```$", path.read_text("utf-8"), re.M | re.S)
         assert set(languages) <= {"", "console", "sh"}, path
@@ -74,7 +74,7 @@ def test_every_demo_is_on_the_learning_path():
 
 
 def heading_anchor(heading):
-    """The anchor that a code host makes of a heading."""
+    """The anchor that code hosts generate for a heading."""
     return re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-")
 
 
@@ -103,7 +103,7 @@ def test_programs_and_readmes_name_each_other():
                 assert f"$ build/{room}/{source.stem}" in text, f"{source.name} is not shown"
 
 
-# The comparison itself: it must be able to say no
+# The comparison itself: it must find each of these differences
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_comparison_allows_what_is_documented(shown, printed, any_order):
     assert readme.differs(shown, printed, any_order) is None
 
 
-# The player: whatever a README has in it, a scene comes to an end, and says what was wrong
+# The player: every scene ends, and says what was wrong
 
 
 def played(tmp_path, text, **options):
@@ -161,7 +161,7 @@ def test_terminal_starts_after_the_line_that_it_waits_for(tmp_path):
     first = f"```console\n$ echo one; sleep 0.3; touch {made}; echo two\none\ntwo\n```\n"
     second = f"<!-- after: two -->\n```console\n$ ls {made}\n{made}\n```\n"
     assert played(tmp_path, first + second) == []
-    # It never comes: then it is a failure, not a wait without an end
+    # The line never comes: that is a failure, and the wait ends
     (wrong,) = played(tmp_path, second, seconds=0.2)
     assert "not printed" in wrong or "shown" in wrong or "not ended" in wrong
 
@@ -185,7 +185,7 @@ def test_traced_run_is_smaller_and_shares_a_file(tmp_path):
     assert sorted((line["program"], line["dir"]) for line in messages) == [
         (program, way) for program in ("basic_client", "basic_server") for way in ("recv", "send")
     ]
-    # The endpoint is that of the README, though the programs had a private one
+    # The trace has the endpoint of the README, although the programs used a private one
     assert {line["endpoint"] for line in messages} == {"tcp://127.0.0.1:5555"}
 
 
@@ -216,7 +216,7 @@ def test_two_terminals_may_not_listen_on_one_endpoint(tmp_path):
 
 
 def test_traced_run_keeps_lines_whole(tmp_path):
-    """U+2028 ends a line for some, but not in a trace."""
+    """U+2028 ends a line in Python's splitlines, but not in a trace."""
     trace = tmp_path / "trace"
     trace.write_text('{"note":"a\u2028b"}\n', "utf-8")
     assert played(tmp_path, "```console\n$ true\n```\n", trace=trace) == []

@@ -63,7 +63,7 @@ def test_install_says_and_runs_the_command_of_each_manager(bare, manager):
     assert ran in done.stdout
     words = {word for word in ran.split() if not word.startswith("-")}
     assert words - {"install", "add"} == set(INSTALLS[manager].split())
-    # The command here installed nothing: that must not pass for success
+    # The package manager here installs nothing: the script must not report success
     assert done.returncode == 1
     assert "still missing: " in done.stderr
     assert ("AUR" in done.stderr) == (manager == "pacman")
@@ -111,7 +111,7 @@ def test_tests_want_valgrind_where_it_runs(bare, system):
 
 
 def test_a_compiler_without_headers_is_none(bare):
-    """As Debian's gcc is without libc6-dev."""
+    """A gcc without libc6-dev, as on Debian, does not count as a compiler."""
     bare("pkg-config", "exit 0")
     bare("apt-get", "exit 0")
     bare("gcc", "exit 1")

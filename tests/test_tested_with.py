@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""README.md's table "Tested with" says what .ci/run does, and what is really installed there."""
+"""The table "Tested with" in README.md has what .ci/run tests, and the versions that it installs."""
 
 import os
 import platform
@@ -52,7 +52,7 @@ def test_both_languages_say_the_same():
 def test_ci_runs_all_of_the_readme_there(release):
     step = steps()[release]
     assert f'"Debian {TABLE[release]["Debian"]}, nothing installed"' in step
-    assert "--run" not in step  # That would be in place of the README's commands
+    assert "--run" not in step  # A command here would replace the README's commands
     assert '--also "$(werror gcc)"' in step and '--also "$clang"' in step
 
 

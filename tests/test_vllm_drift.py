@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""scripts/vllm_layout.py and vllm_drift.py: a vLLM that somebody has changed by hand.
+"""scripts/vllm_layout.py and vllm_drift.py, with changed vLLMs.
 
-The vLLM is made of a stored layout: source files that have its structs, functions and constants and
-nothing else. Each change must be named exactly, and break our programs only if it does.
+Each vLLM is generated from a stored layout: source files that have only its structs, functions and
+constants. Each change must be named exactly, and be reported as a break only if our programs break.
 """
 
 import json
@@ -152,7 +152,7 @@ def report(path):
 
 @pytest.mark.parametrize("release", vllm_layout.stored())
 def test_round_trip(tmp_path, release):
-    """What is read of a tree is what the tree was made of."""
+    """The layout that is read from a tree is the one from which the tree was generated."""
     layout = vllm_layout.load(release)
     folder = write(tmp_path / f"vllm-{release}", sources_of(layout))
     again = vllm_layout.layout_of(vllm_layout.Source(folder))
@@ -185,7 +185,7 @@ OUTPUT = "    finish_reason: FinishReason | None = None\n"
 REQUEST_MIDDLE = "    arrival_time: float\n"
 READY = "    max_loras: int\n"
 
-# What is changed, what the drift must say, and how what breaks must begin; None: nothing breaks
+# The change, the expected drift, and the beginning of the expected break (None: nothing breaks)
 CHANGES = {
     "a field appended to the outputs": (
         {ENGINE: {"    error: RequestError | None = None\n":
@@ -369,7 +369,7 @@ def test_changed_by_hand(tree, change):
 
 
 def test_a_utility_that_is_new(tree):
-    """Its endpoint fails, and that is all: exit 0, but it is said."""
+    """Only its endpoint fails: it is reported, and the exit status is 0."""
     path = tree({CLIENT: {"def is_sleeping_x": 'def dream_x(self) -> str:\n'
                           '    self.call_utility("dream", 1)\n\ndef is_sleeping_x'}})
     assert report(path) == (
@@ -381,7 +381,7 @@ def test_a_utility_that_is_new(tree):
 
 
 def test_a_struct_that_has_moved(tree):
-    """Into another module, from which it is imported: said, and nothing breaks."""
+    """A struct moves to another module, from which it is imported: reported, and nothing breaks."""
     text = sources_of(vllm_layout.load("0.33.0"))["vllm/outputs.py"]
     folder = tree()
     (folder / "vllm/outputs.py").unlink()

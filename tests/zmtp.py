@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ZMTP by hand, over a bare socket: what libzmq would never let a peer send. RFC 23, ZMTP 3.0."""
+"""ZMTP by hand, over a bare socket, to send what libzmq would never send. RFC 23, ZMTP 3.0."""
 
 import socket
 
@@ -8,7 +8,7 @@ from harness import WAIT_S
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 MORE, LONG, COMMAND = 1, 2, 4
 
-# First words of peers that speak something else, or ZMTP wrongly
+# The first bytes of peers that use another protocol, or break ZMTP
 STRANGERS = {
     "nothing": b"",
     "http": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -45,7 +45,7 @@ def connect(endpoint):
     else:
         link = socket.socket()
         host, _, port = address.rpartition(":")
-        assert host == "127.0.0.1", endpoint  # Nothing of this leaves the machine
+        assert host == "127.0.0.1", endpoint  # A local address
         where = (host, int(port))
     link.settimeout(WAIT_S)
     link.connect(where)
@@ -66,7 +66,7 @@ def ready(socket_type, identity=b""):
 
 
 def greeted(endpoint, socket_type, identity=b""):
-    """A connection behind the handshake: ready for frames, good or not."""
+    """A connection after the handshake: ready for valid and invalid frames."""
     link = connect(endpoint)
     link.sendall(GREETING + ready(socket_type, identity))
     heard = b""
@@ -78,7 +78,7 @@ def greeted(endpoint, socket_type, identity=b""):
 
 
 def is_cut_off(link):
-    """True once the other end has hung up; False: it has not in the time of a test."""
+    """True if the other end closes the connection within the time limit."""
     try:
         while link.recv(4096):
             pass

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Each lesson that receives, against messages that no peer of ours would send: junk, truncated, of wrong
-types, with frames missing or too many. One line on stderr for each at most, and it goes on serving.
+"""Each lesson that receives gets bad messages: junk, truncated, of wrong types, with missing or surplus
+frames. It prints at most one line on stderr for each, and continues to serve.
 
-Another receiver is one more row of RECEIVERS. The REQ clients end with their first bad reply, so they
-are below. Under sanitizers: make test SAN=address,undefined PYTEST='-k lessons'
+To test another receiver, add a row to RECEIVERS. The REQ clients end with their first bad reply, so
+they have their own tests. Under sanitizers: make test SAN=address,undefined PYTEST='-k lessons'
 """
 
 import re
@@ -43,7 +43,7 @@ UNREADABLE = [
 
 
 class Receiver:
-    """A program under test; how it is sent a message, and how it is seen to serve a good one."""
+    """A program under test: how to send it a message, and how to check that it serves a good one."""
 
     def __init__(self, program, send, good, complaint, samples):
         self.program, self.send, self.good = program, send, good
@@ -177,7 +177,7 @@ def memory_mb(program):
 
 @EACH
 def test_flood(receiver):
-    """Random messages, made of good ones; a good one after each two hundred."""
+    """Random messages, made from good ones, with a good one after every 200."""
     made = mutants.Mutants(1, receiver.samples, 3000)
     first = None
     for number in range(MESSAGES):
@@ -210,7 +210,7 @@ def test_client(start, ipc, peer, name):
 
 @pytest.mark.parametrize("name", CLIENTS[1:])
 def test_client_that_gets_no_reply_at_all(start, ipc, peer, name):
-    """What is no reply, libzmq drops, or it cuts the connection: the client asks again."""
+    """libzmq drops a message that is no reply, or closes the connection: the client asks again."""
     made = mutants.Mutants(1, ["PONG"], 1000)
     router = peer(zmq.ROUTER, bind=(endpoint := ipc()))
     client = start(name, endpoint=endpoint, timeout_ms=100, retries=100)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whatever reaches a receiver of pub_sub: one line on stderr each, and it goes on."""
+"""Bad messages at each receiver of pub_sub: it prints one line on stderr for each, and continues."""
 
 import random
 import re
@@ -102,7 +102,7 @@ def test_replay_publisher(start, ipc, peer):
 
 @pytest.fixture
 def follow(start, ipc, peer):
-    """Starts a subscriber. Returns it, what publishes to it, and the ROUTER that it asks."""
+    """Starts a subscriber. Returns it, its publisher's socket, and the ROUTER that it asks."""
 
     def follow(name, **options):
         live, replay = ipc(), ipc()
@@ -128,7 +128,7 @@ def test_live_messages(follow, name):
         publish(b"t", as_seq(seq), bad)
     number = len(batches)
     publish(b"t", as_seq(number), stored(number))
-    # What is newer than the lesson is no error
+    # Newer fields and events are not errors
     publish(b"t", as_seq(number + 1), pack([0.0, [{"type": "New"}, {"type": "\x1bX"}], 0, 1]))
     publish(b"t", as_seq(number + 2), pack([0.0, []]))
     subscriber.wait_line(rf"^seq {number}: BlockStored 2 blocks 2 tokens$")
@@ -179,7 +179,7 @@ def test_replies_to_a_dealer(follow):
 
 @pytest.mark.valgrind
 def test_replies_to_a_req(follow):
-    """It takes one. If it cannot be read, the hole is lost."""
+    """A REQ takes one reply. If that cannot be read, the hole is lost."""
     subscriber, publish, router = follow("replay_subscriber")
     too_old = [b"kv-events", as_seq(0), stored(0)]
     replies = [*BAD_REPLIES, too_old]
@@ -204,7 +204,7 @@ def test_replies_to_a_req(follow):
 
 @REPLAYS
 def test_the_end_of_a_replay(follow, name):
-    """It may come before what was asked for, or what comes may begin later."""
+    """The end may come early, or the replay may begin later than asked."""
     subscriber, publish, router = follow(name)
     end, later = [b"", b"\xff" * 8, b""], [b"kv-events", as_seq(9), stored(9)]
     for seq, replies in [
@@ -257,7 +257,7 @@ def mutants(number, seed):
 
 
 def answer(router, milliseconds):
-    """Ends the replay that somebody has asked for, if anybody has: there is nothing."""
+    """If a replay was asked for, answers with its end, without a batch."""
     if router.poll(milliseconds):
         client = router.recv_multipart()[0]
         router.send_multipart([client, b"", b"", b"\xff" * 8, b""])
@@ -265,7 +265,7 @@ def answer(router, milliseconds):
 
 @REPLAYS
 def test_flood_of_live_messages(follow, name):
-    """2,000 of them: it still delivers what comes then."""
+    """After 2,000 bad messages it still delivers a good one."""
     subscriber, publish, router = follow(name, topic="")
     for frames in mutants(2000, seed=1):
         publish(*frames)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whatever reaches a receiver of router_dealer: one line on stderr each at most, and it goes on."""
+"""Bad messages at each receiver of router_dealer: at most one line on stderr for each, and it continues."""
 
 import msgspec
 import mutants
@@ -92,7 +92,7 @@ def test_flood_at_an_engine(start, peer, wire):
         frames = made.frames(made.random.choice([ADD, ADD, ADD, ABORT, b"\3"]))
         send(*frames)
         if number % 200 == 199:
-            # Among them are good requests, without a limit too: they are done with
+            # Some of them are good requests, some without a limit: abort these
             send(ABORT, pack(["r3", "r4", "x", "", "full"]))
             serves(number)
             first = first or memory_mb(engine)
@@ -173,7 +173,7 @@ def test_outputs(start, peer, wire, name):
     messages += [[outputs(TOKEN), b""], [b"", outputs(TOKEN)], [b""] * 50]
     for message in messages:
         push.send_multipart(message)
-    # Without trailing fields, or with more of them, it is one
+    # Valid: an output without its last fields, or with more fields
     push.send(outputs(["r0", [8, 9]], [*TOKEN, "newer"]) if name else b"")
     push.send(outputs(["r0", [], None, None, None, 1]))
     assert frontend.wait() == 0

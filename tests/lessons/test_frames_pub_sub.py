@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What pub_sub's programs send: every frame, decoded with vLLM v0.33.0's structs."""
+"""Every frame that pub_sub's programs send, decoded with vLLM v0.33.0's structs."""
 
 import time
 
@@ -14,7 +14,7 @@ END = [b"", b"\xff" * 8, b""]
 
 
 def strictly(payload):
-    """The batch. Fails on a field that vLLM's struct does not have, and on one of another type."""
+    """Decodes a batch. Fails on a field that vLLM's struct does not have, or of another type."""
     batch = unpack(payload, type=wire.KVEventBatch)
     ts, events, *rank = unpack(payload)
     assert len(rank) == 1
@@ -89,8 +89,7 @@ def hashes(message):
 
 
 def test_the_tool_says_the_same(start, ipc, peer):
-    """kv_publisher's frames, field by field: the times and the hashes are its own, and it leaves out
-    extra_keys."""
+    """kv_publisher's frames have the same fields and values, except for times, hashes and extra_keys."""
 
     def plain(message, known):
         topic, seq, payload = message
@@ -133,7 +132,7 @@ def test_topic(start, ipc, peer, topic):
 @pytest.mark.parametrize("lang", ["c", "py"])
 @pytest.mark.parametrize("name", ["replay_subscriber", "replay_dealer_subscriber"])
 def test_replay_request(start, ipc, peer, name, lang):
-    """A REQ's and a DEALER's look the same to the ROUTER: [client][empty][start]."""
+    """The requests of a REQ and of a DEALER are the same to the ROUTER: [client][empty][start]."""
     live, replay = ipc(), ipc()
     publisher, router = peer(zmq.XPUB, bind=live), peer(zmq.ROUTER, bind=replay)
     subscriber = start(name, lang=lang, endpoint=live, replay_endpoint=replay)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What router_dealer's programs send: every frame, decoded strictly with vLLM v0.33.0's structs, and
-beside what the tools send. A lesson may say less than a tool, but nothing else."""
+"""Every frame that router_dealer's programs send, decoded strictly with vLLM v0.33.0's structs and compared
+with the frames of the tools. A lesson may leave fields out, but must not send other values."""
 
 import time
 
@@ -31,7 +31,7 @@ def wire(ipc):
 
 
 def strictly(frame, kind):
-    """The value. Fails on a field of another type, on one too many, and in an array on one too few."""
+    """Decodes a value. Fails on a field of another type, a surplus field, or one missing in an array."""
     value = msgspec.msgpack.Decoder(kind, strict=True).decode(frame)
     raw = unpack(frame)
     assert isinstance(raw, dict) or len(raw) == len(kind.__struct_fields__)
@@ -99,7 +99,7 @@ def test_identity_in_the_first_frame(start, peer, wire):
 
 
 def registration(start, peer, ipc, name, lang="c"):
-    """What the engine of that program registers with, from its index 513 on."""
+    """The registration of an engine with index 513."""
     ends = [ipc(), ipc(), ipc()]
     router = peer(zmq.ROUTER, bind=ends[1])
     if name == "engine":
@@ -200,7 +200,7 @@ def test_outputs_of_a_step_come_together(start, peer, wire, lang):
 
 
 def test_outputs_beside_the_tools(start, peer, wire, ipc):
-    """What mock_engine says of the same request: it says more, but nothing else."""
+    """mock_engine's outputs for the same request have more fields, but no other values."""
     engine, ask, _, pull = serve(start, peer, wire, "c", step_ms=1)
     ask("r0", 2)
     lesson = [step(pull), step(pull)]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Each lesson can leave the tree: the one gcc line of its room's README builds it, in a folder that has
-nothing but its file, the headers of common/, and what it includes of its room."""
+"""Each lesson builds outside of the tree, with the gcc line of its README, in a folder that has only its
+file, the headers of common/, and the modules that it includes."""
 
 import re
 import shutil

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What every lesson promises on its command line, and to Ctrl-C."""
+"""The contract of every lesson: its command line, and how it ends after Ctrl-C."""
 
 import array
 import fcntl
@@ -178,8 +178,8 @@ def test_wildcards_are_resolved(start, ipc, keys, name):
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stop_at_once(start, ipc, keys, name, number):
-    """Alone in the world. Three times: a signal may come at any moment of the start. One that comes
-    within a bind or connect lets it fail, and the program says so."""
+    """Without a peer. Three times, because the signal may come at any moment of the start. During a bind
+    or connect it makes the call fail, and the program says so."""
     for _ in range(3):
         ends = {other: ipc() for other, default in OPTIONS[name].items() if "://" in str(default)}
         program = start(name, **ends, **({"keys": keys} if "keys" in OPTIONS[name] else {}))
@@ -193,7 +193,7 @@ def test_stop_at_once(start, ipc, keys, name, number):
 
 
 def in_pipe(pipe):
-    """How many bytes wait in it."""
+    """The number of bytes that wait in the pipe."""
     count = array.array("i", [0])
     fcntl.ioctl(pipe, termios.FIONREAD, count)
     return count[0]
@@ -226,7 +226,7 @@ def test_second_ctrl_c_ends_a_program_that_nobody_reads(ipc, peer):
 
 
 def test_no_lesson_sees_the_tools():
-    """Nor another room: what a lesson includes is in common/, or in its own room."""
+    """A lesson includes only headers of common/ and of its own folder."""
     for path in [*ROOT.glob("common/*.h"), *(p for room in LESSONS for p in ROOT.glob(f"{room}/*.[ch]"))]:
         for header in re.findall(r'#include "(.*)"', path.read_text("utf-8")):
             assert "/" not in header, path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""pub_sub: each pair in C, C with Python, Python with C; and what the lessons promise."""
+"""pub_sub: each pair in C, C with Python, and Python with C; and the contract of the lessons."""
 
 import signal
 import time
@@ -134,7 +134,7 @@ def test_requests(start, replay, name):
 @REPLAYS
 @pytest.mark.parametrize("skip, count", [("0-0", 2), ("0-6", 8), ("3-3", 5), ("3-6", 5), ("2-5", 3)])
 def test_count_is_exact(start, replay, name, skip, count):
-    """Also when it is reached within a replay."""
+    """--count is exact, even if it is reached during a replay."""
     subscriber = start(name, skip=skip, count=count, **replay)
     publisher = start("replay_publisher", interval_ms=20, **replay)
     assert subscriber.wait() == 0
@@ -147,7 +147,7 @@ def test_count_is_exact(start, replay, name, skip, count):
 @REPLAYS
 @PAIRS
 def test_short_history(start, replay, server, client, name):
-    """What is not kept any more is named and counted, and the rest comes."""
+    """Batches that are no longer kept are named and counted; the others are replayed."""
     publisher = start("replay_publisher", lang=server, buffer_steps=4, interval_ms=50, **replay)
     publisher.wait_line("^seq 8:")  # 0 to 4 are not kept any more
     subscriber = start(name, lang=client, count=6, **replay)
@@ -184,7 +184,7 @@ def test_the_publisher_has_restarted(start, replay, name):
 @REPLAYS
 @pytest.mark.parametrize("router", ["silent", "not there"])
 def test_a_replay_that_never_comes(start, replay, peer, name, router):
-    """It is given up after 2 s, once for the hole, and the live batches go on."""
+    """The replay is given up after 2 s, once for the hole, and the live batches continue."""
     publisher = peer(zmq.XPUB, bind=replay["endpoint"])
     if router == "silent":
         peer(zmq.ROUTER, bind=replay["replay_endpoint"])

@@ -49,7 +49,7 @@ def test_pipeline(start, ipc, ventilator, worker, sink):
     "slow_ms, count", [(0, 100), pytest.param(20, 24, marks=pytest.mark.valgrind)]
 )
 def test_four_workers_share(start, ipc, slow_ms, count):
-    """A PUSH deals out in turn, fast worker or slow: each gets its quarter, and nothing is lost."""
+    """A PUSH gives tasks in turn, to fast and slow workers: each gets a quarter, and nothing is lost."""
     tasks, results = ipc(), ipc()
     sink = start("sink", endpoint=results, count=count)
     sink.endpoint()
@@ -84,8 +84,8 @@ def test_sink_comes_last(start, ipc):
 
 
 def test_tasks_outlive_the_ventilator(start):
-    """Over TCP, what has left for a worker that does not read yet arrives, though nobody is there to
-    send it any more."""
+    """Over TCP, tasks that were sent to a worker arrive even if the ventilator has ended before the
+    worker reads them."""
     count = 3000  # More than a PULL takes of itself: 1000
     sink = start("sink", endpoint=ANY, count=count)
     ventilator = start("ventilator", endpoint=ANY, sink=sink.endpoint(), count=count)
@@ -99,7 +99,7 @@ def test_tasks_outlive_the_ventilator(start):
 
 
 def test_no_worker_to_wait_for(start, ipc):
-    """With --workers 0 the PUSH itself blocks until somebody is there."""
+    """With --workers 0 the PUSH itself blocks until a worker connects."""
     tasks, results = ipc(), ipc()
     sink = start("sink", endpoint=results, count=5)
     ventilator = start("ventilator", endpoint=tasks, sink=results, workers=0, count=5)
@@ -162,7 +162,7 @@ def test_wire(start, ipc, peer):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped(start, ipc, peer, number):
-    """Each of them while it waits for something that does not come."""
+    """Each program is stopped while it waits for a message that does not come."""
     tasks, results = ipc(), ipc()
     waiting = start("ventilator", endpoint=tasks, sink=results, workers=2)
     worker = start("worker", source=tasks, sink=results, name="w1")

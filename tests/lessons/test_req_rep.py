@@ -124,7 +124,7 @@ def test_control_bytes_do_not_reach_the_terminal(start, ipc):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped(start, ipc, number):
-    """A server that is stopped has done its work, a client without its answer has not."""
+    """A server that is stopped exits with 0, a client without its answer with 1."""
     endpoint = ipc()
     waiting = start("slow_server", endpoint=endpoint, delay_s=3600)
     client = start("basic_client", endpoint=endpoint)
@@ -180,7 +180,7 @@ def test_strangers_are_not_served(start, ipc, keys, new_keys, number):
 
 
 def test_keys_of_pyzmq(start, peer, keys, ipc):
-    """The folder is the one that zmq.auth reads; pyzmq is served like a C client."""
+    """zmq.auth reads the same folder; the server answers pyzmq as it does a C client."""
     server = start("secure_server", endpoint=(endpoint := ipc()), keys=keys, count=1)
     client = peer(zmq.REQ)
     client.curve_publickey, client.curve_secretkey = zmq.auth.load_certificate(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""ROUTER/DEALER: each pair of Demos 2 to 2.4, in C and in Python, and how they behave: order, one
-front-end after another, engines that are stopped, killed and restarted; and each with the tools."""
+"""ROUTER/DEALER: each pair of Demos 2 to 2.4, in C and in Python: the order of messages, one front-end after
+another, engines that are stopped, killed and restarted; and each program with the tools."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def wire(ipc):
 
 
 def check_tokens(frontend, requests, max_tokens, engine):
-    """Each token of each request in its turn."""
+    """The front-end has printed each token of each request, in order."""
     for n in range(requests):
         tokens = frontend.lines(rf"^r{n} <- engine {engine}: token (\d+)$")
         assert tokens == [str(token + 1) for token in range(max_tokens)]
@@ -169,7 +169,7 @@ def test_one_front_end_after_the_other(start, wire, name, back):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("name", [*SINGLE, "round_robin_frontend", "failover_frontend"])
 def test_front_end_ends_in_mid_stream(start, wire, name, number):
-    """With an ABORT (failover_frontend) or without: the engine computes for nobody."""
+    """With an ABORT (failover_frontend) or without, the engine stops computing."""
     one = {} if name in SINGLE else {"engines": 1}
     engine = start("engine", step_ms=1, **wire)
     frontend = start(name, requests=2, max_tokens=LONG, **one, **wire)
@@ -184,8 +184,8 @@ def test_front_end_ends_in_mid_stream(start, wire, name, number):
 
 @pytest.mark.parametrize("back", ["c", "py"])
 def test_outputs_for_one_front_end_do_not_reach_the_next(start, peer, wire, back):
-    """Its PULL goes first, so the engine has outputs left over when it hears that nobody is there.
-    The next front-end has an r0 too."""
+    """The front-end closes its PULL first, so the engine still has outputs when it learns that the
+    front-end has disconnected. The next front-end has an r0 too."""
     router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
     engine = start("engine", lang=back, step_ms=1, **wire)
     identity = router.recv_multipart()[0]
@@ -193,7 +193,7 @@ def test_outputs_for_one_front_end_do_not_reach_the_next(start, peer, wire, back
     pull.recv()
     pull.close()
     router.send_multipart([identity, *add("later", 30)])
-    engine.wait_line("^later: 30 tokens, length$")  # 30 steps that nobody has taken
+    engine.wait_line("^later: 30 tokens, length$")  # The outputs of 30 steps that were not received
     router.close()
     engine.wait_line("^the front-end has disconnected$")
     frontend = start("frontend", requests=2, **wire)
@@ -204,7 +204,7 @@ def test_outputs_for_one_front_end_do_not_reach_the_next(start, peer, wire, back
 
 
 def test_requests_of_one_front_end_do_not_reach_the_next(start, peer, wire):
-    """They came while the engine did a step, and the front-end has gone since."""
+    """They arrive while the engine does a step, and the front-end has disconnected since."""
     router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
     engine = start("engine", step_ms=500, **wire)
     identity = router.recv_multipart()[0]
@@ -224,7 +224,7 @@ def test_requests_of_one_front_end_do_not_reach_the_next(start, peer, wire):
 
 @pytest.mark.parametrize("back", ["c", "py"])
 def test_abort(start, peer, wire, back):
-    """Only what is named, as often as it is named; an engine takes any id, and gives it back exactly."""
+    """Only the named requests are aborted. An engine takes any id, and returns it unchanged."""
     ids = ["r0", "", "x" * 100_000, "Grüße 你好", "a\x1b[2Jb", "same", "r1"]
     router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
     engine = start("engine", lang=back, step_ms=1, **wire)
@@ -250,7 +250,7 @@ def test_abort(start, peer, wire, back):
 
 @pytest.mark.parametrize("back", ["c", "py"])
 def test_max_tokens(start, peer, wire, back):
-    """Not there: 16. nil: no limit. 0: no such request."""
+    """max_tokens left out means 16, nil means no limit, 0 is refused."""
     router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
     engine = start("engine", lang=back, step_ms=0, **wire)
     identity = router.recv_multipart()[0]
@@ -277,7 +277,7 @@ def test_max_tokens(start, peer, wire, back):
 @pytest.mark.parametrize("back", ["c", "py"])
 @pytest.mark.parametrize("option", [{"count": 1}, {}], ids=["count", "signal"])
 def test_engine_that_leaves_ends_what_is_open(start, peer, wire, back, option):
-    """By --count or by a signal: nobody is left waiting for tokens that will not come."""
+    """The engine ends by --count or by a signal, and first sends a last output for each open request."""
     router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
     engine = start("engine", lang=back, step_ms=1, **option, **wire)
     identity = router.recv_multipart()[0]
@@ -291,7 +291,7 @@ def test_engine_that_leaves_ends_what_is_open(start, peer, wire, back, option):
         if reason is not None:
             finished[name] = reason
         if option and len(finished) == 2:
-            break  # It does not say that it has died: it has done what it was to do
+            break  # It does not send ENGINE_CORE_DEAD: it has reached its --count
     assert finished == {"long": vllm.FinishReason.ABORT, "short": vllm.FinishReason.LENGTH}
     assert engine.wait() == 0
 
@@ -330,7 +330,7 @@ def test_the_only_engine_is_stopped_in_mid_stream(start, wire, name, front, back
 
 @PAIRS
 def test_one_of_two_engines_dies(start, wire, front, back):
-    """In Demo 2.2 that is the end, as in vLLM."""
+    """In Demo 2.2 the front-end ends then, as vLLM's does."""
     engines = [start("engine", lang=back, index=index, step_ms=1, **wire) for index in (0, 1)]
     frontend = start("round_robin_frontend", lang=front, requests=4, max_tokens=LONG, **wire)
     for n in range(4):
@@ -410,7 +410,7 @@ def test_handshake_out_of_turn(start, three, peer):
 
 @PAIRS
 def test_front_end_dies_during_the_start(start, three, front, back):
-    """It still waits for engine 1. The next one gets a new HELLO of engine 0."""
+    """The front-end dies while it waits for engine 1. The next one gets a new HELLO from engine 0."""
     engine = start("handshake_engine", lang=back, handshake=three["handshake"])
     dying = start("handshake_frontend", lang=front, engines=2, **three)
     dying.wait_line("^engine 0: READY$")
@@ -467,7 +467,7 @@ def test_failover_without_a_death(start, wire, back):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_one_dies(start, wire, number):
-    """Without a word or with ENGINE_CORE_DEAD: the other one gets its requests, from the start."""
+    """It is killed, or sends ENGINE_CORE_DEAD: the other one gets its requests, from the start."""
     frontend, engines = failover(start, wire, slow=1, requests=4, max_tokens=20)
     frontend.wait_line("^r3 -> engine 1$")
     engines[1].send_signal(number)
@@ -481,7 +481,7 @@ def test_one_dies(start, wire, number):
 
 @pytest.mark.valgrind
 def test_one_restarts(start, wire):
-    """It registers again, most often before a probe finds it dead, and knows nothing of its requests."""
+    """It registers again, usually before a probe finds it dead, and has lost its requests."""
     engines = [start("engine", index=n, step_ms=60_000, **wire) for n in (0, 1)]
     frontend = start("failover_frontend", requests=4, max_tokens=20, **wire)
     frontend.wait_line("^r3 -> engine 1$")
@@ -523,7 +523,7 @@ def test_dead_before_all_have_come(start, wire):
 
 
 def test_a_stream_of_last_words_does_not_hold_the_probe_up(start, wire, peer):
-    """Somebody says ENGINE_CORE_DEAD without an end; engine 1 is killed meanwhile."""
+    """A peer keeps sending ENGINE_CORE_DEAD; engine 1 is killed meanwhile."""
     frontend, engines = failover(start, wire, requests=4, max_tokens=LONG)
     frontend.wait_line("^r3 -> engine 1$")
     push = peer(zmq.PUSH, connect=wire["output"])
@@ -587,7 +587,7 @@ def abort_scene(start, wire):
     "times", [pytest.param(3, id="few"), pytest.param(200, marks=pytest.mark.slow, id="many")]
 )
 def test_abort_beside_busy_cores(start, ipc, times):
-    """The scene of the README, while others want all cores."""
+    """The ABORT arrives even if other processes use all cores."""
     spin = [sys.executable, "-c", "while True: pass"]
     busy = [subprocess.Popen(spin) for _ in range(os.cpu_count() or 2)]
     try:

@@ -79,7 +79,7 @@ def figures(counts):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Schedules of faults, and what came of them")
+    parser = argparse.ArgumentParser(description="Plays schedules of faults, and prints the counts")
     parser.add_argument("kinds", nargs="+", help=f"{', '.join([*KINDS, *GROUPS])}; or kind=count")
     parser.add_argument("--count", type=int, default=10, help="how many of each kind without a count")
     parser.add_argument("--seed", type=int, default=1, help="the seed of the first schedule of each kind")
