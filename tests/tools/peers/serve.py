@@ -29,7 +29,8 @@ def serve(router, pull, engines, progress, max_tokens, stop):
         lines = list(progress.lose(engine, routed[engine]))
         for line in lines:
             common.say(line)
-        common.complain(f"engine {engine} is dead, {len(lines)} requests were open")
+        were = "request was" if len(lines) == 1 else "requests were"
+        common.complain(f"engine {engine} is dead, {len(lines)} {were} open")
 
     def send(engine, *frames):
         return common.answers(router, engine.to_bytes(2, "little"), frames)
