@@ -20,8 +20,8 @@
 #include "kv/rank.h"
 #include "kv/toy_cache.h"
 
-//  How many subscriptions are read at a time. That is more than arrive meanwhile; those that are not
-//  read wait in a queue with a high-water mark of 1000.
+//  How many subscriptions are read at a time, more than arrive meanwhile. The others wait in a
+//  queue with a high-water mark of 1000.
 #define DRAIN_MAX 10000
 
 //  Options

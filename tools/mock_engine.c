@@ -102,7 +102,7 @@ static zsock_t *s_new_socket (const mock_engine_t *self, int type, int linger)
     return socket;
 }
 
-//  False when the endpoint is not valid. As vLLM's make_zmq_socket: to an IPv6 address with IPv6 on.
+//  False when the endpoint is wrong. As vLLM's make_zmq_socket: to an IPv6 address with IPv6 on.
 static bool s_connect (zsock_t *socket, const char *endpoint)
 {
     if (strchr (endpoint, '['))

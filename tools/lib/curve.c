@@ -176,9 +176,9 @@ static const char *s_server_failure (int event, uint32_t reason)
     }
 }
 
-//  An event of a bound socket. A client without a key, or with a wrong server key, is refused before
-//  ZAP is asked. One event says so, but not which client it was; the next event is the end of the
-//  same connection, and names it. So the two are joined there.
+//  An event of a bound socket. A client without a key, or with another server's key, is refused
+//  before ZAP is asked. One event says so, but not which client it was; the next event is the
+//  end of the same connection, and names it. So the two are joined there.
 static void s_server_event (door_t *self, watch_t *watch, int event, uint32_t value)
 {
     char connection[16];
