@@ -891,6 +891,8 @@ static void test_pause_generation (void **state)
             zframe_destroy (&answer);
         }
         assert_int_equal (sent_count, 0);
+        s_handle (self, ENGINE_CORE_ADD, unit_edit (VECTOR (REQUEST_R3), "19", "true"));
+        s_takes_outputs (0, "r3 0 abort");
         //  One more pause changes nothing of that, the end of all of them does
         s_answers (self, "pause_scheduler", "['keep',true]", NOTHING);
         s_handle (self, ENGINE_CORE_ADD, s_request ("r1", 1, 0));
