@@ -74,7 +74,7 @@ static void s_step (void)
     zframe_t *outputs = engine_core_step (engine_index, requests);
     zframe_send (&outputs, push, 0);
     for (engine_core_request_t *r = zlistx_first (requests); r; r = zlistx_next (requests)) {
-        if (r->tokens == 1)
+        if (r->tokens == 1 && !r->aborted)
             printf ("%s: %u prompt tokens\n", r->name, r->prompt_tokens);
         if (r->aborted)
             printf ("%s: aborted\n", r->name);

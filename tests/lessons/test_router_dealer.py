@@ -182,6 +182,22 @@ def test_front_end_ends_in_mid_stream(start, wire, name, number):
     assert engine.summary() == "0 finished, 2 aborted, 0 bad"
 
 
+@pytest.mark.parametrize("back", ["c"])
+def test_an_abort_after_the_first_token(start, peer, wire, back):
+    """A request that began before it was aborted begins once."""
+    router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])
+    engine = start("engine", lang=back, step_ms=200, **wire)
+    identity = router.recv_multipart()[0]
+    router.send_multipart([identity, *add("first", LONG)])
+    pull.recv()
+    router.send_multipart([identity, *add("second", LONG)])  # While the engine is at its next step
+    pull.recv()
+    router.send_multipart([identity, vllm.ABORT, pack(["second"])])
+    engine.wait_line("^second: aborted$")
+    assert len(engine.lines("^second: 2 prompt tokens$")) <= 1
+    assert engine.stop() == 0
+
+
 @pytest.mark.parametrize("back", ["c", "py"])
 def test_outputs_for_one_front_end_do_not_reach_the_next(start, peer, wire, back):
     """The front-end closes its PULL first, so the engine still has outputs when it learns that the
