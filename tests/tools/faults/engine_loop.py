@@ -22,7 +22,7 @@ class Loop(Schedule):
         self.dead = set()  # Indices of engines that were killed
 
     def engine(self, index, **more):
-        return self.start("fixed_engine", lang="py", index=index, step_ms=5, **self.wire, **more)
+        return self.start("engine", index=index, step_ms=5, **self.wire, **more)
 
     def ended(self, frontend):
         """Each request has ended once; how many were answered, and how many were not."""
@@ -72,7 +72,7 @@ class Loop(Schedule):
 
 
 class RoundRobin(Loop):
-    """mock_frontend and three engines in Python, at fixed addresses. One or two engines are killed
+    """mock_frontend and three engines, at fixed addresses. One or two engines are killed
     while they compute, and may be restarted; or they are told to end, or stopped for a time, which
     must not count as a death. Or the front-end itself is killed and restarted.
 

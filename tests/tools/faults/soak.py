@@ -148,7 +148,7 @@ class Engines(Lasting, RoundRobin):
         self.last("engine 1", self.engines[1])
 
     def engine(self, index, **more):
-        return self.start("fixed_engine", lang="py", keep=20, index=index, step_ms=5, **self.wire, **more)
+        return self.start("engine", keep=20, index=index, step_ms=5, **self.wire, **more)
 
     def round(self):
         pick = self.random

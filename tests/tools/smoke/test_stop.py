@@ -198,7 +198,7 @@ def front_end_with_a_paused_engine(start, ipc, peer):
 def front_end_waits_for_one_more(start, ipc, peer):
     wire = {"input": ipc(), "output": ipc()}
     program = start("mock_frontend", engines=2, **wire)
-    start("fixed_engine", lang="py", **wire)
+    start("engine", **wire)
     program.wait_line("^engine 0 registered")
     return program
 
