@@ -618,8 +618,9 @@ def test_abort_beside_busy_cores(start, ipc, times):
 # --- with the tools
 
 
-def test_mock_engine_with_handshake_frontend(start, three):
-    frontend = start("handshake_frontend", engines=3, requests=9, max_tokens=5, **three)
+@pytest.mark.parametrize("lang", ["c", "py"])
+def test_mock_engine_with_handshake_frontend(start, three, lang):
+    frontend = start("handshake_frontend", lang=lang, engines=3, requests=9, max_tokens=5, **three)
     engine = start("mock_engine", engine_count=3, handshake=three["handshake"])
     assert frontend.wait() == 0
     assert frontend.summary() == "9 of 9 requests complete, 45 tokens"
@@ -628,12 +629,13 @@ def test_mock_engine_with_handshake_frontend(start, three):
     assert engine.summary() == "9 finished, 0 aborted, 0 bad"
 
 
+@pytest.mark.parametrize("lang", ["c", "py"])
 @pytest.mark.parametrize("name", ["engine", "handshake_engine"])
-def test_mock_frontend_with_engines(start, three, name):
+def test_mock_frontend_with_engines(start, three, name, lang):
     shake = name == "handshake_engine"
     two = {"input": three["input"], "output": three["output"]}
     where = {"handshake": three["handshake"]} if shake else two
-    engines = [start(name, index=n, **where) for n in range(2)]
+    engines = [start(name, lang=lang, index=n, **where) for n in range(2)]
     frontend = start(
         "mock_frontend", engines=2, requests=8, max_tokens=3, **(three if shake else two)
     )

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""mock_frontend and mock_engine, in C and in Python, and each alone with
-raw sockets at its other end.
+"""mock_frontend and mock_engine, and each alone with raw sockets at its other end. With those of the
+lessons, in C and in Python, see tests/lessons/test_router_dealer.py.
 
 What they send is decoded strictly into vLLM's structs, and encoded again by msgspec it has to come
 out byte for byte.
 """
 
-import itertools
 import os
 import re
 import signal
@@ -24,9 +23,6 @@ from harness import PROGRAMS, STOP_S, WAIT_S
 
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 ADD, ABORT, WAVE, UTILITY = b"\0", b"\1", b"\2", b"\3"
-PAIRS = list(itertools.product(["c", "py"], repeat=2))
-EACH_PAIR = pytest.mark.parametrize("server, client", PAIRS, ids=map("-".join, PAIRS))
-EACH = pytest.mark.parametrize("lang", ["c", "py"])
 HELLO = structs.EngineStatus("HELLO", local=False, headless=True)
 READY = structs.EngineStatus("READY", local=False, headless=True)
 
@@ -46,15 +42,13 @@ def wire(ipc):
 # --- pairs
 
 
-@EACH_PAIR
 @pytest.mark.parametrize("count", [1, 3])
-def test_pair(start, wire, server, client, count):
+def test_pair(start, wire, count):
     """One process has all the engines."""
-    frontend = start("mock_frontend", lang=server, engines=count, requests=7, **wire)
+    frontend = start("mock_frontend", engines=count, requests=7, **wire)
     engine = start(
         "mock_engine",
         "--log-requests",
-        lang=client,
         handshake=wire["handshake"],
         engine_count=count,
     )
@@ -81,12 +75,10 @@ def test_pair(start, wire, server, client, count):
     assert frontend.err == engine.err == []
 
 
-@EACH_PAIR
-def test_engines_of_several_processes(start, wire, server, client):
+def test_engines_of_several_processes(start, wire):
     """They come in any order, also before the front-end, and over tcp its ports are found."""
     frontend = start(
         "mock_frontend",
-        lang=server,
         engines=3,
         requests=10,
         max_tokens=7,
@@ -94,9 +86,9 @@ def test_engines_of_several_processes(start, wire, server, client):
         input="tcp://127.0.0.1:*",
         output="tcp://127.0.0.1:*",
     )
-    first = start("mock_engine", lang=client, handshake=wire["handshake"], index=2)
+    first = start("mock_engine", handshake=wire["handshake"], index=2)
     frontend.wait_line("^engine 2: HELLO")
-    second = start("mock_engine", lang=client, handshake=wire["handshake"], engine_count=2)
+    second = start("mock_engine", handshake=wire["handshake"], engine_count=2)
     assert frontend.wait() == 0
     assert frontend.out[-4:] == [
         "engine 0: r0 r3 r6 r9",
@@ -107,43 +99,29 @@ def test_engines_of_several_processes(start, wire, server, client):
     assert first.stop() == second.stop() == 0
 
 
-@pytest.mark.parametrize("lang", ["c", "py"])
-def test_engines_of_both_languages(start, wire, lang):
-    engines = [
-        start("mock_engine", lang=each, handshake=wire["handshake"], index=index)
-        for index, each in enumerate(["c", "py", "c"])
-    ]
-    frontend = start("mock_frontend", lang=lang, engines=3, **wire)
-    assert frontend.wait() == 0
-    assert [engine.stop() for engine in engines] == [0, 0, 0]
-
-
-@EACH_PAIR
-def test_chunks(start, wire, server, client):
+def test_chunks(start, wire):
     """7 tokens in chunks of 3: the last one is cut to what was asked for."""
-    frontend = start("mock_frontend", lang=server, requests=2, max_tokens=7, **wire)
+    frontend = start("mock_frontend", requests=2, max_tokens=7, **wire)
     engine = start(
-        "mock_engine", lang=client, handshake=wire["handshake"], output_token_chunk_size=3
+        "mock_engine", handshake=wire["handshake"], output_token_chunk_size=3
     )
     assert frontend.wait() == 0
     assert frontend.summary() == "2 of 2 requests complete, 14 tokens"
     assert engine.stop() == 0
 
 
-@EACH_PAIR
-def test_an_engine_that_dies(start, wire, server, client):
+def test_an_engine_that_dies(start, wire):
     frontend = start(
-        "mock_frontend", lang=server, engines=2, requests=4, max_tokens=1000000, **wire
+        "mock_frontend", engines=2, requests=4, max_tokens=1000000, **wire
     )
-    options = {"lang": client, "handshake": wire["handshake"], "step_ms": 20}
+    options = {"handshake": wire["handshake"], "step_ms": 20}
     dying = start("mock_engine", "--log-requests", index=0, **options)
     living = start("mock_engine", "--log-requests", index=1, **options)
     dying.wait_line("r2")
     living.wait_line("r3")
     assert dying.stop() == 0
     frontend.wait_err("dead")
-    #  In Python it gives up all of them, as vLLM does; in C it goes on with the others
-    assert (frontend.stop() if server == "c" else frontend.wait()) == 1
+    assert frontend.stop() == 1  # It goes on with the other one
     assert len(frontend.err) == 1
     living.wait_line("r3.*abort")
     assert living.stop() == 0
@@ -156,8 +134,8 @@ def test_an_engine_that_dies(start, wire, server, client):
 def greeted(start, peer, wire):
     """A front-end, and sockets that say what a test has them say as an engine."""
 
-    def greeted(lang, **options):
-        frontend = start("mock_frontend", lang=lang, **options, **wire)
+    def greeted(**options):
+        frontend = start("mock_frontend", **options, **wire)
 
         def engine(identity):
             return peer(zmq.DEALER, connect=wire["handshake"], routing_id=identity)
@@ -167,11 +145,10 @@ def greeted(start, peer, wire):
     return greeted
 
 
-@EACH
 @pytest.mark.valgrind
-def test_init(greeted, peer, wire, lang):
+def test_init(greeted, peer, wire):
     """INIT, and then requests, as vLLM has them."""
-    frontend, engine = greeted(lang, engines=2, requests=3)
+    frontend, engine = greeted(engines=2, requests=3)
     dealers = []
     for index in (1, 0):
         dealer = engine(bytes([index, 0]))
@@ -198,11 +175,10 @@ def test_init(greeted, peer, wire, lang):
     assert (kind, unpack(payload)) == (ABORT, ["r0", "r2"])
 
 
-@EACH
-def test_init_has_addresses_as_bound(start, peer, lang):
+def test_init_has_addresses_as_bound(start, peer):
     """Not tcp://127.0.0.1:*, and not 0: where one can connect."""
     anywhere = dict.fromkeys(("handshake", "input", "output"), "tcp://127.0.0.1:*")
-    frontend = start("mock_frontend", lang=lang, **anywhere)
+    frontend = start("mock_frontend", **anywhere)
     handshake, *bound = [frontend.endpoint(n) for n in (1, 2, 3)]
     dealer = peer(zmq.DEALER, connect=handshake, routing_id=bytes(2))
     dealer.send(pack(HELLO))
@@ -231,12 +207,11 @@ REFUSED = {  # What is sent by whom: what an error has to name
 }
 
 
-@EACH
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused(greeted, lang, name):
+def test_refused(greeted, name):
     """vLLM's front-end does not start then, and says which engine it was."""
     messages, names_what = REFUSED[name]
-    frontend, engine = greeted(lang, engines=2)
+    frontend, engine = greeted(engines=2)
     dealers = {}
     for identity, message in messages:
         dealer = dealers.setdefault(identity, None) or engine(identity)
@@ -247,22 +222,20 @@ def test_refused(greeted, lang, name):
     assert re.match(f"mock_frontend: .*({names_what})", frontend.err[0])
 
 
-@EACH
 @pytest.mark.parametrize("frames", [[b"", pack(HELLO)], [pack(HELLO), b""]])
-def test_refused_frames(greeted, lang, frames):
+def test_refused_frames(greeted, frames):
     """A REQ would send an empty frame first: that is not this handshake."""
-    frontend, engine = greeted(lang)
+    frontend, engine = greeted()
     engine(bytes(2)).send_multipart(frames)
     assert frontend.wait() == 1
     assert len(frontend.err) == 1
 
 
-@EACH
 @pytest.mark.parametrize("said", [[], [HELLO], [HELLO, READY]], ids=["all", "READY", "register"])
-def test_an_engine_that_never_comes(greeted, lang, said):
+def test_an_engine_that_never_comes(greeted, said):
     """Engine 1 never comes, or no further than that."""
     since = time.monotonic()
-    frontend, engine = greeted(lang, engines=2, timeout_s=1)
+    frontend, engine = greeted(engines=2, timeout_s=1)
     for index, words in ((0, [HELLO, READY]), (1, said)):
         dealer = engine(bytes([index, 0]))
         for word in words:
@@ -274,12 +247,11 @@ def test_an_engine_that_never_comes(greeted, lang, said):
         missing = ["HELLO", "READY"][len(said)]
         assert re.search(rf"engine 1.*{missing}", frontend.err[0])
     else:
-        assert re.search("regist" if lang == "py" else "engine 0.*regist", frontend.err[0])
+        assert re.search("engine 0.*regist", frontend.err[0])
 
 
-@EACH
-def test_a_registration_that_is_not_expected(greeted, peer, wire, lang):
-    frontend, engine = greeted(lang)
+def test_a_registration_that_is_not_expected(greeted, peer, wire):
+    frontend, engine = greeted()
     greeting = engine(bytes(2))
     greeting.send(pack(HELLO))
     greeting.recv()
@@ -289,10 +261,9 @@ def test_a_registration_that_is_not_expected(greeted, peer, wire, lang):
     assert len(frontend.err) == 1 and "regist" in frontend.err[0]
 
 
-@EACH
-def test_ready_with_a_hash(greeted, lang):
+def test_ready_with_a_hash(greeted):
     """An engine whose data_parallel_size is above 1 sends one."""
-    frontend, engine = greeted(lang)
+    frontend, engine = greeted()
     dealer = engine(bytes(2))
     dealer.send(pack(HELLO))
     dealer.recv()
@@ -391,10 +362,10 @@ class FrontEnd:
 def join(start, peer, ipc):
     """An engine that has joined; and its front-end."""
 
-    def join(lang="c", servers=1, index=0, **options):
+    def join(servers=1, index=0, **options):
         front = FrontEnd(peer, ipc, servers)
         program = start(
-            "mock_engine", lang=lang, handshake=front.handshake_at, index=index, **options
+            "mock_engine", handshake=front.handshake_at, index=index, **options
         )
         identity = front.hello()
         front.registrations(identity)
@@ -416,12 +387,11 @@ def tokens_of(outputs):
     return [token for output in outputs for token in output.new_token_ids]
 
 
-@EACH
 @pytest.mark.parametrize("index, identity", [(0, b"\0\0"), (1, b"\1\0"), (256, b"\0\1")])
-def test_joining(start, peer, ipc, lang, index, identity):
+def test_joining(start, peer, ipc, index, identity):
     """HELLO; INIT; a registration at each API server; READY. Nothing in another order."""
     front = FrontEnd(peer, ipc, servers=3)
-    program = start("mock_engine", lang=lang, handshake=front.handshake_at, index=index)
+    program = start("mock_engine", handshake=front.handshake_at, index=index)
     assert front.hello() == identity
     for ready in front.registrations(identity):
         assert ready.vllm_version == "0.33.0"
@@ -434,13 +404,12 @@ def test_joining(start, peer, ipc, lang, index, identity):
         assert pull.recv_multipart() == [structs.ENGINE_CORE_DEAD]
 
 
-@pytest.mark.parametrize("lang, times", [("c", 25), ("py", 1)])
-def test_the_handshake_is_for_the_start_only(start, peer, ipc, lang, times):
+def test_the_handshake_is_for_the_start_only(start, peer, ipc):
     """vLLM's front-end closes that socket with the last READY: the engine serves all the same.
     Again and again, since the moment is short in which its own still lingers, or is watched."""
-    for _ in range(times):
+    for _ in range(25):
         front = FrontEnd(peer, ipc)
-        program = start("mock_engine", lang=lang, handshake=front.handshake_at)
+        program = start("mock_engine", handshake=front.handshake_at)
         identity = front.hello()
         assert front.ready(identity) == READY
         front.handshake.close()
@@ -450,11 +419,10 @@ def test_the_handshake_is_for_the_start_only(start, peer, ipc, lang, times):
         assert program.stop() == 0
 
 
-@EACH
-def test_joining_as_several(start, peer, ipc, lang):
+def test_joining_as_several(start, peer, ipc):
     front = FrontEnd(peer, ipc)
     program = start(
-        "mock_engine", lang=lang, handshake=front.handshake_at, index=254, engine_count=4
+        "mock_engine", handshake=front.handshake_at, index=254, engine_count=4
     )
     expected = {index.to_bytes(2, "little") for index in range(254, 258)}
     assert set(front.hellos(4)) == expected
@@ -468,7 +436,6 @@ def test_joining_as_several(start, peer, ipc, lang):
     assert program.stop() == 0
 
 
-@EACH
 @pytest.mark.parametrize(
     "init",
     [
@@ -483,20 +450,19 @@ def test_joining_as_several(start, peer, ipc, lang):
     ],
     ids=repr,
 )
-def test_bad_init(start, peer, ipc, lang, init):
+def test_bad_init(start, peer, ipc, init):
     endpoint = ipc()
     router = peer(zmq.ROUTER, bind=endpoint)
-    program = start("mock_engine", lang=lang, handshake=endpoint, index=5)
+    program = start("mock_engine", handshake=endpoint, index=5)
     router.send_multipart([router.recv_multipart()[0], init])
     assert program.wait() == 1
     assert len(program.err) == 1 and "5" in program.err[0]
 
 
 @pytest.mark.valgrind
-@EACH
-def test_outputs(join, lang):
+def test_outputs(join):
     """Every field of what a request gets, from the first token to the last."""
-    program, front, identity = join(lang, index=258)
+    program, front, identity = join(index=258)
     before = time.monotonic()
     front.send(identity, ADD, request("a", prompt=range(40), max_tokens=3))
     outputs = [front.outputs() for _ in range(3)]
@@ -530,10 +496,9 @@ def test_outputs(join, lang):
     assert program.stop() == 0
 
 
-@EACH
-def test_scheduler_stats(join, lang):
+def test_scheduler_stats(join):
     """They add up: what is running, and how many prompt tokens were looked for in the cache."""
-    program, front, identity = join(lang, step_ms=50)
+    program, front, identity = join(step_ms=50)
     for n in range(3):
         front.send(identity, ADD, request(f"r{n}", prompt=range(10), max_tokens=2 + n))
     _, stats = front.until_finished("r0", "r1", "r2")
@@ -545,10 +510,9 @@ def test_scheduler_stats(join, lang):
     assert program.stop() == 0
 
 
-@EACH
-def test_tokens_are_made_of_prompt_and_seed(join, lang):
+def test_tokens_are_made_of_prompt_and_seed(join):
     def tokens(prompt, name="a", **options):
-        program, front, identity = join(lang, **options)
+        program, front, identity = join(**options)
         front.send(identity, ADD, request(name, prompt=prompt, max_tokens=20))
         found, _ = front.until_finished(name)
         assert program.stop() == 0
@@ -562,10 +526,9 @@ def test_tokens_are_made_of_prompt_and_seed(join, lang):
     assert all(token < 7 for token in tokens([1, 2, 3], vocab_size=7))
 
 
-@EACH
-def test_stopping(join, lang):
+def test_stopping(join):
     """stop_token_ids, the end of sequence, min_tokens, max_tokens, and no limit at all."""
-    program, front, identity = join(lang, vocab_size=50)
+    program, front, identity = join(vocab_size=50)
     front.send(identity, ADD, request("all", max_tokens=40))
     tokens = tokens_of(front.until_finished("all")[0]["all"])
     assert len(tokens) == 40
@@ -592,10 +555,9 @@ def test_stopping(join, lang):
     assert program.stop() == 0
 
 
-@EACH
-def test_what_is_not_modelled_is_no_error(join, lang):
+def test_what_is_not_modelled_is_no_error(join):
     """An ADD with everything that it can have."""
-    program, front, identity = join(lang)
+    program, front, identity = join()
     full = request("full", max_tokens=2, temperature=0.5, top_k=3, seed=7, logprobs=2, n=2)
     params = full.sampling_params
     params.stop, params.output_kind = ["END"], structs.RequestOutputKind.DELTA
@@ -624,9 +586,8 @@ def test_what_is_not_modelled_is_no_error(join, lang):
     assert program.stop() == 0
 
 
-@EACH
-def test_abort_in_mid_stream(join, lang):
-    program, front, identity = join(lang, step_ms=5)
+def test_abort_in_mid_stream(join):
+    program, front, identity = join(step_ms=5)
     for name in ("a", "b", "c"):
         front.send(identity, ADD, request(name, max_tokens=1000000))
     while len(front.outputs().outputs) < 3:
@@ -659,11 +620,10 @@ def test_abort_in_mid_stream(join, lang):
     assert program.wait() == 0
 
 
-@EACH
-def test_several_front_ends(join, lang):
+def test_several_front_ends(join):
     """Outputs, and the answers to calls, go to the front-end that client_index names, even if another
     one sent the request."""
-    program, front, identity = join(lang, servers=3)
+    program, front, identity = join(servers=3)
     for client, server in ((2, 0), (0, 0), (1, 2)):
         front.send(identity, ADD, request(f"r{client}", client_index=client, max_tokens=3), server)
     for client in range(3):
@@ -708,11 +668,10 @@ CALLS = {
 }
 
 
-@EACH
 @pytest.mark.valgrind
-def test_utility_calls(join, lang):
+def test_utility_calls(join):
     """The result is in the envelope [nil, value]; a call id has all of its 64 bits."""
-    program, front, identity = join(lang)
+    program, front, identity = join()
     for n, (name, (args, expected)) in enumerate(CALLS.items()):
         front.send(identity, UTILITY, [0, 2**64 - 1 - n, name, args])
         outputs = front.outputs()
@@ -905,11 +864,10 @@ BAD = {
 }
 
 
-@EACH
 @pytest.mark.parametrize("name", BAD)
-def test_bad_messages(join, lang, name):
+def test_bad_messages(join, name):
     """One line of complaint, and on it goes."""
-    program, front, identity = join(lang)
+    program, front, identity = join()
     front.routers[0].send_multipart([identity, *(BAD[name] or [b""])])
     front.send(identity, ADD, request("good", max_tokens=1))
     while True:
@@ -927,11 +885,10 @@ def test_bad_messages(join, lang, name):
 # --- the coordinator
 
 
-@EACH
 @pytest.mark.valgrind
-def test_coordinator(start, peer, ipc, lang):
+def test_coordinator(start, peer, ipc):
     front = FrontEnd(peer, ipc, coordinator=True)
-    program = start("mock_engine", lang=lang, handshake=front.handshake_at, step_ms=20)
+    program = start("mock_engine", handshake=front.handshake_at, step_ms=20)
     identity = front.hello()
     assert front.xpub.recv_multipart() == [structs.SUBSCRIBE_ALL]
     (ready,) = front.registrations(identity)
@@ -964,11 +921,10 @@ def test_coordinator(start, peer, ipc, lang):
         assert front.stats.recv() != structs.ENGINE_CORE_DEAD
 
 
-@EACH
-def test_two_engines_and_a_coordinator(start, peer, ipc, lang):
+def test_two_engines_and_a_coordinator(start, peer, ipc):
     """The coordinator waits for one subscription of each."""
     front = FrontEnd(peer, ipc, coordinator=True)
-    program = start("mock_engine", lang=lang, handshake=front.handshake_at, engine_count=2)
+    program = start("mock_engine", handshake=front.handshake_at, engine_count=2)
     identities = front.hellos(2)
     assert [front.xpub.recv(), front.xpub.recv()] == [structs.SUBSCRIBE_ALL] * 2
     front.xpub.send(structs.COORDINATOR_READY)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """A vLLM publisher of KV events that does wrong on demand, to try a subscriber with.
 
-    python3 kv_publisher.py --wire v0.23 --drop 3-6
-    ../../build/tools/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 --json
+    python3 kv_publisher.py --wire v0.23
+    ../../../build/tools/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 --json
 
 As ZmqEventPublisher in vllm/distributed/kv_events.py: a PUB, and a ROUTER that is served by the
 same thread, one request at a time. The generations:
@@ -19,6 +19,9 @@ Tests use the class, and drive it step by step. In place of a PUB it has an XPUB
 on the wire, and hears of its subscribers: so nobody has to guess when one is there.
 """
 
+import argparse
+import signal
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -27,9 +30,11 @@ from typing import Optional
 import msgspec
 import zmq
 
-import common
-from structs import END_SEQ, KV, describe
+from structs import END_SEQ, KV
 
+PATIENCE_MS = 10000
+SLICE_MS = 250  # The longest wait in which a signal may go unnoticed
+LINGER_MS = 500  # What a program that is stopped grants its last messages
 WITH_TOPIC = ("v0.26", "v0.33")  # In a replay
 BLOCK_SIZE = 16
 GARBAGE = (  # Behind the empty frame: what no replay may be
@@ -137,7 +142,7 @@ class KvPublisher:
                 socket.close(0)
         self.pub = self.router = None
 
-    def wait_subscribed(self, timeout_ms=common.PATIENCE_MS):
+    def wait_subscribed(self, timeout_ms=PATIENCE_MS):
         """Until somebody has subscribed. Returns to what."""
         while self.pub.poll(timeout_ms):
             message = self.pub.recv()
@@ -160,20 +165,20 @@ class KvPublisher:
     def send(self, *frames):
         self.pub.send_multipart(frames)
 
-    def get_request(self, timeout_ms=common.PATIENCE_MS):
+    def get_request(self, timeout_ms=PATIENCE_MS):
         """The next request for a replay, or None. As in vLLM, one that has not 3 frames is dropped
         and any length will do for the number."""
         while self.router.poll(timeout_ms):
             frames = self.router.recv_multipart()
             if len(frames) != 3:
-                common.complain(f"invalid replay request: {frames}")
+                print(f"kv_publisher: invalid replay request: {frames}", file=sys.stderr)
                 continue
             request = Request(frames[0], int.from_bytes(frames[2], "big"))
             self.requests.append(request)
             return request
         return None
 
-    def serve_replay(self, plan=None, timeout_ms=common.PATIENCE_MS):
+    def serve_replay(self, plan=None, timeout_ms=PATIENCE_MS):
         """Answers one request, or returns None when none comes."""
         request, plan = self.get_request(timeout_ms), plan or Plan()
         if request is None:
@@ -209,47 +214,33 @@ class KvPublisher:
 
 
 def main():
-    options = common.Options(__doc__)
-    options.bind("--endpoint", "tcp://127.0.0.1:5557", "where to bind the PUB")
-    options.bind("--replay-endpoint", "tcp://127.0.0.1:5657", "where to bind the ROUTER")
-    options.text("--topic", "kv-events", "the first frame")
-    options.number("--interval-ms", 200, "milliseconds between batches", most=3600000)
-    options.number("--buffer-steps", 10000, "how many batches can be replayed", least=1)
-    options.text("--wire", "v0.33", "a vLLM generation", choices=list(KV))
-    options.matching("--drop", None, "[0-9]{1,18}-[0-9]{1,18}", "A-B", "these are not sent live")
-    options.number("--count", 0, "end after so many batches, 0: when stopped")
-    args = options.parse()
-    first, last = map(int, args.drop.split("-")) if args.drop else (0, -1)
-    stop = common.Stop()
-
+    parser = argparse.ArgumentParser(description="a vLLM publisher of KV events")
+    parser.add_argument("--endpoint", default="tcp://127.0.0.1:5557")
+    parser.add_argument("--replay-endpoint", default="tcp://127.0.0.1:5657")
+    parser.add_argument("--wire", default="v0.33", choices=list(KV))
+    parser.add_argument("--interval-ms", type=int, default=200)
+    parser.add_argument("--buffer-steps", type=int, default=10000)
+    args = parser.parse_args()
+    stopped = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.append(True))
+    sys.stdout.reconfigure(line_buffering=True)
     with zmq.Context() as context:
         publisher = KvPublisher(
-            context,
-            args.wire,
-            args.endpoint,
-            args.replay_endpoint,
-            args.topic,
-            buffer_steps=args.buffer_steps,
+            context, args.wire, args.endpoint, args.replay_endpoint, buffer_steps=args.buffer_steps
         )
         for socket in (publisher.pub, publisher.router):
-            common.summary(f"listening on {socket.getsockopt_string(zmq.LAST_ENDPOINT)}")
+            print(f"kv_publisher: listening on {socket.getsockopt_string(zmq.LAST_ENDPOINT)}")
         due = time.monotonic() + args.interval_ms / 1000
-        while not stop and (args.count == 0 or publisher.seq < args.count):
+        while not stopped:
             left_ms = max(0, (due - time.monotonic()) * 1000)
-            request = publisher.serve_replay(timeout_ms=min(left_ms, common.SLICE_MS))
-            if request:
-                common.say(f"replay from {request.start}: {request.replies} batches")
-            if time.monotonic() < due:
-                continue
-            batch, live = make_batch(publisher.seq, args.wire), not first <= publisher.seq <= last
-            seq = publisher.publish(batch, live)
-            common.say(f"seq {seq}{'' if live else ' dropped'}: {describe(batch)}")
-            due += args.interval_ms / 1000
-        common.summary(f"{publisher.seq} published")
-        publisher.pub.linger = common.LINGER_MS
-        publisher.pub.close()
+            publisher.serve_replay(timeout_ms=min(left_ms, SLICE_MS))
+            if time.monotonic() >= due:
+                print(f"seq {publisher.publish()}: published")
+                due += args.interval_ms / 1000
+        publisher.pub.close(LINGER_MS)
         publisher.close()
 
 
 if __name__ == "__main__":
-    common.run(main)
+    main()

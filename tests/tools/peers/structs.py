@@ -7,7 +7,7 @@ are there for each generation (KV). At the end: the few functions that more than
 import sys
 import time
 from pathlib import Path
-from typing import Any, Literal, Optional, Union
+from typing import Literal, Optional
 
 import msgspec
 
@@ -40,11 +40,6 @@ class EngineStatus(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
 
 SUBSCRIBE_ALL = b"\x01"  # An XSUB has to send it itself
 COORDINATOR_READY = b"READY"  # Once all engines are ready; no topic before it
-# Behind the frame START_DP_WAVE: wave, the engine that knows already. That is its index, or its
-# identity in 2 bytes when a Python front-end started the wave (FIRST_REQ), or None.
-StartDPWave = tuple[int, Union[int, bytes, None]]
-# client_index, call_id (an unsigned 64 bit number), method, arguments
-UtilityCall = tuple[int, int, str, list[Any]]
 ENGINE_CORE_DEAD = b"ENGINE_CORE_DEAD"  # The last message of an engine: one raw frame
 END_SEQ = (-1).to_bytes(8, "big", signed=True)  # Ends a replay
 
@@ -59,21 +54,6 @@ KV = {
     "v0.26": layouts.types_of("0.26.0"),
     "v0.33": NEWEST,
 }
-
-# What msgspec raises on bytes that are not what they should be
-UNREADABLE = (ValueError, RecursionError)
-
-_ready = msgspec.msgpack.Decoder(NEWEST["EngineCoreReadyResponse"])
-_outputs = msgspec.msgpack.Decoder(NEWEST["EngineCoreOutputs"])
-
-
-def read_registration(frames):
-    """[identity][EngineCoreReadyResponse] -> index. Before v0.20.0 the payload was empty."""
-    if len(frames) != 2 or len(frames[0]) != 2:
-        raise ValueError("not a 2 byte identity and one frame")
-    if frames[1]:
-        _ready.decode(frames[1])
-    return int.from_bytes(frames[0], "little")
 
 
 def toy_request(request_id, max_tokens):
@@ -114,69 +94,3 @@ def toy_ready():
         kv_cache_size_tokens=16384,
         kv_cache_max_concurrency=4.0,
     )
-
-
-def token_limit(request):
-    """max_tokens: absent on the wire 16, nil no limit; 0 for a request that generates nothing."""
-    if request.sampling_params is None:
-        return 0
-    limit = request.sampling_params.max_tokens
-    return 2**32 - 1 if limit is None else limit
-
-
-def read_outputs(frames):
-    """[EngineCoreOutputs][raw tensors, or nothing]; the tensors are of no use here."""
-    return _outputs.decode(frames[0])
-
-
-class Progress:
-    """A front-end's requests r0, r1, ... and how far each has come."""
-
-    def __init__(self, count):
-        self.tokens = {f"r{n}": 0 for n in range(count)}
-        self.open = dict.fromkeys(self.tokens)
-        self.complete = 0
-
-    def take(self, message):
-        """Counts what EngineCoreOutputs bring. Yields a line for each request that has finished. One
-        that is not open was aborted."""
-        for output in message.outputs:
-            name, reason = output.request_id, output.finish_reason
-            if name not in self.open:
-                continue
-            self.tokens[name] += len(output.new_token_ids)
-            if reason is not None:
-                tokens, end = self.tokens[name], reason.name.lower()
-                many = f"{tokens} token{'s' * (tokens != 1)}"
-                yield f"{name} <- engine {message.engine_index}: {many}, {end}"
-                self.complete += end in ("stop", "length")
-                del self.open[name]
-
-    def lose(self, engine, names):
-        """The engine is dead. Yields a line for each of its requests that is open."""
-        for name in names:
-            if name in self.open:
-                del self.open[name]
-                yield f"{name} failed: engine {engine} is dead"
-
-    def __str__(self):
-        tokens = sum(self.tokens.values())
-        many = f"{tokens} token{'s' * (tokens != 1)}"
-        return f"{self.complete} of {len(self.tokens)} requests complete, {many}"
-
-
-def _plural(number, noun):
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def describe(batch):
-    """KV events for people: "BlockStored 1 block 16 tokens, BlockRemoved 1 block"."""
-    words = []
-    for event in batch.events:
-        word = event.__struct_config__.tag
-        if hasattr(event, "block_hashes"):
-            word += " " + _plural(len(event.block_hashes), "block")
-        if hasattr(event, "token_ids"):
-            word += " " + _plural(len(event.token_ids), "token")
-        words.append(word)
-    return ", ".join(words) or "no events"

@@ -33,14 +33,10 @@ def closed(start, keys):
 
 # --- everything works: the pairs of the other tests, once more
 
-PAIRS = [(server, client) for server in ("c", "py") for client in ("c", "py")]
-EACH_PAIR = pytest.mark.parametrize("server, client", PAIRS[:3], ids=["c-c", "c-py", "py-c"])
 
-
-@EACH_PAIR
-def test_handshake_pair(closed, ipc, server, client):
+def test_handshake_pair(closed, ipc):
     wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
-    test_handshake.test_pair(closed, wire, server, client, 3)
+    test_handshake.test_pair(closed, wire, 3)
 
 
 def test_spawned_engines(closed):
