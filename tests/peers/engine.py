@@ -19,7 +19,7 @@ def main():
     parser.add_argument("--step-ms", type=int, default=10, help="ms that a step takes")
     parser.add_argument("--count", type=int, default=0, help="requests; 0: until Ctrl-C")
     args = wire.start(parser)
-    requests, counts, stopped = {}, {"finished": 0, "aborted": 0, "bad": 0}, False
+    requests, counts, stopped = {}, {"finished": 0, "aborted": 0, "bad": 0}, wire.stop_signals()
 
     def done():
         return args.count and counts["finished"] + counts["aborted"] >= args.count
@@ -35,20 +35,17 @@ def main():
         poller, ready = zmq.Poller(), {}
         poller.register(dealer, zmq.POLLIN)
         poller.register(monitor, zmq.POLLIN)
-        try:
-            push.connect(args.output)
-            dealer.connect(args.input)
-            print(f"registering as engine {args.index}")
-            dealer.send(wire.pack(wire.ready(args.index)))
-            while monitor not in ready and not done():
-                ready = dict(poller.poll(0 if requests else 1000))
-                if dealer in ready:
-                    counts["bad"] += not wire.take_request(dealer.recv_multipart(), requests)
-                elif requests:
-                    time.sleep(args.step_ms / 1000)
-                    wire.step(args.index, requests, push, counts)
-        except KeyboardInterrupt:  # It may come when a step has been sent, and not yet been noted
-            stopped, requests = True, {n: r for n, r in requests.items() if not r.ended()}
+        push.connect(args.output)
+        dealer.connect(args.input)
+        print(f"registering as engine {args.index}")
+        dealer.send(wire.pack(wire.ready(args.index)))
+        while monitor not in ready and not stopped and not done():
+            ready = dict(poller.poll(0 if requests else 1000))  # ms; a signal only ends the loop
+            if dealer in ready:
+                counts["bad"] += not wire.take_request(dealer.recv_multipart(), requests)
+            elif requests:
+                time.sleep(args.step_ms / 1000)
+                wire.step(args.index, requests, push, counts)
         for request in requests.values():
             request.aborted = True
         if requests:

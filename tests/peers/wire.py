@@ -430,6 +430,15 @@ def start(parser):
     return args
 
 
+def stop_signals():
+    """A list, empty until SIGINT or SIGTERM comes. For engines, which end between two steps and not
+    in the middle of one, where KeyboardInterrupt would be raised."""
+    came = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: came.append(number))
+    return came
+
+
 def complain(what):
     print(f"{PROGRAM}: {what}", file=sys.stderr)
 
