@@ -182,7 +182,7 @@ def test_front_end_ends_in_mid_stream(start, wire, name, number):
     assert engine.summary() == "0 finished, 2 aborted, 0 bad"
 
 
-@pytest.mark.parametrize("back", ["c"])
+@pytest.mark.parametrize("back", ["c", "py"])
 def test_an_abort_after_the_first_token(start, peer, wire, back):
     """A request that began before it was aborted begins once."""
     router, pull = peer(zmq.ROUTER, bind=wire["input"]), peer(zmq.PULL, bind=wire["output"])

@@ -402,7 +402,7 @@ def step(engine, requests, push, counts=None):
     for name, r in list(requests.items()):
         if r.ended():
             del requests[name]
-        if r.tokens == 1:
+        if r.tokens == 1 and not r.aborted:
             print(f"{printable(name)}: {some(r.prompt_tokens, 'prompt token')}")
         if r.ended():
             end = "aborted" if r.aborted else f"{some(r.tokens, 'token')}, length"
