@@ -3,8 +3,10 @@
 //
 //  A world in which a publisher publishes, drops, is cut off and restarts; a reader may be slow;
 //  replays that are late, cut, holed, short or without an end; and stray messages. An oracle knows
-//  the truth and checks the invariants of kv_sequence.h after each step. After each schedule the
-//  world becomes fair (all is read, replays are served), and then all must be accounted for.
+//  the truth and checks the invariants of kv_sequence.h after each step. It also demands that where
+//  nothing goes wrong no notice comes, that what a publisher keeps is not lost while its replays
+//  arrive whole, and that the counts are right. After each schedule the world becomes fair (all is
+//  read, replays are served), and then all must be accounted for.
 //
 //  Two schedules that lead to the same world and the same sequence have the same future, so the
 //  second one is not continued. The program prints what it has played and which transitions of the
@@ -48,6 +50,7 @@ typedef struct {
 static const setting_t settings[] = {
     {"from 0, long history", 0, true, 100, 100, false, false, "f"},
     {"from 0, short history", 0, true, 2, 100, false, false, "b"},
+    {"from 2, long history", 2, true, 100, 100, false, false, ""},
     {"live, long history", KV_FROM_LIVE, true, 100, 100, false, false, "nb"},
     {"live, short history", KV_FROM_LIVE, true, 2, 100, true, false, "f"},
     {"live, room for one", KV_FROM_LIVE, true, 100, 1, false, false, ""},
@@ -91,7 +94,10 @@ static struct {
     bool unfair;       //  Batches were dropped for want of room, or on a link that was not known
     uint64_t received[RUNS], delivered[RUNS];  //  A bit for each number
     unsigned restarts;
-    message_t heard;  //  The last live one that was no stray
+    bool faulty;                  //  Something went wrong: notices are expected
+    bool unkept;                  //  A replay may not bring all: losses are expected
+    message_t heard;              //  The last live one that was no stray
+    kv_sequence_counts_t counts;  //  What the sequence should have counted
     const char *wrong;
 } world;
 
@@ -132,6 +138,8 @@ static void s_on_deliver (void *owner, const kv_numbered_t *batch)
     truth_t truth;
     memcpy (&truth, batch->payload.data, sizeof truth);
     s_print ("      deliver %u of run %u\n", truth.number, truth.run);
+    world.counts.delivered++;
+    world.counts.replayed += batch->replayed;
     if (truth.run == NO_RUN && s_is_last_word ())
         return;
     if (world.excused)
@@ -162,6 +170,8 @@ static void s_on_deliver (void *owner, const kv_numbered_t *batch)
 
 static void s_on_lost (uint64_t first, uint64_t last)
 {
+    if (!world.unkept && world.setting->can_replay && world.setting->history >= NUMBERS)
+        s_wrong ("3: the publisher keeps it, and it is reported lost");
     if (world.begun && first != world.account)
         s_wrong ("2: a loss that is not what is due");
     world.begun = true;
@@ -183,6 +193,12 @@ static void s_on_notice (void *owner, kv_notice_t notice, uint64_t first, uint64
 {
     (void) owner;
     s_print ("      %s %" PRIu64 "-%" PRIu64 "\n", kv_notice_name (notice), first, last);
+    world.counts.gaps += notice == KV_GAP;
+    world.counts.restarts += notice == KV_RESTART;
+    world.counts.strays += notice == KV_STRAY;
+    world.counts.lost += notice == KV_LOST || notice == KV_HISTORY_LOST ? last - first + 1 : 0;
+    if (!world.faulty)
+        s_wrong ("all went well, and a notice says that it did not");
     if (notice == KV_STRAY)
         for (unsigned i = 0; i < world.strays; i++)
             if (world.stray[i] == first)
@@ -244,9 +260,24 @@ static kv_numbered_t s_numbered (const message_t *message, bool replayed)
         message->seq, {"kv", 2}, {(const char *) &message->truth, sizeof message->truth}, replayed};
 }
 
+//  What is counted is what was told, and no queue is longer than it may be
+static void s_check_counts (void)
+{
+    const kv_sequence_t *self = world.sequence;
+    const kv_sequence_counts_t *is = kv_sequence_counts (self), *should = &world.counts;
+    if (is->delivered != should->delivered || is->replayed != should->replayed ||
+        is->gaps != should->gaps || is->lost != should->lost || is->restarts != should->restarts ||
+        is->strays != should->strays)
+        s_wrong ("the counts are wrong");
+    if (kv_store_size (&self->held) > self->limits.max_held ||
+        kv_store_size (&self->queue) > self->limits.max_held)
+        s_wrong ("more is held than there is room for");
+}
+
 //  After each event: its transition, and whether it wants a replay
 static void s_after (kv_state_t from, kv_event_name_t event)
 {
+    s_check_counts ();
     kv_state_t to = kv_sequence_state (world.sequence);
     seen[from][event] |= 1u << to;
     if (!kv_sequence_may (from, event, to))
@@ -365,8 +396,8 @@ static bool s_restart (void)
 {
     if (world.run + 1 >= (world.setting->hidden ? 2 : RUNS) || world.published[world.run] == 0)
         return false;
-    if (s_is_early ())
-        return false;
+    if (s_is_early () || (world.begun && world.setting->from_seq > 0 && world.current < 0))
+        return false;  //  The reader resumes, and has nothing to compare with: it cannot tell
     if (!world.setting->hidden)
         s_cut ();
     world.run++;
@@ -509,7 +540,10 @@ static bool s_tick (void)
 static bool s_step (char step)
 {
     if (strchr ("pd", step) && world.published[world.run] + 4 > NUMBERS)
-        return false;  //  Some are left for the end
+        return false;                        //  Some are left for the end
+    bool late = step == 't' && world.asked;  //  The publisher does not answer
+    world.faulty = world.faulty || late || strchr ("dclxfnbhewS", step);
+    world.unkept = world.unkept || late || strchr ("xfnbhewS", step);
     switch (step) {
     case 'p':
         return s_publish (true);
@@ -560,7 +594,9 @@ static void s_begin (const setting_t *setting)
     memset (&world, 0, sizeof world);
     world.setting = setting;
     world.current = -1;
-    world.begun = setting->from_seq == 0;
+    world.begun = setting->from_seq != KV_FROM_LIVE;
+    if (world.begun)  //  The reader has what is before
+        world.account = world.published[0] = (unsigned) setting->from_seq;
     kv_sequence_limits_t limits = {.from_seq = setting->from_seq,
                                    .can_replay = setting->can_replay,
                                    .max_held = setting->max_held,
@@ -745,7 +781,7 @@ static uint64_t s_hash_world (void)
     s_mix (world.linked | world.asked << 1 | world.served << 2 | world.reply_end << 3 |
            world.begun << 4 | world.parted << 5 | world.unchecked << 6 | world.excused << 7 |
            world.unfair << 8 | world.named[0] << 9 | world.fed[0] << 10 | world.lossy << 11 |
-           world.guessed << 12);
+           world.guessed << 12 | world.faulty << 13 | world.unkept << 14);
     s_mix (world.sent);
     for (unsigned i = 0; i < world.sent; i++)
         s_mix (world.wire[i].seq << 8 | world.wire[i].truth.run);

@@ -44,7 +44,7 @@ MUTANTS = [
     (LIVE, "return seq == s_due (self) || seq == self->next || seq == self->top;", "return true;"),
     (LIVE, "kv_sequence_say (self, KV_UNCHECKED, self->next, self->next);\n    self->unchecked = false;", "self->unchecked = false;"),
     (LIVE, "if (self->started && (falls || known == KV_OTHER || proves)) {", "if (false) {"),
-    (LIVE, "bool falls = self->heard ? seq <= self->newest", "bool falls = self->heard ? seq < self->newest - 1"),
+    (LIVE, "self->heard ? seq <= self->newest :", "self->heard ? seq < self->newest - 1 :"),
     (LIVE, "if (self->fallen && seq > self->fallen->batch.seq) {", "if (false) {"),
     (LIVE, "if (kv_sequence_is_near (self, doubted->batch.seq))\n            s_accept", "if (true)\n            s_accept"),
     (LIVE, "if (self->fallen && now - KV_DOUBT_MS >= self->fallen->since)\n        s_begin_run (self);", ""),
