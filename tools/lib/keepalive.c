@@ -2,13 +2,6 @@
 
 #include "lib/keepalive.h"
 
-void keepalive_ping (zsock_t *socket)
-{
-    zsock_set_heartbeat_ivl (socket, 2000);
-    zsock_set_heartbeat_timeout (socket, 10000);
-    zsock_set_tcp_maxrt (socket, 10000);
-}
-
 void keepalive_kernel (zsock_t *socket)
 {
     keepalive_probe (socket);

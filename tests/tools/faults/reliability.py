@@ -95,9 +95,8 @@ skipped, with the reason.
 | a publisher sends more than TCP takes, its subscriber's machine is gone | both publishers | the connection ends after about 11 s |
 | no network fault, but a subscriber cannot print for 14 s | `kv_subscriber` | keeps its connection, and 250,000 of 250,000 batches come |
 
-ZMTP's heartbeats end half-open connections at the engines and at the ROUTERs where they register; on all other
-connections TCP's keepalive does. `tools/lib/keepalive.h` has the reason: libzmq reads no PONG while a queue is at
-its high-water mark. So heartbeats would disconnect a peer that is only busy, and libzmq 4.3 may then abort.
+TCP's keepalive ends half-open connections after about 12 s, or ZMQ_TCP_MAXRT after 10 s while sent
+data is unacknowledged. ZMTP's heartbeats are not used: `tools/lib/keepalive.h` says why.
 """
 
 KV_SUM = """
