@@ -32,11 +32,8 @@ static void s_add (toy_scheduler_t *self, const char *id, uint32_t token, uint32
     assert_null (request);
 }
 
-//  Ends one request; returns how many that were
-static size_t s_abort (toy_scheduler_t *self, const char *id, const engine_core_output_t **outputs)
-{
-    return toy_scheduler_abort (self, &id, 1, outputs);
-}
+//  What the last call gave
+static const engine_core_output_t *outputs;
 
 static void s_is_output (const engine_core_output_t *output, const char *id, size_t tokens,
                          engine_core_finish_t reason)
@@ -48,15 +45,47 @@ static void s_is_output (const engine_core_output_t *output, const char *id, siz
     assert_int_equal (output->finish_reason, reason);
 }
 
+//  The outputs are these: "r0 1/3 length" has got 1 token, and 3 in all
+static void s_are (toy_scheduler_t *self, size_t count, const char *want)
+{
+    char *text = strdup ("");
+    for (size_t i = 0; i < count; i++) {
+        const engine_core_output_t *output = &outputs[i];
+        assert_string_equal (toy_scheduler_request (self, output)->request_id, output->request_id);
+        s_is_output (output, output->request_id, output->new_token_count, output->finish_reason);
+        char *longer = zsys_sprintf ("%s%s%s %zu/%zu %s", text, i ? ", " : "", output->request_id,
+                                     output->new_token_count, toy_scheduler_made (self, output),
+                                     engine_core_finish_name (output->finish_reason));
+        zstr_free (&text);
+        text = longer;
+    }
+    assert_string_equal (text, want);
+    zstr_free (&text);
+}
+
+static void s_steps (toy_scheduler_t *self, const char *want)
+{
+    s_are (self, toy_scheduler_step (self, 0, &outputs), want);
+}
+
+//  Ends one request
+static void s_aborts (toy_scheduler_t *self, const char *id, const char *want)
+{
+    s_are (self, toy_scheduler_abort (self, &id, 1, &outputs), want);
+}
+
+static void s_aborts_client (toy_scheduler_t *self, uint32_t client_index, const char *want)
+{
+    s_are (self, toy_scheduler_abort_client (self, client_index, &outputs), want);
+}
+
 static void test_empty (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     assert_int_equal (toy_scheduler_running (self), 0);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 0);
-    assert_int_equal (toy_scheduler_abort_client (self, TOY_SCHEDULER_ALL, &outputs), 0);
-    assert_int_equal (s_abort (self, "r0", &outputs), 0);
+    s_steps (self, "");
+    s_aborts_client (self, TOY_SCHEDULER_ALL, "");
+    s_aborts (self, "r0", "");
     assert_int_equal (toy_scheduler_tokens (self), 0);
     toy_scheduler_destroy (&self);
     assert_null (self);
@@ -66,40 +95,24 @@ static void test_empty (void **state)
 //  In order of arrival, a token each, until each has its own max_tokens
 static void test_steps (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     s_add (self, "r1", 1, 3);
     s_add (self, "r0", 1, 1);
     s_add (self, "", 1, 2);
     assert_int_equal (toy_scheduler_running (self), 3);
-
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 3);
-    s_is_output (&outputs[0], "r1", 1, ENGINE_CORE_RUNNING);
-    s_is_output (&outputs[1], "r0", 1, ENGINE_CORE_LENGTH);
-    s_is_output (&outputs[2], "", 1, ENGINE_CORE_RUNNING);
-    for (size_t i = 0; i < 3; i++)
-        assert_int_equal (toy_scheduler_made (self, &outputs[i]), 1);
+    s_steps (self, "r1 1/1 running, r0 1/1 length,  1/1 running");
     assert_int_equal (toy_scheduler_running (self), 2);
-
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
-    s_is_output (&outputs[0], "r1", 1, ENGINE_CORE_RUNNING);
-    s_is_output (&outputs[1], "", 1, ENGINE_CORE_LENGTH);
-    assert_int_equal (toy_scheduler_made (self, &outputs[1]), 2);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
-    s_is_output (&outputs[0], "r1", 1, ENGINE_CORE_LENGTH);
-    assert_int_equal (toy_scheduler_made (self, &outputs[0]), 3);
+    s_steps (self, "r1 1/2 running,  1/2 length");
+    s_steps (self, "r1 1/3 length");
     assert_int_equal (toy_scheduler_running (self), 0);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 0);
+    s_steps (self, "");
     toy_scheduler_destroy (&self);
 }
 
 //  What a step has given stays as it is until the next call
 static void test_outputs_stay (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     s_add (self, "r0", 1, 1);
     s_add (self, "r1", 2, 2);
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
@@ -123,17 +136,14 @@ static void test_outputs_stay (void **state)
 
 static void test_duplicates (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     s_add (self, "r0", 1, 1);
     engine_core_request_t *request = s_request ("r0", 2, 9);
     const engine_core_request_t *kept = request;
     assert_int_equal (toy_scheduler_add (self, &request, 0), -1);
     assert_ptr_equal (request, kept);
     assert_int_equal (toy_scheduler_running (self), 1);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
-    s_is_output (&outputs[0], "r0", 1, ENGINE_CORE_LENGTH);
+    s_steps (self, "r0 1/1 length");
     //  The first one is through: its name is free
     assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
     assert_null (request);
@@ -144,9 +154,7 @@ static void test_duplicates (void **state)
 //  Up to what all may take up. Nothing is asked of a request but how large it is.
 static void test_room (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     engine_core_request_t large = {.request_id = "", .prompt_token_count = 1 << 19};
     assert_true (toy_scheduler_has_room (self, &large));
     large.prompt_logprobs = 100;  //  400 MiB
@@ -162,123 +170,88 @@ static void test_room (void **state)
     assert_true (toy_scheduler_has_room (self, &large));
     s_add (self, "r0", 1, 1);
     assert_false (toy_scheduler_has_room (self, &large));
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
-    s_is_output (&outputs[0], "r0", 1, ENGINE_CORE_LENGTH);
+    s_steps (self, "r0 1/1 length");
     assert_true (toy_scheduler_has_room (self, &large));
     toy_scheduler_destroy (&self);
 }
 
 static void test_abort (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs, *output;
     s_add (self, "r0", 1, 9);
     s_add (self, "r1", 2, 9);
     s_add (self, "r2", 3, 9);
-    assert_int_equal (s_abort (self, "r3", &output), 0);
-    assert_int_equal (s_abort (self, "r", &output), 0);
-    assert_int_equal (s_abort (self, "", &output), 0);
+    s_aborts (self, "r3", "");
+    s_aborts (self, "r", "");
+    s_aborts (self, "", "");
     assert_int_equal (toy_scheduler_running (self), 3);
 
     //  In mid-stream: its end, and then not another word
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 3);
-    assert_int_equal (s_abort (self, "r1", &output), 1);
-    s_is_output (output, "r1", 0, ENGINE_CORE_ABORTED);
-    assert_int_equal (toy_scheduler_made (self, output), 1);
-    assert_string_equal (toy_scheduler_request (self, output)->request_id, "r1");
-    assert_int_equal (s_abort (self, "r1", &output), 0);
+    s_steps (self, "r0 1/1 running, r1 1/1 running, r2 1/1 running");
+    s_aborts (self, "r1", "r1 0/1 abort");
+    s_aborts (self, "r1", "");
     assert_int_equal (toy_scheduler_running (self), 2);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
-    s_is_output (&outputs[0], "r0", 1, ENGINE_CORE_RUNNING);
-    s_is_output (&outputs[1], "r2", 1, ENGINE_CORE_RUNNING);
-    assert_int_equal (toy_scheduler_made (self, &outputs[1]), 2);
+    s_steps (self, "r0 1/2 running, r2 1/2 running");
 
     //  Its name is free at once
-    assert_int_equal (s_abort (self, "r0", &output), 1);
+    s_aborts (self, "r0", "r0 0/2 abort");
     s_add (self, "r0", 1, 1);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
-    s_is_output (&outputs[0], "r2", 1, ENGINE_CORE_RUNNING);
-    s_is_output (&outputs[1], "r0", 1, ENGINE_CORE_LENGTH);
-    assert_int_equal (toy_scheduler_made (self, &outputs[1]), 1);
+    s_steps (self, "r2 1/3 running, r0 1/1 length");
     //  A request that has finished cannot be aborted
-    assert_int_equal (s_abort (self, "r0", &output), 0);
+    s_aborts (self, "r0", "");
     toy_scheduler_destroy (&self);
 }
 
 //  Several at once, in the order that they are named; each once, and nobody who is not there
 static void test_abort_several (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     s_add (self, "r0", 1, 1);
     s_add (self, "r1", 2, 9);
     s_add (self, "r2", 3, 9);
     s_add (self, "r3", 4, 9);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 4);
+    s_steps (self, "r0 1/1 length, r1 1/1 running, r2 1/1 running, r3 1/1 running");
     const char *ids[] = {"r3", "nobody", "r0", "r1", "r3", ""};
-    assert_int_equal (toy_scheduler_abort (self, ids, COUNT (ids), &outputs), 2);
-    s_is_output (&outputs[0], "r3", 0, ENGINE_CORE_ABORTED);
-    s_is_output (&outputs[1], "r1", 0, ENGINE_CORE_ABORTED);
-    for (size_t i = 0; i < 2; i++) {
-        assert_int_equal (toy_scheduler_made (self, &outputs[i]), 1);
-        assert_string_equal (toy_scheduler_request (self, &outputs[i])->request_id,
-                             outputs[i].request_id);
-    }
+    s_are (self, toy_scheduler_abort (self, ids, COUNT (ids), &outputs),
+           "r3 0/1 abort, r1 0/1 abort");
     assert_int_equal (toy_scheduler_running (self), 1);
-    assert_int_equal (toy_scheduler_abort (self, ids, 0, &outputs), 0);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
-    s_is_output (&outputs[0], "r2", 1, ENGINE_CORE_RUNNING);
+    s_are (self, toy_scheduler_abort (self, ids, 0, &outputs), "");
+    s_steps (self, "r2 1/2 running");
     toy_scheduler_destroy (&self);
 }
 
 static void test_abort_all (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     s_add (self, "r0", 1, 1);
     s_add (self, "r1", 2, 9);
     s_add (self, "r2", 3, 9);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 3);
+    s_steps (self, "r0 1/1 length, r1 1/1 running, r2 1/1 running");
     s_add (self, "r3", 4, 9);
     s_add (self, "r4", 4, 0);
-    outputs = NULL;
-    assert_int_equal (toy_scheduler_abort_client (self, TOY_SCHEDULER_ALL, &outputs), 4);
-    s_is_output (&outputs[0], "r1", 0, ENGINE_CORE_ABORTED);
-    s_is_output (&outputs[1], "r2", 0, ENGINE_CORE_ABORTED);
-    s_is_output (&outputs[2], "r3", 0, ENGINE_CORE_ABORTED);
-    s_is_output (&outputs[3], "r4", 0, ENGINE_CORE_ABORTED);
-    assert_int_equal (toy_scheduler_made (self, &outputs[0]), 1);
-    assert_int_equal (toy_scheduler_made (self, &outputs[2]), 0);
+    s_aborts_client (self, TOY_SCHEDULER_ALL,
+                     "r1 0/1 abort, r2 0/1 abort, r3 0/0 abort, r4 0/0 abort");
     assert_int_equal (toy_scheduler_running (self), 0);
-    assert_int_equal (toy_scheduler_abort_client (self, TOY_SCHEDULER_ALL, &outputs), 0);
+    s_aborts_client (self, TOY_SCHEDULER_ALL, "");
 
     //  A request that has finished in the step before is not aborted
     s_add (self, "r0", 1, 1);
     s_add (self, "r1", 2, 2);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
-    assert_int_equal (toy_scheduler_abort_client (self, TOY_SCHEDULER_ALL, &outputs), 1);
-    s_is_output (&outputs[0], "r1", 0, ENGINE_CORE_ABORTED);
+    s_steps (self, "r0 1/1 length, r1 1/1 running");
+    s_aborts_client (self, TOY_SCHEDULER_ALL, "r1 0/1 abort");
     toy_scheduler_destroy (&self);
 }
 
 static void test_limits (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     s_add (self, "none", 1, 0);
     s_add (self, "no limit", 1, ENGINE_CORE_NO_LIMIT);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
-    s_is_output (&outputs[0], "none", 0, ENGINE_CORE_LENGTH);
-    assert_int_equal (toy_scheduler_made (self, &outputs[0]), 0);
-    s_is_output (&outputs[1], "no limit", 1, ENGINE_CORE_RUNNING);
+    s_steps (self, "none 0/0 length, no limit 1/1 running");
     for (size_t i = 2; i <= 10000; i++) {
-        assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
-        s_is_output (&outputs[0], "no limit", 1, ENGINE_CORE_RUNNING);
-        assert_int_equal (toy_scheduler_made (self, &outputs[0]), i);
+        char want[40];
+        snprintf (want, sizeof want, "no limit 1/%zu running", i);
+        s_steps (self, want);
     }
     toy_scheduler_destroy (&self);
 }
@@ -287,7 +260,6 @@ static void test_limits (void **state)
 static void s_tokens (uint32_t token, size_t others, uint32_t *tokens, size_t count)
 {
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     for (size_t i = 0; i < others; i++) {
         char id[16];
         snprintf (id, sizeof id, "r%zu", i);
@@ -305,7 +277,6 @@ static void s_tokens (uint32_t token, size_t others, uint32_t *tokens, size_t co
 //  The same prompt gets the same tokens, beside any other requests
 static void test_tokens (void **state)
 {
-    (void) state;
     uint32_t alone[20], among[20], other[20];
     s_tokens (0, 0, alone, COUNT (alone));
     s_tokens (0, 40, among, COUNT (among));
@@ -323,9 +294,7 @@ static void test_tokens (void **state)
 //  More than it has room for at first
 static void test_many (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     char id[16];
     for (uint32_t i = 0; i < 1000; i++) {
         snprintf (id, sizeof id, "r%u", i);
@@ -345,10 +314,8 @@ static void test_many (void **state)
 //  that is aborted, or comes later, changes nothing for the others.
 static void test_more_than_a_step (void **state)
 {
-    (void) state;
     enum { MANY = 25000 };
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     char id[16];
     for (uint32_t i = 0; i < MANY; i++) {
         snprintf (id, sizeof id, "r%u", i);
@@ -373,10 +340,8 @@ static void test_more_than_a_step (void **state)
 //  One that comes while a round goes on is the last of it; those that leave change nothing
 static void test_between_steps (void **state)
 {
-    (void) state;
     enum { MANY = 25000 };
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     char id[16];
     for (uint32_t i = 0; i < MANY; i++) {
         snprintf (id, sizeof id, "r%u", i);
@@ -384,8 +349,8 @@ static void test_between_steps (void **state)
     }
     size_t ended = toy_scheduler_step (self, 0, &outputs), count = 0;
     snprintf (id, sizeof id, "r%zu", ended);  //  The first of the next step
-    assert_int_equal (s_abort (self, id, &outputs), 1);
-    assert_int_equal (s_abort (self, "r24999", &outputs), 1);
+    const char *gone[] = {id, "r24999"};
+    assert_int_equal (toy_scheduler_abort (self, gone, 2, &outputs), 2);
     s_add (self, "late", 1, 1);
     for (; toy_scheduler_running (self) > 0; ended += count) {
         count = toy_scheduler_step (self, 0, &outputs);
@@ -399,22 +364,17 @@ static void test_between_steps (void **state)
 //  Those of one front-end, and nobody else's
 static void test_abort_client (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     for (uint32_t i = 0; i < 6; i++) {
         char id[] = {'r', (char) ('0' + i), 0};
         engine_core_request_t *request = s_request (id, i, 9);
         request->client_index = i % 3;
         assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
     }
-    assert_int_equal (toy_scheduler_abort_client (self, 3, &outputs), 0);
-    assert_int_equal (toy_scheduler_abort_client (self, 1, &outputs), 2);
-    s_is_output (&outputs[0], "r1", 0, ENGINE_CORE_ABORTED);
-    s_is_output (&outputs[1], "r4", 0, ENGINE_CORE_ABORTED);
-    assert_int_equal (toy_scheduler_abort_client (self, 1, &outputs), 0);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 4);
-    s_is_output (&outputs[1], "r2", 1, ENGINE_CORE_RUNNING);
+    s_aborts_client (self, 3, "");
+    s_aborts_client (self, 1, "r1 0/0 abort, r4 0/0 abort");
+    s_aborts_client (self, 1, "");
+    s_steps (self, "r0 1/1 running, r2 1/1 running, r3 1/1 running, r5 1/1 running");
     toy_scheduler_destroy (&self);
 }
 
@@ -477,7 +437,6 @@ static void s_ends (const run_t *run, size_t count, engine_core_finish_t reason,
 //  Larger steps of the same tokens, and the last one no larger than it may be
 static void test_chunk_size (void **state)
 {
-    (void) state;
     toy_scheduler_config_t config = plain;
     run_t single = s_run (config, s_request ("r0", 0, 10));
     s_ends (&single, 10, ENGINE_CORE_LENGTH, -1);
@@ -504,7 +463,6 @@ static void test_chunk_size (void **state)
 //  Nothing comes behind a token that ends it
 static void test_stop_in_a_chunk (void **state)
 {
-    (void) state;
     toy_scheduler_config_t config = plain;
     config.chunk_size = 4;
     run_t free_run = s_run (config, s_request ("r0", 0, 10));
@@ -526,7 +484,6 @@ static void test_stop_in_a_chunk (void **state)
 
 static void test_seed (void **state)
 {
-    (void) state;
     //  The engine's, and that of the request
     static const uint64_t seeds[][2] = {{0, 0}, {1, 0}, {0, 1}, {1, 1}, {2, 0}, {0, 2}, {1000, 0}};
     run_t runs[COUNT (seeds)];
@@ -549,7 +506,6 @@ static void test_seed (void **state)
 //  All ids below it come up, s_run sees that no others do
 static void test_vocab_size (void **state)
 {
-    (void) state;
     toy_scheduler_config_t config = plain;
     for (config.vocab_size = 1; config.vocab_size <= 9; config.vocab_size += 2) {
         run_t run = s_run (config, s_request ("r0", 0, 300));
@@ -562,7 +518,6 @@ static void test_vocab_size (void **state)
 
 static void test_stop_token_ids (void **state)
 {
-    (void) state;
     toy_scheduler_config_t config = plain;
     config.vocab_size = 8;
     run_t free_run = s_run (config, s_request ("r0", 0, 100));
@@ -584,7 +539,6 @@ static void test_stop_token_ids (void **state)
 
 static void test_eos (void **state)
 {
-    (void) state;
     toy_scheduler_config_t config = plain;
     config.vocab_size = 1;  //  So every token is 0
     engine_core_request_t *request = s_request ("r0", 0, 5);
@@ -609,7 +563,6 @@ static void test_eos (void **state)
 //  At the last token that there may be, too
 static void test_stop_comes_before_length (void **state)
 {
-    (void) state;
     toy_scheduler_config_t config = plain;
     config.vocab_size = 1;
     engine_core_request_t *request = s_request ("r0", 0, 1);
@@ -625,7 +578,6 @@ static void test_stop_comes_before_length (void **state)
 //  What would end it is not made before
 static void test_min_tokens (void **state)
 {
-    (void) state;
     toy_scheduler_config_t config = plain;
     config.vocab_size = 3;
     for (uint32_t min_tokens = 0; min_tokens <= 40; min_tokens += 20) {
@@ -663,7 +615,6 @@ static void test_min_tokens (void **state)
 
 static void test_max_model_len (void **state)
 {
-    (void) state;
     toy_scheduler_config_t config = plain;
     config.max_model_len = 8;
     for (config.chunk_size = 1; config.chunk_size <= 9; config.chunk_size++) {
@@ -678,7 +629,6 @@ static void test_max_model_len (void **state)
 
 static void test_pooling (void **state)
 {
-    (void) state;
     engine_core_request_t *request = s_request ("r0", 0, 0);
     request->pooling = true;
     run_t run = s_run (plain, request);
@@ -696,9 +646,7 @@ static void s_is_first (const engine_core_output_t *output, double queued, doubl
 //  When it came and when it began is told once, with the first output
 static void test_events (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     engine_core_request_t *request = s_request ("r0", 0, 3);
     assert_int_equal (toy_scheduler_add (self, &request, 11.25), 0);
     assert_int_equal (toy_scheduler_step (self, 11.5, &outputs), 1);
@@ -711,7 +659,7 @@ static void test_events (void **state)
     //  No step, no beginning
     request = s_request ("r2", 0, 3);
     assert_int_equal (toy_scheduler_add (self, &request, 13.25), 0);
-    assert_int_equal (s_abort (self, "r2", &outputs), 1);
+    s_aborts (self, "r2", "r2 0/0 abort");
     s_is_first (&outputs[0], 0, 0);
     assert_int_equal (toy_scheduler_step (self, 14.5, &outputs), 1);
     s_is_first (&outputs[0], 0, 0);
@@ -721,11 +669,9 @@ static void test_events (void **state)
 //  How many tokens there are of those that run
 static void test_token_count (void **state)
 {
-    (void) state;
     toy_scheduler_config_t config = plain;
     config.chunk_size = 4;
     toy_scheduler_t *self = toy_scheduler_new (&config);
-    const engine_core_output_t *outputs;
     s_add (self, "r0", 0, 6);
     s_add (self, "r1", 1, 20);
     assert_int_equal (toy_scheduler_tokens (self), 6);
@@ -741,9 +687,7 @@ static void test_token_count (void **state)
 //  On hold, what runs goes on and what is new waits
 static void test_hold (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     s_add (self, "r0", 0, 2);
     s_add (self, "r1", 0, 9);
     toy_scheduler_hold (self, true);
@@ -752,29 +696,24 @@ static void test_hold (void **state)
     toy_scheduler_hold (self, true);
     assert_int_equal (toy_scheduler_running (self), 4);
     assert_int_equal (toy_scheduler_served (self), 2);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
-    assert_int_equal (s_abort (self, "r2", &outputs), 1);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
-    s_is_output (&outputs[0], "r0", 1, ENGINE_CORE_LENGTH);
+    s_steps (self, "r0 1/1 running, r1 1/1 running");
+    s_aborts (self, "r2", "r2 0/0 abort");
+    s_steps (self, "r0 1/2 length, r1 1/2 running");
     assert_int_equal (toy_scheduler_served (self), 1);
-    assert_int_equal (s_abort (self, "r1", &outputs), 1);
+    s_aborts (self, "r1", "r1 0/2 abort");
     assert_int_equal (toy_scheduler_served (self), 0);
     assert_int_equal (toy_scheduler_running (self), 1);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 0);
+    s_steps (self, "");
     toy_scheduler_hold (self, false);
     s_add (self, "r4", 0, 9);
     assert_int_equal (toy_scheduler_served (self), 2);
-    assert_int_equal (toy_scheduler_step (self, 0, &outputs), 2);
-    s_is_output (&outputs[0], "r3", 1, ENGINE_CORE_RUNNING);
-    assert_string_equal (toy_scheduler_request (self, &outputs[0])->request_id, "r3");
-    assert_int_equal (toy_scheduler_made (self, &outputs[0]), 1);
+    s_steps (self, "r3 1/1 running, r4 1/1 running");
     toy_scheduler_destroy (&self);
 }
 
 //  The requests that vLLM makes of one with n samples get tokens of their own, without a seed too
 static void test_samples (void **state)
 {
-    (void) state;
     static const struct {
         const char *id;
         bool same;  //  As a request that is no sample
@@ -782,7 +721,6 @@ static void test_samples (void **state)
                  {"1r", true},  {"_1", true},   {"r1_1", true}, {"", true},
                  {"1", true},   {" 1_", true},  {"-1_r", true}, {"99999999999999999999_r", false}};
     toy_scheduler_t *self = toy_scheduler_new (&plain);
-    const engine_core_output_t *outputs;
     s_add (self, "r", 0, 9);
     for (size_t i = 0; i < COUNT (cases); i++)
         s_add (self, cases[i].id, 0, 9);
@@ -798,7 +736,6 @@ static void test_samples (void **state)
 //  The token and the likeliest in its place; of a made-up distribution, in which it is the first
 static void test_logprobs (void **state)
 {
-    (void) state;
     static const struct {
         uint32_t logprobs;
         size_t columns;
@@ -811,7 +748,6 @@ static void test_logprobs (void **state)
         engine_core_request_t *request = s_request ("r0", 0, 5);
         request->logprobs = cases[i].logprobs;
         assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
-        const engine_core_output_t *outputs;
         for (size_t made = 0; made < 5; made += 2) {
             assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
             const engine_core_logprobs_t *logprobs = outputs[0].logprobs;
@@ -868,7 +804,6 @@ static void test_logprobs (void **state)
     engine_core_request_t *request = s_request ("r0", 0, 2);
     request->prompt_logprobs = 2;
     assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
-    const engine_core_output_t *outputs;
     assert_int_equal (toy_scheduler_step (self, 0, &outputs), 1);
     assert_null (outputs[0].logprobs);
     const engine_core_logprobs_t *logprobs = outputs[0].prompt_logprobs;
@@ -902,7 +837,6 @@ static void test_logprobs (void **state)
 //  An output leads back to its request
 static void test_request_of_an_output (void **state)
 {
-    (void) state;
     toy_scheduler_t *self = toy_scheduler_new (&plain);
     for (uint32_t i = 0; i < 3; i++) {
         engine_core_request_t *request = s_request ("r0", 0, 1 + i);
@@ -910,7 +844,6 @@ static void test_request_of_an_output (void **state)
         ((char *) request->request_id)[1] = (char) ('0' + i);
         assert_int_equal (toy_scheduler_add (self, &request, 0), 0);
     }
-    const engine_core_output_t *outputs;
     for (size_t left = 3; left > 0; left--) {
         assert_int_equal (toy_scheduler_step (self, 0, &outputs), left);
         for (size_t i = 0; i < left; i++) {
