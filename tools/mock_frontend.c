@@ -23,6 +23,13 @@
 #include "engine/spawned.h"
 
 #include <libgen.h>
+#include <poll.h>
+
+//  How often to look for what a socket that always has input would hide, ms
+#define LOOK_MS 1000
+
+//  In one look so many registrations are taken
+#define LOOK_MAX 1000
 
 typedef struct {
     //  Options
@@ -38,6 +45,7 @@ typedef struct {
     int *sentinels;      //  Its file descriptor, readable from its end on
     int spawned_count;
     int64_t deadline;  //  For all engines to be there, by zclock_mono
+    int64_t look_at;   //  When to look for spawned engines that have ended, whatever comes
 } frontend_t;
 
 //  -- Sockets
@@ -118,12 +126,29 @@ static bool s_spawn (frontend_t *self, const char *own_path, int index, const ch
     return sentinel != -1;
 }
 
+//  The sentinel of a spawned engine that has ended, or NULL
+static int *s_find_ended (frontend_t *self)
+{
+    for (int i = 0; i < self->spawned_count; i++) {
+        struct pollfd sentinel = {.fd = self->sentinels[i], .events = POLLIN};
+        if (self->sentinels[i] != -1 && poll (&sentinel, 1, 0) == 1)
+            return &self->sentinels[i];
+    }
+    return NULL;
+}
+
 //  The next message of `socket`. NULL when there will be none: a signal came, an engine has died,
 //  or it is too late. Unless it was a signal, *why then says so; the caller frees it.
 static zmsg_t *s_wait (frontend_t *self, zpoller_t *poller, zsock_t *socket, char **why)
 {
-    int64_t left = self->deadline - zclock_mono ();
-    void *ready = left > 0 ? zpoller_wait (poller, (int) left) : NULL;
+    int64_t now = zclock_mono (), left = self->deadline - now;
+    void *ready = NULL;
+    if (now >= self->look_at) {
+        self->look_at = now + LOOK_MS;
+        ready = s_find_ended (self);
+    }
+    if (!ready && left > 0)
+        ready = zpoller_wait (poller, (int) left);
     if (ready == socket)
         return zmsg_recv (socket);
     if (ready) {
@@ -162,8 +187,8 @@ static bool s_shake_hands (frontend_t *self, startup_t *startup)
         mp_error_t error;
         int engine = startup_handle (startup, message, &init, &error);
         zmsg_destroy (&message);
-        good = engine != -1;
-        if (!good)
+        good = engine != STARTUP_FAILED;
+        if (engine < 0)
             warn_line ("%s", error.text);
         else
             print_line ("engine %d: %s", engine, init ? "HELLO" : "READY");
@@ -220,8 +245,8 @@ static char *s_unregistered (frontend_t *self)
                                            engine_set_size (self->set), self->engines);
 }
 
-//  Until all engines have registered. Behind a handshake we know which ones, and any other is an
-//  error; without one, any engine is welcome, and what is no registration is reported and ignored.
+//  Until all engines have registered. Behind a handshake we know which ones; without one, any
+//  engine is welcome. What is no registration, or of no engine that is expected, is reported and ignored.
 static bool s_register (frontend_t *self)
 {
     zpoller_t *poller = s_poller (self, self->router, NULL);
@@ -240,10 +265,8 @@ static bool s_register (frontend_t *self)
         if (wanted) {
             engine_set_join (self->set, engine);
             print_line ("engine %d registered", engine);
-        } else if (self->handshake) {
-            if (engine != -1)
-                warn_line ("registration: engine %d is not one that is expected", engine);
-            good = false;
+        } else if (engine != -1 && self->handshake) {
+            warn_line ("registration: engine %d is not one that is expected", engine);
         }
     }
     zpoller_destroy (&poller);
@@ -265,7 +288,8 @@ static void s_mark_dead (frontend_t *self, int engine, const char *how)
 static void s_send_requests (frontend_t *self)
 {
     int number, engine;
-    while ((self->in_flight == 0 || requests_in_flight (self->requests) < self->in_flight) &&
+    while (!zsys_interrupted &&
+           (self->in_flight == 0 || requests_in_flight (self->requests) < self->in_flight) &&
            (number = requests_unsent (self->requests)) != -1 &&
            (engine = engine_set_next (self->set)) != -1)
         if (!s_send (self, requests_message (self->requests, number, engine)))
@@ -314,13 +338,23 @@ static void s_take_ending (frontend_t *self, zpoller_t *poller, int *sentinel)
     int engine = (int) (sentinel - self->sentinels);
     char *ending = spawned_ending (self->spawned, (size_t) engine);
     zpoller_remove (poller, sentinel);
+    *sentinel = -1;
     if (engine_set_lives (self->set, engine))
         s_mark_dead (self, engine, ending);
     zstr_free (&ending);
 }
 
-static void s_probe (frontend_t *self)
+//  The engines are probed. Before, what a PULL that always has input would hide is looked at.
+static void s_look (frontend_t *self, zpoller_t *poller)
 {
+    for (int *ended; (ended = s_find_ended (self));)
+        s_take_ending (self, poller, ended);
+    for (int i = 0; i < LOOK_MAX && zsock_events (self->router) & ZMQ_POLLIN; i++) {
+        zmsg_t *message = zmsg_recv (self->router);
+        if (message)
+            s_take_registration (self, message);
+        zmsg_destroy (&message);
+    }
     bool all = probe_gives_up (&self->probe, engine_set_deaths (self->set));
     for (int i = 0; i < engine_set_size (self->set); i++) {
         int engine = engine_set_at (self->set, i);
@@ -352,7 +386,7 @@ static void s_serve (frontend_t *self)
             s_take_outputs (self, message);
         zmsg_destroy (&message);
         if (probe_due (&self->probe, zclock_mono (), received))
-            s_probe (self);
+            s_look (self, poller);
     }
     zpoller_destroy (&poller);
     if (engine_set_living (self->set) == 0)

@@ -199,7 +199,7 @@ int startup_handle (startup_t *self, zmsg_t *message, zmsg_t **reply, mp_error_t
     if (zmsg_size (message) != 2) {
         mp_error_set (error, "handshake", "want identity and status, got %zu frames",
                       zmsg_size (message));
-        return -1;
+        return STARTUP_NONE;
     }
     zframe_t *identity = zmsg_first (message);
     int engine = engine_core_index (identity);
@@ -207,7 +207,7 @@ int startup_handle (startup_t *self, zmsg_t *message, zmsg_t **reply, mp_error_t
         char *hex = zframe_strhex (identity);
         mp_error_set (error, "handshake", "identity %.40s is of no engine that is expected", hex);
         zstr_free (&hex);
-        return -1;
+        return STARTUP_NONE;
     }
     char name[32];
     snprintf (name, sizeof name, "engine %d", engine);
@@ -215,22 +215,22 @@ int startup_handle (startup_t *self, zmsg_t *message, zmsg_t **reply, mp_error_t
     mp_error_t wrong;
     if (handshake_status_decode (zmsg_next (message), &status, &wrong) == -1) {
         mp_error_set (error, name, "%s", wrong.text);
-        return -1;
+        return STARTUP_NONE;
     }
     if (streq (status.status, "FAILED")) {
         mp_error_set (error, name, "it has reported FAILED, its own log says why");
-        return -1;
+        return STARTUP_FAILED;
     }
     if (status.local || !status.headless) {
         mp_error_set (error, name, "%s says local %d, headless %d; want a remote, headless engine",
                       status.status, status.local, status.headless);
-        return -1;
+        return STARTUP_FAILED;
     }
     s_state_t turn = streq (status.status, "HELLO") ? STATE_NEW : STATE_CONNECTED;
     if (self->states[engine] != turn) {
         mp_error_set (error, name, "%s in state %s", status.status,
                       state_names[self->states[engine]]);
-        return -1;
+        return STARTUP_FAILED;
     }
     self->states[engine] = turn + 1;
     if (turn == STATE_NEW) {

@@ -56,11 +56,15 @@ typedef struct startup startup_t;
 startup_t *startup_new (int count, const handshake_init_t *init);
 void startup_destroy (startup_t **self_p);
 
+//  What a message may be instead of an engine's index
+#define STARTUP_NONE (-1)    //  No such message, or not of an engine that is expected: anybody's
+#define STARTUP_FAILED (-2)  //  An engine that is expected cannot start
+
 //  Takes a message of the ROUTER, [identity][HELLO or READY], which stays the caller's. Returns the
 //  engine's index, and *reply is what is to be sent back ([identity][INIT], the caller's) or NULL.
-//  Returns -1 with `error` set when it makes no sense: not such a message, an engine that is not
-//  expected, one that is local or not headless or has failed, HELLO or READY when it is not its
-//  turn. The error names the engine.
+//  Returns STARTUP_NONE when it makes no sense; STARTUP_FAILED when the engine says FAILED, is
+//  local or not headless, or when it is not the turn of its HELLO or READY. Then `error` is set, and
+//  names the engine.
 int startup_handle (startup_t *self, zmsg_t *message, zmsg_t **reply, mp_error_t *error);
 
 //  True when all engines are ready

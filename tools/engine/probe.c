@@ -5,7 +5,6 @@
 #define PROBE_MS 1000
 #define QUICK_MS 50
 #define QUICK_PROBES 20
-#define RECEIVED_MAX 1000
 
 void probe_start (probe_t *self, int64_t now)
 {
@@ -19,12 +18,15 @@ void probe_last_words (probe_t *self, int64_t now)
     self->at = now;
 }
 
-bool probe_due (probe_t *self, int64_t now, bool received)
+//  From one probe to the next
+static int s_interval (const probe_t *self)
 {
-    if (now < self->at || (received && ++self->received < RECEIVED_MAX))
-        return false;
-    self->received = 0;
-    return true;
+    return self->quick > 0 ? QUICK_MS : PROBE_MS;
+}
+
+bool probe_due (const probe_t *self, int64_t now, bool received)
+{
+    return now >= self->at + (received ? s_interval (self) : 0);
 }
 
 int probe_left (const probe_t *self, int64_t now)
@@ -40,5 +42,5 @@ bool probe_gives_up (const probe_t *self, int deaths)
 void probe_done (probe_t *self, int64_t now, int deaths)
 {
     self->quick = self->last_words > deaths ? self->quick - 1 : 0;
-    self->at = now + (self->quick > 0 ? QUICK_MS : PROBE_MS);
+    self->at = now + s_interval (self);
 }

@@ -16,7 +16,6 @@ typedef struct {
     int64_t at;      //  When the next probe is due
     int last_words;  //  How many ENGINE_CORE_DEAD have come
     int quick;       //  Probes that are left after the last of them
-    int received;    //  Messages received since the probe was due
 } probe_t;
 
 //  The first probe is due in a second
@@ -26,9 +25,9 @@ void probe_start (probe_t *self, int64_t now);
 void probe_last_words (probe_t *self, int64_t now);
 
 //  True when the engines have to be probed now. `received`: a message has just been taken. While
-//  messages come, a probe that is due waits for 1000 of them, because what a dead engine had sent
-//  still counts.
-bool probe_due (probe_t *self, int64_t now, bool received);
+//  messages come, a probe that is due waits for as long again, because what a dead engine had sent
+//  still counts; but no longer, whatever comes.
+bool probe_due (const probe_t *self, int64_t now, bool received);
 
 //  How long until the next probe, in ms; 0 when it is due
 int probe_left (const probe_t *self, int64_t now);

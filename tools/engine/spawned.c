@@ -3,6 +3,7 @@
 #include "engine/spawned.h"
 
 #include <czmq.h>
+#include <poll.h>
 #include <spawn.h>
 
 extern char **environ;  //  NOLINT(readability-redundant-declaration): POSIX has it in no header
@@ -30,6 +31,16 @@ static void s_wait (spawned_t *self, size_t i)
     self->items[i].pid = 0;
 }
 
+//  True when it has ended by then
+static bool s_ends (int sentinel, int64_t until)
+{
+    struct pollfd end = {.fd = sentinel, .events = POLLIN};
+    int64_t left;
+    while ((left = until - zclock_mono ()) > 0 && poll (&end, 1, (int) left) == -1)
+        ;  //  A signal came
+    return end.revents != 0;
+}
+
 void spawned_destroy (spawned_t **self_p)
 {
     spawned_t *self = *self_p;
@@ -38,7 +49,10 @@ void spawned_destroy (spawned_t **self_p)
     for (size_t i = 0; i < self->count; i++)
         if (self->items[i].pid != 0)
             kill (self->items[i].pid, SIGTERM);
+    int64_t until = zclock_mono () + SPAWNED_END_MS;
     for (size_t i = 0; i < self->count; i++) {
+        if (self->items[i].pid != 0 && !s_ends (self->items[i].sentinel, until))
+            kill (self->items[i].pid, SIGKILL);
         s_wait (self, i);
         close (self->items[i].sentinel);
     }

@@ -25,7 +25,9 @@ typedef struct spawned spawned_t;
 //  For `max` of them
 spawned_t *spawned_new (size_t max);
 
-//  Ends those that still run with SIGTERM, and waits for them
+//  Ends those that still run with SIGTERM, and after SPAWNED_END_MS with SIGKILL: one that is
+//  stopped (SIGSTOP) would never end. That is less than what a program has after a Ctrl-C.
+#define SPAWNED_END_MS 700
 void spawned_destroy (spawned_t **self_p);
 
 //  Starts a program, with argv as execv has it. Returns its sentinel, a file descriptor that is

@@ -86,11 +86,11 @@ static void s_startup (zmsg_t *message, mp_error_t *error)
     startup_t *startup = startup_new (2, &init);
     zmsg_t *reply;
     int engine = startup_handle (startup, message, &reply, error);
-    DEMAND (engine >= -1 && engine < 2);
-    if (engine == -1)
+    DEMAND (engine >= STARTUP_FAILED && engine < 2);
+    if (engine < 0)
         fuzz_is_told (error);
     //  A first message that is good can only be HELLO
-    DEMAND ((engine != -1) == (reply != NULL));
+    DEMAND ((engine >= 0) == (reply != NULL));
     DEMAND (!startup_done (startup));
     zmsg_destroy (&reply);
     startup_destroy (&startup);

@@ -3,16 +3,22 @@
 grows with its size and not faster, and everybody else is served meanwhile.
 """
 
+import contextlib
 import re
+import shutil
+import subprocess
+import threading
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 import structs
 import zmq
+import zmtp
 from joined import join_engine
 
-from harness import FACTOR, UNDER_VALGRIND
+from harness import FACTOR, PROGRAMS, UNDER_VALGRIND, WAIT_S, Program, arguments
 
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 ZERO, ADD = b"\0\0", b"\0"
@@ -137,3 +143,91 @@ def test_one_front_end_of_three_vanishes(start, ipc, peer):
     assert unpack(greeter.recv_multipart()[1])["status"] == "HELLO"
     assert engine.stop() == 0
     assert engine.summary() == "2 finished, 150 aborted, 0 bad"
+
+
+# --- mock_frontend
+
+
+@contextlib.contextmanager
+def flooded(endpoint, kind, *frames):
+    """Strangers who send this message all the time, so that the socket always has something to read."""
+    over = threading.Event()
+    more = [zmtp.frame(each, zmtp.MORE) for each in frames[:-1]]
+    message = b"".join([*more, zmtp.frame(frames[-1])]) * 10000
+
+    def send():
+        with contextlib.suppress(OSError), zmtp.greeted(endpoint, kind) as link:
+            while not over.is_set():
+                link.sendall(message)
+
+    strangers = [threading.Thread(target=send) for _ in range(2)]
+    for each in strangers:
+        each.start()
+    yield
+    over.set()
+    for each in strangers:
+        each.join()
+
+
+def front(start, **options):
+    """A front-end of which only the last lines are kept."""
+    program = Program("mock_frontend", arguments(options), keep=200)
+    start.programs.append(program)
+    return program
+
+
+def test_one_byte_at_each_door(start, ipc, peer):
+    """Before the engine says HELLO, and before it registers."""
+    wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
+    frontend = start("mock_frontend", requests=1, max_tokens=1, **wire)
+    for end in ("handshake", "input"):
+        peer(zmq.DEALER, connect=wire[end]).send(b"x")
+        peer(zmq.DEALER, connect=wire[end], routing_id=b"\1\0").send(b"x")
+    frontend.wait_err("^mock_frontend: handshake: identity", nth=2)
+    engine = start("mock_engine", handshake=wire["handshake"])
+    assert frontend.wait() == 0
+    assert len(frontend.err) == 4, str(frontend)
+    engine.wait_line("the front-end is gone")
+    assert engine.stop() == 0
+
+
+def test_a_spawned_engine_that_ends_behind_a_flood(ipc, tmp_path):
+    """In the handshake. The end of a process is seen by its sentinel, which is polled behind the socket.
+    A line is read in a millisecond: so there is always more rubbish than the front-end can tell of."""
+    shutil.copy(PROGRAMS["mock_frontend"], tmp_path)
+    (tmp_path / "mock_engine").write_text(f"#!/bin/sh\nuntil [ -e {tmp_path}/go ]; do sleep 0.1; done; exit 3\n")
+    (tmp_path / "mock_engine").chmod(0o755)
+    wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
+    command = [tmp_path / "mock_frontend", "--spawn", *arguments(wire)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as frontend:
+        for _ in wire:
+            assert "listening on" in frontend.stdout.readline()
+        with flooded(wire["handshake"], b"DEALER", b"rubbish"):
+            begun = None
+            while (begun is None or time.monotonic() - begun < WAIT_S) and (line := frontend.stderr.readline()):
+                if begun is None:
+                    (tmp_path / "go").touch()
+                    begun = time.monotonic()
+                last = line
+                time.sleep(0.001)
+            frontend.kill()
+    assert last == "mock_frontend: engine 0: no HELLO: engine 0 is dead: exit status 3\n"
+    assert frontend.returncode == 1
+
+
+def test_an_engine_that_restarts_behind_a_flood(start, ipc, peer):
+    """Its registration comes by the ROUTER, which is polled behind the PULL."""
+    wire = {"input": ipc(), "output": ipc()}
+    frontend = front(start, engines=2, on_dead="reroute", requests=2, max_tokens=ENDLESS, **wire)
+    ready = pack({"max_model_len": 1, "num_gpu_blocks": 1, "block_size": 1})
+    engines = [peer(zmq.DEALER, connect=wire["input"], routing_id=bytes([n, 0])) for n in range(2)]
+    for number, engine in enumerate(engines):
+        engine.send(ready)
+        frontend.wait_line(f"^engine {number} registered$")
+    with flooded(wire["output"], b"PUSH", b"rubbish"):
+        frontend.wait_err("bad outputs")
+        engines[0].close()
+        frontend.wait_line("to be sent again: engine 0 is dead")
+        peer(zmq.DEALER, connect=wire["input"], routing_id=ZERO).send(ready)
+        frontend.wait_line("^engine 0 registered$", nth=2)
+    assert frontend.stop() == 1

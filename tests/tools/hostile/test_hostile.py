@@ -354,9 +354,15 @@ def test_mock_frontend(victim, ipc, peer):
 
 
 def test_mock_frontend_behind_a_handshake(victim, ipc, peer):
-    """Only behind the handshake: as in vLLM, a word that makes no sense in it ends the start."""
+    """In the handshake, before the registration, and behind it. No mutant has an engine's identity."""
     wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
     frontend = victim("mock_frontend", requests=ROUNDS + 1, max_tokens=1, **wire)
+    made = mutants.Mutants(SEED, ["HANDSHAKE_HELLO", "HANDSHAKE_READY", "READY"], 2000)
+    for end in ("handshake", "input"):
+        stranger = peer(zmq.DEALER, connect=wire[end])
+        for _ in range(2000):
+            stranger.send_multipart(made.frames())
+    frontend.wait_err("^mock_frontend: handshake: identity")
     greeter = peer(zmq.DEALER, connect=wire["handshake"], routing_id=ZERO)
     greeter.send(mutants.VECTORS["HANDSHAKE_HELLO"])
     greeter.recv()

@@ -306,17 +306,29 @@ static zmsg_t *s_handle (startup_t *self, zmsg_t *message, int engine)
     return reply;
 }
 
-//  Such a message as makes no sense, which is destroyed. `why` is all of the error.
-static void s_refuses (startup_t *self, zmsg_t *message, const char *why)
+//  A message that is refused with `result`, and destroyed. `why` is all of the error.
+static void s_is_refused (startup_t *self, zmsg_t *message, int result, const char *why)
 {
     mp_error_t error = {.text = ""};
     zmsg_t *reply = (zmsg_t *) self;
-    assert_int_equal (startup_handle (self, message, &reply, NULL), -1);
+    assert_int_equal (startup_handle (self, message, &reply, NULL), result);
     assert_null (reply);
-    assert_int_equal (startup_handle (self, message, &reply, &error), -1);
+    assert_int_equal (startup_handle (self, message, &reply, &error), result);
     assert_null (reply);
     assert_string_equal (error.text, why);
     zmsg_destroy (&message);
+}
+
+//  One that makes no sense
+static void s_refuses (startup_t *self, zmsg_t *message, const char *why)
+{
+    s_is_refused (self, message, STARTUP_NONE, why);
+}
+
+//  One of an engine that cannot start
+static void s_fails (startup_t *self, zmsg_t *message, const char *why)
+{
+    s_is_refused (self, message, STARTUP_FAILED, why);
 }
 
 static void s_hello (startup_t *self, int engine)
@@ -415,18 +427,17 @@ static void test_ready_with_a_hash (void **state)
 static void test_order (void **state)
 {
     startup_t *self = startup_new (2, &init_two);
-    s_refuses (self, s_message ("\1\0", 2, VECTOR (HANDSHAKE_READY)),
-               "engine 1: READY in state new");
+    s_fails (self, s_message ("\1\0", 2, VECTOR (HANDSHAKE_READY)), "engine 1: READY in state new");
     assert_string_equal (startup_state (self, 1), "new");
     s_hello (self, 1);
-    s_refuses (self, s_message ("\1\0", 2, VECTOR (HANDSHAKE_HELLO)),
-               "engine 1: HELLO in state connected");
+    s_fails (self, s_message ("\1\0", 2, VECTOR (HANDSHAKE_HELLO)),
+             "engine 1: HELLO in state connected");
     assert_string_equal (startup_state (self, 1), "connected");
     s_ready (self, 1);
-    s_refuses (self, s_message ("\1\0", 2, VECTOR (HANDSHAKE_READY)),
-               "engine 1: READY in state ready");
-    s_refuses (self, s_message ("\1\0", 2, VECTOR (HANDSHAKE_HELLO)),
-               "engine 1: HELLO in state ready");
+    s_fails (self, s_message ("\1\0", 2, VECTOR (HANDSHAKE_READY)),
+             "engine 1: READY in state ready");
+    s_fails (self, s_message ("\1\0", 2, VECTOR (HANDSHAKE_HELLO)),
+             "engine 1: HELLO in state ready");
     assert_string_equal (startup_state (self, 1), "ready");
     assert_string_equal (startup_state (self, 0), "new");
     startup_destroy (&self);
@@ -478,7 +489,7 @@ static void test_local_engine (void **state)
     for (size_t i = 0; i < COUNT (cases); i++) {
         zframe_t *frame = unit_frame (cases[i].status);
         vector_t vector = {"status", zframe_data (frame), zframe_size (frame)};
-        s_refuses (self, s_message ("\0\0", 2, vector), cases[i].why);
+        s_fails (self, s_message ("\0\0", 2, vector), cases[i].why);
         zframe_destroy (&frame);
         assert_string_equal (startup_state (self, 0), "new");
     }
@@ -508,8 +519,8 @@ static void test_bad_messages (void **state)
                "engine 0: handshake: want a map, got array");
     s_refuses (self, s_message ("\0\0", 2, VECTOR (HANDSHAKE_INIT_ONE)),
                "engine 0: handshake.status: want a str, got nothing");
-    s_refuses (self, s_message ("\0\0", 2, VECTOR (failed)),
-               "engine 0: it has reported FAILED, its own log says why");
+    s_fails (self, s_message ("\0\0", 2, VECTOR (failed)),
+             "engine 0: it has reported FAILED, its own log says why");
     s_is_pending (self, "engine 0: no HELLO");
     //  And it goes on
     s_hello (self, 0);

@@ -23,14 +23,31 @@ static void test_a_stream_is_taken_first (void **state)
 {
     probe_t self;
     probe_start (&self, 0);
-    assert_false (probe_due (&self, 999, true));  //  This one does not count
-    for (int round = 0; round < 2; round++) {
-        for (int i = 0; i < 999; i++)
-            assert_false (probe_due (&self, 1000, true));
-        assert_true (probe_due (&self, 1000, true));
-    }
-    assert_false (probe_due (&self, 1000, true));
+    for (int64_t now = 999; now < 2000; now++)
+        assert_false (probe_due (&self, now, true));
     assert_true (probe_due (&self, 1000, false));  //  Nothing more has come
+    assert_true (probe_due (&self, 2000, true));   //  Few messages or many: it is time
+    probe_done (&self, 2000, 0);
+    assert_false (probe_due (&self, 3999, true));
+    assert_true (probe_due (&self, 4000, true));
+}
+
+//  The same when one engine has said that it dies, and others stream
+static void test_last_words_in_a_stream (void **state)
+{
+    probe_t self;
+    int64_t now = 700;
+    probe_start (&self, 0);
+    probe_last_words (&self, now);
+    for (int i = 0; i < 20; i++, now += 50) {
+        assert_false (probe_due (&self, now + 49, true));
+        now += i == 0 ? 50 : 100;
+        assert_true (probe_due (&self, now, true));
+        assert_int_equal (probe_gives_up (&self, 0), i == 19);
+        probe_done (&self, now, 0);
+        now -= 50;
+    }
+    assert_true (now < 3000);
 }
 
 static void test_last_words (void **state)
@@ -79,8 +96,11 @@ static void test_nobody_is_found (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_once_a_second),   cmocka_unit_test (test_a_stream_is_taken_first),
-        cmocka_unit_test (test_last_words),      cmocka_unit_test (test_last_words_of_a_known_dead),
+        cmocka_unit_test (test_once_a_second),
+        cmocka_unit_test (test_a_stream_is_taken_first),
+        cmocka_unit_test (test_last_words),
+        cmocka_unit_test (test_last_words_in_a_stream),
+        cmocka_unit_test (test_last_words_of_a_known_dead),
         cmocka_unit_test (test_nobody_is_found),
     };
     return cmocka_run_group_tests_name ("probe", tests, NULL, NULL);

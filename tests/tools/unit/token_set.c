@@ -33,7 +33,6 @@ static void s_check (const uint32_t *given, size_t count)
 //  Every array of up to five numbers below six
 static void test_small (void **state)
 {
-    (void) state;
     s_check (NULL, 0);
     for (size_t count = 1, all = 6; count <= 5; count++, all *= 6)
         for (size_t number = 0; number < all; number++) {
@@ -48,7 +47,6 @@ static void test_small (void **state)
 //  Each byte of a number counts
 static void test_large_numbers (void **state)
 {
-    (void) state;
     uint32_t set[] = {UINT32_MAX, 1u << 24, 1u << 16, 256, 255, 0, UINT32_MAX, 1u << 31, 256};
     const uint32_t want[] = {0, 255, 256, 1u << 16, 1u << 24, 1u << 31, UINT32_MAX};
     assert_int_equal (token_set_sort (set, COUNT (set)), COUNT (want));
@@ -60,7 +58,6 @@ static void test_large_numbers (void **state)
 //  A million of them, each asked for: no search goes through all
 static void test_many (void **state)
 {
-    (void) state;
     uint32_t *set = malloc (MANY * sizeof *set);
     assert_non_null (set);
     for (uint32_t i = 0; i < MANY; i++)
