@@ -246,7 +246,8 @@ static char *s_unregistered (frontend_t *self)
 }
 
 //  Until all engines have registered. Behind a handshake we know which ones; without one, any
-//  engine is welcome. What is no registration, or of no engine that is expected, is reported and ignored.
+//  engine is welcome. What is no registration, or of no engine that is expected, is reported and
+//  ignored.
 static bool s_register (frontend_t *self)
 {
     zpoller_t *poller = s_poller (self, self->router, NULL);

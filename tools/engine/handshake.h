@@ -63,8 +63,8 @@ void startup_destroy (startup_t **self_p);
 //  Takes a message of the ROUTER, [identity][HELLO or READY], which stays the caller's. Returns the
 //  engine's index, and *reply is what is to be sent back ([identity][INIT], the caller's) or NULL.
 //  Returns STARTUP_NONE when it makes no sense; STARTUP_FAILED when the engine says FAILED, is
-//  local or not headless, or when it is not the turn of its HELLO or READY. Then `error` is set, and
-//  names the engine.
+//  local or not headless, or when it is not the turn of its HELLO or READY. Then `error` is set,
+//  and names the engine.
 int startup_handle (startup_t *self, zmsg_t *message, zmsg_t **reply, mp_error_t *error);
 
 //  True when all engines are ready
