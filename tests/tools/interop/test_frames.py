@@ -16,7 +16,7 @@ from joined import join_engine
 pack = msgspec.msgpack.encode
 unpack = msgspec.msgpack.decode
 
-ADD, ABORT, WAVE, UTILITY = b"\0", b"\1", b"\2", b"\3"
+ADD, ABORT = b"\0", b"\1"
 
 
 def exactly(frame, kind):
@@ -89,44 +89,6 @@ def outputs_of(pull):
     return exactly(frame, structs.EngineCoreOutputs)
 
 
-@pytest.mark.parametrize(
-    "index, identity", [(0, b"\0\0"), (1, b"\x01\0"), (256, b"\0\x01"), (65535, b"\xff\xff")]
-)
-def test_registration(engine, index, identity):
-    program, _, _, frames = engine(index=index)
-    assert len(frames) == 2  # No empty one between them
-    assert frames[0] == identity
-    assert len(unpack(frames[1])) == 28
-    ready = exactly(frames[1], structs.EngineCoreReadyResponse)
-    assert ready.vllm_version == "0.33.0"
-    assert ready.kv_cache_size_tokens == ready.num_gpu_blocks * ready.block_size
-    assert program.stop() == 0
-
-
-@pytest.mark.valgrind
-def test_outputs(engine):
-    program, router, pull, (identity, _) = engine(index=513, step_ms=1)
-    ask(router, identity, "first", max_tokens=3)
-    tokens, stamps = [], []
-    for _ in range(3):
-        outputs = outputs_of(pull)
-        assert outputs.engine_index == 513
-        assert outputs.scheduler_stats is outputs.utility_output is None
-        assert outputs.wave_complete is outputs.start_wave is None
-        (output,) = outputs.outputs
-        assert output.request_id == "first"
-        assert len(output.new_token_ids) == 1
-        tokens += output.new_token_ids
-        stamps.append(outputs.timestamp)
-        finished = structs.FinishReason.LENGTH if len(tokens) == 3 else None
-        assert output.finish_reason == finished
-    assert outputs.finished_requests == ["first"]
-    assert stamps == sorted(stamps) and stamps[0] > 0
-    assert len(tokens) == 3 and all(0 <= token < 32000 for token in tokens)
-    assert program.stop() == 0
-    assert pull.recv_multipart() == [structs.ENGINE_CORE_DEAD]
-
-
 def test_outputs_of_a_step_come_together(engine):
     program, router, pull, (identity, _) = engine(step_ms=100)
     for name in ("a", "b", "c"):
@@ -195,20 +157,6 @@ def test_abort(engine):
     ]
     assert program.wait() == 0
     assert program.summary() == "1 finished, 3 aborted, 0 bad"
-
-
-@pytest.mark.parametrize("call_id", [0, 127, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
-def test_utility_call(engine, call_id):
-    """No call may stay without an answer, and each gets its own number back."""
-    program, router, pull, (identity, _) = engine()
-    for method, result in (("get_supported_tasks", [None, ["generate"]]), ("no_such", None)):
-        router.send_multipart([identity, UTILITY, pack([0, call_id, method, []])])
-        outputs = outputs_of(pull)
-        assert outputs.outputs == []
-        assert outputs.utility_output.call_id == call_id
-        assert outputs.utility_output.result == result
-        assert bool(outputs.utility_output.failure_message) == (result is None)
-    assert program.stop() == 0
 
 
 # --- what the KV-event publisher sends
