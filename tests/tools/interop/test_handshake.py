@@ -832,42 +832,6 @@ def test_init_of_ipv6_addresses(start, peer, ipc):
     assert pull.recv() == structs.ENGINE_CORE_DEAD
 
 
-BAD = {
-    "no payload": [ADD],
-    "no type": [],
-    "unknown type": [b"\x09", pack([])],
-    "type of 2 bytes": [b"\0\0", pack([])],
-    "ADD of nil": [ADD, pack(None)],
-    "ADD that is short": [ADD, pack(["r", [1]])],
-    "ADD with a wrong id": [ADD, pack([7, *unpack(pack(request("r")))[1:]])],
-    "ADD with wrong tokens": [ADD, pack(["r", ["x"], *unpack(pack(request("r")))[2:]])],
-    "ADD that is no msgpack": [ADD, b"\xc1"],
-    "ABORT of a str": [ABORT, pack("r")],
-    "ABORT of numbers": [ABORT, pack([1])],
-    "UTILITY of 3": [UTILITY, pack([0, 1, "is_sleeping"])],
-    "UTILITY without a name": [UTILITY, pack([0, 1, None, []])],
-    "UTILITY with a name for an id": [UTILITY, pack([0, "x", "is_sleeping", []])],
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_messages(join, name):
-    """One line of complaint, and on it goes."""
-    program, front, identity = join()
-    front.routers[0].send_multipart([identity, *(BAD[name] or [b""])])
-    front.send(identity, ADD, request("good", max_tokens=1))
-    while True:
-        (output,) = front.outputs().outputs
-        if output.request_id == "good":
-            break
-        # Of which it could read no more than the name
-        assert (output.request_id, output.new_token_ids) == ("r", [])
-        assert output.finish_reason == structs.FinishReason.ERROR
-    assert output.finish_reason == structs.FinishReason.LENGTH
-    assert program.stop() == 0
-    assert len(program.err) == 1, str(program)
-
-
 # --- the coordinator
 
 

@@ -120,7 +120,7 @@ def test_engine(start, ipc, peer):
     messages = [[ADD], [b""], [b"\xff"], [b"", request()], [ADD + ADD, request()]]
     messages += [[kind, request()] for kind in (b"\x04", b"\x05", b"\x80", b"\xff", b"0")]
     messages += [[kind, bad] for kind in (ADD, ABORT, UTILITY) for bad in UNREADABLE]
-    messages += [[ADD, bad] for bad in (pack(1), pack({}), pack([]), pack(["a"] * 8))]
+    messages += [[ADD, bad] for bad in map(pack, (None, 1, {}, [], ["a"] * 8))]
     messages += [
         [ADD, request(**{name: value})]
         for name, value in [
