@@ -5,7 +5,6 @@
 #include "lib/options.h"
 #include "lib/log.h"
 
-#include <math.h>
 #include <signal.h>
 
 static about_t about = {.name = "program",
@@ -107,6 +106,17 @@ static void s_refused (int status, const char *line)
     assert_string_equal (out_text, "");
     assert_string_equal (err_text, line);
     assert_ptr_equal (strchr (err_text, '\n'), err_text + strlen (err_text) - 1);
+}
+
+//  Each of these values, as wrong usage: what it is not
+static void s_refuses (const char *option, const char *const *values, size_t count,
+                       const char *want)
+{
+    for (size_t i = 0; i < count; i++) {
+        char line[200];
+        snprintf (line, sizeof line, "program: %s: '%s': %s\n", option, values[i], want);
+        s_refused (PARSE (option, values[i]), line);
+    }
 }
 
 //  -- What a main() sees. First, since a child should not come after the first socket.
@@ -228,48 +238,35 @@ static void test_numbers (void **state)
 {
     static const struct {
         const char *text;
-        int count;  //  -1: refused
-    } cases[] = {
-        {"0", 0},
-        {"1", 1},
-        {"007", 7},
-        {"2147483647", INT_MAX},
-        {"2147483648", -1},
-        {"4294967296", -1},
-        {"4294967303", -1},
-        {"9223372036854775807", -1},
-        {"18446744073709551615", -1},
-        {"18446744073709551616", -1},
-        {"99999999999999999999", -1},
-        {"-1", -1},
-        {"-0", -1},
-        {"+1", -1},
-        {" 1", -1},
-        {"1 ", -1},
-        {"1x", -1},
-        {"x1", -1},
-        {"", -1},
-        {"0x10", -1},
-        {"1e3", -1},
-        {"1.0", -1},
-        {"1,000", -1},
-        {"\xd9\xa1", -1},  //  A digit, but an Arabic one
-    };
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        v.count = 7;
-        int status = PARSE ("--count", cases[i].text);
-        if (cases[i].count >= 0) {
-            assert_int_equal (status, OPTIONS_RUN);
-            assert_int_equal (v.count, cases[i].count);
-            continue;
-        }
-        char line[120];
-        snprintf (line, sizeof line,
-                  "program: --count: '%s': want a whole number from 0 to 2147483647\n",
-                  cases[i].text);
-        s_refused (status, line);
-        assert_int_equal (v.count, 7);
+        int count;
+    } good[] = {{"0", 0}, {"1", 1}, {"007", 7}, {"2147483647", INT_MAX}};
+    for (size_t i = 0; i < COUNT (good); i++) {
+        assert_int_equal (PARSE ("--count", good[i].text), OPTIONS_RUN);
+        assert_int_equal (v.count, good[i].count);
     }
+    //  The last one is a digit, but an Arabic one
+    static const char *const bad[] = {"2147483648",
+                                      "4294967296",
+                                      "4294967303",
+                                      "9223372036854775807",
+                                      "18446744073709551615",
+                                      "18446744073709551616",
+                                      "99999999999999999999",
+                                      "-1",
+                                      "-0",
+                                      "+1",
+                                      " 1",
+                                      "1 ",
+                                      "1x",
+                                      "x1",
+                                      "",
+                                      "0x10",
+                                      "1e3",
+                                      "1.0",
+                                      "1,000",
+                                      "\xd9\xa1"};
+    s_refuses ("--count", bad, COUNT (bad), "want a whole number from 0 to 2147483647");
+    assert_int_equal (v.count, INT_MAX);
     //  A range of its own
     assert_int_equal (PARSE ("--port", "1"), OPTIONS_RUN);
     s_refused (PARSE ("--port", "0"),
@@ -282,33 +279,30 @@ static void test_seconds (void **state)
 {
     static const struct {
         const char *text;
-        double seconds;  //  NAN: refused
-    } cases[] = {
-        {"0", 0},       {"0.25", 0.25},
-        {".5", 0.5},    {"2.", 2},
-        {"3600", 3600}, {"3600.001", NAN},
-        {"3601", NAN},  {"-1", NAN},
-        {"-0", NAN},    {"+1", NAN},
-        {" 1", NAN},    {"1s", NAN},
-        {"", NAN},      {".", NAN},
-        {"1..2", NAN},  {"1.2.3", NAN},
-        {"1e3", NAN},   {"0x10", NAN},
-        {"inf", NAN},   {"nan", NAN},
-        {"1,5", NAN},   {"99999999999999999999", NAN},
-    };
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        v.delay = 77;
-        int status = PARSE ("--delay", cases[i].text);
-        if (!isnan (cases[i].seconds)) {
-            assert_int_equal (status, OPTIONS_RUN);
-            assert_true (v.delay == cases[i].seconds);
-            continue;
-        }
-        char line[120];
-        snprintf (line, sizeof line, "program: --delay: '%s': want seconds from 0 to 3600\n",
-                  cases[i].text);
-        s_refused (status, line);
+        double seconds;
+    } good[] = {{"0", 0}, {"0.25", 0.25}, {".5", 0.5}, {"2.", 2}, {"3600", 3600}};
+    for (size_t i = 0; i < COUNT (good); i++) {
+        assert_int_equal (PARSE ("--delay", good[i].text), OPTIONS_RUN);
+        assert_true (v.delay == good[i].seconds);
     }
+    static const char *const bad[] = {"3600.001",
+                                      "3601",
+                                      "-1",
+                                      "-0",
+                                      "+1",
+                                      " 1",
+                                      "1s",
+                                      "",
+                                      ".",
+                                      "1..2",
+                                      "1.2.3",
+                                      "1e3",
+                                      "0x10",
+                                      "inf",
+                                      "nan",
+                                      "1,5",
+                                      "99999999999999999999"};
+    s_refuses ("--delay", bad, COUNT (bad), "want seconds from 0 to 3600");
     char digits[401];
     memset (digits, '9', 400);
     digits[400] = 0;
@@ -324,13 +318,8 @@ static void test_choice (void **state)
         assert_int_equal (PARSE ("--choice", good[i]), OPTIONS_RUN);
         assert_string_equal (v.choice, good[i]);
     }
-    for (size_t i = 0; i < COUNT (bad); i++) {
-        char line[120];
-        snprintf (line, sizeof line, "program: --choice: '%s': want one of v0.26|v0.24|v0.9\n",
-                  bad[i]);
-        s_refused (PARSE ("--choice", bad[i]), line);
-        assert_string_equal (v.choice, "v0.9");
-    }
+    s_refuses ("--choice", bad, COUNT (bad), "want one of v0.26|v0.24|v0.9");
+    assert_string_equal (v.choice, "v0.9");
 }
 
 static void test_list (void **state)
@@ -424,14 +413,9 @@ static void test_range_and_from (void **state)
                                              "18446744073709551615-18446744073709551615",
                                              "00000000000000000000000003-5",
                                              "99999999999999999999-99999999999999999999"};
-    for (size_t i = 0; i < COUNT (bad_ranges); i++) {
-        char line[160];
-        v.skip.set = false;
-        snprintf (line, sizeof line, "program: --skip: '%s': want FIRST-LAST, two whole numbers\n",
-                  bad_ranges[i]);
-        s_refused (PARSE ("--skip", bad_ranges[i]), line);
-        assert_false (v.skip.set);
-    }
+    v.skip.set = false;
+    s_refuses ("--skip", bad_ranges, COUNT (bad_ranges), "want FIRST-LAST, two whole numbers");
+    assert_false (v.skip.set);
     static const struct {
         const char *text;
         uint64_t from;
@@ -454,14 +438,9 @@ static void test_range_and_from (void **state)
                                       " 1",
                                       "0x1",
                                       "99999999999999999999"};
-    for (size_t i = 0; i < COUNT (bad); i++) {
-        char line[120];
-        v.from = 77;
-        snprintf (line, sizeof line, "program: --from: '%s': want a sequence number, or live\n",
-                  bad[i]);
-        s_refused (PARSE ("--from", bad[i]), line);
-        assert_true (v.from == 77);
-    }
+    v.from = 77;
+    s_refuses ("--from", bad, COUNT (bad), "want a sequence number, or live");
+    assert_true (v.from == 77);
 }
 
 static void test_uint64 (void **state)
@@ -471,14 +450,8 @@ static void test_uint64 (void **state)
     assert_int_equal (PARSE ("--seed=18446744073709551615"), OPTIONS_RUN);
     assert_true (v.seed == UINT64_MAX);
     static const char *const bad[] = {"", "-1", "1x", "18446744073709551616"};
-    for (size_t i = 0; i < COUNT (bad); i++) {
-        char line[120];
-        snprintf (line, sizeof line,
-                  "program: --seed: '%s': want a whole number up to 18446744073709551615\n",
-                  bad[i]);
-        s_refused (PARSE ("--seed", bad[i]), line);
-        assert_true (v.seed == UINT64_MAX);
-    }
+    s_refuses ("--seed", bad, COUNT (bad), "want a whole number up to 18446744073709551615");
+    assert_true (v.seed == UINT64_MAX);
 }
 
 //  -- Wrong usage
@@ -716,14 +689,9 @@ static void test_ipc_length (void **state)
 //  A socket takes an IPv6 address only when it has been told so
 static void test_curve_dir (void **state)
 {
-    static const char *wrong[] = {"", "/nowhere/keys", "/etc/passwd"};
-    for (size_t i = 0; i < COUNT (wrong); i++) {
-        char line[100];
-        snprintf (line, sizeof line, "program: --curve-dir: '%s': want a folder that is there\n",
-                  wrong[i]);
-        s_refused (PARSE ("--curve-dir", wrong[i]), line);
-        assert_null (curve_dir);
-    }
+    static const char *const wrong[] = {"", "/nowhere/keys", "/etc/passwd"};
+    s_refuses ("--curve-dir", wrong, COUNT (wrong), "want a folder that is there");
+    assert_null (curve_dir);
     s_refused (PARSE ("--curve-dir"), "program: --curve-dir: a value is missing\n");
     assert_int_equal (PARSE ("--curve-dir=/tmp"), OPTIONS_RUN);
     assert_string_equal (curve_dir, "/tmp");
