@@ -87,8 +87,10 @@ static void s_read_options (int argc, char **argv, subscriber_t *self)
 //  What the options mean for the sources
 static void s_set_up (subscriber_t *self)
 {
-    if (self->report.json)
+    if (self->report.json) {
         log_out = stderr;
+        setvbuf (stdout, NULL, _IONBF, 0);  //  kv_report_flush writes many lines at once
+    }
     self->report.how.string_hashes = streq (self->hashes, "string");
     self->report.wanted = (uint64_t) self->count;
     self->report.many = self->endpoints.count > 1;
@@ -116,6 +118,7 @@ static int s_patience (kv_source_t *const *sources, size_t count)
 static void s_run (subscriber_t *self, kv_source_t *const *sources)
 {
     while (!kv_report_is_done (&self->report)) {
+        kv_report_flush (&self->report);
         zpoller_wait (self->setting.poller, s_patience (sources, self->endpoints.count));
         for (size_t i = 0; i < self->endpoints.count && !kv_report_is_done (&self->report); i++)
             kv_source_serve (sources[i], zclock_mono ());
@@ -125,6 +128,7 @@ static void s_run (subscriber_t *self, kv_source_t *const *sources)
     kv_sequence_counts_t sum = self->report.gone;
     for (size_t i = 0; i < self->endpoints.count; i++)
         kv_source_add (sources[i], &sum);
+    kv_report_flush (&self->report);
     kv_report_summary (&self->report, &sum);
 }
 
@@ -164,5 +168,6 @@ int main (int argc, char **argv)
     for (size_t i = 0; i < self.endpoints.count; i++)
         kv_source_destroy (&sources[i]);
     zpoller_destroy (&self.setting.poller);
+    text_destroy (&self.report.lines);
     return ok ? EXIT_SUCCESS : EXIT_STOPPED_OR_FAILED;
 }

@@ -126,7 +126,16 @@ typedef struct {
     mp_slice_t topic;  //  data is NULL when there is none: replays had no topic before v0.26
     mp_slice_t payload;
     bool replayed;
+    bool sound;  //  kv_payload_rank has found that the payload is [ts, [events], ...]
 } kv_numbered_t;
+
+//  The rank of a batch, or why it has none
+#define KV_RANK_NONE (-1)        //  nil, or not there
+#define KV_RANK_UNREADABLE (-2)  //  The payload is no batch
+
+//  The data_parallel_rank of a batch. Sets `sound` when all of its payload is good, unless that is
+//  nested deeply: who asks later need not look again.
+int64_t kv_payload_rank (kv_numbered_t *batch);
 
 //  What a REQ sends to ask for all batches from a number on: [seq]
 zmsg_t *kv_replay_request (uint64_t start);
@@ -155,10 +164,10 @@ typedef struct {
 kv_frames_t *kv_frames_new (void);
 void kv_frames_destroy (kv_frames_t **self_p);
 
-//  Lets go of the frames, so that libzmq can free them. What was read points nowhere then.
+//  Lets libzmq free the frames. What was read points nowhere then.
 void kv_frames_clear (kv_frames_t *self);
 
-//  Receives a message. False: there is none, or a signal came.
+//  Clears, and receives a message. False: there is none, or a signal came.
 bool kv_frames_recv (kv_frames_t *self, zsock_t *socket);
 
 //  Reads a live message or, when it is `replayed`, a reply: with or without the empty frame in

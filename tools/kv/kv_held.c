@@ -7,26 +7,33 @@
 
 #define PRIME 0x100000001b3u
 
-static void s_mix (uint64_t lanes[4], const char *at)
+typedef struct {
+    uint64_t a, b, c, d;
+} s_lanes_t;
+
+static s_lanes_t s_mix (s_lanes_t self, const char *at)
 {
-    uint64_t words[4];
-    memcpy (words, at, sizeof words);
-    for (size_t i = 0; i < 4; i++)
-        lanes[i] = (lanes[i] ^ words[i]) * PRIME;
+    s_lanes_t words;
+    memcpy (&words, at, sizeof words);
+    return (s_lanes_t){(self.a ^ words.a) * PRIME, (self.b ^ words.b) * PRIME,
+                       (self.c ^ words.c) * PRIME, (self.d ^ words.d) * PRIME};
+}
+
+static uint64_t s_fold (uint64_t print, uint64_t lane)
+{
+    return (print ^ lane) * PRIME ^ print >> 32;
 }
 
 //  FNV-1a in four lanes, 8 bytes at a time, since each step waits for the one before
 static uint64_t s_hash (uint64_t print, const char *at, size_t size)
 {
     const char *end = at + size;
-    uint64_t lanes[4] = {print, 1, 2, 3};
+    s_lanes_t lanes = {print, 1, 2, 3};
     for (; end - at > (ptrdiff_t) sizeof lanes; at += sizeof lanes)
-        s_mix (lanes, at);
+        lanes = s_mix (lanes, at);
     if (size >= sizeof lanes)
-        s_mix (lanes, end - sizeof lanes);  //  The last ones; some of them again
-    print = lanes[0];
-    for (size_t i = 1; i < 4; i++)
-        print = (print ^ lanes[i]) * PRIME ^ print >> 32;
+        lanes = s_mix (lanes, end - sizeof lanes);  //  The last ones; some of them again
+    print = s_fold (s_fold (s_fold (lanes.a, lanes.b), lanes.c), lanes.d);
     for (; size < sizeof lanes && at < end; at++)
         print = (print ^ (byte) *at) * PRIME;
     return print;

@@ -2,14 +2,14 @@
 
 #include "kv/kv_json.h"
 
-static void s_print_str (FILE *out, mp_slice_t text)
+static void s_print_str (text_t *out, mp_slice_t text)
 {
     msgpack_object object = {.type = MSGPACK_OBJECT_STR,
                              .via.str = {.ptr = text.data, .size = (uint32_t) text.size}};
     mp_print_json (out, &object);
 }
 
-static void s_print_text (FILE *out, const char *text)
+static void s_print_text (text_t *out, const char *text)
 {
     s_print_str (out, (mp_slice_t){text, strlen (text)});
 }
@@ -20,28 +20,47 @@ static bool s_is_int (const msgpack_object *object)
            object->type == MSGPACK_OBJECT_NEGATIVE_INTEGER;
 }
 
-static void s_print_uint (FILE *out, uint64_t number)
+//  So many numbers get their room at a time
+#define RUN 256
+
+//  Of the next `count` values, prints those at the beginning that are unsigned, with commas between
+//  and behind them. Returns how many.
+static uint32_t s_print_run (text_t *out, mp_reader_t *reader, uint32_t count)
 {
-    char text[24], *at = text + sizeof text;
-    do
-        *--at = (char) ('0' + number % 10);
-    while (number /= 10);
-    fwrite (at, 1, (size_t) (text + sizeof text - at), out);
+    uint32_t i = 0;
+    while (i < count) {
+        char *at = text_reserve (out, (size_t) RUN * (TEXT_NUMBER_MAX + 1));
+        uint32_t end = count - i > RUN ? i + RUN : count;
+        uint64_t number;
+        for (; i < end && mp_read_uint (reader, &number); i++) {
+            at = text_digits (at, number);
+            *at++ = ',';
+        }
+        out->size = (size_t) (at - out->data);
+        if (i < end)
+            break;
+    }
+    return i;
 }
 
 //  NOLINTBEGIN(misc-no-recursion): a value that is deeper than MP_MAX_DEPTH was refused before
-static bool s_print_value (FILE *out, mp_reader_t *reader, bool quote);
+static bool s_print_value (text_t *out, mp_reader_t *reader, bool quote);
 
-static bool s_print_array (FILE *out, mp_reader_t *reader, uint32_t count, bool quote)
+static bool s_print_array (text_t *out, mp_reader_t *reader, uint32_t count, bool quote)
 {
-    fputc ('[', out);
-    for (uint32_t i = 0; i < count; i++) {
-        if (i > 0)
-            fputc (',', out);
+    text_put_char (out, '[');
+    for (uint32_t i = 0; i < count;) {
+        uint32_t run = quote ? 0 : s_print_run (out, reader, count - i);
+        i += run;
+        if (run > 0)
+            continue;
         if (!s_print_value (out, reader, quote))
             return false;
+        text_put_char (out, ',');
+        i++;
     }
-    fputc (']', out);
+    out->size -= count > 0;  //  The last comma
+    text_put_char (out, ']');
     return true;
 }
 
@@ -55,7 +74,7 @@ static bool s_names_hash (const msgpack_object *key)
 }
 
 //  One key and its value. `all`: hashes are to be strings.
-static bool s_print_pair (FILE *out, mp_reader_t *reader, bool all)
+static bool s_print_pair (text_t *out, mp_reader_t *reader, bool all)
 {
     msgpack_object key;
     mp_slice_t bytes;
@@ -63,7 +82,7 @@ static bool s_print_pair (FILE *out, mp_reader_t *reader, bool all)
         return false;
     if (key.type == MSGPACK_OBJECT_STR) {
         mp_print_json (out, &key);
-        fputc (':', out);
+        text_put_char (out, ':');
         return s_print_value (out, reader, all && s_names_hash (&key));
     }
     msgpack_unpacked name, value;  //  A key that is no string: seldom, and so by a tree
@@ -80,21 +99,21 @@ static bool s_print_pair (FILE *out, mp_reader_t *reader, bool all)
     return ok;
 }
 
-static bool s_print_map (FILE *out, mp_reader_t *reader, uint32_t count, bool all)
+static bool s_print_map (text_t *out, mp_reader_t *reader, uint32_t count, bool all)
 {
-    fputc ('{', out);
+    text_put_char (out, '{');
     for (uint32_t i = 0; i < count; i++) {
         if (i > 0)
-            fputc (',', out);
+            text_put_char (out, ',');
         if (!s_print_pair (out, reader, all))
             return false;
     }
-    fputc ('}', out);
+    text_put_char (out, '}');
     return true;
 }
 
 //  Any value. `quote`: its integers as strings.
-static bool s_print_value (FILE *out, mp_reader_t *reader, bool quote)
+static bool s_print_value (text_t *out, mp_reader_t *reader, bool quote)
 {
     msgpack_object object;
     if (!mp_read (reader, &object))
@@ -105,13 +124,10 @@ static bool s_print_value (FILE *out, mp_reader_t *reader, bool quote)
         return s_print_map (out, reader, object.via.map.size, false);
     quote = quote && s_is_int (&object);
     if (quote)
-        fputc ('"', out);
-    if (object.type == MSGPACK_OBJECT_POSITIVE_INTEGER)
-        s_print_uint (out, object.via.u64);
-    else
-        mp_print_json (out, &object);
+        text_put_char (out, '"');
+    mp_print_json (out, &object);
     if (quote)
-        fputc ('"', out);
+        text_put_char (out, '"');
     return true;
 }
 
@@ -141,13 +157,13 @@ static mp_slice_t s_find (mp_reader_t reader, uint32_t count, const char *name)
 }
 
 //  The type first, as a reader expects it; the other keys as they come
-static bool s_print_map_event (FILE *out, mp_reader_t *reader, uint32_t count, bool all)
+static bool s_print_map_event (text_t *out, mp_reader_t *reader, uint32_t count, bool all)
 {
     mp_slice_t type = s_find (*reader, count, "type");
     if (!type.data)
         return s_print_map (out, reader, count, all);
     mp_reader_t tag = mp_reader (type.data, type.size);
-    fputs ("{\"type\":", out);
+    text_put_literal (out, "{\"type\":");
     s_print_value (out, &tag, false);
     for (uint32_t i = 0; i < count; i++) {
         msgpack_object key;
@@ -158,11 +174,11 @@ static bool s_print_map_event (FILE *out, mp_reader_t *reader, uint32_t count, b
                 return false;
             continue;
         }
-        fputc (',', out);
+        text_put_char (out, ',');
         if (!s_print_pair (out, reader, all))
             return false;
     }
-    fputc ('}', out);
+    text_put_char (out, '}');
     return true;
 }
 
@@ -191,7 +207,15 @@ static bool s_has_type (const msgpack_object *object, char type)
     }
 }
 
-static bool s_print_array_event (FILE *out, mp_reader_t *reader, uint32_t count, bool all)
+//  The name of a field that has none
+static void s_print_place (text_t *out, uint32_t place)
+{
+    text_put_literal (out, "\"field_");
+    text_put_uint (out, place);
+    text_put_literal (out, "\":");
+}
+
+static bool s_print_array_event (text_t *out, mp_reader_t *reader, uint32_t count, bool all)
 {
     const char *types = "";
     const char *const *names = kv_event_fields (KV_UNKNOWN);
@@ -203,26 +227,29 @@ static bool s_print_array_event (FILE *out, mp_reader_t *reader, uint32_t count,
         char letter = (char) (i > 0 && *types ? *types++ : 0);
         const char *name = letter ? *names++ : NULL;
         if (i == 0 && object.type == MSGPACK_OBJECT_STR) {
-            fputs ("{\"type\":", out);
+            text_put_literal (out, "{\"type\":");
             for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
                 if (s_is_key (&object, kinds[k].tag)) {
                     types = kinds[k].types;
                     names = kv_event_fields (kinds[k].kind);
                 }
         } else if (name && s_has_type (&object, letter)) {
-            fprintf (out, ",\"%s\":", name);
+            text_put_literal (out, ",\"");
+            text_put_string (out, name);
+            text_put_literal (out, "\":");
         } else {
-            fprintf (out, "%c\"field_%" PRIu32 "\":", i > 0 ? ',' : '{', i);
+            text_put_char (out, i > 0 ? ',' : '{');
+            s_print_place (out, i);
         }
         bool hashes = letter == 'h' || (name && streq (name, "block_hashes"));
         if (!s_print_value (out, reader, all && hashes))
             return false;
     }
-    fputs (count > 0 ? "}" : "{}", out);
+    text_put_string (out, count > 0 ? "}" : "{}");
     return true;
 }
 
-static bool s_print_event (FILE *out, mp_reader_t *reader, bool all)
+static bool s_print_event (text_t *out, mp_reader_t *reader, bool all)
 {
     msgpack_object object;
     mp_reader_t start = *reader;
@@ -233,9 +260,9 @@ static bool s_print_event (FILE *out, mp_reader_t *reader, bool all)
     if (object.type == MSGPACK_OBJECT_ARRAY)
         return s_print_array_event (out, reader, object.via.array.size, all);
     *reader = start;
-    fputs ("{\"value\":", out);
+    text_put_literal (out, "{\"value\":");
     bool ok = s_print_value (out, reader, false);
-    fputc ('}', out);
+    text_put_char (out, '}');
     return ok;
 }
 
@@ -249,9 +276,10 @@ typedef struct {
     uint32_t event_count;
 } s_parts_t;
 
-static bool s_open (mp_slice_t payload, s_parts_t *parts, mp_error_t *error)
+static bool s_open (const kv_numbered_t *numbered, s_parts_t *parts, mp_error_t *error)
 {
-    if (mp_check (payload.data, payload.size, "batch", error) == -1)
+    mp_slice_t payload = numbered->payload;
+    if (!numbered->sound && mp_check (payload.data, payload.size, "batch", error) == -1)
         return false;
     mp_reader_t reader = mp_reader (payload.data, payload.size);
     msgpack_object object;
@@ -269,53 +297,61 @@ static bool s_open (mp_slice_t payload, s_parts_t *parts, mp_error_t *error)
     return true;
 }
 
-bool kv_batch_print_json (FILE *out, const kv_numbered_t *numbered, const kv_json_t *how,
+bool kv_batch_print_json (text_t *out, const kv_numbered_t *numbered, const kv_json_t *how,
                           mp_error_t *error)
 {
     s_parts_t parts;
-    if (!s_open (numbered->payload, &parts, error))
+    if (!s_open (numbered, &parts, error))
         return false;
-    fprintf (out, "{\"seq\":%" PRIu64, numbered->seq);
+    text_put_literal (out, "{\"seq\":");
+    text_put_uint (out, numbered->seq);
     if (numbered->topic.data) {
-        fputs (",\"topic\":", out);
+        text_put_literal (out, ",\"topic\":");
         s_print_str (out, numbered->topic);
     }
     if (how->endpoint) {
-        fputs (",\"endpoint\":", out);
+        text_put_literal (out, ",\"endpoint\":");
         s_print_text (out, how->endpoint);
     }
-    fputs (",\"ts\":", out);
+    text_put_literal (out, ",\"ts\":");
     s_print_value (out, &parts.ts, false);
     mp_reader_t rest = parts.ts;
     mp_skip (&rest);
     if (parts.size > 2) {
-        fputs (",\"dp_rank\":", out);
+        text_put_literal (out, ",\"dp_rank\":");
         s_print_value (out, &rest, false);
     }
-    fprintf (out, ",\"replayed\":%s,\"events\":[", numbered->replayed ? "true" : "false");
+    text_put_string (out, numbered->replayed ? ",\"replayed\":true" : ",\"replayed\":false");
+    text_put_literal (out, ",\"events\":[");
     for (uint32_t i = 0; i < parts.event_count; i++) {
         if (i > 0)
-            fputc (',', out);
+            text_put_char (out, ',');
         s_print_event (out, &parts.events, how->string_hashes);
     }
-    fputc (']', out);
+    text_put_char (out, ']');
     for (uint32_t i = 3; i < parts.size; i++) {
-        fprintf (out, ",\"field_%" PRIu32 "\":", i);
+        text_put_char (out, ',');
+        s_print_place (out, i);
         s_print_value (out, &rest, false);
     }
-    fputs ("}\n", out);
+    text_put_literal (out, "}\n");
     return true;
 }
 
-static void s_describe_count (FILE *out, mp_slice_t value, const char *what)
+static void s_describe_count (text_t *out, mp_slice_t value, const char *what)
 {
     uint32_t count;
     mp_reader_t reader = mp_reader (value.data, value.size);
-    if (value.data && mp_read_array (&reader, what, 0, &count, NULL))
-        fprintf (out, " %" PRIu32 " %s%s", count, what, count == 1 ? "" : "s");
+    if (value.data && mp_read_array (&reader, what, 0, &count, NULL)) {
+        text_put_char (out, ' ');
+        text_put_uint (out, count);
+        text_put_char (out, ' ');
+        text_put_string (out, what);
+        text_put_string (out, count == 1 ? "" : "s");
+    }
 }
 
-static void s_describe_event (FILE *out, mp_reader_t *reader)
+static void s_describe_event (text_t *out, mp_reader_t *reader)
 {
     msgpack_object object;
     mp_slice_t whole, type = {NULL, 0}, blocks = {NULL, 0}, tokens = {NULL, 0};
@@ -342,52 +378,62 @@ static void s_describe_event (FILE *out, mp_reader_t *reader)
     mp_reader_t tag = mp_reader (type.data, type.size);
     msgpack_object name;
     if (type.data && mp_read (&tag, &name) && name.type == MSGPACK_OBJECT_STR)
-        fprintf (out, "%.*s", (int) name.via.str.size, name.via.str.ptr);
+        text_put (out, name.via.str.ptr, strnlen (name.via.str.ptr, name.via.str.size));
     else
-        fputs ("an event without a type", out);
+        text_put_literal (out, "an event without a type");
     s_describe_count (out, blocks, "block");
     s_describe_count (out, tokens, "token");
 }
 
-char *kv_payload_describe (mp_slice_t payload, mp_error_t *error)
+bool kv_payload_check (const kv_numbered_t *numbered, mp_error_t *error)
 {
     s_parts_t parts;
-    char *text = NULL;
-    size_t size;
-    if (!s_open (payload, &parts, error))
-        return NULL;
-    FILE *out = open_memstream (&text, &size);
-    if (!out)
+    return numbered->sound || s_open (numbered, &parts, error);
+}
+
+char *kv_payload_describe (const kv_numbered_t *numbered, mp_error_t *error)
+{
+    s_parts_t parts;
+    text_t text = {NULL, 0, 0};
+    if (!s_open (numbered, &parts, error))
         return NULL;
     for (uint32_t i = 0; i < parts.event_count; i++) {
         if (i > 0)
-            fputs (", ", out);
-        s_describe_event (out, &parts.events);
+            text_put_literal (&text, ", ");
+        s_describe_event (&text, &parts.events);
     }
-    fclose (out);
-    return text;
+    return text_take (&text);
 }
 
-void kv_notice_print_json (FILE *out, const char *name, const kv_json_source_t *source,
+static void s_print_number (text_t *out, const char *name, uint64_t number)
+{
+    text_put_string (out, name);
+    text_put_uint (out, number);
+}
+
+void kv_notice_print_json (text_t *out, const char *name, const kv_json_source_t *source,
                            uint64_t first, uint64_t last, const char *what)
 {
-    fprintf (out, "{\"notice\":\"%s\"", name);
+    text_put_literal (out, "{\"notice\":");
+    s_print_text (out, name);
     if (source->endpoint) {
-        fputs (",\"endpoint\":", out);
+        text_put_literal (out, ",\"endpoint\":");
         s_print_text (out, source->endpoint);
     }
     if (source->topic.data) {
-        fputs (",\"topic\":", out);
+        text_put_literal (out, ",\"topic\":");
         s_print_str (out, source->topic);
     }
-    if (source->rank)
-        fprintf (out, ",\"dp_rank\":%s", source->rank);
+    if (source->rank >= 0)
+        s_print_number (out, ",\"dp_rank\":", (uint64_t) source->rank);
     if (first == last)
-        fprintf (out, ",\"seq\":%" PRIu64, first);
-    if (first <= last)
-        fprintf (out, ",\"first\":%" PRIu64 ",\"last\":%" PRIu64 ",\"count\":%" PRIu64, first, last,
-                 last - first + 1);
-    fputs (",\"what\":", out);
+        s_print_number (out, ",\"seq\":", first);
+    if (first <= last) {
+        s_print_number (out, ",\"first\":", first);
+        s_print_number (out, ",\"last\":", last);
+        s_print_number (out, ",\"count\":", last - first + 1);
+    }
+    text_put_literal (out, ",\"what\":");
     s_print_text (out, what);
-    fputs ("}\n", out);
+    text_put_literal (out, "}\n");
 }

@@ -21,21 +21,24 @@ typedef struct {
 //  "field_5" after its place. What is neither a map nor an array is {"value":...}. A topic without
 //  data is left out.
 //  False, nothing is printed and `error` says why, when the payload is no [ts, [events], ...].
-bool kv_batch_print_json (FILE *out, const kv_numbered_t *numbered, const kv_json_t *how,
+bool kv_batch_print_json (text_t *out, const kv_numbered_t *numbered, const kv_json_t *how,
                           mp_error_t *error);
+
+//  True when a batch can be printed; false as above
+bool kv_payload_check (const kv_numbered_t *numbered, mp_error_t *error);
 
 //  "BlockStored 1 block 16 tokens, BlockRemoved 1 block": for a line on the screen. The caller's to
 //  free with zstr_free. NULL as above.
-char *kv_payload_describe (mp_slice_t payload, mp_error_t *error);
+char *kv_payload_describe (const kv_numbered_t *numbered, mp_error_t *error);
 
-//  Where a notice comes from; NULL or no data: left out
+//  Where a notice comes from; NULL, no data or KV_NONE: left out
 typedef struct {
     const char *endpoint;
     mp_slice_t topic;
-    const char *rank;
+    int64_t rank;
 } kv_json_source_t;
 
 //  A notice about the stream as a JSON object on one line: {"notice":name, ...}. `what` says it in
 //  words. It is about the batches first to last; or about none when first is above last.
-void kv_notice_print_json (FILE *out, const char *name, const kv_json_source_t *source,
+void kv_notice_print_json (text_t *out, const char *name, const kv_json_source_t *source,
                            uint64_t first, uint64_t last, const char *what);

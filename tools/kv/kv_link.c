@@ -5,8 +5,9 @@
 #include "lib/keepalive.h"
 #include "lib/log.h"
 
-//  As many as vLLM's PUB keeps for us
-#define SUB_HWM 100000
+//  What we have not read yet waits with the publisher, whose PUB keeps 100,000 for us by default.
+//  So a burst costs at most a few MB of our memory.
+#define SUB_HWM 500
 
 //  A host that does not answer is given up, and tried again
 #define CONNECT_TIMEOUT_MS 10000

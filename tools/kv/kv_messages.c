@@ -11,6 +11,12 @@ static void s_put_seq (uint64_t seq, byte bytes[KV_SEQ_SIZE])
 //  A big-endian number of any length; one above 64 bits comes out as UINT64_MAX
 static uint64_t s_get_seq (mp_slice_t bytes)
 {
+    const byte *at = (const byte *) bytes.data;
+    if (bytes.size ==
+        KV_SEQ_SIZE)  //  As all that publishers send; compilers know this for one load
+        return (uint64_t) at[0] << 56 | (uint64_t) at[1] << 48 | (uint64_t) at[2] << 40 |
+               (uint64_t) at[3] << 32 | (uint64_t) at[4] << 24 | (uint64_t) at[5] << 16 |
+               (uint64_t) at[6] << 8 | at[7];
     uint64_t seq = 0;
     for (size_t i = 0; i < bytes.size; i++) {
         if (seq >> 56)
@@ -31,6 +37,30 @@ int kv_publish (zsock_t *pub, const char *topic, uint64_t seq, zframe_t *payload
     return zframe_send (&payload, pub, ZFRAME_REUSE);  //  Shares the bytes
 }
 
+int64_t kv_payload_rank (kv_numbered_t *batch)
+{
+    mp_reader_t reader = mp_reader (batch->payload.data, batch->payload.size);
+    msgpack_object object;
+    uint32_t count;
+    if (!mp_read_array (&reader, "batch", 2, &count, NULL) || !mp_skip (&reader))
+        return KV_RANK_UNREADABLE;
+    //  mp_skip takes what is nested more deeply than mp_check takes it
+    bool sound = mp_is_array (&reader) && mp_pass (&reader);
+    if (!sound && !mp_skip (&reader))
+        return KV_RANK_UNREADABLE;
+    mp_reader_t rank = reader;
+    for (uint32_t i = 2; sound && i < count; i++)
+        sound = mp_pass (&reader);
+    batch->sound = sound && reader.at == reader.end;
+    if (count < 3)
+        return KV_RANK_NONE;
+    if (!mp_read (&rank, &object))
+        return KV_RANK_UNREADABLE;
+    if (object.type != MSGPACK_OBJECT_POSITIVE_INTEGER || object.via.u64 > INT64_MAX)
+        return KV_RANK_NONE;
+    return (int64_t) object.via.u64;
+}
+
 //  Reads a live message, or a reply, of which these are the first frames
 static bool s_read_live (const mp_slice_t *frames, size_t count, kv_numbered_t *batch,
                          mp_error_t *error)
@@ -39,7 +69,8 @@ static bool s_read_live (const mp_slice_t *frames, size_t count, kv_numbered_t *
         return mp_wrong (error, "message", "want topic, seq and batch, got %zu frames", count);
     if (frames[1].size != KV_SEQ_SIZE)
         return mp_wrong (error, "message", "a seq has 8 bytes, this has %zu", frames[1].size);
-    *batch = (kv_numbered_t){s_get_seq (frames[1]), frames[0], frames[2], false};
+    *batch =
+        (kv_numbered_t){.seq = s_get_seq (frames[1]), .topic = frames[0], .payload = frames[2]};
     if (batch->seq == KV_SEQ_END)
         return mp_wrong (error, "message", "its seq is the one that ends a replay");
     return true;
@@ -103,6 +134,15 @@ kv_frames_t *kv_frames_new (void)
     return self;
 }
 
+void kv_frames_clear (kv_frames_t *self)
+{
+    for (size_t i = 0; i < KV_FRAMES_MAX; i++) {
+        zmq_msg_close (&self->frames[i]);
+        zmq_msg_init (&self->frames[i]);
+    }
+    self->count = 0;
+}
+
 void kv_frames_destroy (kv_frames_t **self_p)
 {
     if (*self_p)
@@ -111,29 +151,21 @@ void kv_frames_destroy (kv_frames_t **self_p)
     *self_p = NULL;
 }
 
-void kv_frames_clear (kv_frames_t *self)
-{
-    for (size_t i = 0; i < KV_FRAMES_MAX && i < self->count; i++) {
-        zmq_msg_close (&self->frames[i]);
-        zmq_msg_init (&self->frames[i]);
-    }
-    self->count = 0;
-}
-
 bool kv_frames_recv (kv_frames_t *self, zsock_t *socket)
 {
     void *handle = zsock_resolve (socket);
-    kv_frames_clear (self);
-    bool more = true;
-    while (more) {
+    size_t count = 0;
+    zmq_msg_t *frame;
+    do {
         //  Surplus frames overwrite the last one: the message is malformed anyway
-        zmq_msg_t *frame =
-            &self->frames[self->count < KV_FRAMES_MAX ? self->count : KV_FRAMES_MAX - 1];
-        if (zmq_msg_recv (frame, handle, 0) == -1)
+        frame = &self->frames[count < KV_FRAMES_MAX ? count : KV_FRAMES_MAX - 1];
+        if (zmq_msg_recv (frame, handle, 0) == -1) {
+            kv_frames_clear (self);
             return false;  //  The first: the others of a message are there with it
-        self->count++;
-        more = zmq_msg_more (frame);
-    }
+        }
+        count++;
+    } while (zmq_msg_more (frame));
+    self->count = count;
     return true;
 }
 

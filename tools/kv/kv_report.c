@@ -5,8 +5,8 @@
 
 bool kv_report_is_done (const kv_report_t *self)
 {
-    return zsys_interrupted || ferror (stdout) ||
-           (self->wanted > 0 && self->delivered >= self->wanted);
+    return zsys_interrupted || (self->wanted > 0 && self->delivered >= self->wanted) ||
+           (log_level != LOG_QUIET && ferror (stdout));
 }
 
 static bool s_prints (void)
@@ -19,15 +19,24 @@ static const char *s_endpoint (const kv_report_t *self, const kv_origin_t *origi
     return self->many ? origin->endpoint : NULL;
 }
 
-static void s_print_json (const kv_report_t *self, const kv_origin_t *origin, const char *name,
+//  With so many bytes of lines they are written, whether more messages wait or not
+#define LINES_MAX 65536
+
+void kv_report_flush (kv_report_t *self)
+{
+    if (self->lines.size > 0 && !ferror (stdout)) {
+        fwrite (self->lines.data, 1, self->lines.size, stdout);
+        fflush (stdout);
+    }
+    self->lines.size = 0;
+}
+
+static void s_print_json (kv_report_t *self, const kv_origin_t *origin, const char *name,
                           uint64_t first, uint64_t last, const char *what)
 {
-    char rank[24];
-    snprintf (rank, sizeof rank, "%" PRId64, origin->rank);
-    kv_json_source_t source = {.endpoint = s_endpoint (self, origin),
-                               .topic = origin->topic,
-                               .rank = origin->rank == KV_NONE ? NULL : rank};
-    kv_notice_print_json (stdout, name, &source, first, last, what);
+    kv_json_source_t source = {
+        .endpoint = s_endpoint (self, origin), .topic = origin->topic, .rank = origin->rank};
+    kv_notice_print_json (&self->lines, name, &source, first, last, what);
 }
 
 void kv_report_batch (kv_report_t *self, const kv_origin_t *origin, const kv_numbered_t *batch)
@@ -36,13 +45,17 @@ void kv_report_batch (kv_report_t *self, const kv_origin_t *origin, const kv_num
         return;  //  More came at once than was wanted
     mp_error_t error;
     bool readable;
-    if (ferror (stdout))
+    if (log_level == LOG_QUIET) {
+        readable = kv_payload_check (batch, &error);
+    } else if (ferror (stdout)) {
         return;
-    if (self->json && s_prints ()) {
+    } else if (self->json) {
         self->how.endpoint = s_endpoint (self, origin);
-        readable = kv_batch_print_json (stdout, batch, &self->how, &error);
+        readable = kv_batch_print_json (&self->lines, batch, &self->how, &error);
+        if (self->lines.size >= LINES_MAX)
+            kv_report_flush (self);
     } else {
-        char *text = kv_payload_describe (batch->payload, &error);
+        char *text = kv_payload_describe (batch, &error);
         readable = text != NULL;
         if (readable)
             print_line ("%s%sseq %" PRIu64 "%s: %s", self->many ? origin->endpoint : "",

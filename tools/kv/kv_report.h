@@ -18,6 +18,7 @@ typedef struct {
     uint64_t malformed;
     uint64_t unreadable;        //  Of the malformed, batches in their turn
     kv_sequence_counts_t gone;  //  Of streams that are no more
+    text_t lines;               //  JSON that is not written yet
 } kv_report_t;
 
 //  Where a batch or a notice comes from
@@ -26,6 +27,10 @@ typedef struct {
     mp_slice_t topic;  //  No data: it is the only one
     int64_t rank;      //  KV_NONE: as above
 } kv_origin_t;
+
+//  Writes the JSON lines that wait. To be called before the program waits for messages, and when it
+//  ends.
+void kv_report_flush (kv_report_t *self);
 
 //  True when there is nothing more to do: Ctrl-C, enough batches, or nobody who reads them
 bool kv_report_is_done (const kv_report_t *self);

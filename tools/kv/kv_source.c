@@ -278,7 +278,7 @@ static void s_take (kv_source_t *self, kv_link_t *link, int64_t now)
     if (!kv_frames_read (self->message, false, &batch, &error)) {
         kv_report_malformed (self->setting.report, &origin, "message", KV_SEQ_END, &error);
     } else if (kv_setting_wants (&self->setting, batch.topic)) {
-        int64_t rank = kv_payload_rank (batch.payload);
+        int64_t rank = kv_payload_rank (&batch);
         int peer = kv_link_peer (link, self->message);
         kv_stream_t *stream = s_find_stream (self, batch.topic, rank, peer, now);
         if (stream) {
@@ -292,7 +292,6 @@ static void s_take (kv_source_t *self, kv_link_t *link, int64_t now)
             kv_report_malformed (self->setting.report, &origin, "batch", batch.seq, &error);
         }
     }
-    kv_frames_clear (self->message);
 }
 
 static int64_t s_full_end (const kv_source_t *self)

@@ -12,25 +12,6 @@
 //  In one go so many replies are taken, then it is the turn of others
 #define SERVE_MAX 1000
 
-int64_t kv_payload_rank (mp_slice_t payload)
-{
-    mp_reader_t reader = mp_reader (payload.data, payload.size);
-    msgpack_object object;
-    uint32_t count;
-    if (!mp_read_array (&reader, "batch", 2, &count, NULL))
-        return KV_RANK_UNREADABLE;
-    for (int i = 0; i < 2; i++)  //  ts, events
-        if (!mp_skip (&reader))
-            return KV_RANK_UNREADABLE;
-    if (count < 3)
-        return KV_RANK_NONE;
-    if (!mp_read (&reader, &object))
-        return KV_RANK_UNREADABLE;
-    if (object.type != MSGPACK_OBJECT_POSITIVE_INTEGER || object.via.u64 > INT64_MAX)
-        return KV_RANK_NONE;
-    return (int64_t) object.via.u64;
-}
-
 bool kv_setting_wants (const kv_setting_t *setting, mp_slice_t topic)
 {
     if (!topic.data)
@@ -38,7 +19,7 @@ bool kv_setting_wants (const kv_setting_t *setting, mp_slice_t topic)
     for (size_t i = 0; i < setting->topic_count; i++) {
         size_t size = strlen (setting->topics[i]);
         bool fits = setting->exact_topic ? size == topic.size : size <= topic.size;
-        if (fits && memcmp (setting->topics[i], topic.data, size) == 0)
+        if (fits && (size == 0 || memcmp (setting->topics[i], topic.data, size) == 0))
             return true;
     }
     return false;
@@ -96,6 +77,7 @@ static void s_close_replay (kv_stream_t *self)
         return;
     zpoller_remove (self->setting->poller, self->dealer);
     zsock_destroy (&self->dealer);
+    kv_frames_clear (self->reply);
     print_progress (NULL);
 }
 
@@ -193,10 +175,9 @@ static bool s_serve_reply (kv_stream_t *self, int64_t now)
     else if (batch.seq == KV_SEQ_END)
         kv_sequence_end (self->sequence, now);
     else if (kv_setting_wants (self->setting, batch.topic) &&
-             s_claim (self, &batch, kv_payload_rank (batch.payload)) &&
+             s_claim (self, &batch, kv_payload_rank (&batch)) &&
              kv_sequence_reply (self->sequence, &batch, now))
         print_progress ("replay: at seq %" PRIu64, batch.seq);
-    kv_frames_clear (reply);
     s_follow (self);
     return true;
 }

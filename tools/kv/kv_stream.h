@@ -9,13 +9,6 @@
 
 #include "kv/kv_report.h"
 
-//  The rank of a batch, or why it has none
-#define KV_RANK_NONE (-1)        //  nil, or not there
-#define KV_RANK_UNREADABLE (-2)  //  The payload is no batch
-
-//  The data_parallel_rank of a payload, without reading its events
-int64_t kv_payload_rank (mp_slice_t payload);
-
 //  What all streams of an endpoint have in common
 typedef struct {
     kv_report_t *report;

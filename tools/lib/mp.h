@@ -7,7 +7,8 @@
 
 #pragma once
 
-#include <czmq.h>
+#include "lib/text.h"
+
 #include <msgpack.h>
 
 //  The nesting that msgpack-c itself can unpack (its MSGPACK_EMBED_STACK_SIZE): deeper is refused
@@ -101,6 +102,16 @@ static inline bool mp_read (mp_reader_t *self, msgpack_object *object);
 //  Passes over the next value, whatever it is. False as above.
 static inline bool mp_skip (mp_reader_t *self);
 
+//  The same for a value that is nested at most 8 deep; false for any other, and nothing has changed
+bool mp_pass (mp_reader_t *self);
+
+//  True when the next value is an array
+static inline bool mp_is_array (const mp_reader_t *self);
+
+//  Reads the next value if it is an unsigned integer that is packed as one. False: nothing has
+//  changed.
+static inline bool mp_read_uint (mp_reader_t *self, uint64_t *number);
+
 //  Reads all of the next value. Of an array or map, `object` is the head only; `bytes` is all of
 //  it, as it is in the message. False as above.
 static inline bool mp_read_whole (mp_reader_t *self, msgpack_object *object, mp_slice_t *bytes);
@@ -192,17 +203,20 @@ size_t mp_utf8_size (const char *text, size_t size);
 //  Prints an object as JSON would, exactly: integers whole, doubles with all the digits that they
 //  need, strings escaped. What JSON lacks is written as h'00ff' (bin), ext(3,h'00ff'), NaN,
 //  Infinity; a byte that is not UTF-8 as \xNN.
-void mp_print (FILE *out, const msgpack_object *object);
+void mp_print (text_t *out, const msgpack_object *object);
 
 //  The same in strict JSON (RFC 8259), for other programs: bin and the bytes of an ext as a string
 //  of lower-case hex, NaN and the infinities as null, a byte that is not UTF-8 as U+FFFD, a key
 //  that is no string as the string of its JSON
-void mp_print_json (FILE *out, const msgpack_object *object);
+void mp_print_json (text_t *out, const msgpack_object *object);
 
 //  One key and its value in strict JSON, without braces
-void mp_print_json_pair (FILE *out, const msgpack_object_kv *pair);
+void mp_print_json_pair (text_t *out, const msgpack_object_kv *pair);
 
 //  -- mp_read and mp_skip are here to be compiled into their callers
+
+//  By the first byte of a value: its size, where nothing else decides about it; or 0
+extern const uint8_t mp_sizes[256];
 
 //  Any value
 bool mp_read_more (mp_reader_t *self, msgpack_object *object);
@@ -232,16 +246,33 @@ static inline bool mp_read (mp_reader_t *self, msgpack_object *object)
     return true;
 }
 
+static inline bool mp_is_array (const mp_reader_t *self)
+{
+    byte head = self->at < self->end ? *self->at : 0xc1;
+    return (head & 0xf0) == 0x90 || head == 0xdc || head == 0xdd;
+}
+
+static inline bool mp_read_uint (mp_reader_t *self, uint64_t *number)
+{
+    const byte *at = self->at;
+    size_t left = (size_t) (self->end - at);
+    byte head = left > 0 ? *at : 0xc1;
+    size_t size = head == 0xcd ? 2 : head == 0xce ? 4 : head == 0xcf ? 8 : head == 0xcc;
+    if (head >= 0x80 && (size == 0 || left <= size))
+        return false;
+    *number = head < 0x80 ? head : 0;
+    for (size_t i = 1; i <= size; i++)
+        *number = *number << 8 | at[i];
+    self->at = at + 1 + size;
+    return true;
+}
+
 static inline bool mp_skip (mp_reader_t *self)
 {
-    size_t left = (size_t) (self->end - self->at);
-    byte head = left > 0 ? *self->at : 0xc1;
-    if (head < 0x80 || head == 0xc0)
-        self->at++;
-    else if ((head & 0xe0) == 0xa0 && left > (head & 0x1fu))
-        self->at += 1 + (head & 0x1f);
-    else
+    size_t left = (size_t) (self->end - self->at), size = left > 0 ? mp_sizes[*self->at] : 0;
+    if (size == 0 || size > left)
         return mp_skip_more (self);
+    self->at += size;
     return true;
 }
 

@@ -2,7 +2,6 @@
 
 #include "lib/mp.h"
 
-#include <inttypes.h>
 #include <math.h>
 
 //  -- UTF-8
@@ -38,95 +37,112 @@ size_t mp_utf8_size (const char *text, size_t size)
 
 //  -- Print
 
-static void s_print_str (FILE *out, const char *text, size_t size, bool json)
+//  So many bytes at the beginning are printed as they are: ASCII without controls, '"' and '\'
+static size_t s_plain_size (const char *text, size_t size)
 {
-    const unsigned char *data = (const unsigned char *) text;
-    fputc ('"', out);
+    size_t at = 0;
+    while (at < size && text[at] >= 0x20 && text[at] < 0x7f && text[at] != '"' && text[at] != '\\')
+        at++;
+    return at;
+}
+
+//  One character that is not plain; `length` is that of its UTF-8, or 0
+static void s_print_char (text_t *out, const char *at, size_t length, bool json)
+{
+    unsigned char c = (unsigned char) *at;
+    bool c1 = length == 2 && c == 0xc2 && (unsigned char) at[1] < 0xa0;
+    const char *escape = c == '"'    ? "\\\""
+                         : c == '\\' ? "\\\\"
+                         : c == '\n' ? "\\n"
+                         : c == '\t' ? "\\t"
+                         : c == '\r' ? "\\r"
+                                     : NULL;
+    if (escape) {
+        text_put (out, escape, 2);
+    } else if (c < 0x20 || c == 0x7f || c1) {  //  C1 controls command a terminal, too
+        text_put_literal (out, "\\u00");
+        text_put_hex (out, at + c1, 1);
+    } else if (length > 0) {
+        text_put (out, at, length);
+    } else if (json) {
+        text_put_literal (out, "\\ufffd");
+    } else {
+        text_put_literal (out, "\\x");
+        text_put_hex (out, at, 1);
+    }
+}
+
+static void s_print_str (text_t *out, const char *text, size_t size, bool json)
+{
+    text_put_char (out, '"');
     for (size_t i = 0; i < size;) {
+        size_t plain = s_plain_size (text + i, size - i);
+        text_put (out, text + i, plain);
+        i += plain;
+        if (i == size)
+            break;
         size_t length = mp_utf8_size (text + i, size - i);
-        if (data[i] == '"' || data[i] == '\\')
-            fprintf (out, "\\%c", data[i]);
-        else if (data[i] == '\n')
-            fputs ("\\n", out);
-        else if (data[i] == '\t')
-            fputs ("\\t", out);
-        else if (data[i] == '\r')
-            fputs ("\\r", out);
-        else if (data[i] < 0x20 || data[i] == 0x7f)
-            fprintf (out, "\\u%04x", data[i]);
-        else if (length == 2 && data[i] == 0xc2 && data[i + 1] < 0xa0)
-            fprintf (out, "\\u%04x", data[i + 1]);  //  C1 controls, which command a terminal too
-        else if (length == 0)
-            fprintf (out, json ? "\\ufffd" : "\\x%02x", data[i]);
-        else
-            fwrite (data + i, 1, length, out);
+        s_print_char (out, text + i, length, json);
         i += length ? length : 1;
     }
-    fputc ('"', out);
+    text_put_char (out, '"');
 }
 
-static void s_print_hex (FILE *out, const char *data, size_t size, bool json)
+static void s_print_hex (text_t *out, const char *data, size_t size, bool json)
 {
-    fputs (json ? "\"" : "h'", out);
-    for (size_t i = 0; i < size; i++)
-        fprintf (out, "%02x", (unsigned char) data[i]);
-    fputc (json ? '"' : '\'', out);
+    text_put_string (out, json ? "\"" : "h'");
+    text_put_hex (out, data, size);
+    text_put_char (out, json ? '"' : '\'');
 }
 
-//  With the fewest digits that read back as the same number, and always seen to be a float
-static void s_print_double (FILE *out, double value, bool json)
+static void s_print_double (text_t *out, double value, bool json)
 {
-    if (!isfinite (value)) {
-        fputs (json ? "null" : isnan (value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity", out);
-        return;
-    }
-    char text[40];
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf (text, sizeof text, "%.*g", digits, value);
-        if (strtod (text, NULL) == value)
-            break;
-    }
-    fprintf (out, "%s%s", text, strpbrk (text, ".e") ? "" : ".0");
+    if (isfinite (value))
+        text_put_double (out, value);
+    else
+        text_put_string (out, json            ? "null"
+                              : isnan (value) ? "NaN"
+                              : value > 0     ? "Infinity"
+                                              : "-Infinity");
 }
 
-static void s_print (FILE *out, const msgpack_object *object, bool json);
+static void s_print (text_t *out, const msgpack_object *object, bool json);
 
 //  NOLINTNEXTLINE(misc-no-recursion): see s_print
-static void s_print_pair (FILE *out, const msgpack_object_kv *pair, bool json)
+static void s_print_pair (text_t *out, const msgpack_object_kv *pair, bool json)
 {
-    char *text = NULL;
-    size_t size = 0;
     //  JSON has only strings for keys
     bool wrap = json && pair->key.type != MSGPACK_OBJECT_STR &&
                 pair->key.type != MSGPACK_OBJECT_BIN && pair->key.type != MSGPACK_OBJECT_EXT;
-    FILE *memory = wrap ? open_memstream (&text, &size) : NULL;
-    //  Within it not as JSON: keys in keys would be wrapped again and again, and each time the text
-    //  of the innermost would double
-    s_print (memory ? memory : out, &pair->key, json && !wrap);
-    if (memory) {
-        fclose (memory);
-        s_print_str (out, text, size, json);
-        free (text);
+    if (wrap) {
+        //  Within it not as JSON: keys in keys would be wrapped again and again, and each time the
+        //  text of the innermost would double
+        text_t key = {NULL, 0, 0};
+        s_print (&key, &pair->key, false);
+        s_print_str (out, key.data, key.size, json);
+        text_destroy (&key);
+    } else {
+        s_print (out, &pair->key, json);
     }
-    fputc (':', out);
+    text_put_char (out, ':');
     s_print (out, &pair->val, json);
 }
 
 //  NOLINTNEXTLINE(misc-no-recursion): mp_decode lets nothing pass that is deeper than MP_MAX_DEPTH
-static void s_print (FILE *out, const msgpack_object *object, bool json)
+static void s_print (text_t *out, const msgpack_object *object, bool json)
 {
     switch (object->type) {
     case MSGPACK_OBJECT_NIL:
-        fputs ("null", out);
+        text_put_literal (out, "null");
         break;
     case MSGPACK_OBJECT_BOOLEAN:
-        fputs (object->via.boolean ? "true" : "false", out);
+        text_put_string (out, object->via.boolean ? "true" : "false");
         break;
     case MSGPACK_OBJECT_POSITIVE_INTEGER:
-        fprintf (out, "%" PRIu64, object->via.u64);
+        text_put_uint (out, object->via.u64);
         break;
     case MSGPACK_OBJECT_NEGATIVE_INTEGER:
-        fprintf (out, "%" PRId64, object->via.i64);
+        text_put_int (out, object->via.i64);
         break;
     case MSGPACK_OBJECT_FLOAT32:
     case MSGPACK_OBJECT_FLOAT64:
@@ -139,44 +155,47 @@ static void s_print (FILE *out, const msgpack_object *object, bool json)
         s_print_hex (out, object->via.bin.ptr, object->via.bin.size, json);
         break;
     case MSGPACK_OBJECT_EXT:
-        if (!json)
-            fprintf (out, "ext(%d,", object->via.ext.type);
+        if (!json) {
+            text_put_literal (out, "ext(");
+            text_put_int (out, object->via.ext.type);
+            text_put_char (out, ',');
+        }
         s_print_hex (out, object->via.ext.ptr, object->via.ext.size, json);
         if (!json)
-            fputc (')', out);
+            text_put_char (out, ')');
         break;
     case MSGPACK_OBJECT_ARRAY:
-        fputc ('[', out);
+        text_put_char (out, '[');
         for (uint32_t i = 0; i < object->via.array.size; i++) {
             if (i > 0)
-                fputc (',', out);
+                text_put_char (out, ',');
             s_print (out, &object->via.array.ptr[i], json);
         }
-        fputc (']', out);
+        text_put_char (out, ']');
         break;
     case MSGPACK_OBJECT_MAP:
-        fputc ('{', out);
+        text_put_char (out, '{');
         for (uint32_t i = 0; i < object->via.map.size; i++) {
             if (i > 0)
-                fputc (',', out);
+                text_put_char (out, ',');
             s_print_pair (out, &object->via.map.ptr[i], json);
         }
-        fputc ('}', out);
+        text_put_char (out, '}');
         break;
     }
 }
 
-void mp_print (FILE *out, const msgpack_object *object)
+void mp_print (text_t *out, const msgpack_object *object)
 {
     s_print (out, object, false);
 }
 
-void mp_print_json (FILE *out, const msgpack_object *object)
+void mp_print_json (text_t *out, const msgpack_object *object)
 {
     s_print (out, object, true);
 }
 
-void mp_print_json_pair (FILE *out, const msgpack_object_kv *pair)
+void mp_print_json_pair (text_t *out, const msgpack_object_kv *pair)
 {
     s_print_pair (out, pair, true);
 }

@@ -148,6 +148,13 @@ static inline int s_on_map_item (s_claims_t *claims, const msgpack_object *map, 
 #include <msgpack/unpack_define.h>
 #include <msgpack/unpack_template.h>
 
+//  The context's stack is 2 KB, of which little is used: it is not cleared
+static void s_begin (struct s_scan_context *context, s_claims_t claims)
+{
+    s_scan_init (context);
+    context->user = claims;
+}
+
 //  How many elements data[0..size) may claim
 static size_t s_limit (size_t size)
 {
@@ -156,8 +163,11 @@ static size_t s_limit (size_t size)
 
 int mp_check (const void *data, size_t size, const char *what, mp_error_t *error)
 {
-    struct s_scan_context context = {.user = {.limit = s_limit (size)}};
-    s_scan_init (&context);
+    mp_reader_t reader = mp_reader (data, size);
+    if (mp_pass (&reader) && reader.at == reader.end)
+        return 0;
+    struct s_scan_context context;
+    s_begin (&context, (s_claims_t){.limit = s_limit (size)});
     size_t end = 0;
     int rc = size > 0 ? s_scan_execute (&context, data, size, &end) : 0;
     const char *why = NULL;
@@ -186,9 +196,9 @@ mp_reader_t mp_reader (const void *data, size_t size)
 //  By msgpack-c: any value, up to the end of it or to the end of its head
 static bool s_read_any (mp_reader_t *self, msgpack_object *object)
 {
-    struct s_scan_context context = {.user = {.limit = self->room, .opened = object}};
+    struct s_scan_context context;
     object->type = MSGPACK_OBJECT_NIL;
-    s_scan_init (&context);
+    s_begin (&context, (s_claims_t){.limit = self->room, .opened = object});
     size_t size = (size_t) (self->end - self->at), end = 0;
     int rc = size > 0 ? s_scan_execute (&context, (const char *) self->at, size, &end) : 0;
     if (rc > 0)
@@ -293,66 +303,14 @@ bool mp_read_more (mp_reader_t *self, msgpack_object *object)
     return s_read_any (self, object);
 }
 
-//  The size of a value that is in its first byte: of nil, false, true and numbers. 0 for others.
-static size_t s_fixed_size (byte head)
-{
-    static const uint8_t sizes[] = {1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 5, 9, 2, 3, 5, 9, 2, 3, 5, 9};
-    if (head < 0x80 || head >= 0xe0)
-        return 1;
-    return head >= 0xc0 && head < 0xc0 + sizeof sizes ? sizes[head - 0xc0] : 0;
-}
-
-//  Passes over `count` values of fixed size, which come in runs of one kind. False when there is
-//  another among them.
-static bool s_skip_fixed (mp_reader_t *self, size_t count)
-{
-    const byte *at = self->at, *end = self->end;
-    while (count > 0 && at < end) {
-        byte head = *at;
-        size_t size = s_fixed_size (head);
-        if (size == 0)
-            return false;
-        while (count > 4 && (size_t) (end - at) > 4 * size && at[size] == head &&
-               at[2 * size] == head && at[3 * size] == head) {
-            at += 4 * size;
-            count -= 4;
-            if (*at != head)
-                break;
-        }
-        if (*at != head)
-            continue;
-        if ((size_t) (end - at) < size)
-            return false;
-        at += size;
-        count--;
-    }
-    self->at = at;
-    return count == 0;
-}
-
 bool mp_skip_more (mp_reader_t *self)
 {
-    mp_reader_t reader = *self;
-    msgpack_object object;
-    size_t left = (size_t) (self->end - self->at), fixed = left > 0 ? s_fixed_size (*self->at) : 0;
-    if (fixed > 0 && fixed <= left) {
-        self->at += fixed;
+    if (mp_pass (self))
         return true;
-    }
-    if (!mp_read (&reader, &object))
-        return false;
-    bool open =
-        object.type == MSGPACK_OBJECT_MAP ||
-        (object.type == MSGPACK_OBJECT_ARRAY && !s_skip_fixed (&reader, object.via.array.size));
-    if (!open) {
-        *self = reader;
-        return true;
-    }
-    struct s_scan_context context = {.user = {.limit = self->room}};
-    s_scan_init (&context);
-    size_t size = 0;
-    if (s_scan_execute (&context, (const char *) self->at, (size_t) (self->end - self->at),
-                        &size) <= 0)
+    struct s_scan_context context;
+    s_begin (&context, (s_claims_t){.limit = self->room});
+    size_t left = (size_t) (self->end - self->at), size = 0;
+    if (left == 0 || s_scan_execute (&context, (const char *) self->at, left, &size) <= 0)
         return false;
     self->at += size;
     self->room -= context.user.elements;

@@ -256,8 +256,10 @@ static void s_feed (const message_t *message)
 
 static kv_numbered_t s_numbered (const message_t *message, bool replayed)
 {
-    return (kv_numbered_t){
-        message->seq, {"kv", 2}, {(const char *) &message->truth, sizeof message->truth}, replayed};
+    return (kv_numbered_t){.seq = message->seq,
+                           .topic = {"kv", 2},
+                           .payload = {(const char *) &message->truth, sizeof message->truth},
+                           .replayed = replayed};
 }
 
 //  What is counted is what was told, and no queue is longer than it may be

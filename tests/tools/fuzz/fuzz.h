@@ -161,6 +161,11 @@ static inline const char *fuzz_printed (fuzz_print_t *self)
     return self->text;
 }
 
+static inline bool fuzz_same_text (const text_t *one, const text_t *other)
+{
+    return one->size == other->size && memcmp (one->data, other->data, one->size) == 0;
+}
+
 //  -- Messages of several frames: a length byte before each, 255 for all that is left
 
 static inline zmsg_t *fuzz_message (const uint8_t *data, size_t size)

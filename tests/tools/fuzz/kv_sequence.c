@@ -57,7 +57,8 @@ static void s_feed (model_t *self, uint8_t what, uint8_t number)
     if (number >= 250)
         seq = UINT64_MAX - number;
     char payload[2] = {(char) (what >> 6), (char) number};
-    kv_numbered_t batch = {seq, {"kv", 2}, {payload, sizeof payload}, what & 1};
+    kv_numbered_t batch = {
+        .seq = seq, .topic = {"kv", 2}, .payload = {payload, sizeof payload}, .replayed = what & 1};
     self->counts.received++;
     if (what & 1)
         kv_sequence_reply (self->sequence, &batch, self->now);

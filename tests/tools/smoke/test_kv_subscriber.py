@@ -5,12 +5,16 @@ Every batch comes once and in order, or is reported lost, and the stream goes on
 tokens of its own, so that none can pass for another.
 """
 
+import decimal
+import itertools
 import json
+import math
 import os
 import random
 import re
 import signal
 import socket
+import struct
 import time
 
 import kv_publisher
@@ -306,6 +310,61 @@ def test_what_a_newer_vllm_may_send(publisher, follow):
 @pytest.mark.parametrize("ts", [0.0, 1.0, 1789095808.8312345, 1e-9, 2**53 + 1.0, -1.5])
 def test_ts(publisher, follow, ts):
     deliver(publisher, follow, structs.KVEventBatch(ts, [], 0))
+
+
+def numbers(kind, seed=1):
+    """Doubles of one kind. None is an integer, or a power of two: of those, Python takes other last
+    digits, which read back as well."""
+    pick = random.Random(seed)
+    while True:
+        value = {
+            "time": lambda: pick.uniform(1e9, 2e9),
+            "short": lambda: round(pick.uniform(-1e5, 1e5), pick.randrange(1, 7)),
+            "binary": lambda: pick.getrandbits(pick.randrange(1, 49)) / 2 ** pick.randrange(1, 50),
+            "any": lambda: struct.unpack("d", pick.randbytes(8))[0],
+        }[kind]()
+        if 1e-300 < abs(value) < 1e300 and value % 1 and math.frexp(value)[0] != 0.5:
+            yield value
+
+
+@pytest.mark.parametrize("kind", ["time", "short", "binary", "any"])
+def test_doubles_have_the_digits_that_python_gives_them(publisher, follow, kind):
+    vllm = publisher(replay=False)
+    follower = follow(vllm)
+    sent = list(itertools.islice(numbers(kind), 3000))
+    vllm.publish(pack([sent[0], [{"type": "New", "values": sent}], 0]))
+    follower.wait_seqs(0)
+    (line,) = [line for line in follower.program.out if '"seq"' in line]
+    shown = json.loads(line, parse_float=decimal.Decimal)
+    assert shown["events"][0]["values"] == [decimal.Decimal(repr(value)) for value in sent]
+    assert shown["ts"] == decimal.Decimal(repr(sent[0]))
+    follower.stop()
+
+
+def test_strings_and_integers_are_those_that_were_sent(publisher, follow):
+    """Of every length, with everything in them that JSON, UTF-8 or a terminal is particular about."""
+    vllm = publisher(replay=False)
+    follower = follow(vllm)
+    texts = [mark * n + "x" * m for mark in '\0\n\x7f"\\\x9f\xa0é€😀' for n in (0, 1, 2) for m in range(40)]
+    integers = [sign * 10**n + more for n in range(19) for more in (-1, 0, 1) for sign in (1, -1)]
+    integers += [2**n + more for n in range(64) for more in (-1, 0)]
+    vllm.publish(pack([1.5, [{"type": "New", "texts": texts, "integers": integers}], 0]))
+    follower.wait_seqs(0)
+    assert follower.batches[0]["events"][0] == {"type": "New", "texts": texts, "integers": integers}
+    follower.stop()
+
+
+def test_lines_do_not_wait_for_more(publisher, follow):
+    """Each is there before the next batch is sent; and all are, when many came at once."""
+    vllm = publisher(replay=False)
+    follower = follow(vllm)
+    for seq in range(3):
+        vllm.publish()
+        follower.wait_seqs(*range(seq + 1))
+    for _ in range(3000):
+        vllm.publish()
+    follower.wait_seqs(*range(3003))
+    follower.stop()
 
 
 @pytest.mark.parametrize("topic", ["", "kv@10.0.0.1@org/model", 'Grüße "x"\\'])

@@ -20,19 +20,23 @@ static mp_slice_t s_slice (const char *string)
     return (mp_slice_t){string, strlen (string)};
 }
 
+static kv_numbered_t s_batch (zframe_t *payload, mp_slice_t topic, bool replayed)
+{
+    return (kv_numbered_t){.seq = 7,
+                           .topic = topic,
+                           .payload = {(const char *) zframe_data (payload), zframe_size (payload)},
+                           .replayed = replayed};
+}
+
 //  Batch 7 of topic "kv", as it came live from the only publisher. Takes the payload over.
 static bool s_print_as (zframe_t *payload, mp_slice_t topic, const char *endpoint, bool replayed,
                         mp_error_t *error)
 {
-    size_t size;
+    text_t line = {NULL, 0, 0};
+    kv_numbered_t batch = s_batch (payload, topic, replayed);
+    bool printed = kv_batch_print_json (&line, &batch, &(kv_json_t){.endpoint = endpoint}, error);
     free (text);
-    text = NULL;
-    FILE *out = open_memstream (&text, &size);
-    assert_non_null (out);
-    kv_numbered_t batch = {
-        7, topic, {(const char *) zframe_data (payload), zframe_size (payload)}, replayed};
-    bool printed = kv_batch_print_json (out, &batch, &(kv_json_t){.endpoint = endpoint}, error);
-    fclose (out);
+    text = text_take (&line);
     zframe_destroy (&payload);
     return printed;
 }
@@ -268,15 +272,12 @@ static void test_other_types (void **state)
 
 static void test_string_hashes (void **state)
 {
-    char *line = NULL;
-    size_t size;
-    FILE *out = open_memstream (&line, &size);
+    text_t out = {NULL, 0, 0};
     zframe_t *frame = unit_frame ("[1.5,[['BlockStored',[18446744073709551615,h'01'],-5,[1],2],"
                                   "{'type':'X','seq_hashes':[3],'n':4}],0]");
-    kv_numbered_t batch = {
-        7, {NULL, 0}, {(const char *) zframe_data (frame), zframe_size (frame)}, false};
-    assert_true (kv_batch_print_json (out, &batch, &(kv_json_t){.string_hashes = true}, NULL));
-    fclose (out);
+    kv_numbered_t batch = s_batch (frame, (mp_slice_t){NULL, 0}, false);
+    assert_true (kv_batch_print_json (&out, &batch, &(kv_json_t){.string_hashes = true}, NULL));
+    char *line = text_take (&out);
     assert_string_equal (
         line, "{\"seq\":7,\"ts\":1.5,\"dp_rank\":0,\"replayed\":false,\"events\":["
               "{\"type\":\"BlockStored\",\"block_hashes\":[\"18446744073709551615\",\"01\"],"
@@ -290,8 +291,8 @@ static void test_described (void **state)
 {
     zframe_t *frame = unit_frame ("[1.5,[['BlockStored',[1],null,[1,2],2],{'event_type':'x'},"
                                   "{'type':'BlockRemoved','block_hashes':[1,2]},7]]");
-    mp_slice_t payload = {(const char *) zframe_data (frame), zframe_size (frame)};
-    char *line = kv_payload_describe (payload, NULL);
+    kv_numbered_t batch = s_batch (frame, s_slice ("kv"), false);
+    char *line = kv_payload_describe (&batch, NULL);
     assert_string_equal (line, "BlockStored 1 block 2 tokens, x, BlockRemoved 2 blocks, "
                                "an event without a type");
     zstr_free (&line);
@@ -334,13 +335,11 @@ static void test_hostile (void **state)
 static void s_notice_is (const char *endpoint, uint64_t first, uint64_t last, const char *what,
                          const char *json)
 {
-    size_t size;
+    text_t line = {NULL, 0, 0};
+    kv_json_source_t source = {.endpoint = endpoint, .rank = KV_NONE};
+    kv_notice_print_json (&line, "gap", &source, first, last, what);
     free (text);
-    text = NULL;
-    FILE *out = open_memstream (&text, &size);
-    assert_non_null (out);
-    kv_notice_print_json (out, "gap", &(kv_json_source_t){.endpoint = endpoint}, first, last, what);
-    fclose (out);
+    text = text_take (&line);
     assert_string_equal (text, json);
 }
 

@@ -75,7 +75,10 @@ static int s_teardown (void **state)
 static void s_feed (uint64_t run, uint64_t seq, bool replayed)
 {
     batch_t batch = {run, seq};
-    kv_numbered_t numbered = {seq, {"kv", 2}, {(const char *) &batch, sizeof batch}, replayed};
+    kv_numbered_t numbered = {.seq = seq,
+                              .topic = {"kv", 2},
+                              .payload = {(const char *) &batch, sizeof batch},
+                              .replayed = replayed};
     if (replayed)
         kv_sequence_reply (sequence, &numbered, now);
     else

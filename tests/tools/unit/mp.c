@@ -595,12 +595,9 @@ static void test_print_json (void **state)
         {"{'twice':7,'twice':8}", "{\"twice\":7,\"twice\":8}"},
     };
     for (size_t i = 0; i < COUNT (cases); i++) {
-        char *printed = NULL;
-        size_t size;
-        FILE *out = open_memstream (&printed, &size);
-        assert_non_null (out);
-        mp_print_json (out, s_open (cases[i].value));
-        fclose (out);
+        text_t out = {NULL, 0, 0};
+        mp_print_json (&out, s_open (cases[i].value));
+        char *printed = text_take (&out);
         assert_string_equal (printed, cases[i].printed);
         free (printed);
         s_close ();
@@ -609,15 +606,12 @@ static void test_print_json (void **state)
 
 static void test_print_json_pair (void **state)
 {
-    char *printed = NULL;
-    size_t size;
-    FILE *out = open_memstream (&printed, &size);
-    assert_non_null (out);
+    text_t out = {NULL, 0, 0};
     const msgpack_object_map *map = &s_open ("{'a':h'01',2:[]}")->via.map;
-    mp_print_json_pair (out, &map->ptr[0]);
-    fputc (' ', out);
-    mp_print_json_pair (out, &map->ptr[1]);
-    fclose (out);
+    mp_print_json_pair (&out, &map->ptr[0]);
+    text_put_char (&out, ' ');
+    mp_print_json_pair (&out, &map->ptr[1]);
+    char *printed = text_take (&out);
     assert_string_equal (printed, "\"a\":\"01\" \"2\":[]");
     free (printed);
     s_close ();
@@ -627,12 +621,9 @@ static void test_print_json_pair (void **state)
 //  message of a hundred bytes would be gigabytes of JSON
 static void test_print_json_keys_in_keys (void **state)
 {
-    char *printed = NULL;
-    size_t size;
-    FILE *out = open_memstream (&printed, &size);
-    assert_non_null (out);
-    mp_print_json (out, s_open ("{{{'a':1}:h'00'}:2}"));
-    fputc (' ', out);
+    text_t out = {NULL, 0, 0};
+    mp_print_json (&out, s_open ("{{{'a':1}:h'00'}:2}"));
+    text_put_char (&out, ' ');
     s_close ();
     open_frame = s_nested (MP_MAX_DEPTH, true, "'x'");
     byte *data = zframe_data (open_frame);
@@ -641,14 +632,54 @@ static void test_print_json_keys_in_keys (void **state)
     memset (data + MP_MAX_DEPTH + 1, 0x01, MP_MAX_DEPTH);
     msgpack_unpacked doc;
     assert_int_equal (mp_decode (&doc, data, 2 * MP_MAX_DEPTH + 1, "keys", NULL), 0);
-    mp_print_json (out, &doc.data);
-    fclose (out);
+    mp_print_json (&out, &doc.data);
+    size_t size = out.size;
+    char *printed = text_take (&out);
     static const char first[] = "{\"{{\\\"a\\\":1}:h'00'}\":2} {\"{{{";
     assert_memory_equal (printed, first, strlen (first));
     assert_true (size < 1000);
     free (printed);
     msgpack_unpacked_destroy (&doc);
     zframe_destroy (&open_frame);
+}
+
+//  The long way round, which text_put_double takes only for some
+static void s_print_slowly (double value, char text[40])
+{
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf (text, 40, "%.*g", digits, value);
+        if (strtod (text, NULL) == value)
+            break;
+    }
+    if (!strpbrk (text, ".e"))
+        strcat (text, ".0");
+}
+
+static void test_print_doubles_shortest (void **state)
+{
+    (void) state;
+    uint64_t bits = 1;
+    text_t text = {NULL, 0, 0};
+    for (uint64_t i = 0; i < 20000; i++) {
+        bits = bits * 6364136223846793005u + 1442695040888963407u;
+        double values[] = {
+            1.7e9 + (double) (bits >> 24) / 0x1p12,                 //  Times
+            (double) (bits >> (i % 64)) / (double) (1u << i % 30),  //  Up to any number of bits
+            -(double) (bits >> 14) / (double) (i % 1000),           //  Of 15 digits and more
+            (double) (bits >> 34) / 1000,
+        };
+        for (size_t k = 0; k < COUNT (values); k++) {
+            char slow[40];
+            if (!isfinite (values[k]))
+                continue;
+            s_print_slowly (values[k], slow);
+            text.size = 0;
+            text_put_double (&text, values[k]);
+            text_put_char (&text, 0);
+            assert_string_equal (text.data, slow);
+        }
+    }
+    text_destroy (&text);
 }
 
 //  Digits are never lost, and never more than 17
@@ -1033,6 +1064,7 @@ int main (void)
         cmocka_unit_test (test_print_json_pair),
         cmocka_unit_test (test_print_json_keys_in_keys),
         cmocka_unit_test (test_print_doubles_read_back),
+        cmocka_unit_test (test_print_doubles_shortest),
         cmocka_unit_test (test_read),
         cmocka_unit_test (test_read_anything),
         cmocka_unit_test (test_read_claims),

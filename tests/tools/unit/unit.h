@@ -169,13 +169,9 @@ static inline zframe_t *unit_edit (vector_t vector, const char *path, const char
 //  What mp_print makes of it; to be freed
 static inline char *unit_print (const msgpack_object *object)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *out = open_memstream (&text, &size);
-    assert_non_null (out);
-    mp_print (out, object);
-    fclose (out);
-    return text;
+    text_t text = {NULL, 0, 0};
+    mp_print (&text, object);
+    return text_take (&text);
 }
 
 //  -- Expectations. Each of them destroys the frame.

@@ -1,0 +1,193 @@
+//  SPDX-License-Identifier: MIT
+
+#include "lib/text.h"
+
+#include <math.h>
+
+void text_destroy (text_t *self)
+{
+    free (self->data);
+    *self = (text_t){NULL, 0, 0};
+}
+
+char *text_take (text_t *self)
+{
+    text_put_char (self, 0);
+    char *string = self->data;
+    *self = (text_t){NULL, 0, 0};
+    return string;
+}
+
+void text_grow (text_t *self, size_t more)
+{
+    size_t room = self->size + more > 2 * self->room ? self->size + more : 2 * self->room;
+    char *data = realloc (self->data, room);
+    if (!data) {
+        fprintf (stderr, "FATAL ERROR: out of memory\n");
+        abort ();
+    }
+    self->data = data;
+    self->room = room;
+}
+
+//  -- Integers
+
+static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233"
+                            "34353637383940414243444546474849505152535455565758596061626364656667"
+                            "6869707172737475767778798081828384858687888990919293949596979899";
+
+static size_t s_digit_count (uint64_t number)
+{
+    size_t count = 1;
+    for (; number >= 10000; number /= 10000)
+        count += 4;
+    return count + (number >= 10) + (number >= 100) + (number >= 1000);
+}
+
+//  `number` with leading zeros, in so many digits up to `end`
+static void s_put_digits (char *end, uint64_t number, size_t count)
+{
+    for (; count > 1; count -= 2, number /= 100) {
+        end -= 2;
+        memcpy (end, &pairs[2 * (number % 100)], 2);
+    }
+    if (count > 0)
+        end[-1] = (char) ('0' + number % 10);
+}
+
+char *text_digits (char *at, uint64_t number)
+{
+    size_t count = s_digit_count (number);
+    s_put_digits (at + count, number, count);
+    return at + count;
+}
+
+void text_put_uint (text_t *self, uint64_t number)
+{
+    char *at = text_reserve (self, TEXT_NUMBER_MAX);
+    self->size += (size_t) (text_digits (at, number) - at);
+}
+
+void text_put_int (text_t *self, int64_t number)
+{
+    if (number < 0)
+        text_put_char (self, '-');
+    text_put_uint (self, number < 0 ? 0 - (uint64_t) number : (uint64_t) number);
+}
+
+void text_put_hex (text_t *self, const void *bytes, size_t size)
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *byte = bytes;
+    char *at = text_reserve (self, 2 * size);
+    for (size_t i = 0; i < size; i++) {
+        *at++ = digits[byte[i] >> 4];
+        *at++ = digits[byte[i] & 15];
+    }
+    self->size += 2 * size;
+}
+
+//  -- Doubles
+
+//  Below 10^15 "%.15g" has no exponent
+#define FIXED_MAX 1e15
+
+//  Of a number with more bits behind the point, 17 digits do not fit in 64 bits
+#define MAX_BITS 29
+
+static const uint64_t tens[] = {1,
+                                10,
+                                100,
+                                1000,
+                                10000,
+                                100000,
+                                1000000,
+                                10000000,
+                                100000000,
+                                1000000000,
+                                10000000000,
+                                100000000000,
+                                1000000000000,
+                                10000000000000,
+                                100000000000000,
+                                1000000000000000,
+                                10000000000000000};
+
+//  A number from 1 to FIXED_MAX as whole + part / 2^bits
+typedef struct {
+    uint64_t whole, part;
+    unsigned bits;
+    bool exact;  //  Its last bits are 0, and not among `bits`: to be written to the last digit
+} s_fixed_t;
+
+static s_fixed_t s_fixed (double value)
+{
+    uint64_t bits, mantissa;
+    memcpy (&bits, &value, sizeof bits);
+    mantissa = (bits & (((uint64_t) 1 << 52) - 1)) | (uint64_t) 1 << 52;
+    unsigned shift = 1075 - (unsigned) (bits >> 52 & 0x7ff);  //  3 to 52
+    s_fixed_t self = {mantissa >> shift, mantissa & (((uint64_t) 1 << shift) - 1), shift, false};
+    //  Of small numbers we write those that are as short as 1.5
+    for (; shift > MAX_BITS && self.part != 0 && (self.part & 1) == 0; self.part >>= 1) {
+        self.bits--;
+        self.exact = true;
+    }
+    return self;
+}
+
+//  The part, rounded to `digits` decimals; 10^digits when it rounds up to 1. False: this does not
+//  read back as the same number, or 64 bits are too few to tell, as they are for more digits then.
+static bool s_round (const s_fixed_t *fixed, size_t digits, uint64_t *rounded)
+{
+    //  10^digits has at most 10/3 digits + 1 bits
+    if (fixed->bits + digits * 10 / 3 + 1 > 63)
+        return false;
+    uint64_t scaled = fixed->part * tens[digits], half = (uint64_t) 1 << (fixed->bits - 1);
+    uint64_t below = scaled >> fixed->bits, rest = scaled & (2 * half - 1);
+    bool up = rest > half || (rest == half && (below & 1));
+    uint64_t error = up ? 2 * half - rest : rest;
+    *rounded = below + up;
+    //  In units of 2^-bits 10^-digits, of which half of the mantissa's last bit is 10^digits / 2
+    return error == 0 || (!fixed->exact && 2 * error < tens[digits]);
+}
+
+//  With integers alone, for the times that we mostly print: those of today have 10 digits before
+//  the point and 22 bits behind it. False: nothing was put.
+static bool s_put_fixed (text_t *self, double value)
+{
+    double magnitude = fabs (value);
+    if (!(magnitude >= 1 && magnitude < FIXED_MAX))
+        return false;
+    s_fixed_t fixed = s_fixed (magnitude);
+    size_t whole = s_digit_count (fixed.whole), digits = fixed.part == 0 ? 1 : 15 - whole;
+    uint64_t rounded = 0;
+    while (fixed.part != 0 && !s_round (&fixed, digits, &rounded))
+        if (fixed.exact || digits++ == 17 - whole)
+            return false;
+    if (rounded == tens[digits])
+        return false;
+    for (; digits > 1 && rounded % 10 == 0; digits--)
+        rounded /= 10;
+    char *start = text_reserve (self, 2 * TEXT_NUMBER_MAX), *at = start;
+    *at = '-';
+    at = text_digits (at + (value < 0), fixed.whole);
+    *at++ = '.';
+    s_put_digits (at + digits, rounded, digits);
+    self->size += (size_t) (at + digits - start);
+    return true;
+}
+
+void text_put_double (text_t *self, double value)
+{
+    if (s_put_fixed (self, value))
+        return;
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf (text, sizeof text, "%.*g", digits, value);
+        if (strtod (text, NULL) == value)
+            break;
+    }
+    text_put_string (self, text);
+    if (!strpbrk (text, ".e"))
+        text_put_literal (self, ".0");
+}
