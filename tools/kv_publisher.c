@@ -251,11 +251,12 @@ static int s_run (rank_t *ranks, const settings_t *settings)
     while (!zsys_interrupted && (settings->count == 0 || steps < settings->count)) {
         int64_t now = zclock_mono ();
         //  With no time left it looks once a millisecond: a look takes longer than a small batch
-        if (now < due || now > looked)
+        if (now < due || now > looked) {
             s_serve (ranks, settings->ranks, poller, due);
-        looked = now;
-        if (zsys_interrupted || zclock_mono () < due)
-            continue;
+            looked = now;
+            if (zsys_interrupted || zclock_mono () < due)
+                continue;
+        }
         bool restart = settings->restart_after > 0 && steps == settings->restart_after;
         if (restart)
             print_line ("restarting from 0");

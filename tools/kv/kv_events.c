@@ -25,6 +25,9 @@ kv_wire_t kv_wire_from_name (const char *name)
 //  And a batch without its events
 #define BATCH_BOUND 40
 
+//  Batches of up to 64 blocks are packed on the stack
+#define SMALL 8192
+
 static void s_put_slice (char **at, mp_slice_t slice)
 {
     if (!slice.data) {
@@ -225,9 +228,9 @@ zframe_t *kv_batch_encode (const kv_batch_t *batch, kv_wire_t wire)
         known++;
         bound += s_bound (&batch->events[i]);
     }
-    mp_writer_t writer;
-    mp_begin (&writer);
-    char *at = mp_reserve (&writer, bound);
+    char small[SMALL], *large = bound > sizeof small ? malloc (bound) : NULL;
+    char *bytes = large ? large : small, *at = bytes;
+    assert (large || bound <= sizeof small);
     mp_put_array (&at, wire == KV_WIRE_V09 ? 2 : 3);
     mp_put_double (&at, batch->ts);
     mp_put_array (&at, known);
@@ -241,8 +244,9 @@ zframe_t *kv_batch_encode (const kv_batch_t *batch, kv_wire_t wire)
     }
     if (wire != KV_WIRE_V09)
         s_put_number (&at, batch->data_parallel_rank);
-    mp_commit (&writer, at);
-    return mp_end (&writer);
+    zframe_t *payload = zframe_new (bytes, (size_t) (at - bytes));
+    free (large);
+    return payload;
 }
 
 //  -- For a reader

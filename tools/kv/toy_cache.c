@@ -17,6 +17,18 @@ static kv_hash_t s_hash (int rank, uint64_t n)
     return (kv_hash_t){.kind = KV_HASH_UINT, .value.u = z ^ z >> 31};
 }
 
+//  The token ids from `first` on: they count up to the end of the vocabulary, and then from 0.
+//  Constant, and long enough for any batch.
+static const uint32_t *s_tokens (uint32_t first)
+{
+    static uint32_t tokens[VOCABULARY + TOY_CACHE_MAX_BLOCKS * TOY_CACHE_BLOCK_SIZE];
+    static const size_t count = sizeof tokens / sizeof tokens[0];
+    if (tokens[1] == 0)
+        for (uint32_t i = 0; i < count; i++)
+            tokens[i] = i % VOCABULARY;
+    return tokens + first;
+}
+
 void toy_cache_fill (toy_cache_t *self, int rank, uint64_t n, uint32_t blocks, double ts)
 {
     uint64_t first = n * blocks;
@@ -25,21 +37,13 @@ void toy_cache_fill (toy_cache_t *self, int rank, uint64_t n, uint32_t blocks, d
     self->removed = s_hash (rank, n / 5);
     uint32_t tokens = blocks * TOY_CACHE_BLOCK_SIZE;
     uint32_t token = (uint32_t) ((n * tokens + (uint64_t) rank * 1000) % VOCABULARY);
-    for (uint32_t filled = 0; filled < tokens; token = 0) {
-        //  They count up to the end of the vocabulary, and then from 0
-        uint32_t left = tokens - filled,
-                 run = VOCABULARY - token < left ? VOCABULARY - token : left;
-        for (uint32_t i = 0; i < run; i++)
-            self->token_ids[filled + i] = token + i;
-        filled += run;
-    }
     self->events[0] = (kv_event_t){
         .kind = KV_BLOCK_STORED,
         .tag = {"BlockStored", 11},
         .block_hashes = self->stored,
         .block_hash_count = blocks,
         .parent_block_hash = n > 0 ? s_hash (rank, first - 1) : (kv_hash_t){.kind = KV_HASH_NONE},
-        .token_ids = self->token_ids,
+        .token_ids = s_tokens (token),
         .token_id_count = tokens,
         .block_size = TOY_CACHE_BLOCK_SIZE,
         .lora_id = KV_NONE,

@@ -23,7 +23,6 @@ typedef struct {
     kv_hash_t stored[TOY_CACHE_MAX_BLOCKS], removed;
     char extra_keys[5 + 2 * TOY_CACHE_MAX_BLOCKS + 16];  //  As msgpack
     char lookahead[5 + 2 * TOY_CACHE_MAX_BLOCKS];
-    uint32_t token_ids[TOY_CACHE_MAX_BLOCKS * TOY_CACHE_BLOCK_SIZE];
 } toy_cache_t;
 
 //  Fills *self with batch n of a data-parallel rank: `blocks` blocks, 1 to TOY_CACHE_MAX_BLOCKS, as

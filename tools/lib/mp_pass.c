@@ -7,19 +7,19 @@
 #define TIMES16(n) TIMES4 (n), TIMES4 (n), TIMES4 (n), TIMES4 (n)
 #define TIMES64(n) TIMES16 (n), TIMES16 (n), TIMES16 (n), TIMES16 (n)
 
-//  clang-format off
-const uint8_t mp_sizes[256] = {TIMES64 (1), TIMES64 (1),  //  Numbers from 0
-                               TIMES16 (0), TIMES16 (0),  //  Maps and arrays
-                               1,           2,           3,  4,  5,  6,  7,  8,  9,
-                               10,          11,          12, 13, 14, 15, 16, 17, 18,
-                               19,          20,          21, 22, 23, 24, 25, 26, 27,
-                               28,          29,          30, 31, 32, 1,  0,  1,  1,
-                               TIMES4 (0),  0,           0,  5,  9,  //  nil, false, true; float, double
-                               2,           3,           5,  9,  2,  3,  5,  9,  TIMES4 (0),
-                               0,                                //  The other integers
-                               TIMES4 (0),  0,           0,  0,  //  str, array and map with a size of their own
-                               TIMES16 (1), TIMES16 (1)};  //  Numbers below 0
-//  clang-format on
+//  In this order: numbers from 0; maps and arrays; short strings; nil, -, false, true, bin, ext,
+//  float, double; other integers, ext, and str, array and map with a size; numbers below 0
+const uint8_t mp_sizes[256] = {
+    TIMES64 (1), TIMES64 (1), TIMES16 (0), TIMES16 (0),  //  00 to 9f
+    1,           2,           3,           4,           5,  6,  7,  8,
+    9,           10,          11,          12,          13, 14, 15, 16,  //  a0 to af
+    17,          18,          19,          20,          21, 22, 23, 24,
+    25,          26,          27,          28,          29, 30, 31, 32,  //  b0 to bf
+    1,           0,           1,           1,           0,  0,  0,  0,
+    0,           0,           5,           9,           2,  3,  5,  9,  //  c0 to cf
+    2,           3,           5,           9,           0,  0,  0,  0,
+    0,           0,           0,           0,           0,  0,  0,  0,  //  d0 to df
+    TIMES16 (1), TIMES16 (1)};                                          //  e0 to ff
 
 //  The largest size in the table
 #define SIZED_MAX 32
@@ -127,11 +127,8 @@ bool mp_pass (mp_reader_t *self)
 {
     const byte *at = self->at;
     size_t room = self->room, depth = 0, due[PASS_DEPTH + 1] = {1};
-    for (;;) {
-        due[depth] = s_pass_sized (&at, self->end, due[depth]);
+    while ((due[depth] = s_pass_sized (&at, self->end, due[depth])) > 0 || depth > 0) {
         if (due[depth] == 0) {
-            if (depth == 0)
-                break;
             depth--;
             continue;
         }

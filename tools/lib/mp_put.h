@@ -85,6 +85,14 @@ static inline void mp_put_number8 (char **at, unsigned head, uint64_t number)
     *at = to + 9;
 }
 
+//  True for four values that take two bytes each
+static inline bool mp_are_uint16s (const uint32_t values[4])
+{
+    uint32_t any = values[0] | values[1] | values[2] | values[3];
+    return any <= UINT16_MAX && values[0] > UINT8_MAX && values[1] > UINT8_MAX &&
+           values[2] > UINT8_MAX && values[3] > UINT8_MAX;
+}
+
 static inline void mp_put_uint32 (char **at, uint32_t value)
 {
     //  Token ids are mostly large: ask about those first
@@ -235,8 +243,18 @@ static inline void mp_put_uint32s (char **at_p, const uint32_t *values, size_t c
 {
     mp_put_array (at_p, count);
     char *at = *at_p;  //  A variable of its own stays in a register
-    for (size_t i = 0; i < count; i++)
-        mp_put_uint32 (&at, values[i]);
+    size_t i = 0;
+    while (i < count) {
+        //  Most take two bytes: four at once
+        for (; count - i >= 4 && mp_are_uint16s (values + i); i += 4) {
+            mp_put_number2 (&at, 0xcd, (uint16_t) values[i]);
+            mp_put_number2 (&at, 0xcd, (uint16_t) values[i + 1]);
+            mp_put_number2 (&at, 0xcd, (uint16_t) values[i + 2]);
+            mp_put_number2 (&at, 0xcd, (uint16_t) values[i + 3]);
+        }
+        if (i < count)
+            mp_put_uint32 (&at, values[i++]);
+    }
     *at_p = at;
 }
 

@@ -168,7 +168,7 @@ static bool s_put_fixed (text_t *self, double value)
         return false;
     for (; digits > 1 && rounded % 10 == 0; digits--)
         rounded /= 10;
-    char *start = text_reserve (self, 2 * TEXT_NUMBER_MAX), *at = start;
+    char *start = text_reserve (self, (size_t) 2 * TEXT_NUMBER_MAX), *at = start;
     *at = '-';
     at = text_digits (at + (value < 0), fixed.whole);
     *at++ = '.';

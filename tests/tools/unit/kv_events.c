@@ -967,8 +967,8 @@ static void test_toy_cache (void **state)
         s_same_hash (&event->block_hashes[i], one.stored);
         if (i == 0)
             s_same_hash (&event->parent_block_hash, &one.events[0].parent_block_hash);
-        assert_memory_equal (&event->token_ids[i * TOY_CACHE_BLOCK_SIZE], one.token_ids,
-                             TOY_CACHE_BLOCK_SIZE * sizeof one.token_ids[0]);
+        assert_memory_equal (&event->token_ids[i * TOY_CACHE_BLOCK_SIZE], one.events[0].token_ids,
+                             TOY_CACHE_BLOCK_SIZE * sizeof event->token_ids[0]);
     }
 
     //  The last number that a replay can have

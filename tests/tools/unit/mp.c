@@ -652,7 +652,7 @@ static void s_print_slowly (double value, char text[40])
             break;
     }
     if (!strpbrk (text, ".e"))
-        strcat (text, ".0");
+        snprintf (text, 40, "%.1f", value);
 }
 
 static void test_print_doubles_shortest (void **state)
