@@ -9,17 +9,15 @@
 
 //  In this order: numbers from 0; maps and arrays; short strings; nil, -, false, true, bin, ext,
 //  float, double; other integers, ext, and str, array and map with a size; numbers below 0
+// clang-format off
 const uint8_t mp_sizes[256] = {
-    TIMES64 (1), TIMES64 (1), TIMES16 (0), TIMES16 (0),  //  00 to 9f
-    1,           2,           3,           4,           5,  6,  7,  8,
-    9,           10,          11,          12,          13, 14, 15, 16,  //  a0 to af
-    17,          18,          19,          20,          21, 22, 23, 24,
-    25,          26,          27,          28,          29, 30, 31, 32,  //  b0 to bf
-    1,           0,           1,           1,           0,  0,  0,  0,
-    0,           0,           5,           9,           2,  3,  5,  9,  //  c0 to cf
-    2,           3,           5,           9,           0,  0,  0,  0,
-    0,           0,           0,           0,           0,  0,  0,  0,  //  d0 to df
-    TIMES16 (1), TIMES16 (1)};                                          //  e0 to ff
+    TIMES64 (1), TIMES64 (1), TIMES16 (0), TIMES16 (0),               //  00 to 9f
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,            //  a0 to af
+    17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,   //  b0 to bf
+    1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 5, 9, 2, 3, 5, 9,                   //  c0 to cf
+    2, 3, 5, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,                   //  d0 to df
+    TIMES16 (1), TIMES16 (1)};                                        //  e0 to ff
+// clang-format on
 
 //  The largest size in the table
 #define SIZED_MAX 32
