@@ -657,7 +657,6 @@ static void s_print_slowly (double value, char text[40])
 
 static void test_print_doubles_shortest (void **state)
 {
-    (void) state;
     uint64_t bits = 1;
     text_t text = {NULL, 0, 0};
     for (uint64_t i = 0; i < 20000; i++) {
