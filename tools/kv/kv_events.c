@@ -25,7 +25,7 @@ kv_wire_t kv_wire_from_name (const char *name)
 //  And a batch without its events
 #define BATCH_BOUND 40
 
-//  Batches of up to 64 blocks are packed on the stack
+//  A batch of up to 64 blocks is packed on the stack, in this many bytes
 #define SMALL 8192
 
 static void s_put_slice (char **at, mp_slice_t slice)

@@ -20,11 +20,11 @@ static bool s_is_int (const msgpack_object *object)
            object->type == MSGPACK_OBJECT_NEGATIVE_INTEGER;
 }
 
-//  So many numbers get their room at a time
+//  How many numbers to print between two checks for room
 #define RUN 256
 
-//  Of the next `count` values, prints those at the beginning that are unsigned, with commas between
-//  and behind them. Returns how many.
+//  Prints the leading unsigned integers of the next `count` values, each with a comma behind it.
+//  Returns how many.
 static uint32_t s_print_run (text_t *out, mp_reader_t *reader, uint32_t count)
 {
     uint32_t i = 0;
@@ -207,7 +207,7 @@ static bool s_has_type (const msgpack_object *object, char type)
     }
 }
 
-//  The name of a field that has none
+//  A field without a name is called after its place
 static void s_print_place (text_t *out, uint32_t place)
 {
     text_put_literal (out, "\"field_");

@@ -5,8 +5,8 @@
 #include "lib/keepalive.h"
 #include "lib/log.h"
 
-//  What we have not read yet waits with the publisher, whose PUB keeps 100,000 for us by default.
-//  So a burst costs at most a few MB of our memory.
+//  What exceeds this waits in the publisher, whose PUB keeps 100,000 batches by default. So a burst
+//  takes a few MB of our memory.
 #define SUB_HWM 500
 
 //  A host that does not answer is given up, and tried again

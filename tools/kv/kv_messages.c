@@ -44,7 +44,7 @@ int64_t kv_payload_rank (kv_numbered_t *batch)
     uint32_t count;
     if (!mp_read_array (&reader, "batch", 2, &count, NULL) || !mp_skip (&reader))
         return KV_RANK_UNREADABLE;
-    //  mp_skip takes what is nested more deeply than mp_check takes it
+    //  Not mp_skip: it accepts deeper nesting than mp_check
     bool sound = mp_is_array (&reader) && mp_pass (&reader);
     if (!sound && !mp_skip (&reader))
         return KV_RANK_UNREADABLE;

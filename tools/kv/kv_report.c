@@ -19,7 +19,7 @@ static const char *s_endpoint (const kv_report_t *self, const kv_origin_t *origi
     return self->many ? origin->endpoint : NULL;
 }
 
-//  With so many bytes of lines they are written, whether more messages wait or not
+//  Lines are written at this size even if more messages wait
 #define LINES_MAX 65536
 
 void kv_report_flush (kv_report_t *self)

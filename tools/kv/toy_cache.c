@@ -17,8 +17,8 @@ static kv_hash_t s_hash (int rank, uint64_t n)
     return (kv_hash_t){.kind = KV_HASH_UINT, .value.u = z ^ z >> 31};
 }
 
-//  The token ids from `first` on: they count up to the end of the vocabulary, and then from 0.
-//  Constant, and long enough for any batch.
+//  The token ids from `first` on: they count up to the end of the vocabulary, then from 0. Enough
+//  for any batch.
 static const uint32_t *s_tokens (uint32_t first)
 {
     static uint32_t tokens[VOCABULARY + TOY_CACHE_MAX_BLOCKS * TOY_CACHE_BLOCK_SIZE];

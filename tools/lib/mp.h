@@ -102,7 +102,8 @@ static inline bool mp_read (mp_reader_t *self, msgpack_object *object);
 //  Passes over the next value, whatever it is. False as above.
 static inline bool mp_skip (mp_reader_t *self);
 
-//  The same for a value that is nested at most 8 deep; false for any other, and nothing has changed
+//  The same for a value that is nested at most 8 deep. False for any other value, which mp_skip may
+//  still take; nothing has changed then.
 bool mp_pass (mp_reader_t *self);
 
 //  True when the next value is an array
@@ -215,7 +216,7 @@ void mp_print_json_pair (text_t *out, const msgpack_object_kv *pair);
 
 //  -- mp_read and mp_skip are here to be compiled into their callers
 
-//  By the first byte of a value: its size, where nothing else decides about it; or 0
+//  By the first byte of a value: its size, or 0 if the size depends on more than that byte
 extern const uint8_t mp_sizes[256];
 
 //  Any value

@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  mp_pass.c - passes over a value without reading it: half of what a check of a message costs
+//  mp_pass.c - skips a value and checks it, without reading what is in it
 
 #include "lib/mp.h"
 
@@ -22,11 +22,11 @@ const uint8_t mp_sizes[256] = {
 //  The largest size in the table
 #define SIZED_MAX 32
 
-//  Of `count` values, passes over those at the beginning that begin alike, eight or four at a time.
+//  Skips the leading values that have the same first byte, eight or four at a time, out of `count`.
 //  Returns how many are left.
 static size_t s_pass_alike (const byte **at_p, const byte *end, size_t count)
 {
-    //  Most token ids have two bytes. Where the first bytes are in eight of them:
+    //  Most token ids have two bytes. Where the first bytes of eight of them are:
     static const byte heads[24] = {0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0,
                                    0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0};
     const byte *at = *at_p, first = *at;
@@ -50,13 +50,13 @@ static size_t s_pass_alike (const byte **at_p, const byte *end, size_t count)
     return count;
 }
 
-//  Of `count` values, passes over those at the beginning that are whole and have a size by the
-//  table. Returns how many are left.
+//  Skips the leading values whose size is in the table and that are complete, out of `count`.
+//  Returns how many are left.
 static size_t s_pass_sized (const byte **at_p, const byte *end, size_t count)
 {
     const byte *at = *at_p;
     size_t size;
-    //  As long as there are so many bytes, each size is good
+    //  With this many bytes left, any size fits
     while (count > 0 && end - at >= SIZED_MAX && (size = mp_sizes[*at]) > 0) {
         at += size;
         count--;
@@ -69,10 +69,10 @@ static size_t s_pass_sized (const byte **at_p, const byte *end, size_t count)
     return count;
 }
 
-//  After so many single values it is worth looking again whether they are alike
+//  How many values to skip one by one before trying the fast way again
 #define SINGLES 16
 
-//  The same for a long array
+//  The same, for the elements of a long array
 static size_t s_pass_array (const byte **at_p, const byte *end, size_t count)
 {
     size_t singles = 0;
@@ -85,13 +85,13 @@ static size_t s_pass_array (const byte **at_p, const byte *end, size_t count)
     return count + singles;
 }
 
-//  What the head of a str, bin, array or map says
+//  The head of a str, bin, array or map
 typedef struct {
-    size_t size;      //  Bytes of the head, and those of a str or bin
-    size_t elements;  //  Of an array; of a map two for each pair
+    size_t size;      //  In bytes, with the contents of a str or bin
+    size_t elements;  //  Elements of an array; keys and values of a map
 } s_head_t;
 
-//  False when it is another head, or cut off, or claims too much
+//  False for another head, or one that is cut off or claims too much
 static bool s_read_head (const byte *at, size_t left, size_t room, s_head_t *head)
 {
     byte first = *at;
@@ -118,7 +118,7 @@ static bool s_read_head (const byte *at, size_t left, size_t room, s_head_t *hea
     return head->size <= left && head->elements <= room;
 }
 
-//  The nesting that mp_pass takes
+//  The nesting that mp_pass accepts
 #define PASS_DEPTH 8
 
 bool mp_pass (mp_reader_t *self)

@@ -44,7 +44,7 @@ static size_t s_digit_count (uint64_t number)
     return count + (number >= 10) + (number >= 100) + (number >= 1000);
 }
 
-//  `number` with leading zeros, in so many digits up to `end`
+//  Writes `number` with leading zeros: `count` digits, which end at `end`
 static void s_put_digits (char *end, uint64_t number, size_t count)
 {
     for (; count > 1; count -= 2, number /= 100) {
@@ -92,7 +92,7 @@ void text_put_hex (text_t *self, const void *bytes, size_t size)
 //  Below 10^15 "%.15g" has no exponent
 #define FIXED_MAX 1e15
 
-//  Of a number with more bits behind the point, 17 digits do not fit in 64 bits
+//  With more bits behind the point, 17 digits do not fit in 64 bits
 #define MAX_BITS 29
 
 static const uint64_t tens[] = {1,
@@ -117,7 +117,7 @@ static const uint64_t tens[] = {1,
 typedef struct {
     uint64_t whole, part;
     unsigned bits;
-    bool exact;  //  Its last bits are 0, and not among `bits`: to be written to the last digit
+    bool exact;  //  `bits` leaves out trailing zeros: only its exact digits read back
 } s_fixed_t;
 
 static s_fixed_t s_fixed (double value)
@@ -127,7 +127,7 @@ static s_fixed_t s_fixed (double value)
     mantissa = (bits & (((uint64_t) 1 << 52) - 1)) | (uint64_t) 1 << 52;
     unsigned shift = 1075 - (unsigned) (bits >> 52 & 0x7ff);  //  3 to 52
     s_fixed_t self = {mantissa >> shift, mantissa & (((uint64_t) 1 << shift) - 1), shift, false};
-    //  Of small numbers we write those that are as short as 1.5
+    //  A small number such as 1.5 fits without its trailing zeros
     for (; shift > MAX_BITS && self.part != 0 && (self.part & 1) == 0; self.part >>= 1) {
         self.bits--;
         self.exact = true;
@@ -135,8 +135,9 @@ static s_fixed_t s_fixed (double value)
     return self;
 }
 
-//  The part, rounded to `digits` decimals; 10^digits when it rounds up to 1. False: this does not
-//  read back as the same number, or 64 bits are too few to tell, as they are for more digits then.
+//  Rounds the part to `digits` decimals; 10^digits when it rounds up to 1. Returns false when the
+//  result does not read back as the same number, or when 64 bits are too few to tell. Then they are
+//  too few for more digits as well.
 static bool s_round (const s_fixed_t *fixed, size_t digits, uint64_t *rounded)
 {
     //  10^digits has at most 10/3 digits + 1 bits
@@ -151,8 +152,8 @@ static bool s_round (const s_fixed_t *fixed, size_t digits, uint64_t *rounded)
     return error == 0 || (!fixed->exact && 2 * error < tens[digits]);
 }
 
-//  With integers alone, for the times that we mostly print: those of today have 10 digits before
-//  the point and 22 bits behind it. False: nothing was put.
+//  Uses integers only: ten times faster for a time.time(), which has 10 digits before the point and
+//  22 bits behind it. Returns false when it cannot; nothing is put then.
 static bool s_put_fixed (text_t *self, double value)
 {
     double magnitude = fabs (value);

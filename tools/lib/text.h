@@ -14,7 +14,7 @@
 #include <czmq.h>
 
 typedef struct {
-    char *data;  //  Not NUL-terminated. NULL as long as there is none
+    char *data;  //  Not NUL-terminated; NULL until the first byte is put
     size_t size, room;
 } text_t;
 
@@ -23,13 +23,14 @@ typedef struct {
 
 void text_destroy (text_t *self);
 
-//  The same as a string: the caller's to free. The text is empty afterwards.
+//  Returns the text as a string, which the caller frees. The text is empty afterwards.
 char *text_take (text_t *self);
 
 //  Makes room for so many bytes more
 void text_grow (text_t *self, size_t more);
 
-//  Where up to `more` bytes go. Whoever writes them adds their number to `size`.
+//  Returns where up to `more` bytes can be written. The caller then adds how many it wrote to
+//  `size`.
 static inline char *text_reserve (text_t *self, size_t more)
 {
     if (self->room - self->size < more)
@@ -57,7 +58,8 @@ static inline void text_put_string (text_t *self, const char *string)
     text_put (self, string, strlen (string));
 }
 
-//  The digits of a number, at a place with room for TEXT_NUMBER_MAX. Returns what is behind them.
+//  Writes the digits of a number to `at`, where there is room for TEXT_NUMBER_MAX. Returns the end
+//  of them.
 char *text_digits (char *at, uint64_t number);
 
 void text_put_uint (text_t *self, uint64_t number);
@@ -66,6 +68,6 @@ void text_put_int (text_t *self, int64_t number);
 //  Bytes as lower-case hex
 void text_put_hex (text_t *self, const void *bytes, size_t size);
 
-//  A finite number with 15 digits, or with the 16 or 17 that it takes to read back as the same one;
-//  as "%g" writes it, but always seen to be a float: "1.0"
+//  A finite number as "%.15g" writes it, or with 16 or 17 digits if fewer do not read back as the
+//  same number. A float always shows: "1.0", not "1".
 void text_put_double (text_t *self, double value);

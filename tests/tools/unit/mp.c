@@ -643,7 +643,7 @@ static void test_print_json_keys_in_keys (void **state)
     zframe_destroy (&open_frame);
 }
 
-//  The long way round, which text_put_double takes only for some
+//  What text_put_double prints, by way of snprintf and strtod alone
 static void s_print_slowly (double value, char text[40])
 {
     for (int digits = 15; digits <= 17; digits++) {
