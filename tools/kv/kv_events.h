@@ -133,8 +133,8 @@ typedef struct {
 #define KV_RANK_NONE (-1)        //  nil, or not there
 #define KV_RANK_UNREADABLE (-2)  //  The payload is no batch
 
-//  The data_parallel_rank of a batch. Sets `sound` if the whole payload is valid, unless it is nested
-//  deeply; so kv_payload_check need not look at it again.
+//  The data_parallel_rank of a batch. Sets `sound` if the whole payload is valid, unless that is
+//  nested deeply; so kv_payload_check need not look at it again.
 int64_t kv_payload_rank (kv_numbered_t *batch);
 
 //  What a REQ sends to ask for all batches from a number on: [seq]

@@ -28,8 +28,8 @@ typedef struct {
     int64_t rank;      //  KV_NONE: as above
 } kv_origin_t;
 
-//  Writes the JSON lines that are not written yet. Call this before waiting for messages, and at the
-//  end.
+//  Writes the JSON lines that are not written yet. To be called before waiting for messages, and at
+//  the end.
 void kv_report_flush (kv_report_t *self);
 
 //  True when there is nothing more to do: Ctrl-C, enough batches, or nobody who reads them

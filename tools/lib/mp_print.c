@@ -37,7 +37,7 @@ size_t mp_utf8_size (const char *text, size_t size)
 
 //  -- Print
 
-//  So many bytes at the beginning are printed as they are: ASCII without controls, '"' and '\'
+//  How many leading bytes are printed as they are: ASCII but for controls, '"' and '\'
 static size_t s_plain_size (const char *text, size_t size)
 {
     size_t at = 0;
