@@ -37,16 +37,24 @@ int kv_publish (zsock_t *pub, const char *topic, uint64_t seq, zframe_t *payload
     return zframe_send (&payload, pub, ZFRAME_REUSE);  //  Shares the bytes
 }
 
+//  Skips a value. Clears `sound` if mp_pass does not take it: mp_skip accepts deeper nesting than
+//  mp_check.
+static bool s_skip (mp_reader_t *reader, bool *sound)
+{
+    *sound = *sound && mp_pass (reader);
+    return *sound || mp_skip (reader);
+}
+
 int64_t kv_payload_rank (kv_numbered_t *batch)
 {
     mp_reader_t reader = mp_reader (batch->payload.data, batch->payload.size);
     msgpack_object object;
     uint32_t count;
-    if (!mp_read_array (&reader, "batch", 2, &count, NULL) || !mp_skip (&reader))
+    bool sound = true;
+    if (!mp_read_array (&reader, "batch", 2, &count, NULL) || !s_skip (&reader, &sound))
         return KV_RANK_UNREADABLE;
-    //  Not mp_skip: it accepts deeper nesting than mp_check
-    bool sound = mp_is_array (&reader) && mp_pass (&reader);
-    if (!sound && !mp_skip (&reader))
+    sound = sound && mp_is_array (&reader);
+    if (!s_skip (&reader, &sound))
         return KV_RANK_UNREADABLE;
     mp_reader_t rank = reader;
     for (uint32_t i = 2; sound && i < count; i++)

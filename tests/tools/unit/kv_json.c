@@ -319,6 +319,50 @@ static void test_refused_prints_nothing (void **state)
     }
 }
 
+//  A payload that is found sound while its rank is read is not checked again: so what would be
+//  refused must not be found sound
+static void test_sound (void **state)
+{
+    static const struct {
+        const char *payload;
+        bool sound, good;
+    } cases[] = {
+        {"[1.5,[['BlockRemoved',[1]]],0]", true, true},
+        {"[1.5,[]]", true, true},
+        {"[1.5,[],0,{'a':[1]}]", true, true},
+        {"[1.5,[[[[[[[[[[]]]]]]]]]],0]", false, true},  //  Deeper than mp_pass looks
+        {"[[[[[[[[[[[]]]]]]]]]],[]]", false, true},
+        {"[1.5,{},0]", false, false},
+        {"[1.5]", false, false},
+        {"[1.5,[],0,x'c1']", false, false},
+        {"[1.5,[],x'92']", false, false},
+        {"x'9201900000'", false, false},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        zframe_t *frame = unit_frame (cases[i].payload);
+        kv_numbered_t batch = s_batch (frame, s_slice ("kv"), false);
+        kv_payload_rank (&batch);
+        assert_int_equal (batch.sound, cases[i].sound);
+        assert_int_equal (kv_payload_check (&batch, NULL), cases[i].good);
+        zframe_destroy (&frame);
+    }
+    //  What mp_skip takes at any place, but mp_check does not in an array
+    for (int place = 0; place < 3; place++) {
+        char deep[2 * MP_MAX_DEPTH + 1], payload[200];
+        memset (deep, '[', MP_MAX_DEPTH);
+        memset (deep + MP_MAX_DEPTH, ']', MP_MAX_DEPTH);
+        deep[2 * MP_MAX_DEPTH] = 0;
+        snprintf (payload, sizeof payload, "[%s,%s,%s]", place == 0 ? deep : "1.5",
+                  place == 1 ? deep : "[]", place == 2 ? deep : "0");
+        zframe_t *frame = unit_frame (payload);
+        kv_numbered_t batch = s_batch (frame, s_slice ("kv"), false);
+        assert_int_equal (kv_payload_rank (&batch), place == 2 ? KV_RANK_NONE : 0);
+        assert_false (batch.sound);
+        assert_false (kv_payload_check (&batch, NULL));
+        zframe_destroy (&frame);
+    }
+}
+
 static bool s_decode (zframe_t *frame, mp_error_t *error)
 {
     return s_print_as (zframe_dup (frame), s_slice ("kv"), NULL, false, error);
@@ -402,6 +446,7 @@ int main (void)
         TEST (test_string_hashes),
         TEST (test_described),
         TEST (test_refused_prints_nothing),
+        TEST (test_sound),
         TEST (test_hostile),
         TEST (test_notice_of_a_range),
         TEST (test_notice_of_one),
