@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """ZMTP by hand, over a bare socket, to send what libzmq would never send. RFC 23, ZMTP 3.0."""
 
+import contextlib
 import socket
+import threading
 
 from harness import WAIT_S
 
@@ -87,3 +89,24 @@ def is_cut_off(link):
     except socket.timeout:
         return False
     return True
+
+
+@contextlib.contextmanager
+def flooded(endpoint, kind, *frames):
+    """Strangers who send this message all the time, so that the socket always has something to read."""
+    over = threading.Event()
+    more = [frame(each, MORE) for each in frames[:-1]]
+    message = b"".join([*more, frame(frames[-1])]) * 10000
+
+    def send():
+        with contextlib.suppress(OSError), greeted(endpoint, kind) as link:
+            while not over.is_set():
+                link.sendall(message)
+
+    strangers = [threading.Thread(target=send) for _ in range(2)]
+    for each in strangers:
+        each.start()
+    yield
+    over.set()
+    for each in strangers:
+        each.join()

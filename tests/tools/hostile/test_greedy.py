@@ -3,11 +3,9 @@
 grows with its size and not faster, and everybody else is served meanwhile.
 """
 
-import contextlib
 import re
 import shutil
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -148,27 +146,6 @@ def test_one_front_end_of_three_vanishes(start, ipc, peer):
 # --- mock_frontend
 
 
-@contextlib.contextmanager
-def flooded(endpoint, kind, *frames):
-    """Strangers who send this message all the time, so that the socket always has something to read."""
-    over = threading.Event()
-    more = [zmtp.frame(each, zmtp.MORE) for each in frames[:-1]]
-    message = b"".join([*more, zmtp.frame(frames[-1])]) * 10000
-
-    def send():
-        with contextlib.suppress(OSError), zmtp.greeted(endpoint, kind) as link:
-            while not over.is_set():
-                link.sendall(message)
-
-    strangers = [threading.Thread(target=send) for _ in range(2)]
-    for each in strangers:
-        each.start()
-    yield
-    over.set()
-    for each in strangers:
-        each.join()
-
-
 def front(start, **options):
     """A front-end of which only the last lines are kept."""
     program = Program("mock_frontend", arguments(options), keep=200)
@@ -203,7 +180,7 @@ def test_a_spawned_engine_that_ends_behind_a_flood(ipc, tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as frontend:
         for _ in wire:
             assert "listening on" in frontend.stdout.readline()
-        with flooded(wire["handshake"], b"DEALER", b"rubbish"):
+        with zmtp.flooded(wire["handshake"], b"DEALER", b"rubbish"):
             begun = None
             while (begun is None or time.monotonic() - begun < WAIT_S) and (line := frontend.stderr.readline()):
                 if begun is None:
@@ -225,7 +202,7 @@ def test_an_engine_that_restarts_behind_a_flood(start, ipc, peer):
     for number, engine in enumerate(engines):
         engine.send(ready)
         frontend.wait_line(f"^engine {number} registered$")
-    with flooded(wire["output"], b"PUSH", b"rubbish"):
+    with zmtp.flooded(wire["output"], b"PUSH", b"rubbish"):
         frontend.wait_err("bad outputs")
         engines[0].close()
         frontend.wait_line("to be sent again: engine 0 is dead")
