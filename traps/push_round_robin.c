@@ -39,6 +39,6 @@ int main (int argc, char **argv)
     zsock_destroy (&a);
     zsock_destroy (&b);
     return trap_end (
-        "PUSH shares work out, PUB tells everybody. And who must choose, has one socket",
+        "PUSH shares work out, PUB sends to all. To choose the receiver, use one socket",
         "for each peer, or a ROUTER.");
 }

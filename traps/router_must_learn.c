@@ -48,6 +48,6 @@ int main (int argc, char **argv)
                 after, TRIES);
 
     return trap_end (
-        "The front-end can work out an engine's identity, but its ROUTER has no road to",
-        "it before the connection has told. A message received is the proof of that.");
+        "The front-end can compute an engine's identity, but its ROUTER knows no connection",
+        "of that identity before the handshake. A received message proves that it does.");
 }

@@ -38,5 +38,5 @@ int main (int argc, char **argv)
     zsock_destroy (&pub);
     return trap_end (
         "A SUB compares as many bytes as its subscription has, so \"\" gets everything.",
-        "The topic is frame 0. It is as long as it is, and yours to compare.");
+        "To get one topic only, compare the whole of frame 0 yourself.");
 }
