@@ -4,9 +4,9 @@
 
     python3 bench/python.py ROLE ARGUMENT...        (no arguments: lists the roles)
 
-The peers in tests/tools/peers are written to be read and stop on signals quickly; they poll before each
-receive. Here a receive just blocks, Encoders and Decoders are made once and typed by Structs, their
-methods are looked up once, and what need not be done for each message is not. Frames come as bytes:
+The lessons in Python (tests/peers) are written to be read. Here a receive just blocks, Encoders and
+Decoders are made once and typed by Structs, their methods are looked up once, and what need not be done
+for each message is not. Frames come as bytes:
 recv_multipart(copy=False) was no faster for batches of 4 KB, and slower for small ones.
 The roles are those of bare.c, with the messages in place of frames of their size.
 """
