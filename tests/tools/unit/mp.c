@@ -1025,6 +1025,13 @@ static void test_put (void **state)
     msgpack_pack_true (packer);
     mp_put_false (&at);
     msgpack_pack_false (packer);
+    mp_put_nils (&at, 2);
+    msgpack_pack_nil (packer);
+    msgpack_pack_nil (packer);
+    mp_put_cstr (&at, NULL);
+    msgpack_pack_nil (packer);
+    mp_put_cstr (&at, "a C string");
+    mp_pack_str (packer, "a C string");
     mp_put_text (&at, "text");
     mp_commit (&put, at);
     mp_pack_str (packer, "text");

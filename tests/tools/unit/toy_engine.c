@@ -656,6 +656,24 @@ static void test_abort (void **state)
     toy_engine_destroy (&self);
 }
 
+//  A front-end is gone: what it has asked for ends, and nothing of the others
+static void test_abort_client (void **state)
+{
+    toy_engine_t *self = s_engine (1, 2);
+    s_add_for (self, 0, "r0", 9);
+    s_add_for (self, 1, "r1", 9);
+    capture_t out = unit_catch (stdout);
+    toy_engine_abort_client (self, 1);
+    s_forget ();
+    said = unit_caught (&out);
+    assert_string_equal (said, "r1: aborted\n");
+    s_takes_outputs (1, "r1 0 abort");
+    s_step (self);
+    s_takes_outputs (0, "r0 1 running");
+    s_has_summary (self, "engine: 0 finished, 1 aborted, 0 bad\n");
+    toy_engine_destroy (&self);
+}
+
 //  It is there, and gone at once: no step serves it. Others run on.
 static void test_abort_immediately (void **state)
 {
@@ -1283,6 +1301,7 @@ int main (void)
         cmocka_unit_test (test_pooling),
         cmocka_unit_test (test_broken_request),
         cmocka_unit_test (test_abort),
+        cmocka_unit_test (test_abort_client),
         cmocka_unit_test (test_abort_immediately),
         cmocka_unit_test (test_every_method),
         cmocka_unit_test (test_results_are_those_of_vllm),
