@@ -60,6 +60,26 @@ STOP_S = {"c": 1 * FACTOR, "py": 3 * FACTOR}  # from a signal to the end; 1 seco
 # What no program may print, whatever the test looks at
 FORBIDDEN = re.compile(r"dangling|Sanitizer|runtime error|^==\d+==")
 
+#: No receiver can read these as one msgpack value
+UNREADABLE = [
+    b"",
+    b"\xc1",  # The one byte that msgpack never uses
+    b"\xa5he",  # A str of 5
+    b"\x93\x01\x02",  # An array of 3
+    b"\x82\xa1a\x01",  # A map of 2
+    b"\xa2hi\xc0",  # A second value
+    b"\xdd\x01\x00\x00\x00",  # An array of 16 million elements, and none of them
+    b"\xdd\xff\xff\xff\xff",
+    b"\xdf\xff\xff\xff\xff",  # A map,
+    b"\xdb\xff\xff\xff\xff",  # a str,
+    b"\xc6\xff\xff\xff\xff",  # a bin,
+    b"\xc9\xff\xff\xff\xff\x01",  # an ext of 4 GB
+    b"\xdd\x01\x00\x00\x00" * 20,  # 100 bytes, for which msgpack-c alone would reserve gigabytes
+    b"\x91" * 100 + b"\xc0",  # Nested deep
+    b"\x81\xa1x" * 100000 + b"\xc0",
+    b"\xff" * 1000 + b"\n\x1b[31m",
+]
+
 
 class Tail(list):
     """A list of lines that keeps only the last `keep`; `total` counts all of them."""

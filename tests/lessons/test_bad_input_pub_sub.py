@@ -10,14 +10,10 @@ import pytest
 import zmq
 
 import wire
-from harness import WAIT_S
+from harness import UNREADABLE, WAIT_S
 
 pack = msgspec.msgpack.encode
 REPLAYS = pytest.mark.parametrize("name", ["replay_subscriber", "replay_dealer_subscriber"])
-
-#: Not one msgpack value
-UNREADABLE = [b"", b"\xc1", b"\xa5ab", pack("a") + b"x", b"\x91" * 100_000, b"\xdf" + b"\xff" * 4]
-UNREADABLE += [b"\xdd\xff\xff\xff\xff" * 20, b"\xc6\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\x01"]
 
 
 def as_seq(number):

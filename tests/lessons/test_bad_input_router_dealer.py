@@ -7,8 +7,8 @@ import pytest
 import zmq
 
 import wire as vllm
-from harness import FACTOR
-from test_bad_input import UNREADABLE, memory_mb
+from harness import FACTOR, UNREADABLE
+from test_bad_input import memory_mb
 
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 FLOOD = 2000

@@ -2,36 +2,16 @@
 """What a receiver does with messages that no peer of ours would send: it says so, one line each on
 stderr, and serves the next good one. At the other end are raw pyzmq sockets."""
 
-import socket
 
 import msgspec
 import pytest
 import zmq
 from joined import join_engine
 
-from harness import WAIT_S
+from harness import UNREADABLE
 
 pack = msgspec.msgpack.encode
 unpack = msgspec.msgpack.decode
-
-# No receiver can read these, whatever it wants
-UNREADABLE = [
-    b"",
-    b"\xc1",  # The one byte that msgpack never uses
-    b"\xa5he",  # A str of 5
-    b"\x93\x01\x02",  # An array of 3
-    b"\x82\xa1a\x01",  # A map of 2
-    b"\xa2hi\xc0",  # Something behind it
-    b"\xdd\x01\x00\x00\x00",  # An array of 16 million, and nothing in it
-    b"\xdd\xff\xff\xff\xff",
-    b"\xdf\xff\xff\xff\xff",  # A map,
-    b"\xdb\xff\xff\xff\xff",  # a str,
-    b"\xc6\xff\xff\xff\xff",  # a bin,
-    b"\xc9\xff\xff\xff\xff\x01",  # an ext of 4 GB
-    b"\x91" * 100 + b"\xc0",  # Nested deep
-    b"\x81\xa1x" * 100000 + b"\xc0",
-    b"\xff" * 1000 + b"\n\x1b[31m",
-]
 
 
 def check_complaints(program, number, about="bad "):
