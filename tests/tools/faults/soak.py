@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 import traceback
-from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
