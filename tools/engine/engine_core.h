@@ -24,7 +24,6 @@
 //  A vLLM release is its second number: 33 is v0.33. These speak the same but for the end of
 //  EngineCoreOutput and EngineCoreOutputs, and for ec_transfer_params, which v0.26 put before
 //  trace_headers. The registration is a superset that all of them take.
-#define ENGINE_CORE_RELEASE_MIN 23
 #define ENGINE_CORE_RELEASE_MAX 33
 
 //  EngineCoreRequestType: the frame behind the identity, one raw byte and not msgpack

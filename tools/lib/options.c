@@ -17,7 +17,7 @@
 
 //  What every program has beside its own, --quiet and --help
 static const option_t common_options[] = {
-    OPTION_DIR ("curve-dir", &curve_dir, "keys for CURVE: only who is on their list gets in"),
+    OPTION_DIR ("curve-dir", &curve_dir, "keys for CURVE; only clients on their list may connect"),
     OPTION_END,
 };
 
