@@ -496,6 +496,19 @@ def test_key_that_others_can_write(closed, keys, ipc, name, file, mode):
     assert f"mode {mode:04o} lets others write to it" in line
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize(
+    "name, file",
+    [("kv_publisher", file) for file in (".", "server.key_secret", "clients", "clients/client.key")]
+    + [("kv_subscriber", file) for file in ("server.key", "client.key_secret")],
+)
+def test_what_belongs_to_somebody_else(closed, keys, ipc, name, file):
+    """Who owns it can change it, whatever its mode."""
+    os.chown(keys / file, 65534, -1)
+    line = check_refused(closed(name, endpoint=ipc(), replay_endpoint=ipc()), keys / file)
+    assert "it belongs to user 65534, who can change it (chown)" in line
+
+
 def test_keys_that_do_not_belong_together(closed, keys, new_keys, ipc):
     public, _ = key_pair(new_keys(), "server")
     ours, _ = key_pair(keys, "server")
