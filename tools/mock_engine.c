@@ -66,10 +66,8 @@ typedef struct {
 //  Sends one frame, which it takes over
 static void s_send (zsock_t *socket, zframe_t *payload)
 {
-    zmsg_t *message = zmsg_new ();
-    zmsg_append (message, &payload);
-    zmsg_send (&message, socket);  //  Never blocks: it is connected, and has no high-water mark
-    zmsg_destroy (&message);       //  NULL by now, unless a signal came, or the peer is gone
+    zframe_send (&payload, socket, 0);  //  Never blocks: it is connected, with no high-water mark
+    zframe_destroy (&payload);          //  NULL by now, unless a signal came or the peer is gone
 }
 
 //  What the engine has for a front-end
@@ -391,8 +389,8 @@ static void s_lose_client (mock_engine_t *self, size_t client)
     self->gone++;
 }
 
-//  All that has come, then a step if one is due
-static void s_serve (mock_engine_t *self)
+//  Handles all that has come
+static void s_look (mock_engine_t *self)
 {
     bool there = !self->greeter || s_serve_greeter (self);
     if (self->state == FAILED)
@@ -413,6 +411,11 @@ static void s_serve (mock_engine_t *self)
     }
     if (self->state == JOINING)
         s_become_ready (self);
+}
+
+//  Makes a step if one is due
+static void s_step (mock_engine_t *self)
+{
     if (self->state != SERVING)
         return;
     if (toy_engine_busy (self->engine) && zclock_mono () >= self->next_step) {
@@ -458,14 +461,21 @@ static bool s_run (mock_shared_t *shared, mock_engine_t *engines)
         s_greet (&engines[i]);
         failed = failed || engines[i].state == FAILED;
     }
+    int64_t looked = 0;  //  When the sockets were last looked at, ms
     while (!zsys_interrupted && !failed) {
         int wait_ms = s_wait_ms (engines, shared->count);
-        if (zpoller_wait (shared->poller, wait_ms) == &shared->death_pipe) {
+        //  While steps are due, once a millisecond is enough: a look is several system calls, and
+        //  takes longer than a small step
+        bool look = wait_ms != 0 || zclock_mono () > looked;
+        if (look && zpoller_wait (shared->poller, wait_ms) == &shared->death_pipe) {
             print_line ("who started this engine is gone");
             raise (SIGTERM);  //  It could not say so itself
         }
+        looked = look ? zclock_mono () : looked;
         for (int i = 0; i < shared->count && !zsys_interrupted; i++) {
-            s_serve (&engines[i]);
+            if (look)
+                s_look (&engines[i]);
+            s_step (&engines[i]);
             failed = failed || engines[i].state == FAILED;
         }
     }

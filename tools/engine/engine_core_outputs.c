@@ -199,43 +199,46 @@ static void s_put_output (char **at, const engine_core_output_t *output, int rel
     s_put_error (at, output->error);
 }
 
-static void s_pack_scheduler_stats (msgpack_packer *packer,
-                                    const engine_core_scheduler_stats_t *stats)
+//  Room for the following: 500 bytes, most of them the names
+#define STATS_BOUND 800
+
+#define S_PUT_COUNTER(at, key, value) (mp_put_text (at, key), mp_put_uint64 (at, value))
+#define S_PUT_NIL(at, key) (mp_put_text (at, key), mp_put_nil (at))
+#define S_PUT_EMPTY_MAP(at, key) (mp_put_text (at, key), mp_put_map (at, 0))
+
+static void s_put_scheduler_stats (char **at, const engine_core_scheduler_stats_t *stats)
 {
-    msgpack_pack_map (packer, 18);
-    mp_pack_counter (packer, "num_running_reqs", stats->num_running_reqs);
-    mp_pack_counter (packer, "num_waiting_reqs", 0);
-    mp_pack_counter (packer, "num_skipped_waiting_reqs", 0);
-    mp_pack_str (packer, "num_kv_fetch_reqs_by_stage");
-    msgpack_pack_map (packer, 0);
-    mp_pack_counter (packer, "step_counter", 0);
-    mp_pack_counter (packer, "current_wave", 0);
-    mp_pack_str (packer, "kv_cache_usage");
-    msgpack_pack_double (packer, stats->kv_cache_usage);
-    mp_pack_text (packer, "iteration_details", NULL);
-    mp_pack_str (packer, "prefix_cache_stats");
-    msgpack_pack_map (packer, 8);
-    mp_pack_flag (packer, "reset", false);
-    mp_pack_counter (packer, "requests", stats->prefix_cache_requests);
-    mp_pack_counter (packer, "queries", stats->prefix_cache_queries);
-    mp_pack_counter (packer, "hits", 0);
-    mp_pack_counter (packer, "preempted_requests", 0);
-    mp_pack_counter (packer, "preempted_queries", 0);
-    mp_pack_counter (packer, "preempted_hits", 0);
-    mp_pack_str (packer, "hits_by_source");
-    msgpack_pack_map (packer, 0);
-    mp_pack_text (packer, "connector_prefix_cache_stats", NULL);
-    mp_pack_str (packer, "kv_cache_eviction_events");
-    msgpack_pack_array (packer, 0);
-    mp_pack_text (packer, "spec_decoding_stats", NULL);
-    mp_pack_text (packer, "kv_connector_stats", NULL);
-    mp_pack_text (packer, "ec_connector_stats", NULL);
-    mp_pack_str (packer, "waiting_lora_adapters");
-    msgpack_pack_map (packer, 0);
-    mp_pack_str (packer, "running_lora_adapters");
-    msgpack_pack_map (packer, 0);
-    mp_pack_text (packer, "cudagraph_stats", NULL);
-    mp_pack_text (packer, "perf_stats", NULL);
+    mp_put_map (at, 18);
+    S_PUT_COUNTER (at, "num_running_reqs", stats->num_running_reqs);
+    S_PUT_COUNTER (at, "num_waiting_reqs", 0);
+    S_PUT_COUNTER (at, "num_skipped_waiting_reqs", 0);
+    S_PUT_EMPTY_MAP (at, "num_kv_fetch_reqs_by_stage");
+    S_PUT_COUNTER (at, "step_counter", 0);
+    S_PUT_COUNTER (at, "current_wave", 0);
+    mp_put_text (at, "kv_cache_usage");
+    mp_put_double (at, stats->kv_cache_usage);
+    S_PUT_NIL (at, "iteration_details");
+    mp_put_text (at, "prefix_cache_stats");
+    mp_put_map (at, 8);
+    mp_put_text (at, "reset");
+    mp_put_false (at);
+    S_PUT_COUNTER (at, "requests", stats->prefix_cache_requests);
+    S_PUT_COUNTER (at, "queries", stats->prefix_cache_queries);
+    S_PUT_COUNTER (at, "hits", 0);
+    S_PUT_COUNTER (at, "preempted_requests", 0);
+    S_PUT_COUNTER (at, "preempted_queries", 0);
+    S_PUT_COUNTER (at, "preempted_hits", 0);
+    S_PUT_EMPTY_MAP (at, "hits_by_source");
+    S_PUT_NIL (at, "connector_prefix_cache_stats");
+    mp_put_text (at, "kv_cache_eviction_events");
+    mp_put_array (at, 0);
+    S_PUT_NIL (at, "spec_decoding_stats");
+    S_PUT_NIL (at, "kv_connector_stats");
+    S_PUT_NIL (at, "ec_connector_stats");
+    S_PUT_EMPTY_MAP (at, "waiting_lora_adapters");
+    S_PUT_EMPTY_MAP (at, "running_lora_adapters");
+    S_PUT_NIL (at, "cudagraph_stats");
+    S_PUT_NIL (at, "perf_stats");
 }
 
 //  UtilityResult is an array of 2: the Python type of the value, nil here, and the value
@@ -256,7 +259,7 @@ static void s_pack_utility_output (msgpack_packer *packer,
 
 zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs)
 {
-    size_t finished = 0, bound = OUTPUTS_BOUND;
+    size_t finished = 0, bound = OUTPUTS_BOUND + STATS_BOUND;
     for (size_t i = 0; i < outputs->output_count; i++) {
         const engine_core_output_t *output = &outputs->outputs[i];
         finished += output->finish_reason != ENGINE_CORE_RUNNING;
@@ -272,12 +275,12 @@ zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs)
     mp_put_array (&at, outputs->output_count);
     for (size_t i = 0; i < outputs->output_count; i++)
         s_put_output (&at, &outputs->outputs[i], release);
-    mp_commit (&writer, at);
     if (outputs->scheduler_stats)
-        s_pack_scheduler_stats (packer, outputs->scheduler_stats);
+        s_put_scheduler_stats (&at, outputs->scheduler_stats);
     else
-        msgpack_pack_nil (packer);
-    msgpack_pack_double (packer, outputs->timestamp);
+        mp_put_nil (&at);
+    mp_put_double (&at, outputs->timestamp);
+    mp_commit (&writer, at);
     if (outputs->utility_output)
         s_pack_utility_output (packer, outputs->utility_output);
     else
