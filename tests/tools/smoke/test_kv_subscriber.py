@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""kv_subscriber against a publisher that does wrong on demand (tests/peers/kv_publisher.py).
+"""kv_subscriber against a publisher that does wrong on demand (tests/tools/peers/kv_publisher.py).
 
 Every batch comes once and in order, or is reported lost, and the stream goes on. Each batch has
 tokens of its own, so that none can pass for another.
@@ -17,7 +17,6 @@ import socket
 import struct
 import time
 
-import kv_publisher
 import msgspec
 import pytest
 import structs
