@@ -1,19 +1,9 @@
 //  SPDX-License-Identifier: MIT
 
-#include "unit.h"
+#include "hear.h"
 #include "lib/log.h"
 
 #include "engine/requests.h"
-
-//  What was said on stdout and stderr in the last call below
-static char *said, *complained;
-
-static void s_forget (void)
-{
-    free (said);
-    free (complained);
-    said = complained = NULL;
-}
 
 static int s_setup (void **state)
 {
@@ -22,19 +12,12 @@ static int s_setup (void **state)
     return 0;
 }
 
-static int s_teardown (void **state)
-{
-    s_forget ();
-    return 0;
-}
-
 //  Sends a request, of which only the line is looked at
 static void s_send (requests_t *self, int number, int engine)
 {
-    s_forget ();
-    capture_t out = unit_catch (stdout);
+    hear_begin ();
     zmsg_t *message = requests_message (self, number, engine);
-    said = unit_caught (&out);
+    hear_end ();
     assert_non_null (message);
     zmsg_destroy (&message);
 }
@@ -44,12 +27,9 @@ static void s_take_frame (requests_t *self, zframe_t *frame)
     assert_non_null (frame);
     zmsg_t *message = zmsg_new ();
     zmsg_append (message, &frame);
-    s_forget ();
-    capture_t out = unit_catch (stdout);
-    capture_t err = unit_catch (stderr);
+    hear_begin ();
     requests_take (self, message);
-    complained = unit_caught (&err);
-    said = unit_caught (&out);
+    hear_end ();
     //  The message stays the caller's
     assert_int_equal (zmsg_size (message), 1);
     zmsg_destroy (&message);
@@ -69,12 +49,9 @@ static void s_take (requests_t *self, const char *id, size_t tokens, engine_core
 
 static void s_has_summary (requests_t *self, const char *summary)
 {
-    s_forget ();
-    capture_t out = unit_catch (stdout);
-    capture_t err = unit_catch (stderr);
+    hear_begin ();
     requests_print_summary (self);
-    complained = unit_caught (&err);
-    said = unit_caught (&out);
+    hear_end ();
     assert_string_equal (said, summary);
 }
 
@@ -84,10 +61,9 @@ static void test_request (void **state)
     assert_int_equal (requests_open (self), 12);
     assert_false (requests_complete (self));
 
-    s_forget ();
-    capture_t out = unit_catch (stdout);
+    hear_begin ();
     zmsg_t *message = requests_message (self, 11, 258);
-    said = unit_caught (&out);
+    hear_end ();
     assert_string_equal (said, "r11 -> engine 258\n");
     assert_int_equal (zmsg_size (message), 3);
     zframe_t *frame = zmsg_pop (message);
@@ -302,10 +278,9 @@ static void test_bad_outputs (void **state)
     zframe_t *frame = unit_frame ("[0,[['r0',[1],null,null,null,1]]]");
     zmsg_append (message, &frame);
     zmsg_addmem (message, "\xc1", 1);
-    s_forget ();
-    capture_t out = unit_catch (stdout);
+    hear_begin ();
     requests_take (self, message);
-    said = unit_caught (&out);
+    hear_end ();
     assert_int_equal (requests_open (self), 0);
     zmsg_destroy (&message);
     requests_destroy (&self);
@@ -314,10 +289,9 @@ static void test_bad_outputs (void **state)
 //  The ids in an ABORT for engine `engine`, or "nothing"
 static void s_aborts (requests_t *self, int engine, const char *ids)
 {
-    s_forget ();
-    capture_t out = unit_catch (stdout);
+    hear_begin ();
     zmsg_t *message = requests_abort (self, engine);
-    said = unit_caught (&out);
+    hear_end ();
     if (!message) {
         assert_string_equal (ids, "nothing");
         assert_string_equal (said, "");
@@ -369,10 +343,9 @@ static void test_say_engine (void **state)
     static const char *const lines[] = {"engine 0: r0 r2 r4 r6 r8\n", "engine 1: r1 r3 r5 r7\n",
                                         "engine 2:\n"};
     for (int engine = 0; engine < 3; engine++) {
-        s_forget ();
-        capture_t out = unit_catch (stdout);
+        hear_begin ();
         requests_print_engine (self, engine);
-        said = unit_caught (&out);
+        hear_end ();
         assert_string_equal (said, lines[engine]);
     }
     requests_destroy (&self);
@@ -381,10 +354,9 @@ static void test_say_engine (void **state)
 //  Engine 1 is dead: what is open there is lost, and nothing else
 static void s_lose (requests_t *self, int engine, bool reroute, int count, const char *lines)
 {
-    s_forget ();
-    capture_t out = unit_catch (stdout);
+    hear_begin ();
     int lost = requests_engine_died (self, engine, reroute);
-    said = unit_caught (&out);
+    hear_end ();
     assert_int_equal (lost, count);
     assert_string_equal (said, lines);
 }
@@ -471,5 +443,5 @@ int main (void)
         cmocka_unit_test (test_say_engine),  cmocka_unit_test (test_lose),
         cmocka_unit_test (test_reroute),     cmocka_unit_test (test_probe),
     };
-    return cmocka_run_group_tests_name ("requests", tests, s_setup, s_teardown);
+    return cmocka_run_group_tests_name ("requests", tests, s_setup, hear_teardown);
 }

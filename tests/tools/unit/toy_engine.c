@@ -1,13 +1,10 @@
 //  SPDX-License-Identifier: MIT
 
-#include "unit.h"
+#include "hear.h"
 #include "lib/log.h"
 #include "vectors.h"
 
 #include "engine/toy_engine.h"
-
-//  What the engine said on stdout and stderr in the last call below
-static char *said, *complained;
 
 //  What it has sent and nobody has taken yet, oldest first
 typedef struct {
@@ -18,23 +15,10 @@ typedef struct {
 static sent_t sent[100];
 static size_t sent_count;
 
-static void s_forget (void)
-{
-    free (said);
-    free (complained);
-    said = complained = NULL;
-}
-
 static int s_setup (void **state)
 {
     log_program = "engine";
     log_level = LOG_LINES;
-    return 0;
-}
-
-static int s_teardown (void **state)
-{
-    s_forget ();
     return 0;
 }
 
@@ -151,12 +135,9 @@ static void s_handle (toy_engine_t *self, int type, zframe_t *payload)
     size_t frames = 1 + (payload != NULL);
     if (payload)
         zmsg_append (message, &payload);
-    s_forget ();
-    capture_t out = unit_catch (stdout);
-    capture_t err = unit_catch (stderr);
+    hear_begin ();
     toy_engine_handle (self, message);
-    complained = unit_caught (&err);
-    said = unit_caught (&out);
+    hear_end ();
     //  The message stays the caller's
     assert_int_equal (zmsg_size (message), frames);
     zmsg_destroy (&message);
@@ -190,18 +171,16 @@ static void s_add (toy_engine_t *self, const char *id, uint32_t max_tokens)
 
 static void s_step (toy_engine_t *self)
 {
-    s_forget ();
-    capture_t out = unit_catch (stdout);
+    hear_begin ();
     toy_engine_step (self);
-    said = unit_caught (&out);
+    hear_end ();
 }
 
 static void s_abort_all (toy_engine_t *self)
 {
-    s_forget ();
-    capture_t out = unit_catch (stdout);
+    hear_begin ();
     toy_engine_abort_all (self);
-    said = unit_caught (&out);
+    hear_end ();
 }
 
 //  Calls a method for front-end 0. What the answer, the newest payload, has is to be told by its
@@ -235,10 +214,9 @@ static void s_has_summary (toy_engine_t *self, const char *summary)
 {
     toy_engine_counts_t counts = {0};
     toy_engine_add_counts (self, &counts);
-    s_forget ();
-    capture_t out = unit_catch (stdout);
+    hear_begin ();
     toy_engine_say_summary (&counts);
-    said = unit_caught (&out);
+    hear_end ();
     assert_string_equal (said, summary);
 }
 
@@ -539,10 +517,9 @@ static void test_more_frames (void **state)
     zmsg_append (message, &payload);
     zmsg_addmem (message, "\xc1", 1);
     zmsg_addmem (message, NULL, 0);
-    s_forget ();
-    capture_t out = unit_catch (stdout);
+    hear_begin ();
     toy_engine_handle (self, message);
-    said = unit_caught (&out);
+    hear_end ();
     assert_int_equal (sent_count, 0);
     assert_true (toy_engine_busy (self));
     zmsg_destroy (&message);
@@ -662,10 +639,9 @@ static void test_abort_client (void **state)
     toy_engine_t *self = s_engine (1, 2);
     s_add_for (self, 0, "r0", 9);
     s_add_for (self, 1, "r1", 9);
-    capture_t out = unit_catch (stdout);
+    hear_begin ();
     toy_engine_abort_client (self, 1);
-    s_forget ();
-    said = unit_caught (&out);
+    hear_end ();
     assert_string_equal (said, "r1: aborted\n");
     s_takes_outputs (1, "r1 0 abort");
     s_step (self);
@@ -1251,10 +1227,9 @@ static void test_bad_messages (void **state)
         zmsg_t *message = zmsg_new ();
         zmsg_addmem (message, "\0\0\0\0", size);
         zmsg_addmem (message, ABORT_TWO, sizeof ABORT_TWO);
-        s_forget ();
-        capture_t err = unit_catch (stderr);
+        hear_begin ();
         toy_engine_handle (self, message);
-        complained = unit_caught (&err);
+        hear_end ();
         assert_int_equal (sent_count, 0);
         char want[120];
         snprintf (want, sizeof want,
@@ -1321,5 +1296,5 @@ int main (void)
         cmocka_unit_test (test_bad_messages),
         cmocka_unit_test (test_id_with_control_bytes),
     };
-    return cmocka_run_group_tests_name ("toy_engine", tests, s_setup, s_teardown);
+    return cmocka_run_group_tests_name ("toy_engine", tests, s_setup, hear_teardown);
 }
