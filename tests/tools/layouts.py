@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """vLLM's wire layouts (tests/tools/layouts/) as msgspec types: strict readers and writers for each
-release, made of data. Needs no vLLM and no network.
+release, generated from data. Needs no vLLM and no network.
 
-What a layout does not know the fields of (tensors, images) is Any.
+Types whose fields a layout does not have (tensors, images) are Any.
 """
 
 import ast
@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import vllm_layout  # noqa: E402
 
 RELEASES = vllm_layout.stored()
-#: Those whose engines and front-ends our programs speak to
+#: The releases whose engines and front-ends our programs support
 ENGINE_RELEASES = [r for r in RELEASES if vllm_layout.version(r) >= (0, 23)]
 #: An array or a map in a place of its own: read as whatever it is
 PLAIN = {"Any": Any, "None": None, "str": str, "int": int, "float": float, "bool": bool}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The diagrams of the READMEs are of real runs: each demo is played again, and must do the same."""
+"""The diagrams of the READMEs show real runs: each demo is played again, and must do the same."""
 
 import difflib
 import json
@@ -24,8 +24,8 @@ KEPT = {name: trace_demo.DIAGRAMS / f"{name}.jsonl" for name in DEMOS}
 
 
 def assert_both_ends_saw_the_same(run):
-    """Each message that was received was sent, with the same frames, and the other way round: or it
-    was lost where the demo says so, which the recording has."""
+    """Each received message was sent, with the same frames, and each sent message was received, except
+    for those that the recording shows as lost."""
     assert all(lane.pid for lane in run.lanes), "somebody was not traced"
     assert run.messages
     for message in run.messages:

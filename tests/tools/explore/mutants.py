@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Breaks tools/kv/kv_sequence*.c in one place after the other, and demands that the explorer or the
-unit tests notice. By hand; it takes some minutes.
+"""Breaks tools/kv/kv_sequence*.c in one place at a time, and checks that the explorer or the unit tests
+fail. Run it by hand; it takes some minutes.
 
     python3 tests/tools/explore/mutants.py [NUMBER...]
 """

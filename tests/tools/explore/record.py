@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Plays every schedule up to a depth, on two cores, and puts what it has counted into
-docs/reliability.json, from which docs/reliability.md is written.
+"""Plays every schedule up to a depth, on two cores, and writes the counts to docs/reliability.json, from
+which docs/reliability.md is made.
 
     python3 tests/tools/explore/record.py --build build 12
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Faults in the stream of KV events: kv_subscriber, behind a publisher in C or in Python."""
+"""Faults in the stream of KV events: kv_subscriber, with a publisher in C or in Python."""
 
 import json
 import re
@@ -19,7 +19,7 @@ BATCH = re.compile(
 
 
 class Proxy:
-    """Stands between a TCP port and an ipc endpoint, and cuts what goes through when told to."""
+    """Forwards a TCP port to an ipc endpoint, and can cut the connections."""
 
     def __init__(self, ipc):
         self.path = ipc.removeprefix("ipc://")
@@ -74,7 +74,7 @@ class Proxy:
         self.cut()
 
 
-#: What becomes of all that is published
+#: The counts that must add up to everything that was published
 SUM = [
     "delivered live",
     "repaired by replay",
@@ -85,7 +85,7 @@ SUM = [
 
 
 class Run:
-    """One life of the publisher: the truth."""
+    """One run of the publisher, with what it really published."""
 
     def __init__(self):
         self.born = time.time()
@@ -133,14 +133,14 @@ class Reader:
         return self.last[0] if self.last else 0
 
     def begins_anew(self):
-        """It has found another run, and wants it from the start."""
+        """The reader has found another run and reads it from the start."""
         self.lines.clear()
         self.leave()
         self.overlap, self.last, self.another = None, None, False
         self.next, self.settled = 0, 0
 
     def leave(self):
-        """Of this run nothing will come any more, perhaps."""
+        """Perhaps no more batches of this run will come."""
         if self.run is not None and not self.told:
             self.ends[self.run] = self.next
         self.told = True
@@ -200,8 +200,8 @@ class Reader:
             self.counts[f"notices: {name}"] += 1
 
     def skip(self, seq):
-        """Before a restart, what may be of either run is given up as the old one's, which has not
-        come so far."""
+        """Before a restart, batches that may be of either run are counted as lost in the old run, which
+        was not received that far."""
         published = self.runs[self.run].published
         self.demand(published <= self.next, f"silent loss: {self.next}-{min(seq, published) - 1}")
         self.counts["reported lost"] += seq - self.next
@@ -248,8 +248,7 @@ class Reader:
         self.counts["repaired by replay" if replayed else "delivered live"] += 1
 
     def settle(self):
-        """The sum: what was published is what came, what was reported lost, and what a killed
-        publisher has taken with it."""
+        """Checks the sum: published = delivered + reported lost + gone with a killed publisher."""
         self.leave()
         for number, run in enumerate(self.runs):
             end = self.ends[number]
@@ -393,7 +392,7 @@ class KvStream(Schedule):
         self.truth[-1].killed = True
 
     def catch_up(self):
-        """What is published by now, of the run that goes on, comes or is reported lost."""
+        """Waits until all batches that the current run has published are delivered or reported lost."""
         end, run = self.truth[-1].published, len(self.truth) - 1
         self.note(f"now to catch up with {end} of run {run}")
 

@@ -6,7 +6,7 @@ more descriptors as time goes on.
     .venv/bin/python tests/tools/faults/soak.py 10 --seed 1         (make soak MINUTES=10)
 
 Flat means: the median of the last third of the time is no more than 1 MiB (VmRSS) and no more than
-one descriptor above the median of the second third. It is looked each half second.
+one descriptor above the median of the second third. Both are measured every half second.
 """
 
 import argparse
@@ -30,8 +30,8 @@ LOOK_S = 0.5
 
 
 class Lasting(Schedule):
-    """A room: `begin` starts those who last, `round` is what happens around them, again and again,
-    and `end` what must hold then."""
+    """A pair: `begin` starts the programs that keep running, `round` is repeated around them, and `end`
+    checks what must hold then."""
 
     def __init__(self, seed, seconds):
         super().__init__(seed)
@@ -48,7 +48,7 @@ class Lasting(Schedule):
                 self.samples.append({name: usage(each) for name, each in self.lasting.items()})
 
     def finish(self, program):
-        """One who has come and gone: nobody asks for it any more."""
+        """Removes a program that has ended."""
         wrong = program.close()
         self.demand(not wrong, "\n".join(wrong))
         self.programs.remove(program)

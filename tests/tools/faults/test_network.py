@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Between two machines the network is late, loses packets, is cut, or is gone. machines.py plays it."""
+"""The network between two machines is late, loses packets, is cut, or a machine is gone (machines.py)."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def on(wire, start):
 
 
 def swallow(wire, seconds=CUT_S):
-    """Somewhere in between packets are lost, and no machine is told."""
+    """All packets between the machines are lost, and neither kernel knows."""
     wire.cut = True
     time.sleep(seconds)
     wire.cut = False
@@ -62,7 +62,7 @@ def pull_out(wire, seconds=CUT_S):
 
 
 def vanish(wire, *programs):
-    """The far machine, with these on it, is gone for good, and has closed no connection."""
+    """The far machine and its programs are gone, without closing a connection."""
     wire.cut = True
     for program in programs:
         program.send_signal(signal.SIGKILL)
@@ -87,7 +87,7 @@ def connections(machine, program):
 
 
 def complaints(program):
-    """What it said on stderr, but for the warning that other machines get in"""
+    """Its lines on stderr, without the warning that it listens to other machines."""
     return [line for line in program.err if "warning: without CURVE" not in line]
 
 
@@ -103,7 +103,7 @@ def until(is_so, seconds):
 
 @pytest.fixture
 def stream(wire, on):
-    """Starts a publisher there, and here who follows it until `count` batches are delivered."""
+    """Starts a publisher there, and here a subscriber that ends after `count` batches."""
 
     def new(count, *args, replay_timeout_ms=3000, **options):
         publisher = on(
@@ -165,7 +165,7 @@ def test_kv_events_in_bad_weather(wire, stream, weather):
 @slow
 @EACH_CUT
 def test_kv_events_through_a_cut(wire, stream, cut):
-    """TCP keeps what a cut of 5 s has held up: nothing is missing, nobody asks again."""
+    """TCP keeps the data during a cut of 5 s: nothing is missing, and no replay is asked for."""
     publisher, subscriber = stream(2000, interval_ms=5)
     subscriber.wait_line('^{"seq":300,')
     cut(wire)
@@ -176,7 +176,7 @@ def test_kv_events_through_a_cut(wire, stream, cut):
 @slow
 @pytest.mark.parametrize("buffer_steps", [100000, 1000])
 def test_kv_events_through_a_cut_that_ends_the_connection(wire, stream, buffer_steps):
-    """A replay brings what is still kept of what was missed; the rest is told to be lost."""
+    """A replay brings the missed batches that are still kept; the others are reported lost."""
     publisher, subscriber = stream(
         6000, interval_ms=5, buffer_steps=buffer_steps, replay_timeout_ms=20000
     )
@@ -223,7 +223,7 @@ def engines(wire, on):
 
 @pytest.mark.parametrize("weather", [late, lossy, swallow, pull_out])
 def test_requests_in_bad_weather(wire, engines, weather):
-    """Of 200 ms, of 5 %, or of a cut of 1 s nobody hears."""
+    """A delay of 200 ms, a loss of 5 %, or a cut of 1 s causes no error."""
     if weather in (late, lossy):
         weather(wire)
     front, both = engines(2, wire.near, wire.far, requests=6, max_tokens=100)
@@ -268,7 +268,7 @@ def test_one_of_two_engines_vanishes(wire, on, on_dead):
 
 @slow
 def test_a_frontend_vanishes(wire, on, engines):
-    """The engine notices, drops its requests, and takes the next one that comes to that place."""
+    """The engine notices, drops its requests, and serves the next front-end at the same address."""
     gone, (living,) = engines(1, wire.far, wire.near, requests=2, max_tokens=ENDLESS)
     gone.wait_line("^r1 -> ")
     places = [line[0] for line in gone.lines(r"listening on (\S+)()")]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""One front-end after the other at the same addresses, beside a busy machine.
+"""One front-end after the other at the same addresses, on a busy machine.
 
-What a front-end has sent before it leaves reaches the engine: its ABORT is not lost. And nothing that
-was for one front-end reaches the next: no second HELLO or registration, no output of another's
-request.
+A message that a front-end has sent before it ends reaches the engine: its ABORT is not lost. A message
+for one front-end never reaches the next one: no second HELLO or registration, and no output of another
+front-end's request.
 """
 
 import random
@@ -107,7 +107,7 @@ def test_mock_engine(start, addresses, busy, rounds, step_ms):
 
 @ROUNDS
 def test_lesson_engine(start, ipc, busy, rounds):
-    """The scene of router_dealer/README.md: a front-end that is stopped in mid-stream says so."""
+    """A lesson's front-end that is stopped while tokens arrive sends an ABORT, as in its README."""
     wire = {"input": ipc(), "output": ipc()}
     gone = "the front-end has disconnected"
     engine = start("engine", **wire)

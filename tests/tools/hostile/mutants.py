@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Messages that no peer of ours would send, made of those that it would: seeded, so the same again."""
+"""Bad messages, made from good ones by small changes. The same seed gives the same messages."""
 
 import random
 

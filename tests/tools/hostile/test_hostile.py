@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A stranger floods each program that receives with messages that make no sense. Good messages in
-between are answered as ever, and the program's memory stays what it was.
+"""A peer floods each program that receives with bad messages. Good messages in between must be answered,
+and the program's memory must not grow.
 
-HOSTILE        so many messages at each receiver (default 2,000; `make hostile` sends a million)
-HOSTILE_SEED   other messages
+HOSTILE        messages at each receiver (default 2,000; `make hostile` sends a million)
+HOSTILE_SEED   the seed of the messages
 """
 
 import contextlib

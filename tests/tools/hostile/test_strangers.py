@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Strangers at every port that a program binds: they speak something else, or announce what never
-comes, or say half a message and stay. The program goes on serving its own peers.
+"""Unexpected peers at every port that a program binds: they use another protocol, announce data that they
+never send, or send half a message and stay. The program continues to serve its own peers.
 
-HOSTILE_PEERS   so many strangers at once (default 1,000)
+HOSTILE_PEERS   the number of unexpected peers at a time (default 1,000)
 """
 
 import os
@@ -189,7 +189,7 @@ def test_many_that_stay(served, many_files):
 
 
 def test_many_at_a_closed_door(start, keys, peer, many_files):
-    """They come without a key, or say nothing. A few lines tell of them, and a friend gets in."""
+    """They have no key, or send nothing. A few lines report them, and a client with a key connects."""
     server = start(
         "kv_publisher", "--quiet", "--curve-dir", keys, endpoint=ANY, replay_endpoint=ANY, interval_ms=50
     )

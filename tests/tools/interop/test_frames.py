@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the C programs send, frame by frame: decoded strictly into vLLM's structs by msgspec.
+"""Every frame that the C programs send is decoded strictly into vLLM's structs by msgspec.
 
-And encoded again by msgspec, it must come out byte for byte: the same fields, in the same order, in
-the same forms of msgpack, as vLLM's own encoder would write.
+Encoded again by msgspec, it must have the same bytes: the same fields, in the same order and in the
+same forms of msgpack as from vLLM's own encoder.
 """
 
 import time
@@ -20,7 +20,7 @@ ADD, ABORT = b"\0", b"\1"
 
 
 def exactly(frame, kind):
-    """A frame as a struct of vLLM, having made sure that msgspec would write the same bytes."""
+    """Decodes a frame as a struct of vLLM, and checks that msgspec would write the same bytes."""
     value = msgspec.msgpack.Decoder(kind, strict=True).decode(frame)
     assert pack(value).hex() == frame.hex()
     return value
@@ -100,7 +100,7 @@ def test_outputs_of_a_step_come_together(engine):
 
 
 def test_max_tokens_of_a_request(engine):
-    """Not there: 16. nil: no limit. No sampling_params (a pooling request): no tokens."""
+    """max_tokens left out means 16, nil no limit; without sampling_params (pooling) there are no tokens."""
     program, router, pull, (identity, _) = engine(step_ms=0)
 
     def run(name):
@@ -124,7 +124,7 @@ def test_max_tokens_of_a_request(engine):
 
 
 def test_abort(engine):
-    """What is aborted ends, and nothing more is heard of it; the others go on."""
+    """An aborted request ends without further outputs; the others continue."""
     program, router, pull, (identity, _) = engine(step_ms=1)
     for name in ("a", "b", "c"):
         ask(router, identity, name, max_tokens=1000000)

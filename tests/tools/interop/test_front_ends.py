@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""mock_engine and front-ends whose sockets are not libzmq's, or not there yet: vLLM's front-end in
-Rust, which knows no command but READY, and API servers that take over listeners of their parent.
+"""mock_engine with front-ends whose sockets are not libzmq's, or do not answer yet: vLLM's front-end in
+Rust, which accepts no ZMTP command but READY, and API servers that take over listeners of their parent.
 """
 
 import socket
@@ -193,7 +193,7 @@ def test_a_listener_that_is_adopted_after_35_s(start, peer, ipc):
 
 
 def test_a_front_end_that_was_greeted_is_gone(start, peer, ipc):
-    """And one that was greeted is gone when its connection is: the next one gets a HELLO."""
+    """If a connection with a complete handshake ends, the front-end has ended: the next one gets a HELLO."""
     front = Adopted(peer, ipc, servers=1)
     engine = start("mock_engine", handshake=front.handshake_at)
     identity = front.hello()

@@ -28,7 +28,7 @@ READY = structs.EngineStatus("READY", local=False, headless=True)
 
 
 def exactly(frame, kind):
-    """A frame as a struct of vLLM, having made sure that msgspec would write the same bytes."""
+    """Decodes a frame as a struct of vLLM, and checks that msgspec would write the same bytes."""
     value = msgspec.msgpack.Decoder(kind, strict=True).decode(frame)
     assert pack(value).hex() == frame.hex(), (unpack(frame), value)
     return value
@@ -76,7 +76,7 @@ def test_pair(start, wire, count):
 
 
 def test_engines_of_several_processes(start, wire):
-    """They come in any order, also before the front-end, and over tcp its ports are found."""
+    """The engines may start in any order, also before the front-end; INIT names its tcp ports."""
     frontend = start(
         "mock_frontend",
         engines=3,
@@ -132,7 +132,7 @@ def test_an_engine_that_dies(start, wire):
 
 @pytest.fixture
 def greeted(start, peer, wire):
-    """A front-end, and sockets that say what a test has them say as an engine."""
+    """A front-end, and raw sockets that act as its engines."""
 
     def greeted(**options):
         frontend = start("mock_frontend", **options, **wire)
@@ -248,7 +248,7 @@ def test_refused_frames(greeted, frames):
 
 @pytest.mark.parametrize("said", [[], [HELLO], [HELLO, READY]], ids=["all", "READY", "register"])
 def test_an_engine_that_never_comes(greeted, said):
-    """Engine 1 never comes, or no further than that."""
+    """Engine 1 never comes, or stops after this step."""
     since = time.monotonic()
     frontend, engine = greeted(engines=2, timeout_s=1)
     for index, words in ((0, [HELLO, READY]), (1, said)):
@@ -294,7 +294,7 @@ def test_ready_with_a_hash(greeted):
 
 
 class FrontEnd:
-    """What vLLM has: a handshake, for each API server a ROUTER and a PULL, and a coordinator."""
+    """vLLM's side: a handshake, a ROUTER and a PULL for each API server, and a coordinator."""
 
     def __init__(self, peer, ipc, servers=1, coordinator=False):
         self.handshake_at = ipc()
@@ -409,7 +409,7 @@ def tokens_of(outputs):
     "index, identity", [(0, b"\0\0"), (1, b"\1\0"), (256, b"\0\1"), (65535, b"\xff\xff")]
 )
 def test_joining(start, peer, ipc, index, identity):
-    """HELLO; INIT; a registration at each API server; READY. Nothing in another order."""
+    """HELLO, INIT, a registration at each API server, READY, in this order."""
     front = FrontEnd(peer, ipc, servers=3)
     program = start("mock_engine", handshake=front.handshake_at, index=index)
     assert front.hello() == identity
@@ -992,7 +992,7 @@ def test_spawn(start, wire):
 
 
 def test_spawned_engine_that_is_killed(start, wire):
-    """It cannot say so: its front-end notices all the same, and goes on with the other one."""
+    """A killed engine sends nothing. Its front-end notices it, and continues with the other one."""
     frontend = start(
         "mock_frontend", "--spawn", engines=2, requests=2, max_tokens=10**9, **wire
     )
@@ -1035,7 +1035,7 @@ def test_killed_with_spawned_engines(start, wire, line):
 
 @pytest.mark.parametrize("state", ["alone", "greeting", "joining", "serving"])
 def test_death_pipe(peer, ipc, state):
-    """The engine ends when the other end of that socket is closed, whatever it is at."""
+    """The engine ends when the other end of that socket is closed, in every state."""
     front = FrontEnd(peer, ipc, coordinator=state == "joining")
     if state == "alone":
         front.handshake.close()

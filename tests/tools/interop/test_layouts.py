@@ -231,7 +231,7 @@ def test_utilities(start, peer, ipc, release):
 
 @ENGINE
 def test_requests_with_every_field(start, peer, ipc, release):
-    """Whatever else a request of this release says, and a tail that is newer, is passed over."""
+    """Other fields of a request, and fields of newer releases at its end, are ignored."""
     front = Front(start, peer, ipc, release)
     request = front.request("a", max_tokens=2)
     front.send(ADD, request)

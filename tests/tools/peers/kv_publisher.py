@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A vLLM publisher of KV events that does wrong on demand, to try a subscriber with.
+"""A vLLM publisher of KV events with faults on demand, to test a subscriber.
 
     python3 kv_publisher.py --wire v0.23
     ../../../build/tools/kv_subscriber --replay-endpoint tcp://127.0.0.1:5657 --json

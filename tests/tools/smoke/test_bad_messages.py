@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What a receiver does with messages that no peer of ours would send: it says so, one line each on
-stderr, and serves the next good one. At the other end are raw pyzmq sockets."""
+"""Bad messages at each receiver: it prints one line on stderr for each, and serves the next good message.
+The other ends are raw pyzmq sockets."""
 
 
 import msgspec

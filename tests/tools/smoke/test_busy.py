@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""At a terminal, what takes long and is told to be quiet says how far it is; in a pipe it does not."""
+"""With --quiet, a program that takes long shows its progress on a terminal, but not in a pipe."""
 
 import os
 import pty

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What every program promises on its command line: --help, wrong usage, a port in use, --quiet."""
+"""The contract of the command lines: --help, wrong usage, a port in use, --quiet."""
 
 import re
 import socket

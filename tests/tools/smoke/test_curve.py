@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Closed doors: --curve-dir. Everything works as without it, and strangers are kept out: the one
-without a key, the one whose key is not on the list, the one who takes another server for ours."""
+"""--curve-dir: everything works as without it, and these peers are refused: a client without a key, one
+whose key is not on the list, one with another server's key."""
 
 import os
 import re
@@ -27,7 +27,7 @@ pack = msgspec.msgpack.encode
 
 @pytest.fixture
 def closed(start, keys):
-    """Starts a program behind closed doors."""
+    """Starts a program with CURVE."""
     return lambda name, /, *args, **options: start(name, "--curve-dir", keys, *args, **options)
 
 
@@ -74,7 +74,7 @@ def test_stop_at_once(closed, ipc, name):
 
 
 def serving(closed, endpoint="tcp://127.0.0.1:0", *args):
-    """A server behind closed doors; its replays are for nobody here."""
+    """A server with CURVE; its replays are not used here."""
     options = {"replay_endpoint": "tcp://127.0.0.1:0", "interval_ms": 5}
     return closed("kv_publisher", *args, endpoint=endpoint, **options)
 
@@ -222,7 +222,7 @@ def come(raw, door, endpoint, folder):
 
 @pytest.mark.parametrize("door", DOORS, ids="-".join)
 def test_stranger_at_the_door(closed, keys, strangers, raw, door):
-    """It is turned away, and the server says so, once for each address."""
+    """The peer is refused, and the server logs it once for each address."""
     name, option = door
     server = closed(name, **nowhere(name), **FAST.get(name, {}))
     binds = sorted(of_kind(name, Bind), key=lambda bind: bind != "handshake")  # That comes first
@@ -246,7 +246,7 @@ def test_stranger_at_the_door(closed, keys, strangers, raw, door):
 
 @pytest.mark.parametrize("door", list(DOORS)[:1], ids="-".join)
 def test_nothing_leaks_to_whom_is_refused(closed, strangers, keys, raw, door):
-    """Each pattern that sends: the friend gets it all, the strangers nothing at all."""
+    """For each socket type that sends: the listed client gets everything, the refused ones nothing."""
     publisher = closed("kv_publisher", **nowhere("kv_publisher"), interval_ms=1)
     endpoint = publisher.endpoint()
     away = [come(raw, door, endpoint, folder)[0] for folder, _ in strangers.values()]
@@ -278,7 +278,7 @@ WATCHED = [("kv_subscriber", "endpoint"), ("mock_engine", "handshake")]
 @pytest.mark.parametrize("end", ENDS, ids="-".join)
 @pytest.mark.parametrize("who", ["no key", "unknown key", "wrong server", "friend"])
 def test_stranger_who_connects(start, keys, strangers, raw, end, who):
-    """A program of ours at a server of pyzmq's. Where it is refused, it says so, if it can know."""
+    """Our program connects to a pyzmq server. If it is refused and can know it, it says so."""
     name, option = end
     kind = SERVER_KINDS[name]
     server, monitor = raw.bound(kind, "tcp://127.0.0.1:0", keys)
@@ -490,7 +490,7 @@ def test_list_that_others_can_write(closed, keys, ipc, folder, mode):
 )
 @pytest.mark.parametrize("mode", [0o664, 0o646])
 def test_key_that_others_can_write(closed, keys, ipc, name, file, mode):
-    """They could put their own there: as that of a friend, or as the server's."""
+    """Other users could put their own key there, as a client's or as the server's."""
     (keys / file).chmod(mode)
     line = check_refused(closed(name, endpoint=ipc(), replay_endpoint=ipc()), keys / file)
     assert f"mode {mode:04o} lets others write to it" in line
@@ -594,7 +594,7 @@ BINDERS = [name for name in NAMES if of_kind(name, Bind)]
 
 
 def warnings(program):
-    """Once it is certain that there are no more: it has stopped."""
+    """Its warnings, read after it has stopped, so that none can follow."""
     assert program.stop() in (0, 1)
     return [line for line in program.err if "warning" in line]
 

@@ -303,7 +303,7 @@ def test_the_buffer_is_bounded_in_bytes(start, ipc, peer):
 
 
 def test_the_last_message_arrives(start, ipc):
-    """Though the publisher was done before its subscriber had taken it: the socket lingers."""
+    """The socket lingers: the last message arrives although the publisher had finished before."""
     long = "x" * 60000  # A connection holds four such messages
     endpoints = {"endpoint": ipc(), "replay_endpoint": ipc()}
     subscriber = start("kv_subscriber", topic="x", **endpoints)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""kv_subscriber against a publisher that does wrong on demand (tests/tools/peers/kv_publisher.py).
+"""kv_subscriber with a publisher that has faults on demand (tests/tools/peers/kv_publisher.py).
 
-Every batch comes once and in order, or is reported lost, and the stream goes on. Each batch has
-tokens of its own, so that none can pass for another.
+Every batch is delivered once and in order, or reported lost, and the stream goes on. Each batch has
+different tokens, so that batches cannot be mixed up unnoticed.
 """
 
 import decimal
@@ -603,7 +603,7 @@ def test_garbage_between_replies(gap):
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=repr)
 def test_garbage_is_no_sign_that_a_replay_goes_on(gap, garbage):
-    """What says nothing new must not keep a replay that has stalled alive."""
+    """Messages without a new batch must not extend the timeout of a stalled replay."""
     vllm, follower = gap(replay_timeout_ms=200 * FACTOR)
     request = vllm.get_request()
     since = time.monotonic()
@@ -704,7 +704,7 @@ def test_so_many_bytes_are_held_and_no_more(publisher, follow):
 
 @pytest.mark.valgrind
 def test_duplicates(publisher, follow):
-    """A proxy in between may send twice, and late: dropped, and no restart."""
+    """A proxy may send a batch twice, and late: it is dropped, and no restart is reported."""
     vllm = publisher()
     follower = follow(vllm)
     for n in range(6):
@@ -933,7 +933,7 @@ def test_a_number_far_ahead(publisher, follow, replay, payload):
 
 
 def test_a_number_far_behind(publisher, follow):
-    """It looks like a restart: the replay shows that it is none."""
+    """The number looks like a restart, but the replay shows that there was none."""
     vllm = publisher()
     follower = follow(vllm, settled=True)
     for n in range(6):

@@ -126,7 +126,7 @@ def test_engines_serve_one_front_end_after_the_other(cluster):
 
 
 def test_stopped_in_mid_stream(cluster):
-    """It aborts what is open, or the engine would go on computing it."""
+    """It aborts its open requests; otherwise the engine would keep computing."""
     engine = cluster.engine(step_ms=20)
     front = cluster.front(engines=1, requests=2, max_tokens=ENDLESS)
     engine.wait_line("r1: 5 prompt tokens$")
@@ -175,7 +175,7 @@ def test_one_of_three_reroute(cluster):
 
 @pytest.mark.parametrize("on_dead", ["fail", "reroute"])
 def test_what_died_makes_room_for_the_next(cluster, on_dead):
-    """--in-flight counts what is open, and no longer what was at a dead engine."""
+    """--in-flight counts open requests, without those of a dead engine."""
     front = cluster.front(requests=6, max_tokens=2, in_flight=1, on_dead=on_dead)
     living, dying = cluster.engine(0, step_ms=1), cluster.engine(1, step_ms=60000)
     front.wait_line("^r1 -> engine 1$")
@@ -201,7 +201,7 @@ def test_all_of_them(cluster, on_dead):
 
 
 def test_killed_while_the_other_one_streams(cluster):
-    """The stream of the other one never pauses; the dead one is missed within 3 s all the same."""
+    """The other engine streams without a pause; the dead one is still detected within 3 s."""
     front = cluster.front(requests=2, max_tokens=ENDLESS)
     living, dying = cluster.engine(0, step_ms=5), cluster.engine(1, step_ms=100)
     dying.wait_line("r1: 5 prompt tokens$")
@@ -230,7 +230,7 @@ def test_one_of_two_restarts(fixed, on_dead):
 
 
 def test_one_of_two_is_stopped(cluster):
-    """Its requests end. ENGINE_CORE_DEAD names nobody, but it is missed; the other goes on."""
+    """Its requests end. ENGINE_CORE_DEAD names no engine, but the dead one is found; the other continues."""
     engines = [cluster.engine(index, step_ms=20) for index in (0, 1)]
     front = cluster.front(requests=4, max_tokens=ENDLESS)
     for n in range(4):
@@ -246,7 +246,7 @@ def test_one_of_two_is_stopped(cluster):
 
 
 def test_last_words_of_one_that_is_known_to_be_dead(fixed, peer):
-    """They come on another connection, maybe later. The living are not to be given up for them."""
+    """ENGINE_CORE_DEAD comes on another connection, maybe later. It must not end the living engines."""
     front = fixed.front(requests=2, max_tokens=120)
     front.wait_line("listening on .*", nth=2)
     living = fixed.engine(0, step_ms=20)
@@ -267,7 +267,7 @@ def test_last_words_of_one_that_is_known_to_be_dead(fixed, peer):
 
 @pytest.mark.parametrize("said", [[], [HELLO]], ids=["at once", "after HELLO"])
 def test_an_engine_that_reports_failed(start, ipc, peer, said):
-    """Out of GPU memory, say: the line tells whose log to open."""
+    """For example out of GPU memory: the line says which engine's log to open."""
     wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
     front = start("mock_frontend", "--quiet", engines=8, **wire)
     engine = peer(zmq.DEALER, connect=wire["handshake"], routing_id=b"\5\0")

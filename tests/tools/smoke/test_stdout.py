@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a program has to say goes to stdout. When that takes no more, it ends, and says so."""
+"""If a program cannot write its stdout any more, it says so on stderr and ends."""
 
 import array
 import fcntl
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(UNDER_VALGRIND, reason="starts the programs itse
 
 
 def run(name, *args, **more):
-    """Runs a program with a stdout of its own; its exit status, and its stderr."""
+    """Runs a program with a given stdout. Returns its exit status and its stderr."""
     done = subprocess.run(
         [PROGRAMS[name], *args], stderr=subprocess.PIPE, text=True, timeout=WAIT_S, **more
     )

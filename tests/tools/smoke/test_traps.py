@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Each trap is the test of its own claim: it exits with 0 only if it has seen the trap and the cure.
+"""Each trap tests its own claim: it exits with 0 only if it has seen the trap and the cure.
 
 What they print is compared by test_readme.py.
 """
