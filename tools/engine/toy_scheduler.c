@@ -219,7 +219,8 @@ static size_t s_bytes (const toy_scheduler_t *self, const engine_core_request_t 
 bool toy_scheduler_has_room (toy_scheduler_t *self, const engine_core_request_t *request)
 {
     s_retire (self);
-    return s_bytes (self, request) <= TOY_SCHEDULER_MAX_BYTES - self->bytes;
+    size_t bytes = s_bytes (self, request);
+    return bytes <= TOY_SCHEDULER_MAX_REQUEST && bytes <= TOY_SCHEDULER_MAX_BYTES - self->bytes;
 }
 
 //  Room for an output of each request

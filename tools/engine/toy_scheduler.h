@@ -27,11 +27,13 @@ typedef struct toy_scheduler toy_scheduler_t;
 toy_scheduler_t *toy_scheduler_new (const toy_scheduler_config_t *config);
 void toy_scheduler_destroy (toy_scheduler_t **self_p);
 
-//  What all requests may take up. vLLM has no such bound: its front-end sees what it lets in. With
-//  prompt logprobs a request of 12 MB would take 3 GB here.
+//  What all requests may take up, and what one of them may. vLLM has no such bounds: its front-end
+//  sees what it lets in. With prompt logprobs a request of 12 MB would take 3 GB here, and a request
+//  of 1 MB keep the others waiting for seconds.
 #define TOY_SCHEDULER_MAX_BYTES ((size_t) 1 << 30)
+#define TOY_SCHEDULER_MAX_REQUEST ((size_t) 1 << 25)
 
-//  False when there is no room for this request beside those that are running
+//  False when this request is too large, or there is no room for it beside those that are running
 bool toy_scheduler_has_room (toy_scheduler_t *self, const engine_core_request_t *request);
 
 //  Takes *request_p over, nulls it and returns 0; or returns -1 when a request of that id is

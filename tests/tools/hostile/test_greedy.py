@@ -96,6 +96,18 @@ def test_a_million_stop_tokens(start, ipc, peer, stops):
     assert engine.stop() == 0
 
 
+def test_logprobs_of_a_long_prompt(start, ipc, peer):
+    """A request of a megabyte whose answer would be one of a gigabyte is refused; the next one is not."""
+    engine, router, pull, _ = join_engine(start, peer, ipc, step_ms=1)
+    values = unpack(request("greedy", max_tokens=1, prompt_logprobs=100)[2])
+    router.send_multipart([ZERO, ADD, pack([values[0], [5] * ENDLESS, *values[2:]])])
+    ended(pull, "greedy")
+    router.send_multipart([ZERO, ADD, pack(["good", [5] * 20000, *values[2:]])])
+    ended(pull, "good")
+    assert engine.err == ["mock_engine: greedy: no room for one more request"]
+    assert engine.stop() == 0
+
+
 def join_several(start, peer, ipc, count, **options):
     """An engine with several front-ends: its program, the greeter, the ROUTERs, the PULLs."""
     at, inputs, outputs = ipc(), [ipc() for _ in range(count)], [ipc() for _ in range(count)]

@@ -154,24 +154,38 @@ static void test_duplicates (void **state)
 //  Up to what all may take up. Nothing is asked of a request but how large it is.
 static void test_room (void **state)
 {
-    toy_scheduler_t *self = toy_scheduler_new (&plain);
-    engine_core_request_t large = {.request_id = "", .prompt_token_count = 1 << 19};
+    toy_scheduler_config_t config = plain;
+    toy_scheduler_t *self = toy_scheduler_new (&config);
+    engine_core_request_t large = {.request_id = "", .prompt_token_count = 1 << 15};
     assert_true (toy_scheduler_has_room (self, &large));
-    large.prompt_logprobs = 100;  //  400 MiB
+    large.prompt_logprobs = 100;  //  25 MiB
+    assert_true (toy_scheduler_has_room (self, &large));
+    large.prompt_logprobs = 129;  //  32.25 MiB
+    assert_false (toy_scheduler_has_room (self, &large));
+    large.prompt_token_count = 32000;
     assert_true (toy_scheduler_has_room (self, &large));
     large.prompt_logprobs = ENGINE_CORE_NO_LIMIT;  //  No more than 129 come of it
     assert_true (toy_scheduler_has_room (self, &large));
+    large.prompt_logprobs = 0;
+    large.prompt_token_count = (TOY_SCHEDULER_MAX_REQUEST - 516) / 4;
+    assert_true (toy_scheduler_has_room (self, &large));
+    large.prompt_token_count++;
+    assert_false (toy_scheduler_has_room (self, &large));
     large.prompt_token_count = SIZE_MAX / 1024;
     assert_false (toy_scheduler_has_room (self, &large));
+    toy_scheduler_destroy (&self);
 
-    //  What fits into all of it does not fit beside another, but behind it
-    large.prompt_logprobs = 0;
-    large.prompt_token_count = (TOY_SCHEDULER_MAX_BYTES - 520) / 4;
-    assert_true (toy_scheduler_has_room (self, &large));
-    s_add (self, "r0", 1, 1);
-    assert_false (toy_scheduler_has_room (self, &large));
-    s_steps (self, "r0 1/1 length");
-    assert_true (toy_scheduler_has_room (self, &large));
+    //  Requests of 30.5 MiB each, for what they get in a step: 33 of them, and one more for one less
+    config.chunk_size = 8000000;
+    self = toy_scheduler_new (&config);
+    engine_core_request_t more = {.request_id = ""};
+    for (char id[] = "A"; id[0] < 'A' + 33; id[0]++) {
+        assert_true (toy_scheduler_has_room (self, &more));
+        s_add (self, id, 1, 1);
+    }
+    assert_false (toy_scheduler_has_room (self, &more));
+    s_aborts (self, "A", "A 0/0 abort");
+    assert_true (toy_scheduler_has_room (self, &more));
     toy_scheduler_destroy (&self);
 }
 
