@@ -503,7 +503,7 @@ def test_key_that_others_can_write(closed, keys, ipc, name, file, mode):
     + [("kv_subscriber", file) for file in ("server.key", "client.key_secret")],
 )
 def test_what_belongs_to_somebody_else(closed, keys, ipc, name, file):
-    """Who owns it can change it, whatever its mode."""
+    """The owner of a key can change it, even if its mode forbids it."""
     os.chown(keys / file, 65534, -1)
     line = check_refused(closed(name, endpoint=ipc(), replay_endpoint=ipc()), keys / file)
     assert "it belongs to user 65534, who can change it (chown)" in line
