@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Measures the demos against Python (bench/python.py) and against bare libzmq (bench/bare.c).
+"""Measures the tools against Python (bench/python.py) and against bare libzmq (bench/bare.c).
 
-`make bench` calls it. Each case is run as C, Python, bare, C, Python, bare, ... on endpoints of its
-own, each run once with all its messages and once with few: the difference is what messages cost, as
-starting up is in both. User and system time and peak memory come from wait4 (bench/measure.c).
+`make bench` calls it. Each case runs as C, Python, bare, C, Python, bare, ... on private endpoints, each
+run once with all its messages and once with few. The difference is the cost of the messages, without
+the start. User and system time and peak memory come from wait4 (bench/measure.c).
 Writes RESULTS.md and results.svg. bench/README.md explains how to read them.
 """
 
@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "bench"
 SIDES = ("c", "python", "bare")
 TCP = "tcp://127.0.0.1:*"
-PATIENCE_S = 60  # Far more than any run takes: it only bounds what has gone wrong
+PATIENCE_S = 60  # Far more than any run takes: the limit for a run that hangs
 
 
 class BenchError(Exception):

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Plays a demo of the READMEs under ztrace, and draws what was sent: as Mermaid, SVG and a page.
 
-What ends in .jsonl is no demo but the trace of a run of your own: it is drawn, beside itself.
+An argument that ends in .jsonl is the trace of a run of your own: it is drawn into files beside it.
 
-With --diagrams it looks after docs/diagrams instead: each demo is played, its recording there is
-replaced if the run was another one (trace_read.structure), and drawn again.
+With --diagrams it updates docs/diagrams instead: each demo is played, its recording is replaced if the
+run differs (trace_read.structure), and drawn again.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def draw(title, path, page=False):
 
 
 def draw_own(path, show):
-    """Draws the trace of somebody's own run. Returns whether it could."""
+    """Draws the trace of a user's own run. Returns False if that is not possible."""
     try:
         run = draw(path.name, path, page=True)
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
@@ -57,7 +57,7 @@ def draw_own(path, show):
 
 
 def normal(trace):
-    """A recording to be kept: it begins at 0 s, and its processes are 1, 2, 3."""
+    """A recording to be stored: times begin at 0 s, and processes are numbered 1, 2, 3."""
     def time(line):
         return float(line[len('{"t":') :].split(",")[0])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Draws a run as a sequence diagram: in Mermaid, and as an SVG that needs nothing else."""
+"""Draws a run as a sequence diagram: in Mermaid, and as a self-contained SVG."""
 
 import itertools
 import re
@@ -47,8 +47,8 @@ def rows(run, whole=False):
 
 
 def folded(found, period_max=8, saved_min=3):
-    """Rows that repeat the ones before, or the last few before, again and again: the first two
-    rounds and the last are kept."""
+    """Leaves out rows that repeat the ones before: of the repeated rounds, the first two and the last
+    are kept."""
     kept, at = [], 0
     shapes = [row.shape() for row in found]
     while at < len(found):
@@ -114,7 +114,7 @@ ARROWS = {"taken": "->>", "lost": "-x", "hidden": "-->>", "untold": "--)"}
 
 
 def mermaid_text(text):
-    """Text without what Mermaid would take for its own: it has entities for that."""
+    """Text with Mermaid's special characters replaced by its entities."""
     return "".join(f"#{ord(c)};" if c in "#;%<>&" else c for c in text)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What is in a message, in the few words that an arrow of a diagram has room for.
+"""Labels for the arrows of a diagram: the content of a message in a few words.
 
-Knows the messages of all rooms by their shape: it sees frames, not which program they are from.
+It recognises the messages of all lessons and tools by their frames, without knowing the program.
 """
 
 import msgspec
@@ -15,8 +15,8 @@ SEQ_END = "ff" * 8
 
 
 def body(socket, frames):
-    """The frames without what the socket adds or takes off by itself: the identity that a ROUTER
-    has in front, and the empty frame behind it, which a REQ puts there and a DEALER may."""
+    """The frames without those that a socket adds or removes: the identity in front at a ROUTER, and
+    the empty frame behind it, which a REQ adds and a DEALER may send."""
     if socket == "ROUTER":
         frames = frames[1:]
     if socket in ("ROUTER", "DEALER") and len(frames) > 1 and frames[0]["size"] == 0:
@@ -36,7 +36,7 @@ def label(send, recv):
 
 
 def unpack(frame):
-    """The msgpack value in a frame, or None: for nil too, which no message of ours is."""
+    """The msgpack value in a frame, or None, also for nil, which no message here consists of."""
     if frame.get("cut"):
         return None
     try:
@@ -161,7 +161,7 @@ def cut(text):
 
 
 def frame_names(socket, frames):
-    """What each frame of a message is, or None where that cannot be said."""
+    """The meaning of each frame of a message, or None if it is not known."""
     inner = body(socket, frames)
     names = []
     if len(frames) > len(inner):

@@ -8,7 +8,7 @@ from pathlib import Path
 from trace_draw import Picture
 from trace_labels import frame_names, plural
 
-#: More than that no browser would like, and no reader either
+#: Limits of the page: larger runs would be slow in a browser, and hard to read
 MESSAGES_MAX = 2000
 
 TEMPLATE = Path(__file__).with_name("trace_page.html")
@@ -25,7 +25,7 @@ def html(run, title):
     data = {"summary": summary, "messages": [of_message(run, message) for message in run.messages]}
     page = TEMPLATE.read_text("utf-8")
     parts = {"@TITLE@": escape(title), "@SVG@": picture.svg(), "@DATA@": embedded(data)}
-    # In one go, so that nothing that was put in is looked at again
+    # In one pass, so that inserted text is not searched again
     first, *rest = page.split("@")
     text = [first]
     while rest:
@@ -39,7 +39,7 @@ def html(run, title):
 
 
 def embedded(data):
-    """JSON that can stand in a script element: nothing in it ends that, or a line of JavaScript."""
+    """JSON for a script element: nothing in it can end the element, or a line of JavaScript."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     for c in "<>&\u2028\u2029":
         text = text.replace(c, f"\\u{ord(c):04x}")
@@ -66,7 +66,7 @@ def of_message(run, message):
 
 
 def of_difference(message):
-    """Why the frames are not the same at the two ends; None when they are, or one is not known."""
+    """Why the frames differ at the two ends; None if they are the same, or one end is not known."""
     if not message.send or not message.recv:
         return None
     if len(message.send.frames) == len(message.recv.frames):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Reads what ztrace has written, and finds for each message where it came from and went to.
+"""Reads the traces of ztrace, and finds the sender and the receiver of each message.
 
-A trace (docs/trace.md) has what each process sent and received, and what its sockets did. Which send belongs to which receive
-is found as ZeroMQ itself would have it: the sockets fit together and have one endpoint, the frames
-are the same but for those that a socket adds or takes off (the identity of a ROUTER, the empty
-frame of a REQ), and between two sockets the first that is sent is the first that is received.
+A trace (docs/trace.md) has the messages that each process sent and received, and the events of its
+sockets. A send and a receive belong together if the types of the sockets fit, they have an endpoint in
+common, the frames are the same except for those that a socket adds or removes (the identity of a ROUTER,
+the empty frame of a REQ), and the order is kept: between two sockets the first message sent is the first
+received.
 """
 
 import collections
@@ -32,14 +33,14 @@ FITS = {
     *((sub, pub) for pub in ("PUB", "XPUB") for sub in ("SUB", "XSUB")),  # Subscriptions
 }
 
-#: A message that was longer on its way than this has waited in a queue; nothing happening for
-#: longer than this is a wait. Both are drawn. Seconds.
+#: In seconds: a message that took longer has waited in a queue; if nothing happens for longer, it is a
+#: wait. Both are drawn.
 LONG = 0.1
 
 
 def read(path):
-    """The run that a file of traces tells of. A last line without its end is left out: the disk
-    was full, or a program is still writing."""
+    """The run in a file of traces. An incomplete last line is left out: the disk was full, or a program
+    is still writing."""
     lines = path.read_text("utf-8").split("\n")[:-1]
     return Run([json.loads(line) for line in lines])
 
@@ -90,8 +91,8 @@ class Event:
 
 
 class Message:
-    """A message on its way between two lanes. Without `recv` nobody took it, as far as the trace
-    tells; without `send` it came from somebody who was not traced."""
+    """A message between two lanes. Without `recv` no traced program received it; without `send` it came
+    from a peer that was not traced."""
 
     def __init__(self, send, recv, source, target, fate):
         self.send, self.recv = send, recv
@@ -262,8 +263,8 @@ class Run:
 
 
 def where(endpoint):
-    """What the two ends of a connection call the same. A socket that listens on all addresses is
-    connected to by one of them: of tcp only the port counts."""
+    """The part of an endpoint that both ends have in common. With tcp only the port counts, because one
+    end may listen on all addresses."""
     found = re.fullmatch(r"tcp://.*:(\d+)", endpoint or "")
     return found.group(1) if found else endpoint
 
@@ -355,9 +356,9 @@ def could_be(send, recv):
 
 
 def structure(run):
-    """What must be the same in each run of a demo, as lines of text: the lanes, and for each lane
-    what it has seen of each of its connections, in order, with its notes in between. Left out is
-    what may differ: times, and which of two connections was served first."""
+    """The parts of a run that must be the same each time, as lines of text: the lanes, and for each lane
+    the messages of each connection in order, with the notes in between. Times and the order of two
+    connections may differ, so they are left out."""
     lanes = sorted(run.lanes, key=lambda lane: lane.title)
     lines = [f"lane {lane.title}: {' '.join(sorted(lane.sockets))}" for lane in lanes]
     for lane in lanes:
