@@ -28,8 +28,8 @@ toy_scheduler_t *toy_scheduler_new (const toy_scheduler_config_t *config);
 void toy_scheduler_destroy (toy_scheduler_t **self_p);
 
 //  What all requests may take up, and what one of them may. vLLM has no such bounds: its front-end
-//  sees what it lets in. With prompt logprobs a request of 12 MB would take 3 GB here, and a request
-//  of 1 MB keep the others waiting for seconds.
+//  sees what it lets in. With prompt logprobs a request of 12 MB would take 3 GB here, and one of
+//  1 MB would keep the others waiting for seconds.
 #define TOY_SCHEDULER_MAX_BYTES ((size_t) 1 << 30)
 #define TOY_SCHEDULER_MAX_REQUEST ((size_t) 1 << 25)
 
