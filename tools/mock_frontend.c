@@ -33,7 +33,7 @@
 
 typedef struct {
     //  Options
-    const char *handshake, *input, *output, *on_dead;
+    const char *handshake, *input, *output, *on_dead, *release;
     int engines, request_count, in_flight, max_tokens, timeout_s;
     bool spawn;
 
@@ -418,6 +418,7 @@ static void s_read_options (frontend_t *self, int argc, char **argv)
         OPTION_INT ("max-tokens", &self->max_tokens, 1, INT_MAX, "tokens to ask for, each"),
         OPTION_INT ("in-flight", &self->in_flight, 0, 1000000,
                     "requests open at a time, the next when one has finished; 0: all"),
+        OPTION_CHOICE ("vllm", &self->release, ENGINE_CORE_RELEASES, "release of the engines"),
         OPTION_CHOICE ("on-dead", &self->on_dead, "fail|reroute",
                        "what becomes of a dead engine's requests"),
         OPTION_FLAG ("spawn", &self->spawn,
@@ -443,6 +444,7 @@ int main (int argc, char **argv)
         .input = "tcp://127.0.0.1:5570",
         .output = "tcp://127.0.0.1:5571",
         .on_dead = "fail",
+        .release = "0.33",
         .engines = 1,
         .request_count = 10,
         .max_tokens = 4,
@@ -452,6 +454,7 @@ int main (int argc, char **argv)
     self.deadline = zclock_mono () + self.timeout_s * INT64_C (1000);
     self.set = engine_set_new (self.engines);
     self.requests = requests_new (self.request_count, self.max_tokens, false);
+    requests_set_release (self.requests, (int) strtol (self.release + 2, NULL, 10));
     self.spawned = spawned_new ((size_t) self.engines);
     self.sentinels = zmalloc ((size_t) self.engines * sizeof *self.sentinels);
 

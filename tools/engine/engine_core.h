@@ -21,10 +21,12 @@
 
 #include "lib/mp.h"
 
-//  A vLLM release is its second number: 33 is v0.33. These speak the same but for the end of
-//  EngineCoreOutput and EngineCoreOutputs, and for ec_transfer_params, which v0.26 put before
-//  trace_headers. The registration is a superset that all of them take.
+//  A vLLM release is its second number: 33 is v0.33. These speak the same but for the ends of
+//  EngineCoreRequest, EngineCoreOutput and EngineCoreOutputs, and for ec_transfer_params, which
+//  v0.26 put before trace_headers. The registration is a superset that all of them take.
 #define ENGINE_CORE_RELEASE_MAX 33
+//  The values of --vllm
+#define ENGINE_CORE_RELEASES "0.33|0.32|0.31|0.30|0.29|0.28|0.27|0.26|0.25|0.24|0.23"
 
 //  EngineCoreRequestType: the frame behind the identity, one raw byte and not msgpack
 #define ENGINE_CORE_ADD 0x00
@@ -77,7 +79,7 @@ int engine_core_ready_decode (zframe_t *frame, engine_core_ready_t *ready, mp_er
 //  index, or -1 with `error` set.
 int engine_core_registration (zmsg_t *message, engine_core_ready_t *ready, mp_error_t *error);
 
-//  -- EngineCoreRequest, array of 22: the payload of ENGINE_CORE_ADD
+//  -- EngineCoreRequest, array of 20 to 22: the payload of ENGINE_CORE_ADD
 
 #define ENGINE_CORE_NO_LIMIT UINT32_MAX
 
@@ -88,6 +90,7 @@ typedef struct {
     double arrival_time;    //  Seconds since 1970
     uint32_t client_index;  //  Which of its output sockets the engine answers on
     uint32_t max_tokens;    //  sampling_params.max_tokens; ENGINE_CORE_NO_LIMIT for None
+    int release;            //  For which vLLM; 0: the newest. Encode only.
     //  More of sampling_params. Decode only: our front-ends leave them at their defaults.
     bool pooling;         //  There are no sampling_params, so no tokens are wanted
     uint32_t min_tokens;  //  No token ends it before there are so many

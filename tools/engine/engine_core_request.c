@@ -24,13 +24,20 @@ static void s_put_map16 (char **at, uint16_t count)
     mp_put_bytes (at, head, sizeof head);
 }
 
+//  How many fields EngineCoreRequest has in a release. The engine in Rust takes no other number.
+static uint32_t s_request_fields (int release)
+{
+    return release == 0 || release >= 31 ? REQUEST_FIELDS : release >= 28 ? 21 : 20;
+}
+
 zframe_t *engine_core_request_encode (const engine_core_request_t *request)
 {
+    uint32_t fields = s_request_fields (request->release);
     mp_writer_t writer;
     mp_begin (&writer);
     char *at = mp_reserve (&writer, REQUEST_BOUND + mp_cstr_size (request->request_id) +
                                         5 * request->prompt_token_count);
-    mp_put_array (&at, REQUEST_FIELDS);
+    mp_put_array (&at, fields);
     mp_put_cstr (&at, request->request_id);
     if (request->prompt_token_ids)
         mp_put_uint32s (&at, request->prompt_token_ids, request->prompt_token_count);
@@ -53,13 +60,13 @@ zframe_t *engine_core_request_encode (const engine_core_request_t *request)
     mp_put_nils (&at, 5);  //  lora_request, cache_salt, data_parallel_rank, prompt_embeds,
                            //  prompt_is_token_ids
     mp_put_uint32 (&at, request->client_index);
-    mp_put_int (&at, 0);   //  current_wave
-    mp_put_int (&at, 0);   //  priority
-    mp_put_nil (&at);      //  trace_headers
-    mp_put_false (&at);    //  resumable
-    mp_put_nils (&at, 3);  //  external_req_id, reasoning_ended, reasoning_parser_kwargs
-    mp_put_false (&at);    //  abort_immediately
-    mp_put_nils (&at, 2);  //  session_id, kv_hints
+    mp_put_int (&at, 0);             //  current_wave
+    mp_put_int (&at, 0);             //  priority
+    mp_put_nil (&at);                //  trace_headers
+    mp_put_false (&at);              //  resumable
+    mp_put_nils (&at, 3);            //  external_req_id, reasoning_ended, reasoning_parser_kwargs
+    mp_put_false (&at);              //  abort_immediately
+    mp_put_nils (&at, fields - 20);  //  session_id, kv_hints
     mp_commit (&writer, at);
     return mp_end (&writer);
 }

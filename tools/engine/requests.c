@@ -15,6 +15,7 @@ typedef struct {
 
 struct requests {
     uint32_t max_tokens;
+    int release;  //  0: the newest
     bool stream;
     int count;
     int open;
@@ -49,6 +50,11 @@ void requests_destroy (requests_t **self_p)
     *self_p = NULL;
 }
 
+void requests_set_release (requests_t *self, int release)
+{
+    self->release = release;
+}
+
 int requests_unsent (requests_t *self)
 {
     while (self->unsent < self->count &&
@@ -64,6 +70,7 @@ zmsg_t *requests_message (requests_t *self, int number, int engine)
                                      .prompt_token_ids = prompt,
                                      .prompt_token_count = sizeof prompt / sizeof prompt[0],
                                      .max_tokens = self->max_tokens,
+                                     .release = self->release,
                                      .arrival_time = (double) zclock_time () / 1000};
     open->engine = engine;
     self->in_flight++;

@@ -20,6 +20,9 @@ typedef struct requests requests_t;
 requests_t *requests_new (int count, int max_tokens, bool stream);
 void requests_destroy (requests_t **self_p);
 
+//  For engines of this vLLM release, 23 and above. Without it: the newest.
+void requests_set_release (requests_t *self, int release);
+
 //  The number of a request that has yet to be sent, for the first time or again; -1: there is none
 int requests_unsent (requests_t *self);
 

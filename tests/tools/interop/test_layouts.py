@@ -304,10 +304,15 @@ def serve_one(front_end, peer, release, wire, fill=False):
 @ENGINE
 @pytest.mark.parametrize("fill", [False, True], ids=["least", "most"])
 def test_frontend(start, peer, ipc, release, fill):
-    """Its requests are read strictly by each release, and what an engine answers is understood."""
+    """Its requests are read strictly by each release, and what an engine answers is understood.
+
+    The engine in Rust takes only an array of the length that it knows.
+    """
     wire = {"input": ipc(), "output": ipc()}
-    program = start("mock_frontend", requests=2, max_tokens=1, **wire)
+    program = start("mock_frontend", requests=2, max_tokens=1, vllm=option_of(release), **wire)
+    fields = len(layouts.types_of(release).layout["structs"]["EngineCoreRequest"]["fields"])
     for n, frame in enumerate(serve_one(program, peer, release, wire, fill)):
+        assert len(unpack(frame)) == fields
         request = layouts.decode(release, "EngineCoreRequest", frame)
         assert request.request_id == f"r{n}" and request.sampling_params.max_tokens == 1
         assert request.client_index == 0
@@ -456,10 +461,9 @@ def written_to(release, start, peer, ipc):
 
     frontend = Seen(layout, "mock_frontend")
     wire = {"input": ipc(), "output": ipc()}
-    program = start("mock_frontend", requests=2, max_tokens=1, **wire)
+    program = start("mock_frontend", requests=2, max_tokens=1, vllm=option_of(release), **wire)
     for frame in serve_one(program, peer, NEWEST, wire):
-        values = unpack(frame)
-        frontend.add("EngineCoreRequest", values[: len(layout["structs"]["EngineCoreRequest"]["fields"])])
+        frontend.add("EngineCoreRequest", unpack(frame))
     handshake = ipc()
     program = start("mock_frontend", handshake=handshake, input=ipc(), output=ipc())
     dealer = peer(zmq.DEALER, connect=handshake, routing_id=b"\0\0")
