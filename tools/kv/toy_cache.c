@@ -29,6 +29,33 @@ static const uint32_t *s_tokens (uint32_t first)
     return tokens + first;
 }
 
+//  Fields that are arrays with an element for each block. extra_keys: nil for a block of nothing but
+//  text; with `image`, the first block has one that begins at token 3.
+static mp_slice_t s_extra_keys (char *bytes, uint32_t blocks, bool image)
+{
+    char *at = bytes;
+    mp_put_array (&at, blocks);
+    if (image) {
+        mp_put_array (&at, 2);
+        mp_put_text (&at, "img-1");
+        mp_put_int (&at, 3);
+    }
+    for (uint32_t i = image ? 1 : 0; i < blocks; i++)
+        mp_put_nil (&at);
+    return (mp_slice_t){bytes, (size_t) (at - bytes)};
+}
+
+static mp_slice_t s_lookahead (char *bytes, uint32_t blocks)
+{
+    char *at = bytes;
+    mp_put_array (&at, blocks);
+    for (uint32_t i = 0; i < blocks; i++) {
+        mp_put_array (&at, 1);
+        mp_put_int (&at, (int) (i % 100));
+    }
+    return (mp_slice_t){bytes, (size_t) (at - bytes)};
+}
+
 void toy_cache_fill (toy_cache_t *self, int rank, uint64_t n, uint32_t blocks, double ts)
 {
     uint64_t first = n * blocks;
@@ -48,6 +75,7 @@ void toy_cache_fill (toy_cache_t *self, int rank, uint64_t n, uint32_t blocks, d
         .block_size = TOY_CACHE_BLOCK_SIZE,
         .lora_id = KV_NONE,
         .medium = {"GPU", 3},
+        .extra_keys = s_extra_keys (self->extra_keys, blocks, false),
         .group_idx = 0,
         .kv_cache_spec_kind = {"full_attention", 14},
         .kv_cache_spec_sliding_window = KV_NONE,
@@ -68,37 +96,13 @@ void toy_cache_fill (toy_cache_t *self, int rank, uint64_t n, uint32_t blocks, d
     };
 }
 
-//  Fields that are arrays with an element for each block
-static mp_slice_t s_extra_keys (char *bytes, uint32_t blocks)
-{
-    char *at = bytes;
-    mp_put_array (&at, blocks);
-    mp_put_array (&at, 2);  //  Of the first block: an image that begins at token 3
-    mp_put_text (&at, "img-1");
-    mp_put_int (&at, 3);
-    for (uint32_t i = 1; i < blocks; i++)
-        mp_put_nil (&at);
-    return (mp_slice_t){bytes, (size_t) (at - bytes)};
-}
-
-static mp_slice_t s_lookahead (char *bytes, uint32_t blocks)
-{
-    char *at = bytes;
-    mp_put_array (&at, blocks);
-    for (uint32_t i = 0; i < blocks; i++) {
-        mp_put_array (&at, 1);
-        mp_put_int (&at, (int) (i % 100));
-    }
-    return (mp_slice_t){bytes, (size_t) (at - bytes)};
-}
-
 void toy_cache_fill_all (toy_cache_t *self, int rank, uint64_t n, uint32_t blocks, double ts)
 {
     toy_cache_fill (self, rank, n, blocks, ts);
     kv_event_t *stored = &self->events[0], *removed = &self->events[1];
     stored->lora_id = 5;
     stored->lora_name = (mp_slice_t){"sql", 3};
-    stored->extra_keys = s_extra_keys (self->extra_keys, blocks);
+    stored->extra_keys = s_extra_keys (self->extra_keys, blocks, true);
     stored->kv_cache_spec_kind = (mp_slice_t){"sliding_window", 14};
     stored->kv_cache_spec_sliding_window = 4096;
     stored->locality = removed->locality = (mp_slice_t){"LOCAL", 5};

@@ -322,13 +322,13 @@ def test_frontend(start, peer, ipc, release, fill):
 # --- KV events
 
 
-def batches(start, peer, ipc, wire, count=10):
+def batches(start, peer, ipc, wire, count=10, more=("--every-field",)):
     endpoint = ipc()
     subscriber = peer(zmq.SUB, connect=endpoint)
     subscriber.subscribe(b"")
     program = start(
         "kv_publisher",
-        "--every-field",
+        *more,
         endpoint=endpoint,
         replay_endpoint=ipc(),
         wire=wire,
@@ -363,6 +363,20 @@ def test_kv_publisher(start, peer, ipc, wire, release):
         for field in vllm_drift.names_of(types.layout["structs"][name])
     }
     assert named == wanted
+
+
+@pytest.mark.parametrize("wire", [w for w in WIRES if w != "v0.9"])
+def test_kv_publisher_of_plain_text(start, peer, ipc, wire):
+    """The fields that BlockPool and KVCacheManager of these releases fill for a prompt of text."""
+    release = WIRES[wire][0]
+    for payload in batches(start, peer, ipc, wire, 2, ["--blocks", 2]):
+        stored = layouts.decode(release, "KVEventBatch", payload).events[0]
+        assert stored.extra_keys == [None, None]  # One for each block
+        named = {f for f in stored.__struct_fields__ if getattr(stored, f) is not None}
+        assert named - {"parent_block_hash"} == {
+            "block_hashes", "token_ids", "block_size", "medium", "extra_keys", "group_idx",
+            "kv_cache_spec_kind",
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize("release", [r for r in layouts.RELEASES if r not in ("0.9.2",)])
