@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: MIT
 """Runs our tools against a real vLLM, and records the results. Needs no GPU, but about 10 GB.
 
-    make test-vllm VLLM=0.33.0                  everything, about 10 minutes
+    make test-vllm VLLM=0.33.0                  everything, about 15 minutes
     make test-vllm VLLM=0.33.0 ONLY=python-1    one group of scenarios (`--list` names them)
 
 The release comes from PyPI, into a virtual environment outside of the repository: VLLM_CACHE, or
 ~/.cache/zeromq-vllm. A platform plugin makes vLLM take its own CPU platform. The model is a
 config.json and a tokenizer that are made here: a front-end reads no weights.
+
+vLLM's engine in Rust is built with cargo from the release's sdist, when PyPI's file is in
+VLLM_CACHE/src (vllm-0.29.0.tar.gz) and needs nothing but crates.io.
 
 The results are stored in docs/vllm-verified.json, and docs/vllm-verified.md is made from it. A scenario
 that was not run has no row.
@@ -17,19 +20,24 @@ import argparse
 import concurrent.futures
 import contextlib
 import datetime
+import fcntl
 import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
+import threading
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DRAW, TRACE = ROOT / "trace/trace_demo.py", ROOT / "docs/trace.md"
+HERE = ROOT / "scripts"
 RESULTS, TABLE = ROOT / "docs/vllm-verified.json", ROOT / "docs/vllm-verified.md"
 START_S = 900  # vLLM's imports alone take half a minute on two busy cores, and more the first time
 STREAMS = 200
@@ -61,75 +69,6 @@ if architecture.startswith("Mixtral"):
 json.dump(config, open(folder + "/config.json", "w"))
 """
 
-PUBLISHER = """
-import sys, time
-from vllm.distributed import kv_events as kv
-live, replay, rank, count, drop, blocks = sys.argv[1:]
-rank, count, blocks = int(rank), int(count), int(blocks)
-publisher = kv.ZmqEventPublisher(rank, endpoint=live, replay_endpoint=replay, topic="kv-events")
-time.sleep(1)  # Until the subscriber is there: a PUB does not tell
-pub = publisher._pub
-class Lossy:  # Drops what the PUB of a real network might have dropped
-    def __getattr__(self, name): return getattr(pub, name)
-    def send_multipart(self, frames, *args, **more):
-        if drop == "-" or int.from_bytes(frames[1], "big") % int(drop):
-            pub.send_multipart(frames, *args, **more)
-publisher._pub = Lossy()
-fields = kv.BlockStored.__struct_fields__
-more = dict(lora_id=None, medium="GPU", lora_name=None)
-more = {k: v for k, v in more.items() if k in fields}
-for n in range(count):
-    hashes = [2**64 - 1 - n - i for i in range(blocks)]
-    stored = kv.BlockStored(block_hashes=hashes, parent_block_hash=None,
-                            token_ids=list(range(16 * blocks)), block_size=16, **more)
-    publisher.publish(kv.KVEventBatch(ts=float(n), events=[stored, kv.AllBlocksCleared()]))
-    if n % 200 == 199:
-        time.sleep(0.01)
-print("published", flush=True)
-sys.stdin.readline()
-publisher.shutdown()
-"""
-
-ENGINE_CORE = """
-import sys, time
-import msgspec, zmq
-from vllm.v1.engine import (EngineCoreOutput, EngineCoreOutputs, EngineCoreReadyResponse,
-                            EngineCoreRequest, EngineCoreRequestType, FinishReason)
-from vllm.v1.engine.core import EngineCoreProc
-from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
-handshake, count = sys.argv[1], int(sys.argv[2])
-context, identity = zmq.Context(), (0).to_bytes(2, "little")
-def make(kind, address):
-    made = context.socket(kind)
-    made.setsockopt(zmq.IDENTITY, identity)
-    made.connect(address)
-    return made
-greeter = make(zmq.DEALER, handshake)
-addresses = EngineCoreProc.startup_handshake(greeter, False, True)
-dealer, push = make(zmq.DEALER, addresses.inputs[0]), make(zmq.PUSH, addresses.outputs[0])
-values = {"int": 1, "str": "x", "bool": False, "str | None": None}
-fields = EngineCoreReadyResponse.__dataclass_fields__
-need = {n: values[getattr(f.type, "__name__", str(f.type))] for n, f in fields.items()
-        if f.default.__class__.__name__ == "_MISSING_TYPE"
-        and f.default_factory.__class__.__name__ == "_MISSING_TYPE"}
-dealer.send(msgspec.msgpack.encode(EngineCoreReadyResponse(**{**need, "max_model_len": 4096})))
-greeter.send(msgspec.msgpack.encode({"status": "READY", "local": False, "headless": True}))
-decoder, encoder = MsgpackDecoder(EngineCoreRequest), MsgpackEncoder()
-for _ in range(count):
-    kind, *frames = dealer.recv_multipart()
-    assert EngineCoreRequestType(bytes(kind)) == EngineCoreRequestType.ADD
-    request = decoder.decode(frames)
-    made = request.sampling_params.max_tokens
-    for n in range(made):
-        reason = FinishReason.LENGTH if n + 1 == made else None
-        output = EngineCoreOutput(request.request_id, [n], finish_reason=reason)
-        push.send_multipart(encoder.encode(EngineCoreOutputs(outputs=[output])))
-print("served", count, flush=True)
-time.sleep(1)
-context.destroy(linger=1000)
-"""
-
-
 class Wrong(Exception):
     """The result is not the expected one."""
 
@@ -159,14 +98,14 @@ def until(is_so, seconds, what):
 class Process:
     """A program in its own process group, which is ended as a whole."""
 
-    def __init__(self, log, command, env=None, stdin=None):
+    def __init__(self, log, command, env=None, stdin=None, stdout=None):
         self.log = log
         with open(log, "wb") as out:
             self.popen = subprocess.Popen(
                 [str(part) for part in command],
                 stdin=stdin or subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
+                stdout=stdout or out,
+                stderr=out,
                 env={**{k: v for k, v in os.environ.items() if k != "VLLM_CACHE"}, **(env or {})},
                 start_new_session=True,
             )
@@ -179,7 +118,8 @@ class Process:
             match = re.search(pattern, self.text(), re.M)
             if not match and self.popen.poll() is not None:
                 match = re.search(pattern, self.text(), re.M)
-                need(match, f"{self.log.name} has ended ({self.popen.returncode}) without {pattern}")
+                status = self.popen.returncode
+                need(match, f"{self.log.name} has ended ({status}) without {pattern}")
             return match
 
         return until(found, seconds, f"{self.log.name}: {pattern}")
@@ -507,9 +447,10 @@ def joins(lab, engine, api, count):
 # --- groups: programs that are started once for several scenarios
 
 
-def serve(lab, size, *args, rust=False, inside=False, model=None, name="front-end", under=()):
+def serve(lab, size, *args, rust=False, inside=False, model=None, name="front-end", under=(),
+          handshake=None):  # fmt: skip
     """A front-end, and the port of its handshake. It is started before its engine."""
-    port, handshake = free_port(), free_port()
+    port, handshake = free_port(), handshake or free_port()
     env = dict(lab.env)
     if size == 1:  # Several API servers refuse it
         env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
@@ -517,7 +458,8 @@ def serve(lab, size, *args, rust=False, inside=False, model=None, name="front-en
         site = next((lab.venv / "lib").glob("python3.*")) / "site-packages"
         command = [site / "vllm/vllm-rs", "serve", model or lab.model(), "--port", port,
                    "--host", "127.0.0.1", "--data-parallel-size", size,
-                   "--data-parallel-size-local", 0, "--handshake-port", handshake, *args]  # fmt: skip
+                   "--data-parallel-size-local", 0, "--handshake-port", handshake,
+                   *args]  # fmt: skip
     else:
         command = [lab.python, lab.venv / "bin/vllm", "serve", model or lab.model(), "--port", port,
                    "--host", "127.0.0.1", "--data-parallel-address", "127.0.0.1",
@@ -581,13 +523,7 @@ def restart(lab):
         need(api.tokens() == 5, "served by the first")
         api.process.end(signal.SIGKILL)
         engine.wait_for("the front-end is gone", 30)
-        flag = "--handshake-port" if rust else "--data-parallel-rpc-port"
-        again, other = serve(lab, 1, rust=rust, name=f"second-{rust}")
-        again.process.end(signal.SIGKILL)  # That one has another handshake: the same is wanted
-        command = [str(handshake) if part == str(other) else part
-                   for part in again.process.popen.args]  # fmt: skip
-        need(flag in command, flag)
-        again.process = lab.start(f"third-{rust}", command, lab.env)
+        again, _ = serve(lab, 1, rust=rust, name=f"second-{rust}", handshake=handshake)
         again.ready()
         need(again.tokens() == 5, "served by the next")
         need(engine.text().count("HELLO") == 2, "one HELLO for each front-end")
@@ -617,34 +553,64 @@ def moe_2(lab):
     yield "served", run
 
 
+class Publishers:
+    """vLLM's ZmqEventPublishers: vllm_publisher.py starts each in a process of its own."""
+
+    def __init__(self, lab):
+        command = [lab.python, HERE / "vllm_publisher.py"]
+        self.process = lab.start("publishers", command, lab.env, stdin=subprocess.PIPE)
+        self.process.wait_for("^ready$", START_S)
+        self.count = 0
+
+    def tell(self, line):
+        self.process.popen.stdin.write(line.encode() + b"\n")
+        self.process.popen.stdin.flush()
+
+    def start(self, live, replay, count, rank=0, **more):
+        """The number of a new one, which publishes as soon as it has a subscriber."""
+        where = {"live": live, "replay": replay}
+        self.tell(json.dumps({**where, "count": count, "rank": rank, **more}))
+        self.count += 1
+        self.process.wait_for(rf"^started {self.count - 1} as", 60)
+        return self.count - 1
+
+    def kill(self, number):
+        pid = re.search(rf"^started {number} as (\d+)", self.process.text(), re.M)[1]
+        os.kill(int(pid), signal.SIGKILL)
+
+
+def batches(text):
+    """What kv_subscriber --json says: the batches and the notices."""
+    lines = [json.loads(s) for s in text.splitlines() if s.startswith("{")]
+    return [x for x in lines if "events" in x], [x for x in lines if "notice" in x]
+
+
+def subscribe(lab, name, live, replay, *args, **more):
+    return lab.start(name, [
+        lab.build / "tools/kv_subscriber", "--endpoint", live, "--replay-endpoint", replay,
+        "--from-seq", 0, "--json", "--replay-timeout-ms", 5000, *args], **more)  # fmt: skip
+
+
+def endpoints():
+    """Where a publisher binds, and where its subscriber connects: PUB, then ROUTER."""
+    return [(f"tcp://*:{p}", f"tcp://127.0.0.1:{p}") for p in (free_port(), free_port())]
+
+
 def kv(lab):
     """The real ZmqEventPublisher, and our kv_subscriber."""
+    made = []
 
-    def publish(name, live, replay, count, drop="-", rank=0, blocks=1):
-        command = [lab.python, "-c", PUBLISHER, live, replay, rank, count, drop, blocks]
-        return lab.start(name, command, lab.env, stdin=subprocess.PIPE)
+    def publishers():
+        if not made:
+            made.append(Publishers(lab))
+        return made[0]
 
-    def subscribe(name, live, replay, *args):
-        more = ["--from-seq", 0, "--json", "--replay-timeout-ms", 5000, *args]
-        command = [lab.build / "tools/kv_subscriber", "--endpoint", live,
-                   "--replay-endpoint", replay, *more]  # fmt: skip
-        return lab.start(name, command)
-
-    def batches(process):
-        lines = [json.loads(s) for s in process.text().splitlines() if s.startswith("{")]
-        return [x for x in lines if "events" in x], [x for x in lines if "notice" in x]
-
-    def endpoints():
-        port, replay = free_port(), free_port()
-        return [(f"tcp://*:{p}", f"tcp://127.0.0.1:{p}") for p in (port, replay)]
-
-    def run(count, drop, blocks=1):
+    def run(count, drop=0, blocks=1):
         (live, at), (replay, replay_at) = endpoints()
-        subscriber = subscribe("kv_subscriber", at, replay_at, "--count", count)
-        publisher = publish("publisher", live, replay, count, drop, blocks=blocks)
-        subscriber.popen.wait(START_S)
-        publisher.popen.stdin.close()
-        found, _ = batches(subscriber)
+        publishers().start(live, replay, count, drop=drop, blocks=blocks)
+        subscriber = subscribe(lab, "kv_subscriber", at, replay_at, "--count", count)
+        subscriber.popen.wait(120)
+        found, _ = batches(subscriber.text())
         need([x["seq"] for x in found] == list(range(count)), "each once and in order")
         for x in found:
             kinds = [event["type"] for event in x["events"]]
@@ -655,70 +621,203 @@ def kv(lab):
         return sum(x["replayed"] for x in found)
 
     def plain():
-        return f"2000 batches: each once, in order, every field equal ({run(2000, '-')} replayed)"
+        return f"2000 batches: each once, in order, every field equal ({run(2000)} replayed)"
 
     def drops():
-        replayed = run(2000, "7")
+        replayed = run(2000, 7)
         need(replayed >= 2000 // 7, "the dropped ones are replayed")
         return f"2000 batches, every 7th dropped: all there, {replayed} of them replayed"
 
     def large():
-        return f"300 batches of 64 blocks: each once, in order ({run(300, '5', 64)} replayed)"
+        return f"300 batches of 64 blocks: each once, in order ({run(300, 5, 64)} replayed)"
 
     def starts_again():
         (live, at), (replay, replay_at) = endpoints()
-        subscriber = subscribe("kv_subscriber", at, replay_at, "--count", 600)
-        first = publish("first", live, replay, 300)
-        until(lambda: len(batches(subscriber)[0]) == 300, START_S, "300 of the first")
-        first.end(signal.SIGKILL)
-        publish("second", live, replay, 300)
-        subscriber.popen.wait(START_S)
-        found, notices = batches(subscriber)
-        need([x["seq"] for x in found] == [*range(300)] * 2, "both in order")
+        first = publishers().start(live, replay, 300)
+        subscriber = subscribe(lab, "restart", at, replay_at, "--count", 501)
+        until(lambda: len(batches(subscriber.text())[0]) == 300, 60, "300 of the first")
+        publishers().kill(first)
+        second = publishers().start(live, replay, 200, more=1, since=1000)
+        publishers().process.wait_for(f"^published {second}$", 60)
+        publishers().tell(f"more {second}")  # Should the others have come before its subscription
+        subscriber.popen.wait(120)
+        found, notices = batches(subscriber.text())
+        need([x["seq"] for x in found] == [*range(300), *range(201)], "both in order")
         need("restart" in {x["notice"] for x in notices}, "the restart is told")
-        return "killed after 300 batches and started again: 300 more from 0, and the restart told"
+        return "killed after 300 batches and started again: 201 more from 0, and the restart told"
 
     def ranks():
         (live, at), (replay, replay_at) = endpoints()
         port, other = int(live.rpartition(":")[2]), int(replay.rpartition(":")[2])
         need(abs(port - other) > 1, "ports")
-        subscribers = [
-            subscribe(f"kv_subscriber-{n}", f"tcp://127.0.0.1:{port + n}",
-                      f"tcp://127.0.0.1:{other + n}", "--count", 300)
-            for n in (0, 1)
-        ]  # fmt: skip
+        subscribers = []
         for n in (0, 1):
-            publish(f"rank-{n}", live, replay, 300, rank=n)
+            publishers().start(live, replay, 300, rank=n)
+            subscribers.append(
+                subscribe(lab, f"rank-{n}", f"tcp://127.0.0.1:{port + n}",
+                          f"tcp://127.0.0.1:{other + n}", "--count", 300)
+            )  # fmt: skip
         for n, subscriber in enumerate(subscribers):
-            subscriber.popen.wait(START_S)
-            found, _ = batches(subscriber)
+            subscriber.popen.wait(120)
+            found, _ = batches(subscriber.text())
             need([x["seq"] for x in found] == list(range(300)), f"rank {n} in order")
             need({x["dp_rank"] for x in found} == {n}, f"rank {n}")
         return "ranks 0 and 1, each on its port: 300 batches each with its rank"
+
+    def slow():
+        """Nobody reads what kv_subscriber prints, so it stops to receive: the PUB drops.
+
+        The SUB's queue, the kernel and the PUB's queue hold less than COUNT.
+        """
+        count, more, buffer = 300000, 100, 20000
+        (live, at), (replay, replay_at) = endpoints()
+        number = publishers().start(
+            live, replay, count, blocks=2, more=more, hwm=1000, buffer_steps=buffer
+        )
+        subscriber = subscribe(lab, "slow", at, replay_at, stdout=subprocess.PIPE)
+        publishers().process.wait_for(f"^published {number}$", 180)
+        seen, lost, replayed = [], [], 0
+        done = threading.Timer(300, subscriber.end)
+        done.start()
+        for i, line in enumerate(subscriber.popen.stdout):
+            if i == 1000:  # What has been dropped can be noticed at a later one only
+                publishers().tell(f"more {number}")
+            if i % 1000 == 0:
+                time.sleep(0.01)
+            each = json.loads(line)
+            if "events" in each:
+                seen.append(each["seq"])
+                replayed += each["replayed"]
+            elif "lost" in each["notice"]:
+                lost += range(each["first"], each["last"] + 1)
+            if seen and seen[-1] == count + more - 1:
+                break
+        done.cancel()
+        subscriber.end()
+        need(seen == sorted(set(seen)), "each at the most once, in order")
+        need(sorted(seen + lost) == list(range(count + more)), "each delivered or named as lost")
+        need(replayed and lost, f"{replayed} replayed, {len(lost)} lost: the PUB has not dropped")
+        return (
+            f"{count + more} batches while nobody read: {len(seen) - replayed} received,"
+            f" {replayed} replayed, {len(lost)} named as lost (the ROUTER has {buffer}), none else"
+        )
 
     yield "all", plain
     yield "drops", drops
     yield "large", large
     yield "restart", starts_again
     yield "ranks", ranks
+    yield "slow reader", slow
+
+
+def drive(lab, name, *args):
+    """mock_frontend with 200 requests, and where its engines say HELLO."""
+    handshake, inputs, outputs = (f"tcp://127.0.0.1:{free_port()}" for _ in range(3))
+    front = lab.start(name, [
+        lab.build / "tools/mock_frontend", "--handshake", handshake, "--input", inputs,
+        "--output", outputs, "--requests", 200, "--timeout-s", START_S,
+        "--vllm", f"0.{lab.minor}", *args])  # fmt: skip
+    return front, handshake
 
 
 def engine_core(lab):
-    """vLLM's own handshake, structs, encoder and decoder as the engine of our mock_frontend."""
+    """vLLM's own EngineCoreProc as the engine of our mock_frontend, its events to kv_subscriber."""
+    state = {}
 
-    def run():
-        handshake = f"tcp://127.0.0.1:{free_port()}"
-        inputs, outputs = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
-        front = lab.start("mock_frontend", [
-            lab.build / "tools/mock_frontend", "--handshake", handshake, "--input", inputs,
-            "--output", outputs, "--requests", 200, "--max-tokens", 10, "--timeout-s", START_S])  # fmt: skip
-        engine = lab.start("engine_core", [lab.python, "-c", ENGINE_CORE, handshake, 200], lab.env)
+    def start(name, handshake, *args):
+        command = [lab.python, HERE / "vllm_engine.py", lab.model(), handshake, *args]
+        return lab.start(name, command, lab.env)
+
+    def served():
+        (live, at), (replay, replay_at) = endpoints()
+        front, handshake = drive(lab, "mock_frontend", "--max-tokens", 40)
+        state["subscriber"] = subscribe(lab, "events", at, replay_at)
+        engine = start("engine", handshake, "--kv-events", live, "--kv-replay", replay)
         front.wait_for("requests complete", START_S)
-        engine.wait_for("served 200")
-        need("200 of 200 requests complete, 2000 tokens" in front.text(), front.text()[-200:])
-        return "200 requests read by MsgpackDecoder, 2000 outputs by MsgpackEncoder: all complete"
+        need("200 of 200 requests complete, 8000 tokens" in front.text(), front.text()[-200:])
+        state["engine"] = engine
+        return "HELLO, INIT, registration, READY; 200 requests scheduled, 8000 tokens: all complete"
 
-    yield "served", run
+    def events():
+        """A prompt of 5 tokens and 40 more: 2 full blocks each."""
+        state["engine"].send_signal(signal.SIGTERM)
+        state["engine"].wait_for(r"^engine 0 ended with 0$", 60)
+        text = state["subscriber"].text
+        stored = until(lambda: [e for x in batches(text())[0] for e in x["events"]], 30, "events")
+        state["subscriber"].end(signal.SIGINT)
+        found, notices = batches(text())
+        stored = [e for x in found for e in x["events"] if e["type"] == "BlockStored"]
+        need([x["seq"] for x in found] == list(range(len(found))), "each once and in order")
+        need({x["notice"] for x in notices} <= {"connected", "disconnected"}, "notices")
+        blocks = sum(len(e["block_hashes"]) for e in stored)
+        need(blocks == 2 * 200, f"{blocks} blocks")
+        need(all(len(e["token_ids"]) == 16 * len(e["block_hashes"]) for e in stored), "tokens")
+        need(all(set(e["extra_keys"]) == {None} for e in stored), "extra_keys of a text")
+        return f"{blocks} blocks of its cache manager in {len(found)} batches, in order; SIGTERM: 0"
+
+    def fails():
+        """Its process says ENGINE_CORE_DEAD and ends; the other one gets its requests."""
+        front, handshake = drive(
+            lab, "reroute", "--max-tokens", 40, "--engines", 2, "--on-dead", "reroute"
+        )
+        engines = start("engines", handshake, "--engines", 2, "--fail-at", 20)
+        front.wait_for("requests complete", START_S)
+        engines.wait_for("the executor fails, as was asked for")
+        text = front.text()
+        dead = re.search(r"engine 1 is dead, (\d+) requests were open", text)
+        need(dead and "engine 0 is dead" not in text, "engine 1 is dead, and engine 0 is not")
+        need("200 of 200 requests complete, 8000 tokens" in text, text[-200:])
+        return f"2 engines, one fails with ENGINE_CORE_DEAD: its {dead[1]} requests go to the other"
+
+    yield "served", served
+    yield "KV events", events
+    yield "one of two fails", fails
+
+
+def engine_rust(lab):
+    """vLLM's engine without a model, in Rust, built from the release's sdist."""
+
+    def build():
+        """The program, or why there is none."""
+        sdist = lab.cache / f"src/vllm-{lab.release}.tar.gz"
+        if not sdist.exists() or not shutil.which("cargo"):
+            return None, "no cargo, or no " + str(sdist)
+        folder = lab.cache / f"rust-{lab.release}"
+        program = folder / "target/release/vllm-mock-engine"
+        if program.exists():
+            return program, None
+        with tarfile.open(sdist) as archive:
+            under = f"vllm-{lab.release}/rust/"
+            for member in archive.getmembers():
+                if member.name.startswith(under):
+                    member.name = member.name[len(under) :]
+                    archive.extract(member, folder)
+        workspace = folder / "Cargo.toml"
+        text = workspace.read_text("utf-8")
+        if re.search(r"^zeromq = .*\bgit\b", text, re.M):
+            return None, "it needs a Git repository beside crates.io"
+        # The others of the workspace need Git repositories
+        parts = '["src/metrics", "src/engine-core-client", "src/mock-engine"]'
+        text = re.sub(r"^members = \[[^]]*\]", f"members = {parts}", text, flags=re.M)
+        workspace.write_text(text, "utf-8")
+        command = ["cargo", "build", "--release", "--package", "vllm-mock-engine"]
+        log = lab.logs / "cargo.log"
+        with open(log, "wb") as out:
+            built = subprocess.run(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
+        return (program, None) if built.returncode == 0 else (None, f"cargo fails: {log}")
+
+    def served():
+        program, why = build()
+        if not program:
+            print(f"{lab.release}  engine-rust: not built: {why}", flush=True)
+            return None
+        front, handshake = drive(lab, "mock_frontend", "--max-tokens", 10, "--engines", 2)
+        lab.start("engine", [program, "--handshake-address", handshake, "--engine-count", 2])
+        front.wait_for("requests complete", 60)
+        need("200 of 200 requests complete, 2000 tokens" in front.text(), front.text()[-200:])
+        return "2 engines, 200 requests of 10 tokens: all complete"
+
+    yield "served", served
 
 
 def conversation(lab):
@@ -746,6 +845,9 @@ def conversation(lab):
         for wanted in ("HELLO", "INIT", "registration", "READY", "ADD", "ENGINE_CORE_DEAD"):
             need(wanted in drawn, f"{wanted} in the diagram")
         text = TRACE.read_text("utf-8")
+        shown = re.search(r"^vLLM (\S+), drawn from its run", text, re.M)
+        if shown and version(shown[1]) > version(lab.release):
+            return f"both ends under ztrace: {drawn.count('->>')} messages, each sent and received"
         begin, end = "<!-- made by make test-vllm -->\n", "<!-- end -->"
         need(begin in text and end in text, f"the marks in {TRACE.name}")
         before, _, rest = text.partition(begin)
@@ -759,7 +861,8 @@ def conversation(lab):
 
 GROUPS = {
     "kv": ("ZmqEventPublisher into kv_subscriber", kv),
-    "engine-core": ("vLLM's engine classes behind mock_frontend", engine_core),
+    "engine-core": ("vLLM's EngineCoreProc behind mock_frontend", engine_core),
+    "engine-rust": ("vllm-mock-engine behind mock_frontend", engine_rust),
     "python-1": ("`vllm serve`, 1 API server, 1 engine", python_1),
     "rust-1": ("`vllm-rs serve`, 1 engine", rust_1),
     "python-4": ("`vllm serve`, 4 API servers, 4 engines", python_4),
@@ -774,12 +877,14 @@ GROUPS = {
 def run_group(lab, name, record):
     """Runs the scenarios of a group. If the engine cannot join the front-end, it skips the others."""
     ok, lab.group = True, name
+    record(name)
     try:
         for scenario, run in GROUPS[name][1](lab):
             began = time.monotonic()
             try:
                 seen = run()
-            except (Wrong, OSError, http.client.HTTPException, ValueError, KeyError) as error:
+            except (Wrong, OSError, http.client.HTTPException, ValueError, KeyError,
+                    subprocess.SubprocessError) as error:  # fmt: skip
                 seen, ok = f"FAILED: {type(error).__name__ if str(error) == '' else error}", False
             if seen is None:
                 continue  # This release has no such thing
@@ -811,7 +916,9 @@ def table(results):
         "scenario without a row was not run. Do not edit this file.",
         "",
         "All front-ends use `mock_engine --vllm 0.N`, with all engines in one process. Requests have 5",
-        "to 400 tokens, at `--step-ms 5`.",
+        "to 400 tokens, at `--step-ms 5`. EngineCoreProc is vLLM's engine as it is, with its scheduler,",
+        "its cache manager and the threads of its sockets; only the executor is a stub, because there",
+        "is no GPU ([vllm_engine.py](../scripts/vllm_engine.py)).",
     ]
     for release in sorted(results, key=version, reverse=True):
         lines += ["", f"## v{release}", "", "| front-end or publisher | scenario | result | date |",
@@ -850,12 +957,18 @@ def main():
     lab.prepare()
     today = datetime.date.today().isoformat()
 
-    def record(group, scenario, seen):
-        results = load()  # Another run may have written meanwhile
-        rows = results.setdefault(options.release, {}).setdefault(group, {})
-        rows[scenario] = {"seen": seen, "date": today}
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-        TABLE.write_text(table(results), "utf-8")
+    def record(group, scenario=None, seen=None):
+        """Adds a row. Without a scenario: the group begins, and what was seen before goes."""
+        with open(lab.cache / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # Other groups may run at the same time
+            results = load()
+            rows = results.setdefault(options.release, {})
+            if scenario:
+                rows[group][scenario] = {"seen": seen, "date": today}
+            else:
+                rows[group] = {}
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+            TABLE.write_text(table(results), "utf-8")
 
     good = [run_group(lab, name, record) for name in options.only or GROUPS]
     return 0 if all(good) else 1

@@ -4,7 +4,7 @@
 
 #define PROBE_MS 1000
 #define QUICK_MS 50
-#define QUICK_PROBES 20
+#define QUICK_PROBES 200  //  10 s: vLLM's engine takes a second and more to end
 
 void probe_start (probe_t *self, int64_t now)
 {

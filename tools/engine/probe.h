@@ -4,8 +4,9 @@
 //  A dead engine sends nothing, so each engine is probed once a second: it is sent a message that
 //  asks for nothing (requests_probe), which a ROUTER with ROUTER_MANDATORY refuses to send when the
 //  connection is gone. A dying engine may send ENGINE_CORE_DEAD, which does not say who it was.
-//  After one of these, engines are probed every 50 ms until one is found dead. If none is found in
-//  20 probes, all engines count as dead. No sockets and no clock in here: `now` is in ms.
+//  After one of these, engines are probed every 50 ms until one is found dead: vLLM's closes its
+//  connections when its process ends, a second later or more. If none is found in 200 probes, 10 s,
+//  all engines count as dead. No sockets and no clock in here: `now` is in ms.
 
 #pragma once
 

@@ -81,7 +81,7 @@ static void test_nobody_is_found (void **state)
     int64_t now = 0;
     probe_start (&self, now);
     probe_last_words (&self, now);
-    for (int i = 0; i < 19; i++, now += 50) {
+    for (int i = 0; i < 199; i++, now += 50) {
         assert_true (probe_due (&self, now, false));
         assert_false (probe_gives_up (&self, 0));
         probe_done (&self, now, 0);
