@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Checks whether our programs would work with a vLLM, and whether the symbols that we cite still exist.
+"""Checks whether our programs would work with a vLLM, and whether what we cite still exists.
 
     python3 scripts/check_vllm.py VLLM                  VLLM is a source tree, a wheel or an sdist
     python3 scripts/check_vllm.py --citations VLLM      the citations only; exit 1 for a wrong one
@@ -26,8 +26,9 @@ name counts where it is defined, not where it is inherited. Of Rust, the definit
 must occur in the file.
 
 Each program must have its `vLLM:` line and a row in docs/vllm-map.md. One without the line is
-excused when the vLLM cell of each of its rows begins with "nothing" or with "same pattern". The traps
-need neither: the table in traps/README.md says where each was met. Their citations are looked up too.
+excused when the vLLM cell of each of its rows begins with "nothing" or with "same pattern". The
+traps need neither: the table in traps/README.md says where each was met. Their citations are looked
+up too.
 """
 
 import argparse

@@ -12,8 +12,8 @@ config.json and a tokenizer that are made here: a front-end reads no weights.
 vLLM's engine in Rust is built with cargo from the release's sdist, when PyPI's file is in
 VLLM_CACHE/src (vllm-0.29.0.tar.gz) and needs nothing but crates.io.
 
-The results are stored in docs/vllm-verified.json, and docs/vllm-verified.md is made from it. A scenario
-that was not run has no row.
+The results are stored in docs/vllm-verified.json, and docs/vllm-verified.md is made from it. A
+scenario that was not run has no row.
 """
 
 import argparse
@@ -254,7 +254,7 @@ class Api:
         return self.complete()["usage"]["completion_tokens"]
 
     def stream(self, max_tokens, leave_after=None):
-        """Returns the number of chunks with text. Disconnects in mid-stream after a given number."""
+        """The number of chunks with text. Disconnects in mid-stream after a given number."""
         body = {"model": self.model, "prompt": "hello world", "max_tokens": max_tokens,
                 "stream": True, "ignore_eos": True}  # fmt: skip
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
@@ -875,7 +875,7 @@ GROUPS = {
 
 
 def run_group(lab, name, record):
-    """Runs the scenarios of a group. If the engine cannot join the front-end, it skips the others."""
+    """Runs the scenarios of a group. If the engine cannot join, it skips the others."""
     ok, lab.group = True, name
     record(name)
     try:

@@ -34,8 +34,9 @@ def ours_for(release):
     given = version(release)[:2]
     if not given or given >= newest:
         return table
-    older = [r for r in table["older"] if version(r)[:2] <= given] or [min(table["older"], key=version)]
-    for key, entries in table["older"][max(older, key=version)].items():
+    older = [r for r in table["older"] if version(r)[:2] <= given]
+    chosen = max(older, key=version) if older else min(table["older"], key=version)
+    for key, entries in table["older"][chosen].items():
         merged = {**table[key], **entries}
         table[key] = {name: entry for name, entry in merged.items() if entry is not None}
     return table
@@ -262,7 +263,8 @@ def written_breaks(layout, name, entry, essential):
         for i, ((field, kinds), want) in enumerate(zip(written.items(), wanted)):
             if want[0] != field and set(kinds) - {"nil"}:
                 yield (
-                    f"{name}[{i}]: {entry['program']} writes {field} there, this vLLM reads {want[0]}"
+                    f"{name}[{i}]: {entry['program']} writes {field} there, "
+                    f"this vLLM reads {want[0]}"
                 )
             elif want[0] != field:
                 for kind in kinds:
@@ -280,13 +282,15 @@ def written_breaks(layout, name, entry, essential):
                         )
         for i, (field, _, default) in enumerate(wanted[len(written) :], len(written)):
             if default is None:
-                yield f"{name}[{i}]: this vLLM requires {field}, {entry['program']} does not write it"
+                program = entry["program"]
+                yield f"{name}[{i}]: this vLLM requires {field}, {program} does not write it"
     else:
         tagged = {struct.get("tag_field", "type")} if struct.get("tag") else set()
         for field, kind, default in wanted:
             if field not in written:
                 if default is None:
-                    yield f"{name}: this vLLM requires {field}, {entry['program']} does not write it"
+                    program = entry["program"]
+                    yield f"{name}: this vLLM requires {field}, {program} does not write it"
                 continue
             for seen in written[field]:
                 if not takes(layout, kind, seen):
@@ -357,7 +361,8 @@ def breaks(table, layout):
     for status, keys in table["handshake"]["reads"].items():
         for key in keys:
             if key not in layout["handshake"]["sent"].get(status, ()):
-                yield f"handshake: mock_frontend reads {key} of {status}, this vLLM does not send it"
+                what = f"{key} of {status}"
+                yield f"handshake: mock_frontend reads {what}, this vLLM does not send it"
     for where, patterns in table["calls"].items():
         calls = layout["sockets"].get(where, [])
         for pattern in patterns:

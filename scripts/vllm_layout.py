@@ -17,8 +17,8 @@ It parses the source of vLLM, and does not import or run it. A layout has
     utility     method that a front-end calls -> what it returns ("" where it does not say)
     sockets     "file function" -> the calls that make sockets, set options and send
 
-The stored file of the newest release has all of this. The file of an older release has its differences
-from the next newer one ("newer"); null means that it does not exist yet.
+The stored file of the newest release has all of this. The file of an older release has its
+differences from the next newer one ("newer"); null means that it does not exist yet.
 """
 
 import ast

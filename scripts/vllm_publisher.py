@@ -8,8 +8,8 @@ take half a minute, so they are done once. Keys: live, replay, rank, count, and 
     since   batch n has this time plus n: no two runs send the same bytes
     more    so many batches follow when the line `more N` comes for publisher N
     hwm, buffer_steps   are vLLM's own
-It publishes a second after a subscriber has come, at the latest after 3 s. Lines on stdout: `ready`, `started N as PID`,
-`published N` when its PUB has sent or dropped all.
+It publishes a second after a subscriber has come, at the latest after 3 s. Lines on stdout:
+`ready`, `started N as PID`, `published N` when its PUB has sent or dropped all.
 """
 
 import json

@@ -195,11 +195,13 @@ CHANGES = {
     ),
     "a field inserted in the middle of a request": (
         {ENGINE: {REQUEST_MIDDLE: "    tenant: str | None\n" + REQUEST_MIDDLE}},
-        ["EngineCoreRequest: field tenant inserted at [5], before arrival_time: str | None, required"],
+        ["EngineCoreRequest: field tenant inserted at [5], before arrival_time: str | None, "
+         "required"],
         [
             "EngineCoreRequest[5]: mock_frontend writes arrival_time there, this vLLM reads tenant",
             "EngineCoreRequest: mock_engine reads arrival_time at [5], this vLLM writes it at [6]",
-            "EngineCoreRequest: mock_engine reads client_index at [11], this vLLM writes it at [12]",
+            "EngineCoreRequest: mock_engine reads client_index at [11], this vLLM writes it at "
+            "[12]",
         ],
     ),
     "a field inserted in the middle of an output": (
@@ -207,17 +209,21 @@ CHANGES = {
         ["EngineCoreOutput: field pause_reason inserted at [5], before finish_reason: "
          "str | None, default None"],
         [
-            "EngineCoreOutput[5]: mock_engine writes finish_reason there, this vLLM reads pause_reason",
-            "EngineCoreOutput: mock_frontend reads finish_reason at [5], this vLLM writes it at [6]",
+            "EngineCoreOutput[5]: mock_engine writes finish_reason there, this vLLM reads "
+            "pause_reason",
+            "EngineCoreOutput: mock_frontend reads finish_reason at [5], this vLLM writes it at "
+            "[6]",
         ],
     ),
     "a key of the registration that is now required and new": (
         {ENGINE: {READY: READY + "    rack: str\n"}},
-        ["EngineCoreReadyResponse: field rack inserted at [17], before mamba_block_size: str, required"],
+        ["EngineCoreReadyResponse: field rack inserted at [17], before mamba_block_size: str, "
+         "required"],
         ["EngineCoreReadyResponse: this vLLM requires rack, mock_engine does not write it"],
     ),
     "an optional key of the registration": (
-        {ENGINE: {"    coord_store_port: int = 0\n": "    coord_store_port: int = 0\n    rack: str = ''\n"}},
+        {ENGINE: {"    coord_store_port: int = 0\n":
+                  "    coord_store_port: int = 0\n    rack: str = ''\n"}},
         ["EngineCoreReadyResponse: field rack inserted at [26], before coordinator_input_address: "
          "str, default ''"],
         None,
@@ -238,8 +244,10 @@ CHANGES = {
         None,
     ),
     "a default dropped that an engine left to vLLM": (
-        {"vllm/v1/metrics/stats.py": {"    hits: int = 0\n": "    hits: int = 0\n    misses: int\n"}},
-        ["PrefixCacheStats: field misses inserted at [4], before preempted_requests: int, required"],
+        {"vllm/v1/metrics/stats.py": {"    hits: int = 0\n":
+                                      "    hits: int = 0\n    misses: int\n"}},
+        ["PrefixCacheStats: field misses inserted at [4], before preempted_requests: int, "
+         "required"],
         ["PrefixCacheStats: this vLLM requires misses, mock_engine does not write it"],
     ),
     "a key of sampling_params renamed": (
@@ -260,14 +268,17 @@ CHANGES = {
                   "    new_token_ids: list[int]\n    request_id: str\n"}},
         ["EngineCoreOutput: field new_token_ids moved from [1] to [0]"],
         [
-            "EngineCoreOutput[0]: mock_engine writes request_id there, this vLLM reads new_token_ids",
-            "EngineCoreOutput[1]: mock_engine writes new_token_ids there, this vLLM reads request_id",
+            "EngineCoreOutput[0]: mock_engine writes request_id there, this vLLM reads "
+            "new_token_ids",
+            "EngineCoreOutput[1]: mock_engine writes new_token_ids there, this vLLM reads "
+            "request_id",
         ],
     ),
     "a field removed from the middle": (
         {ENGINE: {"    ec_transfer_params: dict[str, Any] | None = None\n": ""}},
         ["EngineCoreOutput: field ec_transfer_params removed, it was [9]"],
-        ["EngineCoreOutput[11]: mock_engine writes prefill_stats there, this vLLM reads routed_experts"],
+        ["EngineCoreOutput[11]: mock_engine writes prefill_stats there, this vLLM reads "
+         "routed_experts"],
     ),
     "an array that became a map": (
         {ENGINE: {"class EngineCoreOutputs(msgspec.Struct, array_like=True, omit_defaults=True)":
@@ -347,7 +358,8 @@ CHANGES = {
         ["sockets, vllm/v1/engine/core.py EngineCoreProc.process_output_sockets: no call like "],
     ),
     "a high-water mark": (
-        {vllm_layout.NETWORK[0]: {"socket.setsockopt(zmq.SNDHWM, 0)": "socket.setsockopt(zmq.SNDHWM, 9)"}},
+        {vllm_layout.NETWORK[0]: {"socket.setsockopt(zmq.SNDHWM, 0)":
+                                  "socket.setsockopt(zmq.SNDHWM, 9)"}},
         ["sockets, make_zmq_socket: no longer socket.setsockopt(zmq.SNDHWM, 0)",
          "sockets, make_zmq_socket: now socket.setsockopt(zmq.SNDHWM, 9)"],
         ["sockets, make_zmq_socket: no call like zmq\\.SNDHWM, 0\\)"],
@@ -387,7 +399,8 @@ def test_a_struct_that_has_moved(tree):
     (folder / "vllm/outputs.py").unlink()
     write(folder, {"vllm/errors.py": text})
     engine = folder / ENGINE
-    engine.write_text(engine.read_text().replace("from vllm.outputs import", "from vllm.errors import"))
+    text = engine.read_text().replace("from vllm.outputs import", "from vllm.errors import")
+    engine.write_text(text)
     status, found, broken, _ = report(folder)
     assert (status, broken) == (0, ["nothing"])
     assert found == ["RequestError: struct moved from vllm/outputs.py to vllm/errors.py"]

@@ -119,11 +119,12 @@ def test_a_peer_that_knows_no_ping(start):
 
 
 class Adopted:
-    """A front-end whose listeners are bare sockets until adopt(): TCP connects, nobody speaks ZMTP."""
+    """A front-end with bare sockets for listeners until adopt(): TCP connects, nobody greets."""
 
     def __init__(self, peer, ipc, servers):
         self.peer, self.handshake_at = peer, ipc()
-        # The engine comes back with the same identity, perhaps before its first connection has ended here
+        # The engine comes back with the same identity, perhaps before its first connection has
+        # ended here
         self.handshake = peer(zmq.ROUTER, bind=self.handshake_at, router_handover=1)
         self.listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2 * servers)]
         self.at = [f"tcp://127.0.0.1:{each.getsockname()[1]}" for each in self.listeners]

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 import zmq
 
-from harness import PROGRAMS, ROOT
+from harness import ROOT
 
 sys.path.insert(0, str(ROOT / "tests/tools"))
 
@@ -598,7 +598,7 @@ def test_lesson_subscriber(start, peer, ipc, release):
     endpoint = ipc()
     publisher = peer(zmq.XPUB, bind=endpoint)
     program = start(
-        "replay_dealer_subscriber" if "replay_dealer_subscriber" in PROGRAMS else "replay_subscriber",
+        "replay_dealer_subscriber",
         endpoint=endpoint,
         replay_endpoint=ipc(),
         count=2,

@@ -950,7 +950,7 @@ static void test_toy_cache (void **state)
                   "[1.5,[{\"type\":\"BlockStored\",\"block_hashes\":[1961750202426094747],"
                   "\"parent_block_hash\":17909611376780542444,\"token_ids\":[64,65,66,67,68,69,70,"
                   "71,72,73,74,75,76,77,78,79],\"block_size\":16,\"lora_id\":null,"
-                  "\"medium\":\"GPU\",\"lora_name\":null,\"group_idx\":0,"
+                  "\"medium\":\"GPU\",\"lora_name\":null,\"extra_keys\":[null],\"group_idx\":0,"
                   "\"kv_cache_spec_kind\":\"full_attention\"},{\"type\":\"BlockRemoved\","
                   "\"block_hashes\":[16294208416658607535],\"medium\":\"GPU\",\"group_idx\":0}],"
                   "0]");
