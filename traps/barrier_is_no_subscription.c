@@ -8,7 +8,7 @@
 
 #define TRIES 20
 
-//  Receives one message, of which all that matters is that it came
+//  Receives one message, whose content does not matter
 static bool s_came (zsock_t *socket)
 {
     char *text = zstr_recv (socket);

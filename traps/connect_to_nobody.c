@@ -1,9 +1,9 @@
 //  SPDX-License-Identifier: MIT
-//  connect_to_nobody.c - connecting to nobody is no error, and sending to nobody neither
+//  connect_to_nobody.c - without a peer, neither connect nor send reports an error
 //
 //  Run:   build/traps/connect_to_nobody
 //  vLLM:  vllm/v1/engine/core_client.py MPClient.__init__
-//         It polls with a timeout for its engines: that none has come is all that it can know.
+//         It polls with a timeout for its engines, because nothing reports that none has come.
 
 #include "trap.h"
 
@@ -26,7 +26,7 @@ int main (int argc, char **argv)
                 "with IMMEDIATE and a timeout, send returns %d: %s", refused,
                 zmq_strerror (EAGAIN));
 
-    //  And what was sent to nobody? It waits for somebody to come.
+    //  The message that was sent before is kept until a peer connects
     zsock_t *pull = zsock_new (ZMQ_PULL);
     zsock_bind (pull, "%s", trap_ipc ());
     char *text = zstr_recv (pull);

@@ -3,7 +3,7 @@
 //
 //  Run:   build/traps/fork_context
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc.process_output_sockets
-//         Each child makes its contexts itself, whatever its parent has.
+//         Each child makes its own contexts.
 
 #include "trap.h"
 

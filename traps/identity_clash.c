@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  identity_clash.c - two peers with one identity: the second is mute, and nobody is told
+//  identity_clash.c - two peers with one identity: the second is ignored, without an error
 //
 //  Run:   build/traps/identity_clash
 //  vLLM:  vllm/utils/network_utils.py make_zmq_socket

@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  late_joiner.c - a SUB has connected, and what the PUB sends next is lost all the same
+//  late_joiner.c - a SUB has connected, and the next messages of the PUB are still lost
 //
 //  Run:   build/traps/late_joiner
 //  vLLM:  vllm/distributed/device_communicators/shm_broadcast.py MessageQueue.wait_until_ready

@@ -1,9 +1,9 @@
 //  SPDX-License-Identifier: MIT
-//  linger.c - a socket is closed right behind its last message: the message is lost, or is it
+//  linger.c - a socket is closed right after its last message, and the message is lost
 //
 //  Run:   build/traps/linger
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc.process_output_sockets
-//         4 seconds for an engine's last words.
+//         An engine's last message, ENGINE_CORE_DEAD, gets 4 seconds.
 
 #include "trap.h"
 
@@ -22,7 +22,7 @@ int main (int argc, char **argv)
 {
     trap_begin (argc, argv, "linger", "a socket that is closed forgets what it has to send");
 
-    //  Whose default is what? CZMQ's sockets are libzmq's, with one option changed.
+    //  CZMQ's sockets are libzmq's, with another default for one option
     zsock_t *socket = zsock_new (ZMQ_PUSH);
     void *context = zmq_ctx_new ();
     void *raw = zmq_socket (context, ZMQ_PUSH);

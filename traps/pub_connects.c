@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  pub_connects.c - both sides connect: nobody listens, and nobody is told
+//  pub_connects.c - both sides connect: neither listens, and neither gets an error
 //
 //  Run:   build/traps/pub_connects
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher._socket_setup

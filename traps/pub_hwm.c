@@ -3,7 +3,7 @@
 //
 //  Run:   build/traps/pub_hwm
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher
-//         Its hwm is for this, and the number in each message is for what gets lost all the same.
+//         Its hwm makes this rare, and the number in each message shows what was lost.
 
 #include "trap.h"
 
@@ -38,7 +38,7 @@ int main (int argc, char **argv)
 
     int got = 0, count;
     for (int number = 1; number <= MESSAGES; number++) {
-        //  Asked for its events, a socket looks at the news of its peers now, not some time soon
+        //  Asking a socket for its events makes libzmq process the commands of its peers now
         zsock_events (pub);
         zstr_sendf (pub, "%d", number);
         s_drain (quick, &count);

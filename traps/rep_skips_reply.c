@@ -3,7 +3,7 @@
 //
 //  Run:   build/traps/rep_skips_reply
 //  vLLM:  vllm/distributed/kv_transfer/kv_connector/v1/mooncake/store/worker.py LookupKeyServer
-//         It answers whatever it does not understand, too.
+//         It also answers requests that it does not understand.
 
 #include "trap.h"
 

@@ -3,7 +3,7 @@
 //
 //  Run:   build/traps/replay_hwm
 //  vLLM:  vllm/distributed/kv_events.py ZmqEventPublisher._service_replay
-//         Up to 10000 batches in one go, from a ROUTER with the default HWM of 1000.
+//         Up to 10000 batches in one go. Before v0.33 its ROUTER had the default HWM of 1000.
 
 #include "trap.h"
 

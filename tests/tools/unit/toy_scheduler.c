@@ -175,7 +175,7 @@ static void test_room (void **state)
     assert_false (toy_scheduler_has_room (self, &large));
     toy_scheduler_destroy (&self);
 
-    //  Requests of 30.5 MiB each, for what they get in a step: 33 of them, and one more for one less
+    //  A request and its outputs of a step take 30.5 MiB: 33 fit, and one more when one has ended
     config.chunk_size = 8000000;
     self = toy_scheduler_new (&config);
     engine_core_request_t more = {.request_id = ""};
