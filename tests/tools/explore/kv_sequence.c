@@ -180,7 +180,8 @@ static void s_on_lost (uint64_t first, uint64_t last)
         s_wrong ("6: more is reported lost than there ever was");
         return;
     }
-    if (world.current < 0 || world.unchecked || world.parted || world.unfair)
+    bool later = world.parted && world.current < (int) world.run;  //  It may be of a later run
+    if (world.current < 0 || world.unchecked || later || world.unfair)
         return;
     for (uint64_t seq = first; seq <= last; seq++)
         if (world.received[world.current] >> seq & 1 && !s_is_last_word ())
