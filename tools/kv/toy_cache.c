@@ -29,7 +29,7 @@ static const uint32_t *s_tokens (uint32_t first)
     return tokens + first;
 }
 
-//  Fields that are arrays with an element for each block. extra_keys: nil for a block of nothing but
+//  Fields that are arrays with an element for each block. extra_keys: nil for a block of only
 //  text; with `image`, the first block has one that begins at token 3.
 static mp_slice_t s_extra_keys (char *bytes, uint32_t blocks, bool image)
 {
