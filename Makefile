@@ -279,9 +279,8 @@ $(BUILD)/tests/lessons/unit/%: $(BUILD)/tests/lessons/unit/%.o
 	@echo '  LINK  $@'
 	$(Q)$(LINK) $^ $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs cmocka) $(LDLIBS) -o $@
 
-# The codec is linked with all rooms, the others with none. wait4 is not of POSIX.
-$(BUILD)/bench/%.o: CPPFLAGS += -I. -D_DEFAULT_SOURCE
-$(BUILD)/bench/codec: $(TESTED) $(TOOLS_A)
+# wait4 is not of POSIX
+$(BUILD)/bench/%.o: CPPFLAGS += -D_DEFAULT_SOURCE
 $(BUILD)/bench/%: $(BUILD)/bench/%.o
 	@echo '  LINK  $@'
 	$(Q)$(LINK) $^ $(PKG_LIBS) $(LDLIBS) -lm -o $@

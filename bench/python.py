@@ -30,9 +30,7 @@ from structs import toy_ready, toy_request
 
 PATIENCE_MS = 20000
 BLOCK_SIZE = 16
-WIRES = {
-    wire: (structs.KV[wire]["KVEventBatch"], structs.KV[wire]["BlockStored"]) for wire in ("v0.26", "v0.9")
-}
+Batch, Stored = structs.KV["v0.26"]["KVEventBatch"], structs.KV["v0.26"]["BlockStored"]
 
 context = zmq.Context()
 
@@ -54,29 +52,24 @@ def block_hash(n):
     return (n + 1) * 0x9E3779B97F4A7C15 % 2**64
 
 
-def make_batches(wire, blocks, count=16):
+def make_batches(blocks, count=16):
     """Batches to send again and again, each with `blocks` blocks of 16 tokens."""
-    batch, stored = WIRES[wire]
     batches = []
     for n in range(count):
         hashes = [block_hash(n * blocks + i) for i in range(blocks)]
         first = n * blocks * BLOCK_SIZE
         tokens = [(first + i) * 7919 % 32000 for i in range(blocks * BLOCK_SIZE)]
-        if wire == "v0.9":
-            hashes = [each - 2**63 for each in hashes]
-            batches.append(batch(0.0, [stored(hashes, hashes[0], tokens, BLOCK_SIZE, None)]))
-            continue
-        event = stored(hashes, hashes[0], tokens, BLOCK_SIZE, None, "GPU", None)
+        event = Stored(hashes, hashes[0], tokens, BLOCK_SIZE, None, "GPU", None)
         event.group_idx, event.kv_cache_spec_kind = 0, "full_attention"
-        batches.append(batch(0.0, [event], data_parallel_rank=0))
+        batches.append(Batch(0.0, [event], data_parallel_rank=0))
     return batches
 
 
-def pub(endpoint, replay_endpoint, wire, blocks, kept, hwm, count, subscribers):
+def pub(endpoint, replay_endpoint, blocks, kept, hwm, count, subscribers):
     """As kv_publisher: encodes, sends and keeps each batch, and looks once a millisecond whether
     a replay is wanted. The lists of tokens and hashes are made once."""
     blocks, count, subscribers = int(blocks), int(count), int(subscribers)
-    batches = make_batches(wire, blocks)
+    batches = make_batches(blocks)
     encode, kept = msgspec.msgpack.Encoder().encode, deque(maxlen=int(kept))
     publisher, router = open_socket(zmq.XPUB, int(hwm)), open_socket(zmq.ROUTER)
     publisher.xpub_verbose = 1
@@ -101,37 +94,36 @@ def pub(endpoint, replay_endpoint, wire, blocks, kept, hwm, count, subscribers):
     router.linger = 0
 
 
-def sub(endpoint, wire, count):
-    """As kv_subscriber: every batch read with its type, in order, or counted as a gap."""
-    count, gaps, events, due = int(count), 0, 0, 0
-    decode = msgspec.msgpack.Decoder(WIRES[wire][0]).decode
+def sub(endpoint, count, json):
+    """As kv_subscriber: every batch read with its type, in order, or counted as a gap. With json=1 it is
+    printed, and flushed."""
+    count, json, gaps, events, due = int(count), int(json), 0, 0, 0
+    decode, encode = msgspec.msgpack.Decoder(Batch).decode, msgspec.json.Encoder().encode
+    write, flush = sys.stdout.buffer.write, sys.stdout.buffer.flush
     socket = open_socket(zmq.SUB, 100000)
     socket.subscribe("")
     socket.connect(endpoint)
     receive, from_bytes = socket.recv_multipart, int.from_bytes
     for _ in range(count):
-        _, number, payload = receive()
+        topic, number, payload = receive()
         seq = from_bytes(number, "big")
         if seq != due:
             gaps += 1
         due = seq + 1
-        events += len(decode(payload).events)
-    print(f"python: {count} received, {events} events, {gaps} gaps")
-
-
-def replay_server(endpoint, batches, size):
-    """A ROUTER with so many batches. As vLLM it has a high-water mark of 1000, and drops above it."""
-    payload = bytes(int(size))
-    kept = [(seq.to_bytes(8, "big"), payload) for seq in range(int(batches))]
-    router = open_socket(zmq.ROUTER)
-    router.linger = 0
-    bind(router, endpoint)
-    send = router.send_multipart
-    while True:
-        client, _, start = router.recv_multipart()
-        for number, each in kept[int.from_bytes(start, "big") :]:
-            send([client, b"", b"kv-events", number, each])
-        send([client, b"", b"", END_SEQ, b""])
+        batch = decode(payload)
+        events += len(batch.events)
+        if json:
+            line = {
+                "seq": seq,
+                "topic": topic.decode(),
+                "ts": batch.ts,
+                "dp_rank": batch.data_parallel_rank,
+                "replayed": False,
+                "events": batch.events,
+            }
+            write(encode(line) + b"\n")
+            flush()
+    print(f"python: {count} received, {events} events, {gaps} gaps", file=sys.stderr)
 
 
 def frontend(input, output, engines, requests, in_flight, tokens):
@@ -198,24 +190,7 @@ def engine(index, input, output, _):
         )
 
 
-def codec(what, wire, blocks, count):
-    """Only encodes, or decodes, the batches of `pub`."""
-    batches = make_batches(wire, int(blocks))
-    encode = msgspec.msgpack.Encoder().encode
-    decode = msgspec.msgpack.Decoder(WIRES[wire][0]).decode
-    payloads = [encode(batch) for batch in batches]
-    if what == "encode":
-        for n in range(int(count)):
-            encode(batches[n & 15])
-    else:
-        for n in range(int(count)):
-            decode(payloads[n & 15])
-
-
-ROLES = {
-    role.__name__: role
-    for role in (pub, sub, replay_server, frontend, engine, codec)
-}
+ROLES = {role.__name__: role for role in (pub, sub, frontend, engine)}
 
 
 def main():

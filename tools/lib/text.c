@@ -55,11 +55,51 @@ static void s_put_digits (char *end, uint64_t number, size_t count)
         end[-1] = (char) ('0' + number % 10);
 }
 
+//  Four digits, with leading zeros
+static char *s_put_four (char *at, uint64_t number)
+{
+    memcpy (at, &pairs[2 * (number / 100)], 2);
+    memcpy (at + 2, &pairs[2 * (number % 100)], 2);
+    return at + 4;
+}
+
+//  A number below 10^4
+static char *s_put_first (char *at, uint64_t number)
+{
+    if (number >= 1000)
+        return s_put_four (at, number);
+    if (number >= 100)
+        *at++ = (char) ('0' + number / 100);
+    if (number >= 10) {
+        memcpy (at, &pairs[2 * (number % 100)], 2);
+        return at + 2;
+    }
+    *at++ = (char) ('0' + number);
+    return at;
+}
+
+//  A number below 10^8, as most are
+static char *s_put_short (char *at, uint64_t number)
+{
+    if (number < 10000)
+        return s_put_first (at, number);
+    return s_put_four (s_put_first (at, number / 10000), number % 10000);
+}
+
+static char *s_put_eight (char *at, uint64_t number)
+{
+    return s_put_four (s_put_four (at, number / 10000), number % 10000);
+}
+
 char *text_digits (char *at, uint64_t number)
 {
-    size_t count = s_digit_count (number);
-    s_put_digits (at + count, number, count);
-    return at + count;
+    const uint64_t part = 100000000;
+    if (number < part)
+        return s_put_short (at, number);
+    uint64_t high = number / part;
+    at = high < part ? s_put_short (at, high)
+                     : s_put_eight (s_put_first (at, high / part), high % part);
+    return s_put_eight (at, number % part);
 }
 
 void text_put_uint (text_t *self, uint64_t number)
