@@ -46,9 +46,9 @@ const uint32_t *token_set_find (const uint32_t *ids, size_t count, uint32_t toke
     return low < count && ids[low] == token ? &ids[low] : NULL;
 }
 
-uint32_t token_set_last_of_row (const uint32_t *at, const uint32_t *end)
+uint32_t token_set_last_of_row (const uint32_t *ids, size_t count, const uint32_t *at)
 {
-    size_t low = 0, high = (size_t) (end - at);
+    size_t low = 0, high = count - (size_t) (at - ids);
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
         if (at[middle] - at[0] == middle)

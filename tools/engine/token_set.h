@@ -15,5 +15,5 @@ size_t token_set_sort (uint32_t *ids, size_t count);
 //  Where a token is in the set; NULL: it is not in there
 const uint32_t *token_set_find (const uint32_t *ids, size_t count, uint32_t token);
 
-//  The last token of the row n, n + 1, n + 2, ... that begins at `at`. `end` is behind the set.
-uint32_t token_set_last_of_row (const uint32_t *at, const uint32_t *end);
+//  The last token of the row n, n + 1, n + 2, ... that begins at `at`, a place in the set
+uint32_t token_set_last_of_row (const uint32_t *ids, size_t count, const uint32_t *at);

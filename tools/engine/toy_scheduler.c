@@ -361,12 +361,13 @@ static uint32_t s_next_token (const toy_scheduler_t *self, s_running_t *running)
         return token;
     //  At the most this meets a row of stop tokens, the eos token, the next row, and the same
     //  again from 0 on. When that is in vain every token ends it: then let it be one.
-    const uint32_t *stops_end = request->stop_token_ids + request->stop_token_count;
     for (int tries = 0; tries < STOP_ROWS_MAX; tries++) {
         const uint32_t *stop = s_find_stop (request, token);
         if (!stop && !s_is_eos (request, token))
             break;
-        token = stop ? token_set_last_of_row (stop, stops_end) : token;
+        if (stop)
+            token =
+                token_set_last_of_row (request->stop_token_ids, request->stop_token_count, stop);
         token = token < self->config.vocab_size - 1 ? token + 1 : 0;
     }
     return token;

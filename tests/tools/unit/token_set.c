@@ -23,7 +23,7 @@ static void s_check (const uint32_t *given, size_t count)
         if (!found)
             continue;
         assert_int_equal (*found, token);
-        uint32_t last = token_set_last_of_row (found, set + kept);
+        uint32_t last = token_set_last_of_row (set, kept, found);
         for (uint32_t next = token; next <= last; next++)
             assert_non_null (token_set_find (set, kept, next));
         assert_null (token_set_find (set, kept, last + 1));
@@ -51,8 +51,8 @@ static void test_large_numbers (void **state)
     const uint32_t want[] = {0, 255, 256, 1u << 16, 1u << 24, 1u << 31, UINT32_MAX};
     assert_int_equal (token_set_sort (set, COUNT (set)), COUNT (want));
     assert_memory_equal (set, want, sizeof want);
-    assert_int_equal (token_set_last_of_row (set + 1, set + COUNT (want)), 256);
-    assert_int_equal (token_set_last_of_row (set + 6, set + COUNT (want)), UINT32_MAX);
+    assert_int_equal (token_set_last_of_row (set, COUNT (want), set + 1), 256);
+    assert_int_equal (token_set_last_of_row (set, COUNT (want), set + 6), UINT32_MAX);
 }
 
 //  A million of them, each asked for: no search goes through all
@@ -66,12 +66,12 @@ static void test_many (void **state)
     for (uint32_t i = 0; i < MANY; i++) {
         assert_ptr_equal (token_set_find (set, MANY, 2 * i + 2), &set[i]);
         assert_null (token_set_find (set, MANY, 2 * i + 1));
-        assert_int_equal (token_set_last_of_row (&set[i], set + MANY), set[i]);
+        assert_int_equal (token_set_last_of_row (set, MANY, &set[i]), set[i]);
     }
     for (uint32_t i = 0; i < MANY; i++)
         set[i] = i;
     for (uint32_t i = 0; i < MANY; i++)
-        assert_int_equal (token_set_last_of_row (&set[i], set + MANY), MANY - 1);
+        assert_int_equal (token_set_last_of_row (set, MANY, &set[i]), MANY - 1);
     free (set);
 }
 
