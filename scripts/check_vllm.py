@@ -272,7 +272,8 @@ def report(root, source):
     layout = vllm_layout.layout_of(source)
     base = vllm_layout.load(nearest(layout["release"]))
     print(f"vLLM {layout['release'] or 'of an unknown release'}, compared with v{base['release']}")
-    tell("drift", list(vllm_drift.drift(base, layout)), "none")
+    moved = [f"{old}: moved to {new}" for old, new in vllm_layout.moved_files(source)]
+    tell("drift", [*moved, *vllm_drift.drift(base, layout)], "none")
     table = vllm_drift.ours_for(layout["release"])
     broken = list(vllm_drift.breaks(table, layout))
     tell("breaks", broken, "nothing")

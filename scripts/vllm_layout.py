@@ -42,6 +42,13 @@ SERIAL = "vllm/v1/serial_utils.py"
 # make_zmq_socket has moved twice
 NETWORK = ("vllm/utils/network_utils.py", "vllm/utils/__init__.py", "vllm/utils.py")
 
+# A class of each file: if the file is gone, it has moved to where that class is
+MARKS = {
+    ENGINE: "EngineCoreRequest", UTILS: "EngineHandshakeMetadata", CORE: "EngineCoreProc",
+    CLIENT: "MPClient", COORDINATOR: "DPCoordinatorProc", KV_EVENTS: "ZmqEventPublisher",
+    SERIAL: "MsgpackEncoder",
+}  # fmt: skip
+
 # Where each release from v0.9 on has what crosses a socket; the rest is found from their fields
 ROOTS = (
     (ENGINE, "EngineCoreRequestType"),
@@ -374,12 +381,16 @@ def about_sockets(call):
     return ast.unparse(call)
 
 
+def functions_of(source, file):
+    """The functions of a file, or of the one to which it has moved."""
+    there = now_at(source, file)
+    return functions(source.tree(there)) if there else ()
+
+
 def sockets_of(source):
     found = {}
     for file in SOCKET_FILES:
-        if not source.is_file(file):
-            continue
-        for name, node in functions(source.tree(file)):
+        for name, node in functions_of(source, file):
             calls = [text for text in map(about_sockets, own_calls(node)) if text]
             if calls:
                 found[f"{file} {name}"] = calls
@@ -395,9 +406,7 @@ def sockets_of(source):
 def utility_of(source):
     """The methods of the engine that a front-end calls by their names."""
     found = {}
-    if not source.is_file(CLIENT):
-        return found
-    for _, node in functions(source.tree(CLIENT)):
+    for _, node in functions_of(source, CLIENT):
         for call in own_calls(node):
             last = ast.unparse(call.func).rpartition(".")[2]
             if "call_utility" not in last or not call.args:
@@ -412,48 +421,45 @@ def utility_of(source):
 def handshake_of(source):
     """Keys of the dicts with a status in core.py, and those that the front-end reads of them."""
     sent, read = {}, {}
-    if source.is_file(CORE):
-        for name, node in functions(source.tree(CORE)):
-            keys = {}
-            for item in ast.walk(node):
-                if isinstance(item, ast.Dict):
-                    names = [k.value for k in item.keys if isinstance(k, ast.Constant)]
-                    if "status" in names:
-                        status = item.values[names.index("status")]
-                        status = status.value if isinstance(status, ast.Constant) else "?"
-                        keys[status] = names
-            sent.update(keys)
-            for status, names in keys.items():
-                for item in ast.walk(node):  # ready_msg["parallel_config_hash"] = ...
-                    if (
-                        status == "READY"
-                        and isinstance(item, ast.Assign)
-                        and isinstance(item.targets[0], ast.Subscript)
-                        and isinstance(item.targets[0].slice, ast.Constant)
-                        and isinstance(item.targets[0].slice.value, str)
-                        and item.targets[0].slice.value not in names
-                        and name.endswith("_perform_handshake")
-                    ):
-                        names.append(item.targets[0].slice.value)
-    if source.is_file(UTILS):
-        for name, node in functions(source.tree(UTILS)):
-            if name != "wait_for_engine_startup":
-                continue
-            for item in ast.walk(node):
-                if isinstance(item, ast.Subscript) and ast.unparse(item.value) == "msg":
-                    if isinstance(item.slice, ast.Constant):
-                        read[item.slice.value] = "required"
-                if isinstance(item, ast.Call) and ast.unparse(item.func) == "msg.get":
-                    read.setdefault(item.args[0].value, "optional")
+    for name, node in functions_of(source, CORE):
+        keys = {}
+        for item in ast.walk(node):
+            if isinstance(item, ast.Dict):
+                names = [k.value for k in item.keys if isinstance(k, ast.Constant)]
+                if "status" in names:
+                    status = item.values[names.index("status")]
+                    status = status.value if isinstance(status, ast.Constant) else "?"
+                    keys[status] = names
+        sent.update(keys)
+        for status, names in keys.items():
+            for item in ast.walk(node):  # ready_msg["parallel_config_hash"] = ...
+                if (
+                    status == "READY"
+                    and isinstance(item, ast.Assign)
+                    and isinstance(item.targets[0], ast.Subscript)
+                    and isinstance(item.targets[0].slice, ast.Constant)
+                    and isinstance(item.targets[0].slice.value, str)
+                    and item.targets[0].slice.value not in names
+                    and name.endswith("_perform_handshake")
+                ):
+                    names.append(item.targets[0].slice.value)
+    for name, node in functions_of(source, UTILS):
+        if name != "wait_for_engine_startup":
+            continue
+        for item in ast.walk(node):
+            if isinstance(item, ast.Subscript) and ast.unparse(item.value) == "msg":
+                if isinstance(item.slice, ast.Constant):
+                    read[item.slice.value] = "required"
+            if isinstance(item, ast.Call) and ast.unparse(item.func) == "msg.get":
+                read.setdefault(item.args[0].value, "optional")
     return {"sent": dict(sorted(sent.items())), "read": dict(sorted(read.items()))}
 
 
 def constants_of(source):
     found = {}
     for file, name in CONSTANTS:
-        if not source.is_file(file):
-            continue
-        for node in ast.walk(source.tree(file)):
+        there = now_at(source, file)
+        for node in ast.walk(source.tree(there)) if there else ():
             if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value:
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 if any(isinstance(t, ast.Name) and t.id == name for t in targets):
@@ -469,6 +475,20 @@ def where(source, file, name):
         if re.search(rf"^class {name}\b", source.text(other), re.M):
             return other
     return None
+
+
+def now_at(source, file):
+    """The file that by now has what `file` had, or None."""
+    there = where(source, file, MARKS[file])
+    if there:
+        return find(source, there, MARKS[file])[0]
+    return file if source.is_file(file) else None
+
+
+def moved_files(source):
+    """(file, where it is by now) of each that has moved."""
+    places = [(file, now_at(source, file)) for file in MARKS]
+    return [(file, there) for file, there in places if there and there != file]
 
 
 def layout_of(source):

@@ -406,6 +406,18 @@ def test_a_struct_that_has_moved(tree):
     assert found == ["RequestError: struct moved from vllm/outputs.py to vllm/errors.py"]
 
 
+@pytest.mark.parametrize("file", [vllm_layout.KV_EVENTS, vllm_layout.COORDINATOR])
+def test_a_file_that_has_moved(tree, file):
+    """With all that it sends: reported, and nothing breaks."""
+    folder, new = tree(), "vllm/moved/elsewhere.py"
+    write(folder, {new: (folder / file).read_text()})
+    (folder / file).unlink()
+    status, found, broken, _ = report(folder)
+    assert (status, broken) == (0, ["nothing"])
+    assert found[0] == f"{file}: moved to {new}"
+    assert all(line.endswith(f"struct moved from {file} to {new}") for line in found[1:])
+
+
 def test_wheel_and_sdist(tree, tmp_path):
     """The same report of a tree, its wheel and its sdist."""
     folder = tree({ENGINE: {READY: "    lora_slots: int\n"}})

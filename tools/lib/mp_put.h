@@ -10,7 +10,8 @@
 //      mp_put_uint64 (&at, seq);
 //      mp_commit (&writer, at);
 //
-//  Each packs the same bytes as msgpack_pack_... of the same name. tests/unit/mp.c compares them.
+//  Each packs the same bytes as msgpack_pack_... of the same name. tests/tools/unit/mp.c compares
+//  them.
 
 #pragma once
 
