@@ -62,7 +62,8 @@ def sources(root):
     """Our files that may cite: rooms, tools/, units, READMEs, docs/, peers. Not vLLM's own."""
     more = [*root.glob("tools/*/*.c"), *root.glob("tests/tools/unit/*.c")]
     folders = sorted({path.parent for path in [*root.glob("[!.]*/*.c"), *more]})
-    found = [path for folder in folders for path in [*folder.glob("*.[ch]"), folder / "README.md"]]
+    patterns = ("*.[ch]", "README*.md")
+    found = [path for folder in folders for pattern in patterns for path in folder.glob(pattern)]
     found += [*root.glob("README*.md"), *root.glob("docs/*.md"), *root.glob("tests/peers/*.py"),
               *root.glob("tests/tools/peers/*.py")]
     return sorted(path for path in found if path.is_file())
