@@ -225,7 +225,8 @@ def test_with_a_child_that_is_stopped(start, ipc, when):
         program.wait_line("^r9 -> engine 0$")
     os.kill(pids[-1], signal.SIGSTOP)
     assert program.stop(signal.SIGINT) == 1
-    assert program.summary()
+    # An engine that ended by itself may have had the last line: it has the same stdout
+    assert program.lines("^mock_frontend: 0 of 10 requests complete")
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
