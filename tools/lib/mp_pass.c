@@ -31,14 +31,15 @@ static size_t s_pass_alike (const byte **at_p, const byte *end, size_t count)
                                    0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0};
     const byte *at = *at_p, first = *at;
     size_t size = mp_sizes[first];
-    uint64_t mask[3], have[3], firsts = 0x0101010101010101u * first;
+    uint64_t mask[3], a, b, c, firsts = 0x0101010101010101u * first;
     memcpy (mask, heads, sizeof mask);
     while (size == 3 && count >= 8 && end - at >= 24) {
-        memcpy (have, at, sizeof have);
-        if (((have[0] ^ firsts) & mask[0]) | ((have[1] ^ firsts) & mask[1]) |
-            ((have[2] ^ firsts) & mask[2]))
+        memcpy (&a, at, sizeof a);
+        memcpy (&b, at + 8, sizeof b);
+        memcpy (&c, at + 16, sizeof c);
+        if (((a ^ firsts) & mask[0]) | ((b ^ firsts) & mask[1]) | ((c ^ firsts) & mask[2]))
             break;
-        at += sizeof have;
+        at += 24;
         count -= 8;
     }
     while (size > 0 && count >= 4 && (size_t) (end - at) >= 4 * size && *at == first &&
@@ -70,7 +71,7 @@ static size_t s_pass_sized (const byte **at_p, const byte *end, size_t count)
 }
 
 //  How many values to skip one by one before trying the fast way again
-#define SINGLES 16
+#define SINGLES 4
 
 //  The same, for the elements of a long array
 static size_t s_pass_array (const byte **at_p, const byte *end, size_t count)
