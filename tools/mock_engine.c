@@ -132,12 +132,6 @@ static bool s_has_input (zsock_t *socket)
 
 //  -- Handshake
 
-static void s_fail (mock_engine_t *self, const char *what, const mp_error_t *error)
-{
-    warn_line ("engine %u: %s: %s", self->index, what, error->text);
-    self->state = FAILED;
-}
-
 static void s_greet (mock_engine_t *self)
 {
     self->state = GREETING;
@@ -245,17 +239,20 @@ static void s_join (mock_engine_t *self, const handshake_init_t *init)
     self->state = JOINING;
 }
 
-static void s_leave_client (mock_engine_t *self, size_t client)
+//  `gone`: nobody is there to take its last outputs
+static void s_leave_client (mock_engine_t *self, size_t client, bool gone)
 {
+    if (gone && self->pushes[client])
+        zsock_set_linger (self->pushes[client], 0);
     s_close_with_events (self, &self->dealers[client], &self->events[client]);
     zsock_destroy (&self->pushes[client]);
 }
 
 //  Lets go of everything that INIT named
-static void s_leave (mock_engine_t *self)
+static void s_leave (mock_engine_t *self, bool gone)
 {
     for (size_t i = 0; i < self->clients; i++)
-        s_leave_client (self, i);
+        s_leave_client (self, i, gone);
     free (self->events);
     free (self->greeted);
     self->greeted = NULL;
@@ -285,10 +282,12 @@ static void s_serve_init (mock_engine_t *self, zmsg_t *message)
         mp_error_set (&error, "message", "want one frame, got %zu", zmsg_size (message));
     else
         init = handshake_init_decode (zmsg_first (message), &error);
-    if (init)
+    if (init) {
         s_join (self, init);
-    else
-        s_fail (self, "bad INIT", &error);
+    } else {
+        warn_line ("engine %u: bad INIT: %s", self->index, error.text);
+        self->state = FAILED;
+    }
     handshake_init_destroy (&init);
 }
 
@@ -371,10 +370,7 @@ static void s_start_over (mock_engine_t *self)
 {
     print_line ("engine %u: the front-end is gone", self->index);
     toy_engine_abort_all (self->engine);
-    for (size_t i = 0; i < self->clients; i++)
-        if (self->pushes[i])
-            zsock_set_linger (self->pushes[i], 0);  //  Nobody is there to take it
-    s_leave (self);
+    s_leave (self, true);
     s_greet (self);
 }
 
@@ -383,8 +379,7 @@ static void s_start_over (mock_engine_t *self)
 static void s_lose_client (mock_engine_t *self, size_t client)
 {
     print_line ("engine %u: front-end %zu of %zu is gone", self->index, client, self->clients);
-    zsock_set_linger (self->pushes[client], 0);
-    s_leave_client (self, client);
+    s_leave_client (self, client, true);
     toy_engine_abort_client (self->engine, (uint32_t) client);
     self->gone++;
 }
@@ -405,11 +400,9 @@ static void s_look (mock_engine_t *self)
         else
             there = false;
     }
-    if (!there) {
+    if (!there)
         s_start_over (self);
-        return;
-    }
-    if (self->state == JOINING)
+    else if (self->state == JOINING)
         s_become_ready (self);
 }
 
@@ -435,7 +428,7 @@ static void s_die (mock_engine_t *self)
         for (uint32_t i = 0; i < self->clients; i++)
             s_send_outputs (self, i, zframe_new (ENGINE_CORE_DEAD, strlen (ENGINE_CORE_DEAD)));
     }
-    s_leave (self);
+    s_leave (self, false);
 }
 
 //  How long to wait for messages, in ms: until a step is due, or without a limit (-1)
