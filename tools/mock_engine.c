@@ -297,12 +297,9 @@ static bool s_serve_greeter (mock_engine_t *self)
     bool connected = false, lost = false;
     while (s_has_input (self->greeter_events)) {
         uint16_t event = monitor_recv (self->greeter, self->greeter_events);
-        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
-            connected = true;
-        } else if (event == ZMQ_EVENT_DISCONNECTED) {
-            connected = false;
-            lost = true;
-        }
+        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED || event == ZMQ_EVENT_DISCONNECTED)
+            connected = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+        lost = lost || event == ZMQ_EVENT_DISCONNECTED;
     }
     if (lost && self->state == JOINING)
         return false;
@@ -409,13 +406,12 @@ static void s_look (mock_engine_t *self)
 //  Makes a step if one is due
 static void s_step (mock_engine_t *self)
 {
-    if (self->state != SERVING)
-        return;
-    if (toy_engine_busy (self->engine) && zclock_mono () >= self->next_step) {
+    bool serves = self->state == SERVING;
+    if (serves && toy_engine_busy (self->engine) && zclock_mono () >= self->next_step) {
         toy_engine_step (self->engine);
         self->next_step = zclock_mono () + self->shared->step_ms;
     }
-    zframe_t *load = self->stats ? toy_engine_load (self->engine) : NULL;
+    zframe_t *load = serves && self->stats ? toy_engine_load (self->engine) : NULL;
     if (load)
         s_send (self->stats, load);
 }
@@ -457,8 +453,7 @@ static bool s_run (mock_shared_t *shared, mock_engine_t *engines)
     int64_t looked = 0;  //  When the sockets were last looked at, ms
     while (!zsys_interrupted && !failed) {
         int wait_ms = s_wait_ms (engines, shared->count);
-        //  While steps are due, once a millisecond is enough: a look is several system calls, and
-        //  takes longer than a small step
+        //  While steps are due, look once a millisecond: a look takes longer than a small step
         bool look = wait_ms != 0 || zclock_mono () > looked;
         if (look && zpoller_wait (shared->poller, wait_ms) == &shared->death_pipe) {
             print_line ("who started this engine is gone");

@@ -798,9 +798,10 @@ def test_all_servers_hear_that_nothing_runs(join):
     assert program.stop() == 0
 
 
-def test_abort_tells_the_load(join):
-    """After it nothing may be left to do, and no step would tell."""
-    program, front, identity = join(step_ms=5)
+@pytest.mark.parametrize("step_ms", [5, 0])
+def test_abort_tells_the_load(join, step_ms):
+    """After it nothing may be left to do, and no step would tell. With 0 ms a step is always due."""
+    program, front, identity = join(step_ms=step_ms)
     for name in ("a", "b"):
         front.send(identity, ADD, request(name, max_tokens=10**6))
     while len(front.outputs().outputs) < 2:
