@@ -2,6 +2,23 @@
 
 #include "kv/kv_sequence_own.h"
 
+void kv_sequence_doubt (kv_sequence_t *self, kv_doubts_t *doubts, const kv_held_t *come)
+{
+    if (doubts->count == KV_DOUBTS) {
+        size_t worst = 0;
+        while (worst < KV_DOUBTS && kv_sequence_is_near (self, doubts->of[worst]->batch.seq))
+            worst++;
+        if (worst == KV_DOUBTS && !kv_sequence_is_near (self, come->batch.seq)) {
+            kv_sequence_stray (self, come->batch.seq);
+            return;
+        }
+        kv_held_t *wrong = kv_doubts_take (doubts, worst % KV_DOUBTS);  //  Or the oldest
+        kv_sequence_stray (self, wrong->batch.seq);
+        free (wrong);
+    }
+    kv_doubts_add (doubts, come);
+}
+
 //  A live batch was believed: what is doubted and above it came before it, and is wrong
 static void s_hear (kv_sequence_t *self, uint64_t seq)
 {
@@ -161,13 +178,8 @@ static void s_jump (kv_sequence_t *self, const kv_held_t *come, int64_t now)
         kv_sequence_take_live (self, come, now);
         return;
     }
-    if (ahead->count == KV_DOUBTS) {
-        kv_held_t *wrong = kv_doubts_take (ahead, 0);
-        kv_sequence_stray (self, wrong->batch.seq);
-        free (wrong);
-    }
     s_say_gap (self, seq);
-    kv_doubts_add (ahead, come);
+    kv_sequence_doubt (self, ahead, come);
 }
 
 void kv_sequence_take_live (kv_sequence_t *self, const kv_held_t *come, int64_t now)

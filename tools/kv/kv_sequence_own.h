@@ -81,6 +81,10 @@ bool kv_sequence_accept (kv_sequence_t *self, const kv_held_t *come);
 //  True when a jump to `seq` may be believed without a second message
 bool kv_sequence_is_near (const kv_sequence_t *self, uint64_t seq);
 
+//  Keeps `come` until a second message agrees with it. When there is no room, one is dropped as a
+//  stray: one that is not near, or else the oldest.
+void kv_sequence_doubt (kv_sequence_t *self, kv_doubts_t *doubts, const kv_held_t *come);
+
 //  The end of the first numbers that are missing, also of those before a number that is doubted.
 //  `next` when nothing is.
 uint64_t kv_sequence_missing_end (kv_sequence_t *self);

@@ -273,12 +273,7 @@ static bool s_reply_jumps (kv_sequence_t *self, const kv_held_t *reply)
         return false;
     if (seq == self->due || seq == self->next)
         return s_take_reply (self, reply);
-    if (late->count == KV_DOUBTS) {
-        kv_held_t *wrong = kv_doubts_take (late, 0);
-        kv_sequence_stray (self, wrong->batch.seq);
-        free (wrong);
-    }
-    kv_doubts_add (late, reply);
+    kv_sequence_doubt (self, late, reply);
     return true;
 }
 
