@@ -511,7 +511,7 @@ def rust_inside(lab):
     api, handshake = serve(lab, 1, inside=True)
     engine = lab.engine(handshake, "--step-ms", 5, "--max-model-len", 4096)
     yield "joins", lambda: joins(lab, engine, api, 1)
-    for each in (completions, chat, many_streams, aborts):
+    for each in (completions, chat, many_streams, aborts, pause, sleep, engine_stopped):
         yield each.__name__, lambda each=each: each(api)
 
 
