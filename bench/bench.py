@@ -416,8 +416,8 @@ wanted, one with `over` is not. [README.md](README.md) says what is compared, an
 {ratios_table(results)}
 
 {chr(10).join(f"- {line}" for line in versions())}
-- Load average of the machine (1, 5, 15 minutes): {before} before, {load()} after. CPU times of a
-  machine with other work are too high, by up to a half; instructions are not.
+- Load average of the machine (1, 5, 15 minutes): {before} before, {load()} after. Other work on the
+  machine disturbs the CPU times, but not the instructions.
 - Took {time.monotonic() - bench.started:.0f} s
 
 ## Figures
