@@ -177,6 +177,7 @@ OPTIONS = {
         "engines": Number(2, 1, 65535),
         "requests": Number(10, 1, 1000000),
         "in-flight": Number(0, 0, 1000000),
+        "vllm": Choice("0.33", *(f"0.{n}" for n in range(33, 22, -1))),
         "on-dead": Choice("fail", "fail", "reroute"),
     },
     "handshake_frontend": {
@@ -193,6 +194,7 @@ OPTIONS = {
         "engines": Number(1, 1, 65535),
         "requests": Number(10, 1, 1000000),
         "in-flight": Number(0, 0, 1000000),
+        "vllm": Choice("0.33", *(f"0.{n}" for n in range(33, 22, -1))),
         "on-dead": Choice("fail", "fail", "reroute"),
         "timeout-s": Number(60, 1, 86400),
         "spawn": None,

@@ -221,6 +221,8 @@ def test_with_a_child_that_is_stopped(start, ipc, when):
     while len(children.read_text().split()) < engines:
         assert time.monotonic() < deadline
     pids = [int(pid) for pid in children.read_text().split()]
+    while Path(f"/proc/{pids[-1]}/comm").read_text() != "mock_engine\n":
+        assert time.monotonic() < deadline  # Until then its parent waits for it: posix_spawn
     if when == "in mid-stream":
         program.wait_line("^r9 -> engine 0$")
     os.kill(pids[-1], signal.SIGSTOP)
