@@ -440,6 +440,8 @@ def engine_stopped(api):
 def joins(lab, engine, api, count):
     """All engines join, one HELLO each."""
     api.ready()
+    # The first API server may be healthy before the engines have all of them, and say READY
+    until(lambda: engine.text().count("READY") >= count, START_S, f"READY of {count} engines")
     text = engine.text()
     need(text.count("HELLO") == count, f"{text.count('HELLO')} HELLOs of {count} engines")
     need(text.count("READY") == count, f"{text.count('READY')} READYs of {count} engines")
