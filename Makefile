@@ -69,7 +69,7 @@ ALL_CH   := $(ALL_C) $(wildcard $(ROOMS:%=%/*.h) common/*.h tools/*/*.h trace/*.
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-all: $(PROGRAMS) $(SCRIPTS) $(TRACER) ## build every program into build/<room>/
+all: $(PROGRAMS) $(SCRIPTS) $(TRACER) ## build every program into build/<folder>/
 
 help: ## this list
 	@echo 'Learn:'

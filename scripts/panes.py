@@ -11,8 +11,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import readme
+
+PROMPT_S = 5  # How long to wait for the prompt of a pane's shell
 
 
 def main(names):
@@ -33,6 +36,12 @@ def main(names):
             sys.exit(f"panes: tmux {command[0]}: {done.stderr.strip()}")
         return done.stdout.strip()
 
+    def wait_for_prompt(pane):
+        """What is typed before the shell reads it would be shown twice: by the terminal, then at the prompt."""
+        deadline = time.monotonic() + PROMPT_S
+        while run("display-message", "-p", "-t", pane, "#{cursor_x}") == "0" and time.monotonic() < deadline:
+            time.sleep(0.02)
+
     subprocess.run([*tmux, "kill-session", "-t", session], stderr=subprocess.DEVNULL)
     size = ["-x", "160", "-y", "48"]  # The size of a detached session
     pane = ["-P", "-F", "#{pane_id}", "-c", readme.ROOT]
@@ -42,13 +51,15 @@ def main(names):
         else:
             new = run("split-window", "-t", session, *pane)
             run("select-layout", "-t", session, "tiled")
+        wait_for_prompt(new)
         run("send-keys", "-t", new, "-l", terminal.commands[0][0])
     run("select-pane", "-t", f"{session}:0.0")
-    if not sys.stdout.isatty():
-        print(f"panes: tmux attach -t {session}")
-        return 0
-    go = "switch-client" if os.environ.get("TMUX") else "attach-session"
-    os.execvp("tmux", [*tmux, go, "-t", session])
+    if sys.stdout.isatty():
+        go = "switch-client" if os.environ.get("TMUX") else "attach-session"
+        if subprocess.run([*tmux, go, "-t", session], stderr=subprocess.DEVNULL).returncode == 0:
+            return 0  # It fails in a tmux that no terminal is attached to
+    print(f"panes: tmux attach -t {session}")
+    return 0
 
 
 if __name__ == "__main__":

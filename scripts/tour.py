@@ -55,18 +55,24 @@ class Patience:
             self.line()
 
 
+def program(words):
+    """Its name: the last word in build/, since a wrapper such as `timeout 2` may stand before it."""
+    return next((word for word in reversed(words) if word.startswith("build/")), words[0]).split("/")[-1]
+
+
 def label(scene, player):
-    """The program's name; if several have this name, also its --index or --name, or a number."""
-    commands = [terminal.commands[0][0].split() for terminal in scene.terminals]
-    names = [words[0].split("/")[-1] for words in commands]
-    at = scene.terminals.index(player.terminal)
-    same = [i for i, name in enumerate(names) if name == names[at]]
+    """The name of the running program; if several have this name, also its --index or --name, or a number."""
+    commands = player.terminal.commands
+    running = commands[min(len(player.status), len(commands) - 1)][0].split()
+    name = program(running)
+    same = [(t, words) for t in scene.terminals for words in (c[0].split() for c in t.commands) if program(words) == name]
     if len(same) == 1:
-        return names[at]
-    for option, value in zip(commands[at], commands[at][1:]):
-        if option in ("--index", "--name"):
-            return f"{names[at]} {value}"
-    return f"{names[at]} {same.index(at) + 1}"
+        return name
+    for option, default in (("--index", "0"), ("--name", None)):
+        if any(option in words for _, words in same):
+            value = running[running.index(option) + 1] if option in running else default
+            return f"{name} {value}"
+    return f"{name} {[t for t, _ in same].index(player.terminal) + 1}"
 
 
 def main():

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import readme  # noqa: E402
 import tour  # noqa: E402
 
 #: What installs everything from nothing, for each package manager
@@ -168,6 +170,29 @@ def test_tour_names_the_demos_when_asked_for_another():
     assert done.stderr.startswith("tour: 9.9: no such demo; there are 1 1.1 1.2 ")
 
 
+@pytest.mark.parametrize(
+    "demo, terminal, ended, name",
+    [
+        ("1", 0, 0, "basic_server"),
+        ("1.3", 0, 0, "make_keys"),
+        ("1.3", 0, 1, "secure_server"),
+        ("1.3", 0, 2, "secure_server"),  # Both of its commands have ended
+        ("topics", 1, 0, "topic_subscriber 1"),
+        ("topics", 2, 0, "topic_subscriber 2"),
+        ("push-pull", 2, 0, "worker w1"),
+        ("2.3", 1, 0, "handshake_engine 0"),
+        ("2.3", 2, 0, "handshake_engine 1"),
+        ("2.4", 1, 0, "engine 0"),
+        ("2.4", 2, 0, "engine 1"),
+    ],
+)
+def test_tour_labels_a_line_with_the_program_that_prints_it(demo, terminal, ended, name):
+    scene = readme.demos()[demo]
+    player = readme.Player(scene.terminals[terminal], None, None)
+    player.status = [0] * ended
+    assert tour.label(scene, player) == name
+
+
 class Screen(io.StringIO):
     def isatty(self):
         return True
@@ -219,6 +244,34 @@ def test_panes_types_the_first_command_of_each_terminal(bare):
         "build/req_rep/basic_client",
     ]
     assert not any("Enter" in call for call in calls)  # Typed, not started
+
+
+def test_panes_types_when_the_prompt_is_there(bare):
+    folder = Path(bare.path)
+    at_prompt = f"""display-message)
+        echo . >> {folder}/asked; [ $(grep -c . {folder}/asked) -ge 3 ] && echo 2 || echo 0 ;;"""
+    bare("tmux", f'echo "$1" >> {folder}/log; case $1 in new-session | split-window) echo %7 ;; {at_prompt} esac')
+    assert panes(bare, "1").returncode == 0
+    calls = (folder / "log").read_text().splitlines()
+    assert calls[: calls.index("send-keys")].count("display-message") == 3
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="needs tmux")
+def test_panes_shows_each_command_once(tmp_path):
+    (tmp_path / "sh").write_text("#!/bin/sh\nsleep 0.5\nPS1='> ' exec bash --norc --noprofile -i\n")  # Slow
+    (tmp_path / "sh").chmod(0o755)
+    env = {**os.environ, "SHELL": str(tmp_path / "sh"), "PANES_SOCKET": "test", "TMUX_TMPDIR": str(tmp_path)}
+    env.pop("TMUX", None)
+    try:
+        done = subprocess.run([sys.executable, ROOT / "scripts" / "panes.py", "1"], env=env, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        capture = ["tmux", "-L", "test", "capture-pane", "-p", "-t", "demo-1:0.0"]
+        shown, deadline = "", time.monotonic() + 30
+        while "basic_server" not in shown.partition("> ")[2] and time.monotonic() < deadline:
+            shown = subprocess.run(capture, env=env, capture_output=True, text=True).stdout
+        assert shown.count("basic_server") == 1, shown
+    finally:
+        subprocess.run(["tmux", "-L", "test", "kill-server"], env=env, capture_output=True)
 
 
 def test_panes_without_tmux_says_so_in_one_line(bare):
