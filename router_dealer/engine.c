@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  engine.c - Demo 2: a toy engine: takes requests from a DEALER, streams tokens out of a PUSH
 //
-//  A ROUTER can only send to a peer that it has heard from, so the engine speaks first: it
-//  registers. In each step every request gets a token, and one message takes them all to the
+//  A ROUTER cannot send to a peer before their handshake. A first message proves that it is done,
+//  so the engine registers. In each step every request gets a token, and one message takes them all to the
 //  front-end. The next front-end gets new sockets: the old ones may still hold messages.
 //
 //  Run:   build/router_dealer/engine in one terminal, build/router_dealer/frontend in another

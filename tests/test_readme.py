@@ -68,6 +68,13 @@ def test_no_other_kind_of_command_block():
         assert set(languages) <= {"", "console", "sh"}, path
 
 
+@pytest.mark.parametrize("scene", SCENES, ids=str)
+def test_a_program_that_timeout_ends_is_started_last(scene):
+    """By hand the others take a while to start."""
+    for terminal in scene.terminals[:-1]:
+        assert not any(command.startswith("timeout ") for command, _ in terminal.commands)
+
+
 def test_every_demo_is_on_the_learning_path():
     named = {scene.demo for scene in SCENES if scene.demo}
     assert named == set(readme.learning_path())
