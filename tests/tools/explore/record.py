@@ -15,8 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 FIGURES = ROOT / "docs" / "reliability.json"
-PARTS = 7  #: One for each setting of the world; two run at a time
-LINE = re.compile(r"(.+): (\d+) schedules, (\d+) worlds")
+PARTS = 8  #: One for each setting of the world; two run at a time
+LINE = re.compile(r"^(.+): (\d+) schedules, (\d+) worlds$", re.M)
 
 
 def main():
@@ -35,8 +35,8 @@ def main():
         print(text, end="", flush=True)
         if process.returncode:
             sys.exit(process.returncode)
-        match = LINE.match(text)
-        found[match[1]] = [int(match[2]), int(match[3])]
+        for name, schedules, played in LINE.findall(text):
+            found[name] = [int(schedules), int(played)]
     figures = json.loads(FIGURES.read_text())
     figures["explored"] = {
         "depth": options.depth,

@@ -128,16 +128,12 @@ def table(rows, heads):
 
 
 #: The names of the counts for what is sent, and for what becomes of it
-SENT = ["published", "requests", "asked", "tasks"]
+SENT = ["published", "requests"]
 BECAME = {
-    "delivered": ["delivered live", "answered", "results"],
+    "delivered": ["delivered live", "answered"],
     "repaired by a replay": ["repaired by replay"],
-    "reported lost, or failed and named": ["reported lost", "failed, and named", "reported missing"],
-    "gone with a killed program": [
-        "gone with a killed publisher",
-        "gone with a killed front-end",
-        "killed clients",
-    ],
+    "reported lost, or failed and named": ["reported lost", "failed, and named"],
+    "gone with a killed program": ["gone with a killed publisher", "gone with a killed front-end"],
     "in runs that could not be told apart": ["in runs that could not be told apart"],
 }
 

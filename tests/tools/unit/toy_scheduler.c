@@ -339,7 +339,7 @@ static void test_more_than_a_step (void **state)
     size_t next = 0, steps = 0;
     for (; toy_scheduler_running (self) > 0; steps++) {
         size_t count = toy_scheduler_step (self, 0, &outputs);
-        assert_in_range (count, 1, 10000);
+        assert_true (count >= 1 && count <= 10000);
         for (size_t i = 0; i < count; i++, next++) {
             snprintf (id, sizeof id, "r%zu", next % MANY);
             s_is_output (&outputs[i], id, 1,
@@ -368,7 +368,7 @@ static void test_between_steps (void **state)
     s_add (self, "late", 1, 1);
     for (; toy_scheduler_running (self) > 0; ended += count) {
         count = toy_scheduler_step (self, 0, &outputs);
-        assert_in_range (count, 1, 10000);
+        assert_true (count >= 1 && count <= 10000);
     }
     assert_int_equal (ended, MANY - 2 + 1);
     assert_string_equal (outputs[count - 1].request_id, "late");
