@@ -15,7 +15,7 @@ import time
 
 import readme
 
-PROMPT_S = 5  # How long to wait for the prompt of a pane's shell
+PROMPT_S = 10  # How long to wait for the prompt of a pane's shell
 
 
 def main(names):

@@ -65,14 +65,15 @@ def label(scene, player):
     commands = player.terminal.commands
     running = commands[min(len(player.status), len(commands) - 1)][0].split()
     name = program(running)
-    same = [(t, words) for t in scene.terminals for words in (c[0].split() for c in t.commands) if program(words) == name]
+    all_of_them = [(terminal, line.split()) for terminal in scene.terminals for line, _ in terminal.commands]
+    same = [(terminal, words) for terminal, words in all_of_them if program(words) == name]
     if len(same) == 1:
         return name
     for option, default in (("--index", "0"), ("--name", None)):
         if any(option in words for _, words in same):
             value = running[running.index(option) + 1] if option in running else default
             return f"{name} {value}"
-    return f"{name} {[t for t, _ in same].index(player.terminal) + 1}"
+    return f"{name} {[terminal for terminal, _ in same].index(player.terminal) + 1}"
 
 
 def main():

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -260,8 +261,9 @@ def test_panes_types_when_the_prompt_is_there(bare):
 def test_panes_shows_each_command_once(tmp_path):
     (tmp_path / "sh").write_text("#!/bin/sh\nsleep 0.5\nPS1='> ' exec bash --norc --noprofile -i\n")  # Slow
     (tmp_path / "sh").chmod(0o755)
-    env = {**os.environ, "SHELL": str(tmp_path / "sh"), "PANES_SOCKET": "test", "TMUX_TMPDIR": str(tmp_path)}
+    env = {**os.environ, "SHELL": str(tmp_path / "sh"), "PANES_SOCKET": "test"}
     env.pop("TMUX", None)
+    env["TMUX_TMPDIR"] = tempfile.mkdtemp(prefix="tmux-")  # tmp_path is too long for a socket
     try:
         done = subprocess.run([sys.executable, ROOT / "scripts" / "panes.py", "1"], env=env, capture_output=True)
         assert done.returncode == 0, done.stderr
@@ -272,6 +274,7 @@ def test_panes_shows_each_command_once(tmp_path):
         assert shown.count("basic_server") == 1, shown
     finally:
         subprocess.run(["tmux", "-L", "test", "kill-server"], env=env, capture_output=True)
+        shutil.rmtree(env["TMUX_TMPDIR"], ignore_errors=True)
 
 
 def test_panes_without_tmux_says_so_in_one_line(bare):
