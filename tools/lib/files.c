@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define LOOK_MS 1000
+#define LOOK_S 1
 
 //  A library that aborts may have closed a few before
 #define FILES_LEFT 4
@@ -48,20 +48,44 @@ static void s_on_abort (int signal)
     _exit (EXIT_FAILURE);
 }
 
+//  The thread that looks, and how the main thread ends it. It waits without a descriptor.
+static pthread_t looker;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wake;
+static bool looking;
+
 //  Ends the program as a Ctrl-C does
 static void *s_look (void *args)
 {
-    for (int full = 0; full < 2; full = s_are_free (1) ? 0 : full + 1)
-        poll (NULL, 0, LOOK_MS);
-    none_left = 1;
-    warn_line (NONE_LEFT);
-    kill (getpid (), SIGTERM);
+    pthread_mutex_lock (&lock);
+    for (int full = 0; full < 2 && looking;) {
+        struct timespec until;
+        clock_gettime (CLOCK_MONOTONIC, &until);
+        until.tv_sec += LOOK_S;
+        while (looking && pthread_cond_timedwait (&wake, &lock, &until) != ETIMEDOUT)
+            ;
+        full = s_are_free (1) ? 0 : full + 1;
+    }
+    none_left = looking;
+    pthread_mutex_unlock (&lock);
+    if (none_left) {
+        warn_line (NONE_LEFT);
+        kill (getpid (), SIGTERM);
+    }
     return args;
 }
 
-//  Runs after the exit handlers of the libraries
+//  Runs after the exit handlers of the libraries. A thread that has something to say is not waited
+//  for: perhaps nobody reads stderr.
 static void s_on_exit (void)
 {
+    pthread_mutex_lock (&lock);
+    bool join = looking && !none_left;
+    looking = false;
+    pthread_cond_signal (&wake);
+    pthread_mutex_unlock (&lock);
+    if (join)
+        pthread_join (looker, NULL);
     if (none_left && fflush (stdout) != EOF)
         _exit (EXIT_FAILURE);
 }
@@ -81,11 +105,14 @@ static void s_raise_limit (void)
 static void s_start_thread (void)
 {
     sigset_t all, before;
-    pthread_t thread;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init (&monotonic);
+    pthread_condattr_setclock (&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init (&wake, &monotonic);
     sigfillset (&all);
     pthread_sigmask (SIG_SETMASK, &all, &before);
-    if (pthread_create (&thread, NULL, s_look, NULL) == 0)
-        pthread_detach (thread);
+    looking = true;
+    looking = pthread_create (&looker, NULL, s_look, NULL) == 0;
     pthread_sigmask (SIG_SETMASK, &before, NULL);
 }
 
