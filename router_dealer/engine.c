@@ -2,8 +2,8 @@
 //  engine.c - Demo 2: a toy engine: takes requests from a DEALER, streams tokens out of a PUSH
 //
 //  A ROUTER cannot send to a peer before their handshake. A first message proves that it is done,
-//  so the engine registers. In each step every request gets a token, and one message takes them all to the
-//  front-end. The next front-end gets new sockets: the old ones may still hold messages.
+//  so the engine registers. In each step every request gets a token, and one message takes them all
+//  to the front-end. The next front-end gets new sockets: the old ones may still hold messages.
 //
 //  Run:   build/router_dealer/engine in one terminal, build/router_dealer/frontend in another
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc.process_input_sockets, run_busy_loop,
