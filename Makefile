@@ -109,7 +109,7 @@ test: ## set up what the tests need, build, and run them all
 	@$(MAKE) --no-print-directory unit explore
 	@BUILD=$(BUILD) .venv/bin/python -m pytest -q -rs -n $(JOBS) -m 'not slow' $(PYTEST) tests
 
-# The number of steps, 4 s of CPU; `make slow` plays 11
+# The number of steps, 4 s of CPU; `make slow` plays 12
 DEPTH ?= 8
 
 explore: $(EXPLORERS) ### play every schedule of DEPTH=8 steps against the sequence of KV events
@@ -120,7 +120,7 @@ explore: $(EXPLORERS) ### play every schedule of DEPTH=8 steps against the seque
 slow: ### run the tests that need time: at most 20 minutes
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all $(BUILD)/units $(BUILD)/benches $(BUILD)/watched $(EXPLORERS) .venv/ready
-	@$(PYTHON) tests/tools/explore/record.py --build $(BUILD) 11
+	@$(PYTHON) tests/tools/explore/record.py --build $(BUILD) 12
 	@BUILD=$(BUILD) timeout --foreground 1200 .venv/bin/python -m pytest -q -rs -n $(JOBS) -m slow $(PYTEST) tests
 
 test-page: ### test the page that `make trace` writes, in a headless Chromium
