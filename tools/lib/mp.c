@@ -59,14 +59,7 @@ void mp_pack_flag (msgpack_packer *packer, const char *key, bool value)
 void mp_grow (mp_writer_t *writer, size_t more)
 {
     msgpack_sbuffer *bytes = &writer->bytes;
-    size_t room = bytes->size + more > 2 * bytes->alloc ? bytes->size + more : 2 * bytes->alloc;
-    char *data = realloc (bytes->data, room);
-    if (!data) {
-        fprintf (stderr, "FATAL ERROR: out of memory\n");
-        abort ();
-    }
-    bytes->data = data;
-    bytes->alloc = room;
+    bytes->data = text_enlarge (bytes->data, bytes->size, more, &bytes->alloc);
 }
 
 zframe_t *mp_end (mp_writer_t *writer)

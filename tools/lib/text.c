@@ -18,16 +18,20 @@ char *text_take (text_t *self)
     return string;
 }
 
-void text_grow (text_t *self, size_t more)
+char *text_enlarge (char *data, size_t size, size_t more, size_t *room)
 {
-    size_t room = self->size + more > 2 * self->room ? self->size + more : 2 * self->room;
-    char *data = realloc (self->data, room);
+    *room = size + more > 2 * *room ? size + more : 2 * *room;
+    data = realloc (data, *room);
     if (!data) {
         fprintf (stderr, "FATAL ERROR: out of memory\n");
         abort ();
     }
-    self->data = data;
-    self->room = room;
+    return data;
+}
+
+void text_grow (text_t *self, size_t more)
+{
+    self->data = text_enlarge (self->data, self->size, more, &self->room);
 }
 
 //  -- Integers
