@@ -31,8 +31,8 @@ typedef struct running {
 
 struct toy_scheduler {
     toy_scheduler_config_t config;
-    //  By request id, without those that have finished. Strangers choose the ids. A tree takes no
-    //  longer for some ids than for others, as a table with a known hash function does.
+    //  Those that run, by request id. Strangers choose the ids: a tree is as fast for any of them, and
+    //  a hash table whose function is known is not.
     void *by_id;
     size_t running;   //  How many are in there
     s_running_t all;  //  The ends of the list of all
@@ -74,7 +74,7 @@ static void s_running_destroy (s_running_t **self_p)
     *self_p = NULL;
 }
 
-//  Drops one, which is in by_id no longer
+//  Drops one that has been removed from by_id
 static void s_drop (toy_scheduler_t *self, s_running_t *running)
 {
     running->previous->next = running->next;
