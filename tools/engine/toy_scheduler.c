@@ -31,8 +31,8 @@ typedef struct running {
 
 struct toy_scheduler {
     toy_scheduler_config_t config;
-    //  Those that run, by request id. Strangers choose the ids: a tree is as fast for any of them, and
-    //  a hash table whose function is known is not.
+    //  Those that run, by request id. Strangers choose the ids: a tree is as fast for any of them,
+    //  and a hash table whose function is known is not.
     void *by_id;
     size_t running;   //  How many are in there
     s_running_t all;  //  The ends of the list of all
