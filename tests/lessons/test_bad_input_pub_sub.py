@@ -301,6 +301,7 @@ def test_flood_of_requests(start, ipc, peer):
     stranger = peer(zmq.DEALER, connect=endpoints["replay_endpoint"])
     for frames in mutants(2000, seed=3):
         stranger.send_multipart(frames)
+    publisher.wait_line("^seq 0: ")
     client = peer(zmq.DEALER, connect=endpoints["replay_endpoint"])
     client.send_multipart([b"", as_seq(0)])
     assert client.recv_multipart()[:3] == [b"", b"kv-events", as_seq(0)]
