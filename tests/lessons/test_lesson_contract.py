@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import termios
 import time
 
@@ -190,6 +191,27 @@ def test_stop_at_once(start, ipc, keys, name, number):
             assert status == 1 and len(program.err) == 1 and cannot.fullmatch(program.err[0])
         else:
             assert status == (name.endswith(("client", "frontend"))) and not program.err
+
+
+def test_python_sees_a_signal_that_came_just_before_it_waits():
+    """Another thread takes SIGTERM here, so that it interrupts nothing, as when it comes a moment before
+    recv waits."""
+    code = """
+import argparse, os, signal, threading, wire, zmq
+wire.start(argparse.ArgumentParser())
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+pull = zmq.Context.instance().socket(zmq.PULL)
+pull.bind("inproc://nobody")
+try:
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    pull.recv()
+except KeyboardInterrupt:
+    print("stopped")
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT / "tests/peers", stdout=subprocess.PIPE, timeout=WAIT_S)
+    assert done.stdout == b"stopped\n"
 
 
 def in_pipe(pipe):

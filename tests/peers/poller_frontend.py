@@ -31,7 +31,7 @@ def main():
     poller.register(router, zmq.POLLIN)
     try:
         while len(ended) < args.requests:
-            for socket, _ in poller.poll(1000):  # A signal may come just before it waits
+            for socket, _ in poller.poll():
                 if socket == pull:
                     wire.take_outputs(pull.recv_multipart(), tokens, ended)
                     continue

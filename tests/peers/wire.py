@@ -5,6 +5,7 @@ The programs here are the C lessons again, with pyzmq and msgspec: the same opti
 Read them side by side.
 """
 
+import atexit
 import enum
 import math
 import re
@@ -422,10 +423,15 @@ def ready(engine):
 
 
 def start(parser):
-    """The options. From now on SIGTERM, like Ctrl-C, raises KeyboardInterrupt."""
+    """The options. From now on SIGTERM, like Ctrl-C, raises KeyboardInterrupt, but not within a call that
+    is about to wait, as pyzmq's recv. So SIGALRM interrupts such a call each second, until the end:
+    there it would make libzmq drop what is still to be sent."""
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, lambda number, frame: None)
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     return args
 
