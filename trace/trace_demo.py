@@ -33,20 +33,19 @@ def record(scene, build, path):
     return readme.play(scene, build, trace=path)
 
 
-def draw(title, path, page=False):
+def draw(title, path):
     """Draws the trace in `path`; the results are its neighbours. Returns the run."""
     run = trace_read.read(path)
     path.with_suffix(".mmd").write_text(trace_draw.mermaid(run), "utf-8")
     path.with_suffix(".svg").write_text(trace_draw.svg(run, title), "utf-8")
-    if page:
-        path.with_suffix(".html").write_text(trace_page.html(run, title), "utf-8")
+    path.with_suffix(".html").write_text(trace_page.html(run, title), "utf-8")
     return run
 
 
 def draw_own(path, show):
     """Draws the trace of a user's own run. Returns False if that is not possible."""
     try:
-        run = draw(path.name, path, page=True)
+        run = draw(path.name, path)
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         print(f"trace: {path}: cannot be drawn: {error}", file=sys.stderr)
         return False
@@ -90,7 +89,7 @@ def update_diagram(name, scene, build):
         same = kept.exists() and trace_read.structure(trace_read.read(kept)) == new
         if not same:
             kept.write_text(normal(fresh.read_text("utf-8")), "utf-8")
-    draw(scene.title, kept)
+    kept.with_suffix(".svg").write_text(trace_draw.svg(trace_read.read(kept), scene.title), "utf-8")
     return [], "drawn again" if same else "recorded"
 
 
@@ -127,7 +126,7 @@ def main():
         for text in wrong:
             print(f"trace: {demos[name]}: {text}", file=sys.stderr)
         failed = failed or bool(wrong)
-        run = draw(demos[name].title, path, page=True)
+        run = draw(demos[name].title, path)
         where = path.relative_to(readme.ROOT).with_suffix("")
         print(f"Demo {name}: {len(run.messages)} messages: {where}.html, .svg, .mmd and .jsonl")
         if options.open:

@@ -196,7 +196,7 @@ class Picture:
         self.rows = rows(run, whole=interactive)
         self.colour = {lane: index % 6 for index, lane in enumerate(run.lanes)}
         self.number = {message: number for number, message in enumerate(run.messages)}
-        self.parts = []
+        self.parts, self.lines = [], []
         self._place_lanes()
         self._place_rows()
 
@@ -254,6 +254,11 @@ class Picture:
 
     def put(self, text):
         self.parts.append(text)
+
+    def end_line(self):
+        """What was put since the last call becomes one line of the file."""
+        self.lines += ["".join(self.parts)] if self.parts else []
+        self.parts.clear()
 
     def text(self, x, y, text, classes, anchor="middle"):
         self.put(
@@ -366,10 +371,14 @@ class Picture:
         )
         self.put(f'<title id="diagram-title">{escape(self.title)}</title>')
         self.put(f'<desc id="diagram-desc">{escape(words)}</desc>')
-        self.put(f"<style>{STYLE}</style>")
+        self.end_line()
+        self.put(f"<style>{' '.join(STYLE.split())}</style>")
+        self.end_line()
         self.put(f'<rect class="paper" width="{self.width}" height="{self.height}" rx="8"/>')
+        self.end_line()
         for lane, width in zip(self.lanes, self.box):
             self._draw_lane(lane, width)
+            self.end_line()
         for row in self.rows:
             if self.interactive and row.kind != "message":
                 self.put(f'<g class="row" data-t="{row.t - self.run.start:.6f}">')
@@ -377,8 +386,8 @@ class Picture:
                 self.put("</g>")
             else:
                 self._draw_row(row)
-        self.put("</svg>")
-        return "\n".join(self.parts) + "\n"
+            self.end_line()
+        return "\n".join([*self.lines, "</svg>"]) + "\n"
 
 
 def svg(run, title):

@@ -49,19 +49,15 @@ def test_demo_still_does_what_is_drawn(name, tmp_path):
 
 @pytest.mark.parametrize("name", DEMOS)
 def test_diagram_is_what_is_drawn_of_its_recording(name):
-    run = trace_read.read(KEPT[name])
-    for suffix, text in (
-        (".mmd", trace_draw.mermaid(run)),
-        (".svg", trace_draw.svg(run, DEMOS[name].title)),
-    ):
-        kept = KEPT[name].with_suffix(suffix)
-        assert kept.read_text("utf-8") == text, f"{kept.name}: make diagrams"
+    kept = KEPT[name].with_suffix(".svg")
+    drawn = trace_draw.svg(trace_read.read(KEPT[name]), DEMOS[name].title)
+    assert kept.read_text("utf-8") == drawn, f"{kept.name}: make diagrams"
 
 
 def test_there_is_no_diagram_of_another_demo():
     files = {path.name for path in trace_demo.DIAGRAMS.iterdir()}
     files -= {"kv-sequence.mmd"}  # The states of a module, made by hand
-    assert files == {f"{name}{end}" for name in DEMOS for end in (".jsonl", ".mmd", ".svg")}
+    assert files == {f"{name}{end}" for name in DEMOS for end in (".jsonl", ".svg")}
 
 
 @pytest.mark.parametrize("name", DEMOS)
@@ -70,7 +66,6 @@ def test_diagram_is_in_the_readme(name):
     (part,) = re.findall(rf"^## Demo {re.escape(name)}: .*?(?=^##? |\Z)", text, re.M | re.S)
     (alt,) = re.findall(rf"!\[([^\]]*)\]\(\.\./docs/diagrams/{re.escape(name)}\.svg\)", part)
     assert len(alt) > 40, "the picture has no words for those who do not see it"
-    assert f"](../docs/diagrams/{name}.mmd)" in part
     assert f"make trace DEMO={name}" in part
 
 

@@ -25,7 +25,7 @@ def url(tmp_path_factory):
     """The page of the run of Demo 2.2 that its README shows."""
     path = tmp_path_factory.mktemp("page") / "2.2.jsonl"
     path.write_bytes((trace_demo.DIAGRAMS / "2.2.jsonl").read_bytes())
-    trace_demo.draw(readme.demos()["2.2"].title, path, page=True)
+    trace_demo.draw(readme.demos()["2.2"].title, path)
     return path.with_suffix(".html").as_uri()
 
 
