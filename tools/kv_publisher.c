@@ -47,7 +47,6 @@ typedef struct {
 //  One rank, which in vLLM is a process of its own
 typedef struct {
     const settings_t *settings;
-    int number;
     char name[24];  //  "rank 1 " begins its lines; empty when there is only one
     zsock_t *pub, *router;
     history_t history;
@@ -57,11 +56,7 @@ typedef struct {
 //  Makes up the next batch of a rank; returns its payload
 static zframe_t *s_make (rank_t *self)
 {
-    const settings_t *settings = self->settings;
-    (settings->every_field ? toy_cache_fill_all : toy_cache_fill) (
-        &self->cache, self->number, self->history.next, (uint32_t) settings->blocks,
-        (double) zclock_time () / 1000);
-    return kv_batch_encode (&self->cache.batch, self->settings->wire);
+    return toy_cache_batch (&self->cache, self->history.next, (double) zclock_time () / 1000);
 }
 
 static void s_drop_oldest (history_t *self)
@@ -94,7 +89,7 @@ static void s_forget (history_t *self)
 //  fails.
 static bool s_attach (rank_t *self, zsock_t *socket, const char *endpoint, bool connect)
 {
-    char *own = kv_rank_endpoint (endpoint, self->number);
+    char *own = kv_rank_endpoint (endpoint, self->cache.rank);
     bool good;
     if (connect) {
         print_summary ("connecting to %s", own);
@@ -110,7 +105,10 @@ static bool s_attach (rank_t *self, zsock_t *socket, const char *endpoint, bool 
 static bool s_open (rank_t *self, const settings_t *settings, int number)
 {
     self->settings = settings;
-    self->number = number;
+    self->cache = (toy_cache_t){.wire = settings->wire,
+                                .rank = number,
+                                .blocks = (uint32_t) settings->blocks,
+                                .every_field = settings->every_field};
     if (settings->ranks > 1)
         snprintf (self->name, sizeof self->name, "rank %d ", number);
     self->history.steps = (uint64_t) settings->buffer_steps;
@@ -221,7 +219,7 @@ static void s_publish (rank_t *self)
     if (!dropped)
         kv_publish (self->pub, settings->topic, seq, payload);  //  Never blocks: a PUB drops
     if (log_level != LOG_QUIET) {
-        char *text = kv_batch_describe (&self->cache.batch);
+        char *text = toy_cache_describe (&self->cache, seq);
         print_line ("%sseq %" PRIu64 "%s: %s", self->name, seq, dropped ? " dropped" : "", text);
         zstr_free (&text);
     }

@@ -1,12 +1,6 @@
 //  SPDX-License-Identifier: MIT
 
-#include "kv/kv_events_own.h"
-#include "lib/mp_put.h"
-
-const char *const *kv_event_fields (kv_event_kind_t kind)
-{
-    return kind == KV_UNKNOWN ? no_fields : kinds[kind].fields;
-}
+#include "kv/kv_events.h"
 
 kv_wire_t kv_wire_from_name (const char *name)
 {
@@ -17,260 +11,186 @@ kv_wire_t kv_wire_from_name (const char *name)
     return KV_WIRE_V033;
 }
 
-//  -- Encode
-
-//  What an event takes up without its hashes, tokens and slices: the names of its fields above all
-#define EVENT_BOUND 480
-
-//  And a batch without its events
-#define BATCH_BOUND 40
-
-//  A batch of up to 64 blocks is packed on the stack, in this many bytes
-#define SMALL 8192
-
-static void s_put_slice (char **at, mp_slice_t slice)
+static void s_put_seq (uint64_t seq, byte bytes[KV_SEQ_SIZE])
 {
-    if (!slice.data) {
-        mp_put_nil (at);
-        return;
+    for (int i = KV_SEQ_SIZE - 1; i >= 0; i--, seq >>= 8)
+        bytes[i] = (byte) (seq & 0xff);
+}
+
+//  A big-endian number of any length; one above 64 bits comes out as UINT64_MAX
+static uint64_t s_get_seq (mp_slice_t bytes)
+{
+    const byte *at = (const byte *) bytes.data;
+    if (bytes.size ==
+        KV_SEQ_SIZE)  //  As all that publishers send; compilers know this for one load
+        return (uint64_t) at[0] << 56 | (uint64_t) at[1] << 48 | (uint64_t) at[2] << 40 |
+               (uint64_t) at[3] << 32 | (uint64_t) at[4] << 24 | (uint64_t) at[5] << 16 |
+               (uint64_t) at[6] << 8 | at[7];
+    uint64_t seq = 0;
+    for (size_t i = 0; i < bytes.size; i++) {
+        if (seq >> 56)
+            return UINT64_MAX;
+        seq = seq << 8 | (byte) bytes.data[i];
     }
-    mp_put_str (at, slice.size);
-    mp_put_bytes (at, slice.data, slice.size);
+    return seq;
 }
 
-static void s_put_number (char **at, int64_t number)
+int kv_publish (zsock_t *pub, const char *topic, uint64_t seq, zframe_t *payload)
 {
-    if (number == KV_NONE)
-        mp_put_nil (at);
-    else
-        mp_put_int64 (at, number);
+    void *socket = zsock_resolve (pub);
+    byte bytes[KV_SEQ_SIZE];
+    s_put_seq (seq, bytes);
+    if (zmq_send (socket, topic, strlen (topic), ZMQ_SNDMORE) == -1 ||
+        zmq_send (socket, bytes, sizeof bytes, ZMQ_SNDMORE) == -1)
+        return -1;
+    return zframe_send (&payload, pub, ZFRAME_REUSE);  //  Shares the bytes
 }
 
-static void s_put_hash (char **at, const kv_hash_t *hash)
+//  Skips a value. Clears `sound` if mp_pass does not take it: mp_skip accepts deeper nesting than
+//  mp_check.
+static bool s_skip (mp_reader_t *reader, bool *sound)
 {
-    switch (hash->kind) {
-    case KV_HASH_NONE:
-        mp_put_nil (at);
-        break;
-    case KV_HASH_UINT:
-        mp_put_uint64 (at, hash->value.u);
-        break;
-    case KV_HASH_INT:
-        mp_put_int64 (at, hash->value.i);
-        break;
-    case KV_HASH_BYTES:
-        mp_put_bin (at, hash->value.bytes.size);
-        mp_put_bytes (at, hash->value.bytes.data, hash->value.bytes.size);
-        break;
-    }
+    *sound = *sound && mp_pass (reader);
+    return *sound || mp_skip (reader);
 }
 
-static void s_put_hashes (char **at, const kv_event_t *event)
+int64_t kv_payload_rank (kv_numbered_t *batch)
 {
-    mp_put_array (at, event->block_hash_count);
-    for (size_t i = 0; i < event->block_hash_count; i++)
-        s_put_hash (at, &event->block_hashes[i]);
+    mp_reader_t reader = mp_reader (batch->payload.data, batch->payload.size);
+    msgpack_object object;
+    uint32_t count;
+    bool sound = true;
+    if (!mp_read_array (&reader, "batch", 2, &count, NULL) || !s_skip (&reader, &sound))
+        return KV_RANK_UNREADABLE;
+    sound = sound && mp_is_array (&reader);
+    if (!s_skip (&reader, &sound))
+        return KV_RANK_UNREADABLE;
+    mp_reader_t rank = reader;
+    for (uint32_t i = 2; sound && i < count; i++)
+        sound = mp_pass (&reader);
+    batch->sound = sound && reader.at == reader.end;
+    if (count < 3)
+        return KV_RANK_NONE;
+    if (!mp_read (&rank, &object))
+        return KV_RANK_UNREADABLE;
+    if (object.type != MSGPACK_OBJECT_POSITIVE_INTEGER || object.via.u64 > INT64_MAX)
+        return KV_RANK_NONE;
+    return (int64_t) object.via.u64;
 }
 
-//  The value of one field
-static void s_put_field (char **at, const kv_event_t *event, field_t field)
+//  Reads a live message, or a reply, of which these are the first frames
+static bool s_read_live (const mp_slice_t *frames, size_t count, kv_numbered_t *batch,
+                         mp_error_t *error)
 {
-    switch (field) {
-    case BLOCK_HASHES:
-        s_put_hashes (at, event);
-        break;
-    case PARENT_BLOCK_HASH:
-        s_put_hash (at, &event->parent_block_hash);
-        break;
-    case TOKEN_IDS:
-        mp_put_uint32s (at, event->token_ids, event->token_id_count);
-        break;
-    case BLOCK_SIZE:
-        mp_put_uint32 (at, event->block_size);
-        break;
-    case LORA_ID:
-        s_put_number (at, event->lora_id);
-        break;
-    case MEDIUM:
-        s_put_slice (at, event->medium);
-        break;
-    case LORA_NAME:
-        s_put_slice (at, event->lora_name);
-        break;
-    case EXTRA_KEYS:
-        mp_put_bytes (at, event->extra_keys.data, event->extra_keys.size);
-        break;
-    case GROUP_IDX:
-        s_put_number (at, event->group_idx);
-        break;
-    case KV_CACHE_SPEC_KIND:
-        s_put_slice (at, event->kv_cache_spec_kind);
-        break;
-    case KV_CACHE_SPEC_SLIDING_WINDOW:
-        s_put_number (at, event->kv_cache_spec_sliding_window);
-        break;
-    case LOCALITY:
-        s_put_slice (at, event->locality);
-        break;
-    case OWNERSHIP:
-        s_put_slice (at, event->ownership);
-        break;
-    case SESSION_ID:
-        s_put_slice (at, event->session_id);
-        break;
-    case LOOKAHEAD_TOKEN_IDS:
-        mp_put_bytes (at, event->lookahead_token_ids.data, event->lookahead_token_ids.size);
-        break;
-    case FIELD_COUNT:
-        break;
-    }
+    if (count != 3)
+        return mp_wrong (error, "message", "want topic, seq and batch, got %zu frames", count);
+    if (frames[1].size != KV_SEQ_SIZE)
+        return mp_wrong (error, "message", "a seq has 8 bytes, this has %zu", frames[1].size);
+    *batch =
+        (kv_numbered_t){.seq = s_get_seq (frames[1]), .topic = frames[0], .payload = frames[2]};
+    if (batch->seq == KV_SEQ_END)
+        return mp_wrong (error, "message", "its seq is the one that ends a replay");
+    return true;
 }
 
-//  True for a field that msgspec's omit_defaults leaves out of a map: its default is None, and that
-//  is its value
-static bool s_is_omitted (const kv_event_t *event, field_t field)
+static bool s_read_reply (const mp_slice_t *frames, size_t count, kv_numbered_t *batch,
+                          mp_error_t *error)
 {
-    switch (field) {
-    case EXTRA_KEYS:
-        return !event->extra_keys.data;
-    case GROUP_IDX:
-        return event->group_idx == KV_NONE;
-    case KV_CACHE_SPEC_KIND:
-        return !event->kv_cache_spec_kind.data;
-    case KV_CACHE_SPEC_SLIDING_WINDOW:
-        return event->kv_cache_spec_sliding_window == KV_NONE;
-    case LOCALITY:
-        return !event->locality.data;
-    case OWNERSHIP:
-        return !event->ownership.data;
-    case SESSION_ID:
-        return !event->session_id.data;
-    case LOOKAHEAD_TOKEN_IDS:
-        return !event->lookahead_token_ids.data;
-    default:
+    //  Counted from the end: ... [seq][batch]. Four have the delimiter and the topic in front.
+    if (count < 2 || count > KV_FRAMES_MAX || frames[count - 2].size != KV_SEQ_SIZE)
+        return mp_wrong (error, "replay", "want a seq of 8 bytes and a batch, got %zu frames",
+                         count);
+    *batch = (kv_numbered_t){.seq = KV_SEQ_END, .payload = frames[count - 1], .replayed = true};
+    if (batch->payload.size > 0)  //  Every batch has bytes
+        batch->seq = s_get_seq (frames[count - 2]);
+    if (count == KV_FRAMES_MAX)
+        batch->topic = frames[1];
+    return true;
+}
+
+zmsg_t *kv_replay_request (uint64_t start)
+{
+    byte bytes[KV_SEQ_SIZE];
+    s_put_seq (start, bytes);
+    zmsg_t *message = zmsg_new ();
+    zmsg_addmem (message, bytes, sizeof bytes);
+    return message;
+}
+
+bool kv_replay_request_read (zmsg_t *message, zframe_t **client, uint64_t *start)
+{
+    if (zmsg_size (message) != 3)
         return false;
+    *client = zmsg_first (message);
+    zframe_t *seq = zmsg_last (message);
+    *start = s_get_seq ((mp_slice_t){(const char *) zframe_data (seq), zframe_size (seq)});
+    return true;
+}
+
+int kv_replay_send (zsock_t *router, zframe_t *client, const char *topic, uint64_t seq,
+                    zframe_t *payload, kv_wire_t wire)
+{
+    void *socket = zsock_resolve (router);
+    byte bytes[KV_SEQ_SIZE];
+    s_put_seq (payload ? seq : KV_SEQ_END, bytes);
+    size_t topic_size = payload ? strlen (topic) : 0;
+    if (zframe_send (&client, router, ZFRAME_MORE + ZFRAME_REUSE) == -1 ||
+        zmq_send (socket, NULL, 0, ZMQ_SNDMORE) == -1 ||
+        (wire >= KV_WIRE_V026 && zmq_send (socket, topic, topic_size, ZMQ_SNDMORE) == -1) ||
+        zmq_send (socket, bytes, sizeof bytes, ZMQ_SNDMORE) == -1)
+        return -1;
+    return payload ? zframe_send (&payload, router, ZFRAME_REUSE)  //  Shares the bytes
+                   : zmq_send (socket, NULL, 0, 0);
+}
+
+kv_frames_t *kv_frames_new (void)
+{
+    kv_frames_t *self = zmalloc (sizeof *self);
+    for (size_t i = 0; i < KV_FRAMES_MAX; i++)
+        zmq_msg_init (&self->frames[i]);
+    return self;
+}
+
+void kv_frames_clear (kv_frames_t *self)
+{
+    for (size_t i = 0; i < KV_FRAMES_MAX; i++) {
+        zmq_msg_close (&self->frames[i]);
+        zmq_msg_init (&self->frames[i]);
     }
+    self->count = 0;
 }
 
-static void s_put_name (char **at, const char *name, size_t size)
+void kv_frames_destroy (kv_frames_t **self_p)
 {
-    mp_put_str (at, size);
-    mp_put_bytes (at, name, size);
+    if (*self_p)
+        kv_frames_clear (*self_p);
+    free (*self_p);
+    *self_p = NULL;
 }
 
-//  False for a field that this generation did not have
-static bool s_is_known (field_t field, kv_wire_t wire)
+bool kv_frames_recv (kv_frames_t *self, zsock_t *socket)
 {
-    return field < LOCALITY || wire == KV_WIRE_V033 || (field == LOCALITY && wire == KV_WIRE_V026);
-}
-
-//  The head of a map of `count` pairs. msgspec chooses its form by how many fields the struct has:
-//  with the tag and 15 more, as BlockStored of v0.33, it is the 16-bit form even for few pairs.
-static void s_put_map_head (char **at, size_t count, bool wide)
-{
-    const char head[] = {(char) 0xde, 0, (char) count};
-    if (wide)
-        mp_put_bytes (at, head, sizeof head);
-    else
-        mp_put_map (at, count);
-}
-
-static void s_put_event_map (char **at, const kv_event_t *event, kv_wire_t wire)
-{
-    field_t kept[FIELD_COUNT];
+    void *handle = zsock_resolve (socket);
     size_t count = 0;
-    for (size_t i = 0; i < kinds[event->kind].count; i++) {
-        field_t field = kinds[event->kind].order[i];
-        if (!s_is_omitted (event, field) && s_is_known (field, wire))
-            kept[count++] = field;
-    }
-    s_put_map_head (at, count + 1, wire == KV_WIRE_V033 && event->kind == KV_BLOCK_STORED);
-    mp_put_text (at, "type");
-    s_put_name (at, kinds[event->kind].tag, kinds[event->kind].tag_size);
-    for (size_t i = 0; i < count; i++) {
-        s_put_name (at, field_names[kept[i]], field_sizes[kept[i]]);
-        s_put_field (at, event, kept[i]);
-    }
+    zmq_msg_t *frame;
+    do {
+        //  Surplus frames overwrite the last one: the message is malformed anyway
+        frame = &self->frames[count < KV_FRAMES_MAX ? count : KV_FRAMES_MAX - 1];
+        if (zmq_msg_recv (frame, handle, 0) == -1) {
+            kv_frames_clear (self);
+            return false;  //  The first: the others of a message are there with it
+        }
+        count++;
+    } while (zmq_msg_more (frame));
+    self->count = count;
+    return true;
 }
 
-//  v0.9.0: BlockStored ended with lora_id, BlockRemoved with block_hashes
-static void s_put_event_array (char **at, const kv_event_t *event)
+bool kv_frames_read (kv_frames_t *self, bool replayed, kv_numbered_t *batch, mp_error_t *error)
 {
-    static const size_t field_counts[] = {5, 1, 0};
-    size_t count = field_counts[event->kind];
-    mp_put_array (at, count + 1);
-    s_put_name (at, kinds[event->kind].tag, kinds[event->kind].tag_size);
-    for (size_t i = 0; i < count; i++)
-        s_put_field (at, event, kinds[event->kind].order[i]);
-}
-
-//  Room for one event
-static size_t s_bound (const kv_event_t *event)
-{
-    size_t bound = EVENT_BOUND + (size_t) MP_PUT_MAX * event->block_hash_count +
-                   5 * event->token_id_count + event->medium.size + event->lora_name.size +
-                   event->extra_keys.size + event->kv_cache_spec_kind.size + event->locality.size +
-                   event->ownership.size + event->session_id.size + event->lookahead_token_ids.size;
-    for (size_t i = 0; i < event->block_hash_count; i++)
-        if (event->block_hashes[i].kind == KV_HASH_BYTES)
-            bound += event->block_hashes[i].value.bytes.size;
-    if (event->parent_block_hash.kind == KV_HASH_BYTES)
-        bound += event->parent_block_hash.value.bytes.size;
-    return bound;
-}
-
-zframe_t *kv_batch_encode (const kv_batch_t *batch, kv_wire_t wire)
-{
-    size_t known = 0, bound = BATCH_BOUND;
-    for (size_t i = 0; i < batch->event_count; i++) {
-        if (batch->events[i].kind == KV_UNKNOWN)
-            continue;
-        known++;
-        bound += s_bound (&batch->events[i]);
-    }
-    char small[SMALL], *large = bound > sizeof small ? malloc (bound) : NULL;
-    char *bytes = large ? large : small, *at = bytes;
-    assert (large || bound <= sizeof small);
-    mp_put_array (&at, wire == KV_WIRE_V09 ? 2 : 3);
-    mp_put_double (&at, batch->ts);
-    mp_put_array (&at, known);
-    for (size_t i = 0; i < batch->event_count; i++) {
-        if (batch->events[i].kind == KV_UNKNOWN)
-            continue;
-        if (wire == KV_WIRE_V09)
-            s_put_event_array (&at, &batch->events[i]);
-        else
-            s_put_event_map (&at, &batch->events[i], wire);
-    }
-    if (wire != KV_WIRE_V09)
-        s_put_number (&at, batch->data_parallel_rank);
-    zframe_t *payload = zframe_new (bytes, (size_t) (at - bytes));
-    free (large);
-    return payload;
-}
-
-//  -- For a reader
-
-static void s_print_count (FILE *out, size_t count, const char *what)
-{
-    fprintf (out, " %zu %s%s", count, what, count == 1 ? "" : "s");
-}
-
-char *kv_batch_describe (const kv_batch_t *batch)
-{
-    char *text = NULL;
-    size_t size;
-    FILE *out = open_memstream (&text, &size);
-    if (!out)
-        return NULL;
-    for (size_t i = 0; i < batch->event_count; i++) {
-        const kv_event_t *event = &batch->events[i];
-        fprintf (out, "%s%.*s", i > 0 ? ", " : "", (int) event->tag.size, event->tag.data);
-        if (event->kind == KV_BLOCK_STORED || event->kind == KV_BLOCK_REMOVED)
-            s_print_count (out, event->block_hash_count, "block");
-        if (event->kind == KV_BLOCK_STORED)
-            s_print_count (out, event->token_id_count, "token");
-    }
-    fclose (out);
-    return text;
+    mp_slice_t frames[KV_FRAMES_MAX];
+    for (size_t i = 0; i < KV_FRAMES_MAX && i < self->count; i++)
+        frames[i] = (mp_slice_t){zmq_msg_data (&self->frames[i]), zmq_msg_size (&self->frames[i])};
+    return replayed ? s_read_reply (frames, self->count, batch, error)
+                    : s_read_live (frames, self->count, batch, error);
 }

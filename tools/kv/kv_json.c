@@ -182,14 +182,36 @@ static bool s_print_map_event (text_t *out, mp_reader_t *reader, uint32_t count,
     return true;
 }
 
-//  vLLM's events as arrays: a letter for the type of each field. a: array, h: hash, i: integer,
-//  s: string; each may be nil.
-static const struct {
-    const char *tag, *types;
-    kv_event_kind_t kind;
-} kinds[] = {{"BlockStored", "ahaiissaisis", KV_BLOCK_STORED},
-             {"BlockRemoved", "asis", KV_BLOCK_REMOVED},
-             {"AllBlocksCleared", "", KV_ALL_BLOCKS_CLEARED}};
+//  The fields of vLLM's events in the order of its structs, which are the places behind the tag in an
+//  array; so without what came when events were maps. A letter for the type: a: array, h: hash, i:
+//  integer, s: string; each may be nil.
+typedef struct {
+    char type;
+    const char *name;
+} field_t;
+static const field_t stored_fields[] = {{'a', "block_hashes"},
+                                        {'h', "parent_block_hash"},
+                                        {'a', "token_ids"},
+                                        {'i', "block_size"},
+                                        {'i', "lora_id"},
+                                        {'s', "medium"},
+                                        {'s', "lora_name"},
+                                        {'a', "extra_keys"},
+                                        {'i', "group_idx"},
+                                        {'s', "kv_cache_spec_kind"},
+                                        {'i', "kv_cache_spec_sliding_window"},
+                                        {'s', "locality"},
+                                        {0, NULL}};
+static const field_t removed_fields[] = {
+    {'a', "block_hashes"}, {'s', "medium"}, {'i', "group_idx"}, {'s', "locality"}, {0, NULL}};
+static const field_t no_fields[] = {{0, NULL}};
+
+static const field_t *s_fields (const msgpack_object *tag)
+{
+    return s_is_key (tag, "BlockStored")    ? stored_fields
+           : s_is_key (tag, "BlockRemoved") ? removed_fields
+                                            : no_fields;
+}
 
 static bool s_has_type (const msgpack_object *object, char type)
 {
@@ -217,23 +239,19 @@ static void s_print_place (text_t *out, uint32_t place)
 
 static bool s_print_array_event (text_t *out, mp_reader_t *reader, uint32_t count, bool all)
 {
-    const char *types = "";
-    const char *const *names = kv_event_fields (KV_UNKNOWN);
+    const field_t *field = no_fields;
     for (uint32_t i = 0; i < count; i++) {
         msgpack_object object;
         mp_reader_t peek = *reader;
         if (!mp_read (&peek, &object))
             return false;
-        char letter = (char) (i > 0 && *types ? *types++ : 0);
-        const char *name = letter ? *names++ : NULL;
+        char type = i > 0 ? field->type : 0;
+        const char *name = field->name;
+        field += type != 0;
         if (i == 0 && object.type == MSGPACK_OBJECT_STR) {
             text_put_literal (out, "{\"type\":");
-            for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
-                if (s_is_key (&object, kinds[k].tag)) {
-                    types = kinds[k].types;
-                    names = kv_event_fields (kinds[k].kind);
-                }
-        } else if (name && s_has_type (&object, letter)) {
+            field = s_fields (&object);
+        } else if (type && s_has_type (&object, type)) {
             text_put_literal (out, ",\"");
             text_put_string (out, name);
             text_put_literal (out, "\":");
@@ -241,7 +259,7 @@ static bool s_print_array_event (text_t *out, mp_reader_t *reader, uint32_t coun
             text_put_char (out, i > 0 ? ',' : '{');
             s_print_place (out, i);
         }
-        bool hashes = letter == 'h' || (name && streq (name, "block_hashes"));
+        bool hashes = type == 'h' || (type && streq (name, "block_hashes"));
         if (!s_print_value (out, reader, all && hashes))
             return false;
     }

@@ -31,7 +31,7 @@ bool kv_payload_check (const kv_numbered_t *numbered, mp_error_t *error);
 //  free with zstr_free. NULL as above.
 char *kv_payload_describe (const kv_numbered_t *numbered, mp_error_t *error);
 
-//  Where a notice comes from; NULL, no data or KV_NONE: left out
+//  Where a notice comes from; NULL, no data or KV_RANK_NONE: left out
 typedef struct {
     const char *endpoint;
     mp_slice_t topic;

@@ -98,7 +98,7 @@ void kv_report_malformed (kv_report_t *self, const kv_origin_t *origin, const ch
 void kv_report_connection (kv_report_t *self, const char *endpoint, const char *notice,
                            const char *why)
 {
-    kv_origin_t origin = {.endpoint = endpoint, .rank = KV_NONE};
+    kv_origin_t origin = {.endpoint = endpoint, .rank = KV_RANK_NONE};
     if (!s_prints ())
         return;
     if (self->json) {

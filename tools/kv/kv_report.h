@@ -25,7 +25,7 @@ typedef struct {
 typedef struct {
     const char *endpoint;
     mp_slice_t topic;  //  No data: it is the only one
-    int64_t rank;      //  KV_NONE: as above
+    int64_t rank;      //  KV_RANK_NONE: as above
 } kv_origin_t;
 
 //  Writes the JSON lines that are not written yet. To be called before waiting for messages, and at

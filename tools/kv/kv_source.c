@@ -274,7 +274,7 @@ static void s_take (kv_source_t *self, kv_link_t *link, int64_t now)
 {
     kv_numbered_t batch;
     mp_error_t error;
-    kv_origin_t origin = {.endpoint = self->setting.endpoint, .rank = KV_NONE};
+    kv_origin_t origin = {.endpoint = self->setting.endpoint, .rank = KV_RANK_NONE};
     if (!kv_frames_read (self->message, false, &batch, &error)) {
         kv_report_malformed (self->setting.report, &origin, "message", KV_SEQ_END, &error);
     } else if (kv_setting_wants (&self->setting, batch.topic)) {

@@ -29,10 +29,10 @@ bool kv_setting_wants (const kv_setting_t *setting, mp_slice_t topic)
 
 static kv_origin_t s_origin (const kv_stream_t *self)
 {
-    kv_origin_t origin = {.endpoint = self->setting->endpoint, .rank = KV_NONE};
+    kv_origin_t origin = {.endpoint = self->setting->endpoint, .rank = KV_RANK_NONE};
     if (!self->alone && self->topic) {
         origin.topic = (mp_slice_t){self->topic, self->topic_size};
-        origin.rank = self->ranked && self->rank >= 0 ? self->rank : KV_NONE;
+        origin.rank = self->ranked && self->rank >= 0 ? self->rank : KV_RANK_NONE;
     }
     return origin;
 }

@@ -6,6 +6,10 @@
 //  has all that vLLM's may have, and every tenth batch also clears the cache. The same n always
 //  gives the same events.
 //  vLLM:  vllm/v1/core/block_pool.py BlockPool.cache_full_blocks, which records the real ones
+//         vllm/distributed/kv_events.py EventBatch
+//         vllm/distributed/kv_events.py BlockStored
+//         vllm/distributed/kv_events.py BlockRemoved
+//         vllm/distributed/kv_events.py AllBlocksCleared
 
 #pragma once
 
@@ -16,18 +20,16 @@
 //  Of one batch. Large prompts make large batches, but those of a toy are on the stack.
 #define TOY_CACHE_MAX_BLOCKS 256
 
-//  Batch n and its memory
 typedef struct {
-    kv_batch_t batch;
-    kv_event_t events[3];
-    kv_hash_t stored[TOY_CACHE_MAX_BLOCKS], removed;
-    char extra_keys[5 + 2 * TOY_CACHE_MAX_BLOCKS + 16];  //  As msgpack
-    char lookahead[5 + 2 * TOY_CACHE_MAX_BLOCKS];
+    kv_wire_t wire;
+    int rank;         //  Data-parallel rank: each has other blocks
+    uint32_t blocks;  //  That a batch stores, 1 to TOY_CACHE_MAX_BLOCKS
+    bool every_field;
 } toy_cache_t;
 
-//  Fills *self with batch n of a data-parallel rank: `blocks` blocks, 1 to TOY_CACHE_MAX_BLOCKS, as
-//  of `ts` seconds since 1970. Each rank has other blocks. The batch points into *self.
-void toy_cache_fill (toy_cache_t *self, int rank, uint64_t n, uint32_t blocks, double ts);
+//  The payload of batch n, as of `ts` seconds since 1970: the caller's
+zframe_t *toy_cache_batch (const toy_cache_t *self, uint64_t n, double ts);
 
-//  The same with every field that vLLM's events may have
-void toy_cache_fill_all (toy_cache_t *self, int rank, uint64_t n, uint32_t blocks, double ts);
+//  "BlockStored 1 block 16 tokens, BlockRemoved 1 block": batch n for a line on the screen. The
+//  caller's to free with zstr_free.
+char *toy_cache_describe (const toy_cache_t *self, uint64_t n);
