@@ -182,9 +182,9 @@ static bool s_print_map_event (text_t *out, mp_reader_t *reader, uint32_t count,
     return true;
 }
 
-//  The fields of vLLM's events in the order of its structs, which are the places behind the tag in an
-//  array; so without what came when events were maps. A letter for the type: a: array, h: hash, i:
-//  integer, s: string; each may be nil.
+//  The fields of vLLM's events in the order of its structs: the places behind the tag in an array,
+//  so without what came when events were maps. A letter for the type of each: a: array, h: hash,
+//  i: integer, s: string; each may be nil.
 typedef struct {
     char type;
     const char *name;
