@@ -1,19 +1,51 @@
 //  SPDX-License-Identifier: MIT
+//
+//  Most tests are scenarios: lines of "commands -> all that comes of them". Commands, with "; "
+//  between them:
+//
+//      with FIELD [VALUE]             sets a field of the configuration; "with lines", "with metrics"
+//      add ID [MAX_TOKENS [CLIENT]]   a request with 3 prompt tokens; default: 9 tokens, front-end 0
+//      request ID PROMPT PARAMS REST  a request; REST is its client_index and all behind it
+//      call METHOD ARGS [CLIENT]      a utility call
+//      abort IDS
+//      send TYPE PAYLOAD              any message: the bytes of the type in hex, a payload as
+//                                     unit_pack takes it, further frames behind " + "
+//      step, abort-all, abort-client CLIENT, load
+//                                     the function of that name; a load goes to front-end 0
+//      state, summary                 print what runs, and the summary
+//
+//  What comes of them, with " | " between: the payloads, the lines on stdout, those on stderr.
+//
+//      1: r0 2 length, r1 0 abort     to front-end 1: outputs with 2 tokens, and with none
+//      1: r0 1 running first of 3     with the events and the prefill_stats of a first output
+//      1: {6 running, 1.0 full, 5 new of 15}
+//                                     scheduler_stats: 5 new requests with 15 prompt tokens in all
+//      1: = true                      the answer to a call; "1: ! WHY" when it failed
+//      > r0: aborted                  a line on stdout
+//      ! bad message: ...             a line on stderr
 
 #include "hear.h"
 #include "lib/log.h"
-#include "vectors.h"
 
 #include "engine/toy_engine.h"
 
-//  What it has sent and nobody has taken yet, oldest first
+#define CALL_ID "9223372036854775813"
+
 typedef struct {
+    const char *name, *script;
+} scenario_t;
+
+//  What the engine has sent and nobody has looked at yet, oldest first
+static struct {
     uint32_t client_index;
     zframe_t *payload;
-} sent_t;
-
-static sent_t sent[100];
+} sent[100];
 static size_t sent_count;
+
+//  The engine under test, and when it began. The first command that is not "with" begins it.
+static toy_engine_config_t config;
+static toy_engine_t *engine;
+static double began;
 
 static int s_setup (void **state)
 {
@@ -27,1012 +59,670 @@ static void s_send (void *owner, uint32_t client_index, zframe_t *payload)
 {
     if (owner != sent || sent_count == COUNT (sent))
         abort ();
-    sent[sent_count++] = (sent_t){client_index, payload};
+    sent[sent_count].client_index = client_index;
+    sent[sent_count++].payload = payload;
 }
 
-static void s_drop_sent (void)
+static double s_now (void)
+{
+    return (double) zclock_usecs () / 1e6;
+}
+
+static int s_begin (void **state)
+{
+    config = (toy_engine_config_t){.clients = 1, .quiet = true, .plain = true};
+    return 0;
+}
+
+static int s_end (void **state)
 {
     while (sent_count > 0)
         zframe_destroy (&sent[--sent_count].payload);
+    toy_engine_destroy (&engine);
+    return engine ? -1 : 0;
 }
 
-static toy_engine_t *s_new (const toy_engine_config_t *config)
+//  -- What comes
+
+static const msgpack_object *s_at (const msgpack_object *array, uint32_t i)
 {
-    s_drop_sent ();  //  A test that has failed may have left some
-    return toy_engine_new (config, s_send, sent);
+    assert_int_equal (array->type, MSGPACK_OBJECT_ARRAY);
+    assert_true (i < array->via.array.size);
+    return &array->via.array.ptr[i];
 }
 
-static toy_engine_t *s_engine (uint16_t index, uint32_t clients)
+static const msgpack_object *s_key (const msgpack_object *map, const char *key)
 {
-    toy_engine_config_t config = {.index = index, .clients = clients};
-    return s_new (&config);
+    assert_int_equal (map->type, MSGPACK_OBJECT_MAP);
+    assert_non_null (mp_find (&map->via.map, key));
+    return mp_find (&map->via.map, key);
 }
 
-//  Takes the oldest payload, which has to be for that front-end
-static zframe_t *s_take (uint32_t client_index)
+static void s_print_value (FILE *out, const char *mark, const msgpack_object *object)
 {
-    assert_true (sent_count > 0);
-    sent_t oldest = sent[0];
-    memmove (sent, sent + 1, --sent_count * sizeof *sent);
-    assert_int_equal (oldest.client_index, client_index);
-    assert_non_null (oldest.payload);
-    return oldest.payload;
+    char *text = unit_print (object);
+    fprintf (out, "%s%s", mark, text);
+    free (text);
 }
 
-static engine_core_outputs_t *s_take_outputs (uint32_t client_index)
+//  An EngineCoreOutput; `now` is the timestamp of the message
+static void s_print_output (FILE *out, const msgpack_object *output, double now)
 {
-    zframe_t *frame = s_take (client_index);
-    engine_core_outputs_t *outputs = engine_core_outputs_decode (frame, NULL);
-    assert_non_null (outputs);
-    zframe_destroy (&frame);
-    return outputs;
-}
-
-//  Takes a payload of these outputs: "r0 1 length, r1 0 abort" for 1 token and none
-static void s_takes_outputs (uint32_t client_index, const char *want)
-{
-    engine_core_outputs_t *outputs = s_take_outputs (client_index);
-    char *text = strdup ("");
-    for (size_t i = 0; i < outputs->output_count; i++) {
-        const engine_core_output_t *output = &outputs->outputs[i];
-        char *longer =
-            zsys_sprintf ("%s%s%s %zu %s", text, i ? ", " : "", output->request_id,
-                          output->new_token_count, engine_core_finish_name (output->finish_reason));
-        zstr_free (&text);
-        text = longer;
+    const msgpack_object_str *id = &s_at (output, 0)->via.str;
+    const msgpack_object *reason = s_at (output, 5), *events = s_at (output, 7);
+    int number = mp_is_nil (reason) ? ENGINE_CORE_RUNNING : (int) reason->via.u64;
+    fprintf (out, "%.*s %u %s", (int) id->size, id->ptr, s_at (output, 1)->via.array.size,
+             engine_core_finish_name (number));
+    if (!mp_is_nil (events)) {
+        double queued = s_key (s_at (events, 0), "timestamp")->via.f64;
+        double scheduled = s_key (s_at (events, 1), "timestamp")->via.f64;
+        assert_int_equal (s_key (s_at (events, 0), "type")->via.u64, 1);
+        assert_int_equal (s_key (s_at (events, 1), "type")->via.u64, 2);
+        assert_true (began <= queued && queued <= scheduled && scheduled <= now);
+        s_print_value (out, " first of ", s_key (s_at (output, 11), "num_prompt_tokens"));
     }
-    assert_string_equal (text, want);
-    assert_null (outputs->utility_output);
-    zstr_free (&text);
-    engine_core_outputs_destroy (&outputs);
+    if (!mp_is_nil (s_at (output, 18)))
+        s_print_value (out, " ", s_at (output, 18));
 }
 
-//  The value at a path of array indices and keys ("2.kv_cache_usage") is the text
-static void s_is_field (zframe_t *frame, const char *path, const char *text)
+static void s_print_stats (FILE *out, const msgpack_object *stats)
+{
+    const msgpack_object *cache = s_key (stats, "prefix_cache_stats");
+    assert_int_equal (s_key (stats, "num_waiting_reqs")->via.u64, 0);
+    assert_int_equal (s_key (cache, "hits")->via.u64, 0);
+    s_print_value (out, " {", s_key (stats, "num_running_reqs"));
+    s_print_value (out, " running, ", s_key (stats, "kv_cache_usage"));
+    s_print_value (out, " full, ", s_key (cache, "requests"));
+    s_print_value (out, " new of ", s_key (cache, "queries"));
+    fputc ('}', out);
+}
+
+static void s_print_answer (FILE *out, const msgpack_object *answer)
+{
+    const msgpack_object_str *failure = &s_at (answer, 1)->via.str;
+    assert_true (s_at (answer, 0)->via.u64 == strtoull (CALL_ID, NULL, 10));
+    if (!mp_is_nil (s_at (answer, 1))) {
+        assert_true (mp_is_nil (s_at (answer, 2)));
+        fprintf (out, " ! %.*s", (int) failure->size, failure->ptr);
+        return;
+    }
+    assert_true (mp_is_nil (s_at (s_at (answer, 2), 0)));
+    s_print_value (out, " = ", s_at (s_at (answer, 2), 1));
+}
+
+static void s_print_payload (FILE *out, zframe_t *frame)
 {
     msgpack_unpacked doc;
-    assert_int_equal (mp_decode (&doc, zframe_data (frame), zframe_size (frame), "frame", NULL), 0);
-    const msgpack_object *object = &doc.data;
-    char word[64];
-    for (const char *at = path; *at; at += strspn (at, ".")) {
-        size_t size = strcspn (at, ".");
-        snprintf (word, sizeof word, "%.*s", (int) size, at);
-        if (object->type == MSGPACK_OBJECT_ARRAY) {
-            size_t index = strtoul (word, NULL, 10);
-            assert_true (index < object->via.array.size);
-            object = &object->via.array.ptr[index];
-        } else {
-            assert_int_equal (object->type, MSGPACK_OBJECT_MAP);
-            object = mp_find (&object->via.map, word);
-            assert_non_null (object);
-        }
-        at += size;
+    assert_int_equal (mp_decode (&doc, zframe_data (frame), zframe_size (frame), "payload", NULL),
+                      0);
+    const msgpack_object *outputs = s_at (&doc.data, 1);
+    double timestamp = s_at (&doc.data, 3)->via.f64;
+    assert_int_equal (s_at (&doc.data, 0)->via.u64, config.index);
+    assert_true (began <= timestamp && timestamp <= s_now ());
+    for (uint32_t i = 0; i < outputs->via.array.size; i++) {
+        fputs (i ? ", " : " ", out);
+        s_print_output (out, s_at (outputs, i), timestamp);
     }
-    char *printed = unit_print (object);
-    assert_string_equal (printed, text);
-    free (printed);
+    if (!mp_is_nil (s_at (&doc.data, 2)))
+        s_print_stats (out, s_at (&doc.data, 2));
+    if (!mp_is_nil (s_at (&doc.data, 4)))
+        s_print_answer (out, s_at (&doc.data, 4));
     msgpack_unpacked_destroy (&doc);
 }
 
-//  Takes the oldest payload, in which each of these is so: "2.num_running_reqs=0 4=null"
-static void s_takes (uint32_t client_index, const char *fields)
+static void s_print_lines (FILE *out, const char *mark, const char *text)
 {
-    zframe_t *frame = s_take (client_index);
-    char path[100], text[100];
-    int size;
-    for (; sscanf (fields, " %99[^=]=%99s%n", path, text, &size) == 2; fields += size)
-        s_is_field (frame, path, text);
-    assert_string_equal (fields, "");
-    zframe_destroy (&frame);
+    for (size_t size; *text; text += size + 1) {
+        size_t program = strncmp (text, "engine: ", 8) == 0 ? 8 : 0;
+        size = strcspn (text, "\n");
+        fprintf (out, " | %s %.*s", mark, (int) (size - program), text + program);
+    }
 }
 
-//  Hands [type][payload] to the engine; takes the payload over. A NULL payload is not sent.
-static void s_handle (toy_engine_t *self, int type, zframe_t *payload)
+//  -- What the engine is told
+
+static void s_message (const char *type, const char *payload)
 {
-    byte type_byte = (byte) type;
     zmsg_t *message = zmsg_new ();
-    zmsg_addmem (message, &type_byte, 1);
-    size_t frames = 1 + (payload != NULL);
-    if (payload)
-        zmsg_append (message, &payload);
-    hear_begin ();
-    toy_engine_handle (self, message);
-    hear_end ();
-    //  The message stays the caller's
-    assert_int_equal (zmsg_size (message), frames);
+    byte bytes[4];
+    unsigned value;
+    size_t size = 0, frames = 1;
+    for (; sscanf (type + 2 * size, "%2x", &value) == 1; size++)
+        bytes[size] = (byte) value;
+    zmsg_addmem (message, bytes, size);
+    for (; payload && *payload; frames++) {
+        const char *end = strstr (payload, " + ");
+        zframe_t *frame = unit_frame (payload);
+        zmsg_append (message, &frame);
+        payload = end ? end + 3 : "";
+    }
+    toy_engine_handle (engine, message);
+    if (zmsg_size (message) != frames)  //  It stays the caller's
+        abort ();
     zmsg_destroy (&message);
 }
 
-static zframe_t *s_request (const char *id, uint32_t max_tokens, uint32_t client_index)
+//  The next word of a command as a number
+static uint32_t s_number (char **rest, uint32_t otherwise)
 {
-    const uint32_t prompt[] = {1, 2, 3};
-    engine_core_request_t request = {
-        .request_id = id,
-        .prompt_token_ids = prompt,
-        .prompt_token_count = COUNT (prompt),
-        .max_tokens = max_tokens,
-        .client_index = client_index,
-    };
-    return engine_core_request_encode (&request);
+    const char *word = strtok_r (NULL, " ", rest);
+    return word ? (uint32_t) strtoul (word, NULL, 10) : otherwise;
 }
 
-static void s_add_for (toy_engine_t *self, uint32_t client_index, const char *id,
-                       uint32_t max_tokens)
+//  What differs from s_begin
+static void s_with (const char *field, uint32_t value)
 {
-    s_handle (self, ENGINE_CORE_ADD, s_request (id, max_tokens, client_index));
-    assert_string_equal (complained, "");
-    assert_int_equal (sent_count, 0);
+    if (streq (field, "clients"))
+        config.clients = value;
+    else if (streq (field, "index"))
+        config.index = (uint16_t) value;
+    else if (streq (field, "chunk_size"))
+        config.chunk_size = value;
+    else if (streq (field, "release"))
+        config.release = (int) value;
+    else if (streq (field, "max_model_len"))
+        config.ready = (engine_core_ready_t){value, .num_gpu_blocks = 4, .block_size = 4};
+    else if (streq (field, "metrics"))
+        config.plain = false;
+    else
+        config.quiet = false;
 }
 
-static void s_add (toy_engine_t *self, const char *id, uint32_t max_tokens)
+static void s_start (void)
 {
-    s_add_for (self, 0, id, max_tokens);
+    began = s_now ();
+    engine = toy_engine_new (&config, s_send, sent);
 }
 
-static void s_step (toy_engine_t *self)
+static void s_request (const char *id, const char *prompt, const char *params, const char *rest)
 {
+    char *text = zsys_sprintf ("['%s',%s,null,%s,null,1.0,null,null,null,null,null,%s]", id, prompt,
+                               params, rest);
+    s_message ("00", text);
+    zstr_free (&text);
+}
+
+static void s_do (char *command)
+{
+    char text[200], *rest;
+    const char *word = strtok_r (command, " ", &rest);
+    const char *next = strtok_r (NULL, " ", &rest);
+    if (!engine && !streq (word, "with"))
+        s_start ();
+    if (streq (word, "with")) {
+        s_with (next, s_number (&rest, 0));
+    } else if (streq (word, "add")) {
+        snprintf (text, sizeof text, "{'max_tokens':%" PRIu32 "}", s_number (&rest, 9));
+        const char *client = strtok_r (NULL, " ", &rest);
+        s_request (next, "[1,2,3]", text, client ? client : "0");
+    } else if (streq (word, "request")) {
+        const char *prompt = strtok_r (NULL, " ", &rest), *params = strtok_r (NULL, " ", &rest);
+        s_request (next, prompt, params, rest);
+    } else if (streq (word, "call")) {
+        const char *args = strtok_r (NULL, " ", &rest);
+        snprintf (text, sizeof text, "[%" PRIu32 "," CALL_ID ",'%s',%s]", s_number (&rest, 0), next,
+                  args);
+        s_message ("03", text);
+    } else if (streq (word, "abort")) {
+        s_message ("01", next);
+    } else if (streq (word, "send")) {
+        s_message (next, rest);
+    } else if (streq (word, "step")) {
+        toy_engine_step (engine);
+    } else if (streq (word, "load")) {
+        zframe_t *load = toy_engine_load (engine);
+        if (load)
+            s_send (sent, 0, load);
+    } else if (streq (word, "abort-all")) {
+        toy_engine_abort_all (engine);
+    } else if (streq (word, "abort-client")) {
+        toy_engine_abort_client (engine, (uint32_t) strtoul (next, NULL, 10));
+    } else if (streq (word, "state")) {
+        printf ("%s, %zu running\n", toy_engine_busy (engine) ? "busy" : "idle",
+                toy_engine_running (engine));
+    } else if (streq (word, "summary")) {
+        toy_engine_counts_t counts = {0};
+        toy_engine_add_counts (engine, &counts);
+        toy_engine_say_summary (&counts);
+    } else {
+        abort ();
+    }
+}
+
+//  One line of a scenario
+static void s_play_line (const char *line)
+{
+    char *commands = strdup (line), *arrow = strstr (commands, " -> "), *came = NULL;
+    const char *want = "";
+    if (arrow) {
+        *arrow = 0;
+        want = arrow + 4;
+    }
     hear_begin ();
-    toy_engine_step (self);
+    for (char *command = commands, *next; command; command = next) {
+        next = strstr (command, "; ");
+        if (next) {
+            *next = 0;
+            next += 2;
+        }
+        s_do (command);
+    }
     hear_end ();
+    size_t size;
+    FILE *out = open_memstream (&came, &size);
+    for (size_t i = 0; i < sent_count; i++) {
+        fprintf (out, " | %u:", sent[i].client_index);
+        s_print_payload (out, sent[i].payload);
+        zframe_destroy (&sent[i].payload);
+    }
+    sent_count = 0;
+    s_print_lines (out, ">", said);
+    s_print_lines (out, "!", complained);
+    fclose (out);
+    if (!streq (*came ? came + 3 : "", want))
+        fail_msg ("%s\ncame to:   %s", line, *came ? came + 3 : "nothing");
+    free (came);
+    free (commands);
 }
 
-static void s_abort_all (toy_engine_t *self)
+static void s_play (const char *script)
 {
-    hear_begin ();
-    toy_engine_abort_all (self);
-    hear_end ();
+    char *copy = strdup (script), *rest;
+    for (char *line = strtok_r (copy, "\n", &rest); line; line = strtok_r (NULL, "\n", &rest))
+        s_play_line (line);
+    free (copy);
 }
 
-//  Calls a method for front-end 0. What the answer, the newest payload, has is to be told by its
-//  callers; what the call made others get comes before it.
-static void s_call (toy_engine_t *self, const char *method, const char *args)
+static void s_playf (const char *format, ...) CHECK_PRINTF (1);
+static void s_playf (const char *format, ...)
 {
-    char text[200];
-    snprintf (text, sizeof text, "[0,9223372036854775813,'%s',%s]", method, args);
-    s_handle (self, ENGINE_CORE_UTILITY, unit_frame (text));
-    assert_string_equal (complained, "");
+    va_list args;
+    va_start (args, format);
+    char *script = zsys_vprintf (format, args);
+    va_end (args);
+    s_play (script);
+    zstr_free (&script);
 }
 
-#define NOTHING "null,[null,null]"
-#define YES "null,[null,true]"
-#define NO "null,[null,false]"
+//  -- Scenarios
 
-//  Such a call, and its answer: the UtilityOutput behind the call_id
-static void s_answers (toy_engine_t *self, const char *method, const char *args, const char *answer)
+static const scenario_t scenarios[] = {
+    {"nothing to do",
+     "state; step; abort-all; load; summary -> > idle, 0 running | > 0 finished, 0 aborted, 0 bad"},
+
+    {"a request ends when it has its max_tokens",
+     "with index 70; with lines\n"
+     "add r0 1 -> > r0: 3 prompt tokens\n"
+     "add r1 2; add r2 1; state -> > r1: 3 prompt tokens | > r2: 3 prompt tokens | "
+     "> busy, 3 running\n"
+     "step -> 0: r0 1 length, r1 1 running, r2 1 length | > r0: 1 token, length | "
+     "> r2: 1 token, length\n"
+     "summary -> > 2 finished, 0 aborted, 0 bad\n"
+     "step -> 0: r1 1 length | > r1: 2 tokens, length\n"
+     "step; state; summary -> > idle, 0 running | > 3 finished, 0 aborted, 0 bad"},
+
+    {"the configuration goes to the scheduler", "with chunk_size 5; with max_model_len 10\n"
+                                                "add r0 100; step -> 0: r0 5 running\n"
+                                                "step -> 0: r0 2 length"},  //  10 - 3 - 5
+
+    {"each front-end gets the outputs of its own requests",
+     "with clients 4\n"
+     "add r0 2 3; add r1 9 1; add r2 9 3; step -> 1: r1 1 running | 3: r0 1 running, r2 1 running\n"
+     //  An abort goes to the front-end that asked for the request
+     "abort ['r2','r1'] -> 1: r1 0 abort | 3: r2 0 abort\n"
+     "step -> 3: r0 1 length\n"
+     "add r3 9 2; add r4 9 0; abort-client 0 -> 0: r4 0 abort\n"
+     "step -> 2: r3 1 running\n"
+     "call is_sleeping [] 2 -> 2: = false\n"
+     "summary -> > 1 finished, 3 aborted, 0 bad"},
+
+    {"a client_index that no front-end has",
+     "with clients 2\n"
+     "add r0 9 2 -> ! bad message: EngineCoreRequest.client_index: 2, but there are 2 front-ends\n"
+     "add r0 9 4294967295 -> ! bad message: EngineCoreRequest.client_index: 4294967295, "
+     "but there are 2 front-ends\n"
+     "call is_sleeping [] 2 -> ! bad message: utility call.client_index: 2, "
+     "but there are 2 front-ends\n"
+     "state -> > idle, 0 running"},
+
+    {"stats go with the first payload of a step, events with the first output of a request",
+     "with clients 3; with max_model_len 100; with metrics\n"
+     //  r0 has finished by the end of the step: 3 + 1 tokens of 16 are in use
+     "add r0 1 2; add r1 9 1; step -> "
+     "1: r1 1 running first of 3 {1 running, 0.25 full, 2 new of 6} | 2: r0 1 length first of 3\n"
+     "add r2 9 2; add r3 9 2; add r4 9 2; step -> "
+     "1: r1 1 running {4 running, 1.0 full, 3 new of 9} | "
+     "2: r2 1 running first of 3, r3 1 running first of 3, r4 1 running first of 3\n"
+     //  An abort tells how many still run. That it is none is told to all.
+     "abort ['r3','r1'] -> 1: r1 0 abort {2 running, 0.5 full, 0 new of 0} | 2: r3 0 abort\n"
+     "abort-all -> 0: {0 running, 0.0 full, 0 new of 0} | 1: {0 running, 0.0 full, 0 new of 0} | "
+     "2: r2 0 abort, r4 0 abort {0 running, 0.0 full, 0 new of 0}\n"
+     //  An abort that ends nothing tells nothing, and what has come is still to be told
+     "add r5 1 1; abort ['r3']\n"
+     "step -> 0: {0 running, 0.0 full, 1 new of 3} | "
+     "1: r5 1 length first of 3 {0 running, 0.0 full, 0 new of 0} | "
+     "2: {0 running, 0.0 full, 0 new of 0}"},
+
+    {"the load is told when it has changed",
+     "with index 7\n"
+     "load; add r0 2; add r1 1; load; load -> 0: {2 running, 0.0 full, 0 new of 0}\n"
+     "step; load -> 0: r0 1 running, r1 1 length | 0: {1 running, 0.0 full, 0 new of 0}\n"
+     "add r2; abort ['r2']; load -> 0: r2 0 abort\n"
+     "step; load -> 0: r0 1 length | 0: {0 running, 0.0 full, 0 new of 0}"},
+
+    {"frames behind the payload are not looked at",
+     "send 00 ['r0',[1],null,{},null,1.0,null,null,null] + x'c1' + x''\n"
+     "step -> 0: r0 1 running"},
+
+    {"a second request of an id is refused, and the first goes on",
+     "with clients 2\n"
+     "add r0 2; add r0 1 1 -> 1: r0 0 error | ! r0: a request of that id is running\n"
+     "step -> 0: r0 1 running"},
+
+    {"a pooling request wants no tokens: it gets an end",
+     "request r3 [1] null 0\n"
+     "step; state -> 0: r3 0 error | > idle, 0 running"},
+
+    {"a broken request gets an end at the front-end that it names, or else at front-end 0",
+     "with clients 2\n"
+     "request r3 [1] 'x' 0 -> 0: r3 0 error | "
+     "! bad message: EngineCoreRequest.sampling_params: want a map, got str\n"
+     "request r4 'x' {} 1 -> 1: r4 0 error | "
+     "! bad message: EngineCoreRequest.prompt_token_ids: want an array, got str\n"
+     "request r5 [1] {} 'x' -> 0: r5 0 error | "
+     "! bad message: EngineCoreRequest.client_index: want an unsigned integer, got str\n"
+     "send 00 ['r6'] -> 0: r6 0 error | "
+     "! bad message: EngineCoreRequest: want an array of 9 or more, got 1\n"
+     //  There is no such front-end; there is no id
+     "request r7 'x' {} 2 -> "
+     "! bad message: EngineCoreRequest.prompt_token_ids: want an array, got str\n"
+     "send 00 [7,[1],null,{},null,1.0,null,null,null] -> "
+     "! bad message: EngineCoreRequest.request_id: want a str, got integer\n"
+     "state; summary -> > idle, 0 running | > 0 finished, 0 aborted, 6 bad"},
+
+    {"an abort",
+     "add r0; add r1; add r2; step -> 0: r0 1 running, r1 1 running, r2 1 running\n"
+     //  One id twice, one that is not there: neither is an error
+     "abort ['r0','r9','r1','r0'] -> 0: r0 0 abort, r1 0 abort\n"
+     "abort []\n"
+     "step -> 0: r2 1 running\n"
+     "add r3; abort-all; state; summary -> 0: r2 0 abort, r3 0 abort | > idle, 0 running | "
+     "> 0 finished, 4 aborted, 0 bad"},
+
+    {"a request that is to end at once is served by no step",
+     "with lines\n"
+     "add r0; request r3 [1,2] {} 0,0,0,null,false,null,null,null,true -> 0: r3 0 abort | "
+     "> r0: 3 prompt tokens | > r3: 2 prompt tokens | > r3: aborted\n"
+     "step; state; summary -> 0: r0 1 running | > busy, 1 running | "
+     "> 0 finished, 1 aborted, 0 bad"},
+
+    {"a quiet engine tells what is wrong, and nothing else",
+     "add r0 1; add r1; call is_sleeping []; step -> 0: = false | 0: r0 1 length, r1 1 running\n"
+     "abort ['r1']; add r2; abort-all -> 0: r1 0 abort | 0: r2 0 abort\n"
+     "call fly [] -> 0: ! fly: this toy has no such method | > fly: this toy has no such method\n"
+     "abort {} -> ! bad message: abort: want an array, got map\n"
+     "summary -> > 1 finished, 2 aborted, 1 bad"},
+
+    {"START_DP_WAVE is ignored",
+     "send 02 [0,1]; state; summary -> > START_DP_WAVE ignored: this toy works alone | "
+     "> idle, 0 running | > 0 finished, 0 aborted, 0 bad"},
+
+    {"bad messages are told, counted and not answered, and the engine goes on",
+     "add r0\n"
+     "send 00 -> ! bad message: message: want a type byte and a payload, got 1 frames, "
+     "1 bytes in the first\n"
+     "send - [] -> ! bad message: message: want a type byte and a payload, got 2 frames, "
+     "0 bytes in the first\n"
+     "send 0000 [] -> ! bad message: message: want a type byte and a payload, got 2 frames, "
+     "2 bytes in the first\n"
+     "send 04 [] -> ! bad message: message: unknown type byte 04\n"
+     "send ff [] -> ! bad message: message: unknown type byte ff\n"
+     "send 00 x'' -> ! bad message: EngineCoreRequest: empty\n"
+     "send 01 'r0' -> ! bad message: abort: want an array, got str\n"
+     "send 01 ['r0',1] -> ! bad message: abort[]: want a str, got integer\n"
+     "send 03 [0,1,2,3] -> ! bad message: utility call.method: want a str, got integer\n"
+     "state; summary -> > busy, 1 running | > 0 finished, 0 aborted, 9 bad"},
+
+    {"sleep ends what runs, and what comes later waits",
+     "with clients 2\n"
+     "add r0 9 1; call sleep [] -> 1: r0 0 abort | 0: = null\n"
+     "call is_sleeping []; call is_scheduler_paused [] -> 0: = true | 0: = true\n"
+     "add r1 9 1; add r2 9 1; state -> > idle, 2 running\n"
+     "abort ['r2'] -> 1: r2 0 abort\n"
+     "call wake_up []; call is_sleeping []; call is_scheduler_paused [] -> "
+     "0: = true | 0: = false | 0: = false\n"
+     "state; step -> 1: r1 1 running | > busy, 1 running"},
+
+    {"a pause does the same, as a light sleep; that nothing runs any more is told to all",
+     "with clients 2; with metrics\n"
+     "add r0 9 1; call pause_scheduler [] -> 0: {0 running, 0.0 full, 1 new of 3} | "
+     "1: r0 0 abort {0 running, 0.0 full, 0 new of 0} | 0: = null\n"
+     "call is_sleeping []; call is_scheduler_paused [] -> 0: = true | 0: = true\n"
+     "add r1 9 1; state -> > idle, 1 running\n"
+     "call resume_scheduler []; call is_sleeping []; call is_scheduler_paused []; state -> "
+     "0: = null | 0: = false | 0: = false | > busy, 1 running"},
+
+    {"wake_up by tags: the engine goes on when nothing sleeps any more",
+     "call sleep [2,'abort']; add r0 1 -> 0: = null\n"
+     "call wake_up [['scheduling']]; call is_sleeping [] -> 0: = false | 0: = true\n"
+     "call wake_up [[]]; call is_sleeping [] -> 0: = false | 0: = true\n"
+     "call wake_up [['lights']]; call is_sleeping [] -> 0: = false | 0: = true\n"
+     //  This does not wake the weights
+     "call wake_up [['weights','lights']]; call is_sleeping [] -> 0: = false | 0: = true\n"
+     "call wake_up [['weights']]; call is_sleeping [] -> 0: = false | 0: = true\n"
+     //  Not both of them sleep
+     "call wake_up [['weights','kv_cache']]; call is_sleeping []; state -> "
+     "0: = false | 0: = true | > idle, 1 running\n"
+     "call wake_up [['kv_cache','scheduling']]; call is_sleeping []; state -> "
+     "0: = true | 0: = false | > busy, 1 running\n"
+     "call wake_up [['weights']]; step -> 0: = true | 0: r0 1 length\n"
+     //  A second sleep has no effect on an engine that is half awake; nil wakes what is left
+     "call sleep [1,'abort']; call wake_up [['kv_cache']] -> 0: = null | 0: = false\n"
+     "call sleep [1,'abort']; call wake_up [['weights']] -> 0: = null | 0: = true\n"
+     "call sleep [1,'abort']; call wake_up [['kv_cache']] -> 0: = null | 0: = false\n"
+     "call wake_up [null]; call is_sleeping [] -> 0: = true | 0: = false\n"
+     //  Level 0 is but a pause
+     "call sleep [0,'abort']; call wake_up [['scheduling']] -> 0: = null | 0: = true\n"
+     "call is_sleeping [] -> 0: = false"},
+
+    {"before v0.31 wake_up returned nothing, and the front-end in Rust refuses a bool",
+     "with release 30\n"
+     "call sleep [1]; call wake_up [['weights']]; call wake_up [null]; call is_sleeping [] -> "
+     "0: = null | 0: = null | 0: = null | 0: = false"},
+
+    {"v0.31 is the first whose wake_up tells whether all is awake",
+     "with release 31\n"
+     "call sleep [1]; call wake_up [['weights']] -> 0: = null | 0: = false"},
+
+    {"a pause that keeps requests as they are",
+     "add r0 2; step -> 0: r0 1 running\n"
+     "call pause_scheduler ['keep',true]; add r1 2; state -> 0: = null | > idle, 2 running\n"
+     "call resume_scheduler []; state -> 0: = null | > busy, 2 running\n"
+     "step -> 0: r0 1 length, r1 1 running\n"
+     "call sleep [1,'keep']; add r2 2; state -> 0: = null | > idle, 2 running\n"
+     "call wake_up []; step -> 0: = true | 0: r1 1 length, r2 1 running\n"
+     "call sleep [0,'keep']; state -> 0: = null | > idle, 1 running\n"
+     "call resume_scheduler []; call is_sleeping [] -> 0: = null | 0: = false\n"
+     "step -> 0: r2 1 length"},
+
+    {"a pause that waits is answered when all that runs has ended",
+     "call pause_scheduler ['wait',true]; call resume_scheduler [] -> 0: = null | 0: = null\n"
+     "add r0 3; add r1 2; call pause_scheduler ['wait',true]\n"
+     "call is_scheduler_paused []; add r2 1; state -> 0: = true | > busy, 3 running\n"
+     "step -> 0: r0 1 running, r1 1 running\n"
+     "step -> 0: r0 1 running, r1 1 length\n"
+     "step; state -> 0: r0 1 length | 0: = null | > idle, 1 running\n"
+     "call resume_scheduler []; step -> 0: = null | 0: r2 1 length\n"
+     //  The last one is aborted
+     "add r3; call sleep [1,'wait']\n"
+     "abort ['r3'] -> 0: r3 0 abort | 0: = null\n"
+     //  The pause is over before
+     "call wake_up [null]; add r4; call pause_scheduler ['wait',true] -> 0: = true\n"
+     "call resume_scheduler []; state -> 0: = null | 0: = null | > busy, 1 running\n"
+     //  It becomes one that ends all
+     "call pause_scheduler ['wait',true]\n"
+     "call pause_scheduler ['abort',true]; state -> "
+     "0: r4 0 abort | 0: = null | 0: = null | > idle, 0 running"},
+
+    {"adapters are known by their numbers",
+     "with clients 2\n"
+     "call add_lora [['sql',5,'/a',null,null,true,false]] 1; call list_loras [] -> "
+     "1: = true | 0: = [5]\n"
+     "call pin_lora [5]; call pin_lora [6] -> 0: = true | 0: = false\n"
+     //  Once more is no other
+     "call add_lora [['sql',5,'/a']]; call list_loras [] -> 0: = true | 0: = [5]\n"
+     "call add_lora [['b',4294967296,'/b']]; call add_lora [['c',7,'/c']] -> "
+     "0: = true | 0: = true\n"
+     "call remove_lora [6]; call remove_lora [5]; call list_loras [] -> "
+     "0: = false | 0: = true | 0: = [7,4294967296]\n"
+     "call remove_lora [5]; call remove_lora [4294967296]; call list_loras [] -> "
+     "0: = false | 0: = true | 0: = [7]"},
+};
+
+static void test_scenario (void **state)
 {
-    s_call (self, method, args);
-    zframe_t *frame = s_take (0);
-    assert_int_equal (sent_count, 0);
-    char text[200];
-    snprintf (text, sizeof text, "[9223372036854775813,%s]", answer);
-    s_is_field (frame, "4", text);
-    s_is_field (frame, "1", "[]");
-    zframe_destroy (&frame);
+    const scenario_t *scenario = *state;
+    s_play (scenario->script);
 }
 
-static void s_has_summary (toy_engine_t *self, const char *summary)
-{
-    toy_engine_counts_t counts = {0};
-    toy_engine_add_counts (self, &counts);
-    hear_begin ();
-    toy_engine_say_summary (&counts);
-    hear_end ();
-    assert_string_equal (said, summary);
-}
+//  -- What takes more than a scenario
 
 static void test_registration (void **state)
 {
-    toy_engine_t *self = s_engine (3, 1);
-    zframe_t *frame = toy_engine_registration (self);
-    assert_non_null (frame);
+    s_start ();
+    zframe_t *frame = toy_engine_registration (engine);
     engine_core_ready_t ready;
     assert_int_equal (engine_core_ready_decode (frame, &ready, NULL), 0);
-    assert_true (ready.max_model_len > 0);
-    assert_true (ready.num_gpu_blocks > 0);
-    assert_true (ready.block_size > 0);
+    assert_true (ready.max_model_len > 0 && ready.num_gpu_blocks > 0 && ready.block_size > 0);
     assert_int_equal (ready.world_size, 1);
     assert_int_equal (ready.data_parallel_size, 1);
     zframe_destroy (&frame);
-    toy_engine_destroy (&self);
-    assert_null (self);
-    toy_engine_destroy (&self);
+    toy_engine_destroy (&engine);
 
     //  What it was told to say
-    toy_engine_config_t config = {.clients = 1,
-                                  .ready = {.max_model_len = 4096,
-                                            .num_gpu_blocks = 1024,
-                                            .block_size = 16,
-                                            .dtype = "bfloat16",
-                                            .vllm_version = "0.33.0",
-                                            .world_size = 2,
-                                            .data_parallel_size = 2,
-                                            .dp_stats_address = "tcp://127.0.0.1:5580",
-                                            .data_parallel_rank = 1,
-                                            .max_num_seqs = 256,
-                                            .max_num_batched_tokens = 8192,
-                                            .instance_id = "toy",
-                                            .max_loras = 8}};
-    self = s_new (&config);
-    unit_is_vector (toy_engine_registration (self), VECTOR (READY));
-    toy_engine_destroy (&self);
+    config.ready = (engine_core_ready_t){.max_model_len = 4096, .dtype = "bfloat16"};
+    s_start ();
+    frame = engine_core_ready_encode (&config.ready);
+    unit_is_vector (toy_engine_registration (engine),
+                    (vector_t){"ready", zframe_data (frame), zframe_size (frame)});
+    zframe_destroy (&frame);
 }
 
-static void test_idle (void **state)
+//  The first token of the same request
+static uint32_t s_first_token (uint32_t vocab_size, uint64_t seed)
 {
-    toy_engine_t *self = s_engine (3, 2);
-    assert_false (toy_engine_busy (self));
-    assert_int_equal (toy_engine_running (self), 0);
-    s_step (self);
-    s_abort_all (self);
-    assert_int_equal (sent_count, 0);
-    s_has_summary (self, "engine: 0 finished, 0 aborted, 0 bad\n");
-    toy_engine_destroy (&self);
-}
-
-static void test_add_and_step (void **state)
-{
-    toy_engine_t *self = s_engine (70, 1);
-    s_add (self, "r0", 1);
-    assert_string_equal (said, "r0: 3 prompt tokens\n");
-    s_add (self, "r1", 2);
-    s_add (self, "r2", 1);
-    assert_true (toy_engine_busy (self));
-    assert_int_equal (toy_engine_running (self), 3);
-    s_has_summary (self, "engine: 0 finished, 0 aborted, 0 bad\n");
-
-    double before = (double) zclock_usecs () / 1e6;
-    s_step (self);
-    engine_core_outputs_t *outputs = s_take_outputs (0);
-    assert_string_equal (said, "r0: 1 token, length\nr2: 1 token, length\n");
-    assert_int_equal (outputs->engine_index, 70);
-    assert_true (outputs->timestamp >= before && outputs->timestamp < before + 100);
-    assert_null (outputs->utility_output);
-    assert_int_equal (outputs->output_count, 3);
-    assert_string_equal (outputs->outputs[1].request_id, "r1");
-    assert_int_equal (outputs->outputs[1].finish_reason, ENGINE_CORE_RUNNING);
+    config.vocab_size = vocab_size;
+    config.seed = seed;
+    char add[] = "add r0";
+    s_do (add);
+    toy_engine_step (engine);
+    engine_core_outputs_t *outputs = engine_core_outputs_decode (sent[0].payload, NULL);
+    assert_non_null (outputs);
+    uint32_t token = outputs->outputs[0].new_token_ids[0];
     engine_core_outputs_destroy (&outputs);
-    assert_int_equal (sent_count, 0);
-    s_has_summary (self, "engine: 2 finished, 0 aborted, 0 bad\n");
-
-    s_step (self);
-    assert_string_equal (said, "r1: 2 tokens, length\n");
-    s_takes_outputs (0, "r1 1 length");
-    assert_false (toy_engine_busy (self));
-    s_step (self);
-    assert_int_equal (sent_count, 0);
-    s_has_summary (self, "engine: 3 finished, 0 aborted, 0 bad\n");
-    toy_engine_destroy (&self);
+    s_end (NULL);
+    return token;
 }
 
-//  What the configuration has goes to the scheduler, and 0 has the values of the header
-static void test_config (void **state)
+static void test_tokens (void **state)
 {
-    toy_engine_config_t config = {.clients = 1,
-                                  .vocab_size = 1,
-                                  .chunk_size = 5,
-                                  .ready = {.max_model_len = 10, .block_size = 1}};
-    toy_engine_t *self = s_new (&config);
-    s_add (self, "r0", 100);
-    s_step (self);
-    s_takes (0, "1.0.1=[0,0,0,0,0]");
-    s_step (self);
-    s_takes_outputs (0, "r0 2 length");  //  10 - 3 - 5
-    toy_engine_destroy (&self);
-
-    uint32_t tokens[3];
-    for (uint64_t seed = 0; seed < COUNT (tokens); seed++) {
-        config = (toy_engine_config_t){.clients = 1, .seed = seed};
-        self = s_new (&config);
-        s_add (self, "r0", 2);
-        s_step (self);
-        engine_core_outputs_t *outputs = s_take_outputs (0);
-        assert_int_equal (outputs->outputs[0].new_token_count, 1);
-        tokens[seed] = outputs->outputs[0].new_token_ids[0];
-        assert_true (tokens[seed] < 32000);
-        engine_core_outputs_destroy (&outputs);
-        toy_engine_destroy (&self);
-    }
-    assert_int_not_equal (tokens[0], tokens[1]);
-    assert_int_not_equal (tokens[1], tokens[2]);
-}
-
-//  Takes a payload that tells that nothing runs any more, and nothing else
-static void s_take_idle (uint32_t client_index)
-{
-    s_takes (client_index,
-             "1=[] 2.num_running_reqs=0 2.kv_cache_usage=0.0 2.prefix_cache_stats.requests=0 "
-             "2.prefix_cache_stats.queries=0 4=null 5=null");
-}
-
-//  Each front-end gets the outputs of its own requests
-static void test_clients (void **state)
-{
-    toy_engine_t *self = s_engine (1, 4);
-    s_add_for (self, 3, "r0", 2);
-    s_add_for (self, 1, "r1", 9);
-    s_add_for (self, 3, "r2", 9);
-    s_step (self);
-    s_takes_outputs (1, "r1 1 running");
-    s_takes_outputs (3, "r0 1 running, r2 1 running");
-    assert_int_equal (sent_count, 0);
-
-    //  An abort goes to the one who had asked for it, not to him who aborts
-    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r2','r1']"));
-    s_takes_outputs (1, "r1 0 abort");
-    s_takes_outputs (3, "r2 0 abort");
-    s_step (self);
-    //  The last one has ended: all are told
-    s_takes (0, "1=[] 2.num_running_reqs=0 2.prefix_cache_stats.requests=0");
-    s_take_idle (1);
-    s_take_idle (2);
-    s_takes (3, "1.0.0=\"r0\" 2.num_running_reqs=0");
-    assert_int_equal (sent_count, 0);
-
-    s_add_for (self, 2, "r3", 9);
-    s_add_for (self, 0, "r4", 9);
-    s_abort_all (self);
-    //  What has come is told once
-    s_takes (0, "1.0.0=\"r4\" 2.prefix_cache_stats.requests=2");
-    s_take_idle (1);
-    s_takes (2, "1.0.0=\"r3\" 2.num_running_reqs=0 2.prefix_cache_stats.requests=0");
-    s_take_idle (3);
-    assert_int_equal (sent_count, 0);
-    toy_engine_destroy (&self);
-}
-
-//  A utility call is answered to who called
-static void test_answer_goes_to_the_caller (void **state)
-{
-    toy_engine_t *self = s_engine (1, 3);
-    s_handle (self, ENGINE_CORE_UTILITY, unit_frame ("[2,5,'is_sleeping',[]]"));
-    s_takes (2, "0=1 4=[5,null,[null,false]]");
-    assert_int_equal (sent_count, 0);
-    assert_string_equal (said, "is_sleeping: answered\n");
-    toy_engine_destroy (&self);
-}
-
-static void test_client_index_out_of_range (void **state)
-{
-    toy_engine_t *self = s_engine (1, 2);
-    static const uint32_t indices[] = {2, 70000, UINT32_MAX};
-    for (size_t i = 0; i < COUNT (indices); i++) {
-        char want[120], text[80];
-        s_handle (self, ENGINE_CORE_ADD, s_request ("r0", 9, indices[i]));
-        snprintf (want, sizeof want,
-                  "engine: bad message: EngineCoreRequest.client_index: %" PRIu32
-                  ", but there are 2 front-ends\n",
-                  indices[i]);
-        assert_string_equal (complained, want);
-        assert_string_equal (said, "");
-        assert_int_equal (toy_engine_running (self), 0);
-
-        snprintf (text, sizeof text, "[%" PRIu32 ",5,'is_sleeping',[]]", indices[i]);
-        s_handle (self, ENGINE_CORE_UTILITY, unit_frame (text));
-        snprintf (want, sizeof want,
-                  "engine: bad message: utility call.client_index: %" PRIu32
-                  ", but there are 2 front-ends\n",
-                  indices[i]);
-        assert_string_equal (complained, want);
-        assert_int_equal (sent_count, 0);
-    }
-    toy_engine_destroy (&self);
-}
-
-//  With the first payload of a step, to any front-end
-static void test_scheduler_stats (void **state)
-{
-    toy_engine_config_t config = {
-        .clients = 3, .ready = {.max_model_len = 100, .num_gpu_blocks = 4, .block_size = 4}};
-    toy_engine_t *self = s_new (&config);
-    s_add_for (self, 2, "r0", 1);
-    s_add_for (self, 1, "r1", 9);
-    s_step (self);
-    zframe_t *frame = s_take (1);
-    s_is_field (frame, "2.num_running_reqs", "1");   //  One of the two has finished by now
-    s_is_field (frame, "2.kv_cache_usage", "0.25");  //  3 + 1 of 16
-    s_is_field (frame, "2.prefix_cache_stats.requests", "2");
-    s_is_field (frame, "2.prefix_cache_stats.queries", "6");
-    s_is_field (frame, "2.prefix_cache_stats.hits", "0");
-    zframe_destroy (&frame);
-    s_takes (2, "2=null");
-
-    //  What has come since the last step; more tokens than there is room for
-    s_add_for (self, 2, "r2", 9);
-    for (int i = 0; i < 4; i++) {
-        char id[8];
-        snprintf (id, sizeof id, "m%d", i);
-        s_add_for (self, 2, id, 9);
-    }
-    s_step (self);
-    s_takes (1, "2.num_running_reqs=6 2.kv_cache_usage=1.0 2.prefix_cache_stats.requests=5 "
-                "2.prefix_cache_stats.queries=15");
-    s_drop_sent ();
-    s_step (self);
-    s_takes (1, "2.prefix_cache_stats.requests=0 2.prefix_cache_stats.queries=0");
-    s_drop_sent ();
-    //  No step follows when nothing is left: an abort has to tell of that
-    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['m0','r1']"));
-    s_takes (1, "2.num_running_reqs=4");
-    s_takes (2, "2=null");
-    s_abort_all (self);
-    s_take_idle (0);
-    s_take_idle (1);
-    s_takes (2, "2.num_running_reqs=0 2.kv_cache_usage=0.0");
-    assert_int_equal (sent_count, 0);
-    //  One that ends nothing tells nothing, and what has come is still to be told
-    s_add_for (self, 1, "r3", 9);
-    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['m0']"));
-    assert_int_equal (sent_count, 0);
-    s_step (self);
-    s_takes (1, "2.prefix_cache_stats.requests=1");
-    toy_engine_destroy (&self);
-}
-
-//  When a request came and when it began, by the clock of the timestamp
-static void test_events (void **state)
-{
-    toy_engine_t *self = s_engine (1, 1);
-    double before = (double) zclock_usecs () / 1e6;
-    s_add (self, "r0", 9);
-    s_step (self);
-    double after = (double) zclock_usecs () / 1e6;
-    zframe_t *frame = s_take (0);
-    s_is_field (frame, "1.0.7.0.type", "1");
-    s_is_field (frame, "1.0.7.1.type", "2");
-    s_is_field (frame, "1.0.11.num_prompt_tokens", "3");
-    msgpack_unpacked doc;
-    assert_int_equal (mp_decode (&doc, zframe_data (frame), zframe_size (frame), "frame", NULL), 0);
-    const msgpack_object *output = &doc.data.via.array.ptr[1].via.array.ptr[0];
-    const msgpack_object *events = output->via.array.ptr[7].via.array.ptr;
-    double queued = mp_find (&events[0].via.map, "timestamp")->via.f64;
-    double scheduled = mp_find (&events[1].via.map, "timestamp")->via.f64;
-    double timestamp = doc.data.via.array.ptr[3].via.f64;
-    assert_true (before <= queued && queued <= scheduled);
-    assert_true (scheduled <= timestamp && timestamp <= after);
-    msgpack_unpacked_destroy (&doc);
-    zframe_destroy (&frame);
-    s_step (self);
-    s_takes (0, "1.0.7=null 1.0.11=null");
-    toy_engine_destroy (&self);
-}
-
-//  Short to read: nothing for metrics
-static void test_plain (void **state)
-{
-    toy_engine_config_t config = {.clients = 1, .plain = true};
-    toy_engine_t *self = s_new (&config);
-    s_add (self, "r0", 9);
-    s_step (self);
-    s_takes (0, "1.0.0=\"r0\" 1.0.7=null 1.0.11=null 2=null");
-    toy_engine_destroy (&self);
-}
-
-//  Tensors come in frames behind the payload
-static void test_more_frames (void **state)
-{
-    toy_engine_t *self = s_engine (0, 1);
-    zmsg_t *message = zmsg_new ();
-    zmsg_addmem (message, "\0", 1);
-    zframe_t *payload = s_request ("r0", 1, 0);
-    zmsg_append (message, &payload);
-    zmsg_addmem (message, "\xc1", 1);
-    zmsg_addmem (message, NULL, 0);
-    hear_begin ();
-    toy_engine_handle (self, message);
-    hear_end ();
-    assert_int_equal (sent_count, 0);
-    assert_true (toy_engine_busy (self));
-    zmsg_destroy (&message);
-    toy_engine_destroy (&self);
-}
-
-static void test_duplicate (void **state)
-{
-    toy_engine_t *self = s_engine (1, 2);
-    s_add (self, "r0", 2);
-    s_handle (self, ENGINE_CORE_ADD, s_request ("r0", 1, 1));
-    assert_string_equal (complained, "engine: r0: a request of that id is running\n");
-    s_takes_outputs (1, "r0 0 error");
-    //  The one that was there goes on
-    s_step (self);
-    s_takes_outputs (0, "r0 1 running");
-    assert_int_equal (sent_count, 0);
-    toy_engine_destroy (&self);
+    uint32_t token = s_first_token (0, 0);
+    assert_in_range (token, 1, 31999);
+    assert_int_not_equal (s_first_token (0, 1), token);
+    assert_int_not_equal (s_first_token (0, 1), s_first_token (0, 2));
+    assert_int_equal (s_first_token (1, 0), 0);
 }
 
 //  A prompt of 50,000 tokens is 50 kB; a hundred logprobs of each of them would be 40 MB
 static void test_no_room (void **state)
 {
-    toy_engine_t *self = s_engine (1, 1);
-    size_t tokens = 50000, size;
-    char *text = NULL;
-    FILE *out = open_memstream (&text, &size);
-    assert_non_null (out);
-    fputs ("['r0',[1", out);
-    for (size_t i = 1; i < tokens; i++)
-        fputs (",1", out);
-    fputs ("],null,{'max_tokens':1,'prompt_logprobs':99},null,1,null,null,null]", out);
-    fclose (out);
-    s_handle (self, ENGINE_CORE_ADD, unit_frame (text));
-    free (text);
-    assert_string_equal (complained, "engine: r0: no room for one more request\n");
-    s_takes_outputs (0, "r0 0 error");
-    assert_int_equal (toy_engine_running (self), 0);
-    s_add (self, "r0", 1);
-    toy_engine_destroy (&self);
+    char *prompt = calloc (1, 100001);
+    assert_non_null (prompt);
+    for (size_t i = 0; i < 50000; i++)
+        memcpy (prompt + 2 * i, "1,", 2);
+    s_playf ("request r0 [%s] {'prompt_logprobs':99} 0 -> "
+             "0: r0 0 error | ! r0: no room for one more request",
+             prompt);
+    s_play ("add r0; state -> > busy, 1 running");
+    free (prompt);
 }
 
-//  No tokens are wanted: an end, so that nobody waits for them
-static void test_pooling (void **state)
-{
-    toy_engine_t *self = s_engine (1, 1);
-    s_handle (self, ENGINE_CORE_ADD, unit_vector_frame (VECTOR (REQUEST_POOLING)));
-    assert_string_equal (complained, "");
-    s_step (self);
-    s_takes_outputs (0, "r3 0 error");
-    assert_false (toy_engine_busy (self));
-    toy_engine_destroy (&self);
-}
-
-//  Whoever asked waits for an end: with an id it gets one
-static void test_broken_request (void **state)
-{
-    toy_engine_t *self = s_engine (1, 2);
-    s_handle (self, ENGINE_CORE_ADD, unit_edit (VECTOR (REQUEST_R3), "3", "'x'"));
-    assert_string_equal (complained, "engine: bad message: EngineCoreRequest.sampling_params: want "
-                                     "a map, got str\n");
-    s_takes_outputs (0, "r3 0 error");
-
-    //  Of another front-end
-    s_handle (self, ENGINE_CORE_ADD,
-              unit_frame ("['r4','x',null,{},null,1.0,null,null,null,null,null,1]"));
-    s_takes_outputs (1, "r4 0 error");
-    //  The first, when it cannot be read which
-    s_handle (self, ENGINE_CORE_ADD,
-              unit_frame ("['r5','x',null,{},null,1.0,null,null,null,null,null,'x']"));
-    s_takes_outputs (0, "r5 0 error");
-    s_handle (self, ENGINE_CORE_ADD, unit_frame ("['r6']"));
-    s_takes_outputs (0, "r6 0 error");
-    //  Nobody, when there is no such front-end or no id
-    s_handle (self, ENGINE_CORE_ADD,
-              unit_frame ("['r7','x',null,{},null,1.0,null,null,null,null,null,2]"));
-    s_handle (self, ENGINE_CORE_ADD, unit_edit (VECTOR (REQUEST_R3), "0", "7"));
-    assert_int_equal (sent_count, 0);
-    assert_int_equal (toy_engine_running (self), 0);
-    s_has_summary (self, "engine: 0 finished, 0 aborted, 6 bad\n");
-    toy_engine_destroy (&self);
-}
-
-static void test_abort (void **state)
-{
-    toy_engine_t *self = s_engine (1, 1);
-    s_add (self, "r0", 9);
-    s_add (self, "r1", 9);
-    s_add (self, "r2", 9);
-    s_step (self);
-    s_drop_sent ();
-    //  One twice, one that is not there: neither is an error
-    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r0','r9','r1','r0']"));
-    assert_string_equal (said, "r0: aborted\nr1: aborted\n");
-    assert_string_equal (complained, "");
-    s_takes_outputs (0, "r0 0 abort, r1 0 abort");
-    assert_int_equal (sent_count, 0);
-    s_has_summary (self, "engine: 0 finished, 2 aborted, 0 bad\n");
-    s_step (self);
-    s_takes_outputs (0, "r2 1 running");
-    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("[]"));
-    assert_string_equal (said, "");
-    assert_int_equal (sent_count, 0);
-
-    s_add (self, "r3", 9);
-    s_abort_all (self);
-    assert_string_equal (said, "r2: aborted\nr3: aborted\n");
-    s_takes_outputs (0, "r2 0 abort, r3 0 abort");
-    assert_false (toy_engine_busy (self));
-    s_has_summary (self, "engine: 0 finished, 4 aborted, 0 bad\n");
-    toy_engine_destroy (&self);
-}
-
-//  A front-end is gone: what it has asked for ends, and nothing of the others
-static void test_abort_client (void **state)
-{
-    toy_engine_t *self = s_engine (1, 2);
-    s_add_for (self, 0, "r0", 9);
-    s_add_for (self, 1, "r1", 9);
-    hear_begin ();
-    toy_engine_abort_client (self, 1);
-    hear_end ();
-    assert_string_equal (said, "r1: aborted\n");
-    s_takes_outputs (1, "r1 0 abort");
-    s_step (self);
-    s_takes_outputs (0, "r0 1 running");
-    s_has_summary (self, "engine: 0 finished, 1 aborted, 0 bad\n");
-    toy_engine_destroy (&self);
-}
-
-//  It is there, and gone at once: no step serves it. Others run on.
-static void test_abort_immediately (void **state)
-{
-    toy_engine_t *self = s_engine (1, 1);
-    s_add (self, "r0", 9);
-    s_handle (self, ENGINE_CORE_ADD, unit_edit (VECTOR (REQUEST_R3), "19", "true"));
-    assert_string_equal (said, "r3: 5 prompt tokens\nr3: aborted\n");
-    s_takes_outputs (0, "r3 0 abort");
-    assert_int_equal (sent_count, 0);
-    assert_int_equal (toy_engine_running (self), 1);
-    s_step (self);
-    s_takes_outputs (0, "r0 1 running");
-    s_has_summary (self, "engine: 0 finished, 1 aborted, 0 bad\n");
-    toy_engine_destroy (&self);
-}
-
-//  -- Utility calls
-
-static void test_every_method (void **state)
+static void test_methods (void **state)
 {
     static const struct {
-        const char *method;
-        const char *args;
-        const char *answer;
+        const char *call;
+        const char *answer, *why;  //  Why it failed; NULL: it did not
     } cases[] = {
-        {"get_supported_tasks", "[]", "null,[null,[\"generate\"]]"},
-        {"is_sleeping", "[]", NO},
-        {"is_scheduler_paused", "[]", NO},
-        {"sleep", "[1,'abort']", NOTHING},
-        {"release_kv_cache_memory", "[]",
-         "\"release_kv_cache_memory: requires all memory to be resident\",null"},
-        {"wake_up", "[null]", YES},
-        {"release_kv_cache_memory", "[]",
-         "\"release_kv_cache_memory: requires a completed pause first\",null"},
-        {"pause_scheduler", "['abort',true]", NOTHING},
-        {"release_kv_cache_memory", "[]", NOTHING},
-        {"is_sleeping", "[]", YES},
-        {"wake_up", "[['kv_cache']]", YES},
-        {"pause_generation", "['abort',true]", NOTHING},
-        {"pause_generation", "['never',true]", "\"pause_generation: there is no such mode\",null"},
-        {"get_weight_version", "[]", "null,[null,\"default\"]"},
-        {"set_weight_version", "['v7']", NOTHING},
-        {"set_weight_version", "[7]",
-         "\"set_weight_version: a version is a string of up to 256 bytes\",null"},
-        {"get_weight_version", "[]", "null,[null,\"v7\"]"},
-        {"compute_weight_checksums", "[]", "null,[null,[{}]]"},
-        {"commit_prepared_elastic_ep", "[]",
-         "\"commit_prepared_elastic_ep: this toy does not change its size\",null"},
-        {"resume_scheduler", "[]", NOTHING},
-        {"list_loras", "[]", "null,[null,[]]"},
-        {"add_lora", "[['sql',5,'/loras/sql']]", YES},
-        {"pin_lora", "[5]", YES},
-        {"remove_lora", "[5]", YES},
-        {"reset_prefix_cache", "[false,false]", YES},
-        {"get_kv_cache_group_metadata", "[]", "null,[null,[]]"},
-        {"reset_mm_cache", "[]", NOTHING},
-        {"reset_encoder_cache", "[]", NOTHING},
-        {"profile", "[true,null]", NOTHING},
-        {"execute_dummy_batch", "[]", NOTHING},
-        {"collective_rpc", "['f',null,[],null]",
-         "\"collective_rpc: this toy has no workers\",null"},
-        {"save_sharded_state", "['/tmp',null,null]",
-         "\"save_sharded_state: this toy has no workers\",null"},
-        {"eep_scale", "[]", "\"eep_scale: this toy has no such method\",null"},
-        {"", "[]", "\": this toy has no such method\",null"},
-        {"Sleep", "[]", "\"Sleep: this toy has no such method\",null"},
+        {"get_supported_tasks []", "[\"generate\"]", NULL},
+        {"is_sleeping []", "false", NULL},
+        {"is_scheduler_paused []", "false", NULL},
+        {"sleep [1,'abort']", "null", NULL},
+        {"release_kv_cache_memory []", NULL, "requires all memory to be resident"},
+        {"wake_up [null]", "true", NULL},
+        {"release_kv_cache_memory []", NULL, "requires a completed pause first"},
+        {"pause_scheduler ['doze',true]", NULL, "there is no such mode"},
+        {"is_scheduler_paused []", "false", NULL},
+        {"pause_scheduler ['abort',true]", "null", NULL},
+        {"release_kv_cache_memory []", "null", NULL},
+        {"is_sleeping []", "true", NULL},
+        {"wake_up [['kv_cache']]", "true", NULL},
+        {"pause_generation ['abort',true]", "null", NULL},
+        {"pause_generation ['never',true]", NULL, "there is no such mode"},
+        {"get_weight_version []", "\"default\"", NULL},
+        {"set_weight_version ['v7']", "null", NULL},
+        {"set_weight_version [7]", NULL, "a version is a string of up to 256 bytes"},
+        {"get_weight_version []", "\"v7\"", NULL},
+        {"compute_weight_checksums []", "[{}]", NULL},
+        {"commit_prepared_elastic_ep []", NULL, "this toy does not change its size"},
+        {"resume_scheduler []", "null", NULL},
+        {"list_loras []", "[]", NULL},
+        {"reset_prefix_cache [false,false]", "true", NULL},
+        {"get_kv_cache_group_metadata []", "[]", NULL},
+        {"reset_mm_cache []", "null", NULL},
+        {"reset_encoder_cache []", "null", NULL},
+        {"profile [true,null]", "null", NULL},
+        {"execute_dummy_batch []", "null", NULL},
+        {"collective_rpc ['f',null,[],null]", NULL, "this toy has no workers"},
+        {"save_sharded_state ['/tmp',null,null]", NULL, "this toy has no workers"},
+        {"eep_scale []", NULL, "this toy has no such method"},
+        {"Sleep []", NULL, "this toy has no such method"},
     };
-    toy_engine_t *self = s_engine (1, 1);
+    s_play ("with lines");
     for (size_t i = 0; i < COUNT (cases); i++) {
-        s_answers (self, cases[i].method, cases[i].args, cases[i].answer);
-        char line[120];
-        if (strncmp (cases[i].answer, "null", 4) == 0)
-            snprintf (line, sizeof line, "%s: answered\n", cases[i].method);
-        else  //  What is between the quotes
-            snprintf (line, sizeof line, "%.*s\n", (int) strcspn (cases[i].answer + 1, "\""),
-                      cases[i].answer + 1);
-        assert_string_equal (said, line);
+        const char *call = cases[i].call, *why = cases[i].why;
+        int size = (int) strcspn (call, " ");
+        if (why)
+            s_playf ("call %s -> 0: ! %.*s: %s | > %.*s: %s", call, size, call, why, size, call,
+                     why);
+        else
+            s_playf ("call %s -> 0: = %s | > %.*s: answered", call, cases[i].answer, size, call);
     }
-    s_has_summary (self, "engine: 0 finished, 0 aborted, 0 bad\n");
-    toy_engine_destroy (&self);
+    s_play ("summary -> > 0 finished, 0 aborted, 0 bad");
 }
 
-//  What a call answers that has gone well
-static const char *s_well (const char *method)
-{
-    return streq (method, "wake_up") ? YES : NOTHING;
-}
-
-//  Byte for byte, but for the clock
-static void s_answers_as (toy_engine_t *self, const char *method, vector_t vector)
-{
-    s_call (self, method, "[]");
-    zframe_t *frame = s_take (0);
-    vector_t answer = {"answer", zframe_data (frame), zframe_size (frame)};
-    unit_is_vector (unit_edit (answer, "3", "12.5"), vector);
-    zframe_destroy (&frame);
-}
-
-static void test_results_are_those_of_vllm (void **state)
-{
-    toy_engine_t *self = s_engine (1, 1);
-    s_answers_as (self, "get_supported_tasks", VECTOR (OUTPUTS_UTILITY_TASKS));
-    s_answers_as (self, "is_sleeping", VECTOR (OUTPUTS_UTILITY_FALSE));
-    s_answers_as (self, "sleep", VECTOR (OUTPUTS_UTILITY_NONE));
-    s_answers_as (self, "is_sleeping", VECTOR (OUTPUTS_UTILITY_TRUE));
-    s_answers_as (self, "list_loras", VECTOR (OUTPUTS_UTILITY_EMPTY));
-    toy_engine_destroy (&self);
-}
-
-//  Requests end; those that come later wait
-static void test_sleep_and_pause (void **state)
-{
-    static const struct {
-        const char *stop, *go;
-    } cases[] = {
-        {"sleep", "wake_up"},
-        {"pause_scheduler", "resume_scheduler"},
-    };
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        toy_engine_t *self = s_engine (1, 2);
-        s_add_for (self, 1, "r0", 9);
-        s_call (self, cases[i].stop, "[]");
-        //  None yet: this front-end is told, too
-        s_takes (0, "2.num_running_reqs=0");
-        s_takes_outputs (1, "r0 0 abort");
-        s_takes (0, "4=[9223372036854775813,null,[null,null]]");
-        assert_int_equal (sent_count, 0);
-        s_answers (self, "is_sleeping", "[]", YES);  //  A pause is a light sleep
-        s_answers (self, "is_scheduler_paused", "[]", YES);
-
-        s_add_for (self, 1, "r1", 9);
-        s_add_for (self, 1, "r2", 9);
-        assert_false (toy_engine_busy (self));
-        assert_int_equal (toy_engine_running (self), 2);
-        //  It still listens
-        s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r2']"));
-        s_takes_outputs (1, "r2 0 abort");
-
-        s_answers (self, cases[i].go, "[]", s_well (cases[i].go));
-        s_answers (self, "is_sleeping", "[]", NO);
-        s_answers (self, "is_scheduler_paused", "[]", NO);
-        assert_true (toy_engine_busy (self));
-        s_step (self);
-        s_takes_outputs (1, "r1 1 running");
-        s_has_summary (self, "engine: 0 finished, 2 aborted, 0 bad\n");
-        toy_engine_destroy (&self);
-    }
-}
-
-//  One thing after the other: it goes on when nothing sleeps any more
-static void test_wake_up_by_tags (void **state)
-{
-    static const struct {
-        const char *args;
-        bool sleeps;  //  Afterwards
-    } cases[] = {
-        {"[['scheduling']]", true},
-        {"[[]]", true},
-        {"[['lights']]", true},
-        {"[['weights','lights']]", true},  //  Which does not wake the weights
-        {"[['weights']]", true},
-        {"[['weights','kv_cache']]", true},  //  Not both of them sleep
-        {"[['kv_cache','scheduling']]", false},
-        {"[['weights']]", false},
-    };
-    toy_engine_t *self = s_engine (1, 1);
-    s_answers (self, "sleep", "[2,'abort']", NOTHING);
-    s_add (self, "r0", 1);
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        s_answers (self, "wake_up", cases[i].args, cases[i].sleeps ? NO : YES);
-        s_answers (self, "is_sleeping", "[]", cases[i].sleeps ? YES : NO);
-        assert_int_equal (toy_engine_busy (self), !cases[i].sleeps);
-    }
-    s_step (self);
-    s_takes_outputs (0, "r0 1 length");
-
-    //  A second sleep has no effect on an engine that is half awake; nil wakes what is left
-    s_answers (self, "sleep", "[1,'abort']", NOTHING);
-    s_answers (self, "wake_up", "[['kv_cache']]", NO);
-    s_answers (self, "sleep", "[1,'abort']", NOTHING);
-    s_answers (self, "wake_up", "[['weights']]", YES);
-    s_answers (self, "is_sleeping", "[]", NO);
-    s_answers (self, "sleep", "[1,'abort']", NOTHING);
-    s_answers (self, "wake_up", "[['kv_cache']]", NO);
-    s_answers (self, "wake_up", "[null]", YES);
-    s_answers (self, "is_sleeping", "[]", NO);
-    //  Level 0 is but a pause
-    s_answers (self, "sleep", "[0,'abort']", NOTHING);
-    s_answers (self, "wake_up", "[['scheduling']]", YES);
-    s_answers (self, "is_sleeping", "[]", NO);
-    toy_engine_destroy (&self);
-}
-
-//  Before v0.31 it returned nothing, and the front-end in Rust refuses a bool
-static void test_wake_up_of_older_releases (void **state)
-{
-    for (int release = 29; release <= 32; release++) {
-        toy_engine_config_t config = {.clients = 1, .release = release};
-        toy_engine_t *self = s_new (&config);
-        s_answers (self, "sleep", "[1,'abort']", NOTHING);
-        s_answers (self, "wake_up", "[['weights']]", release < 31 ? NOTHING : NO);
-        s_answers (self, "wake_up", "[null]", release < 31 ? NOTHING : YES);
-        toy_engine_destroy (&self);
-    }
-}
+#define REFUSED(id)                                                                                \
+    "0: " id " 0 error {\"code\":\"engine_paused\",\"message\":\"Generation is paused. "           \
+    "Please retry after it resumes.\",\"retryable\":true}"
 
 //  While a user's pause lasts, what is new ends at once with an error; not with "keep", and not
 //  what ends at once anyway
 static void test_pause_generation (void **state)
 {
-    static const struct {
-        const char *args;
-        bool refuses;
-    } cases[] = {
-        {"['abort',true]", true},
-        {"['wait',true]", true},
-        {"['keep',true]", false},
-    };
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        toy_engine_t *self = s_engine (1, 1);
-        s_answers (self, "pause_generation", cases[i].args, NOTHING);
-        s_answers (self, "is_scheduler_paused", "[]", YES);
-        s_handle (self, ENGINE_CORE_ADD, s_request ("r0", 1, 0));
-        assert_int_equal (toy_engine_running (self), !cases[i].refuses);
-        if (cases[i].refuses) {
-            zframe_t *answer = s_take (0);
-            s_is_field (answer, "1.0.0", "\"r0\"");
-            s_is_field (answer, "1.0.5", "3");
-            s_is_field (answer, "1.0.18",
-                        "{\"code\":\"engine_paused\",\"message\":\"Generation is paused. Please "
-                        "retry after it resumes.\",\"retryable\":true}");
-            s_is_field (answer, "5", "[\"r0\"]");
-            zframe_destroy (&answer);
-        }
-        assert_int_equal (sent_count, 0);
-        s_handle (self, ENGINE_CORE_ADD, unit_edit (VECTOR (REQUEST_R3), "19", "true"));
-        s_takes_outputs (0, "r3 0 abort");
+    static const char *const modes[] = {"abort", "wait", "keep"};
+    for (size_t i = 0; i < COUNT (modes); i++) {
+        bool keep = streq (modes[i], "keep");
+        s_playf ("call pause_generation ['%s',true]; call is_scheduler_paused [] -> "
+                 "0: = null | 0: = true",
+                 modes[i]);
+        s_playf ("add r0 1 -> %s", keep ? "" : REFUSED ("r0"));
+        s_play ("request r3 [1] {} 0,0,0,null,false,null,null,null,true -> 0: r3 0 abort");
         //  One more pause changes nothing of that, the end of all of them does
-        s_answers (self, "pause_scheduler", "['keep',true]", NOTHING);
-        s_handle (self, ENGINE_CORE_ADD, s_request ("r1", 1, 0));
-        assert_int_equal (sent_count, cases[i].refuses);
-        s_drop_sent ();
-        s_answers (self, "resume_scheduler", "[]", NOTHING);
-        s_add (self, "r2", 1);
-        assert_int_equal (sent_count, 0);
-        assert_true (toy_engine_busy (self));
-        toy_engine_destroy (&self);
+        s_playf ("call pause_scheduler ['keep',true]; add r1 1 -> 0: = null%s",
+                 keep ? "" : " | " REFUSED ("r1"));
+        s_playf ("call resume_scheduler []; add r2 1; state -> 0: = null | > busy, %d running",
+                 keep ? 3 : 1);
+        toy_engine_destroy (&engine);
     }
-}
-
-//  Requests stay as they are, and go on afterwards
-static void test_pause_that_keeps (void **state)
-{
-    static const struct {
-        const char *stop, *args, *go;
-    } cases[] = {
-        {"pause_scheduler", "['keep',true]", "resume_scheduler"},
-        {"sleep", "[1,'keep']", "wake_up"},
-        {"sleep", "[0,'keep']", "resume_scheduler"},  //  Level 0 is but a pause
-    };
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        toy_engine_t *self = s_engine (1, 1);
-        s_add (self, "r0", 2);
-        s_step (self);
-        s_drop_sent ();
-        s_answers (self, cases[i].stop, cases[i].args, NOTHING);
-        s_add (self, "r1", 2);
-        assert_false (toy_engine_busy (self));
-        assert_int_equal (toy_engine_running (self), 2);
-        s_answers (self, cases[i].go, "[]", s_well (cases[i].go));
-        s_answers (self, "is_sleeping", "[]", NO);
-        assert_true (toy_engine_busy (self));
-        s_step (self);
-        s_takes_outputs (0, "r0 1 length, r1 1 running");
-        toy_engine_destroy (&self);
-    }
-}
-
-//  Takes the answer to a call that had to wait
-static void s_take_answer (void)
-{
-    s_takes (0, "4=[9223372036854775813,null,[null,null]]");
-}
-
-//  Requests come to their end, what is new waits, and the answer comes when all have ended
-static void test_pause_that_waits (void **state)
-{
-    toy_engine_t *self = s_engine (1, 1);
-    s_answers (self, "pause_scheduler", "['wait',true]", NOTHING);  //  Nothing runs
-    s_answers (self, "resume_scheduler", "[]", NOTHING);
-
-    s_add (self, "r0", 3);
-    s_add (self, "r1", 2);
-    s_call (self, "pause_scheduler", "['wait',true]");
-    assert_int_equal (sent_count, 0);
-    s_answers (self, "is_scheduler_paused", "[]", YES);
-    s_add (self, "r2", 1);
-    assert_true (toy_engine_busy (self));
-    s_step (self);
-    s_takes_outputs (0, "r0 1 running, r1 1 running");
-    s_step (self);
-    s_drop_sent ();
-    s_step (self);
-    s_takes_outputs (0, "r0 1 length");
-    s_take_answer ();
-    assert_int_equal (sent_count, 0);
-    assert_false (toy_engine_busy (self));
-    assert_int_equal (toy_engine_running (self), 1);
-    s_answers (self, "resume_scheduler", "[]", NOTHING);
-    s_step (self);
-    s_takes_outputs (0, "r2 1 length");
-
-    //  The last one is aborted; or the pause is over before, or becomes one that ends all
-    s_add (self, "r3", 9);
-    s_call (self, "sleep", "[1,'wait']");
-    assert_int_equal (sent_count, 0);
-    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r3']"));
-    s_takes_outputs (0, "r3 0 abort");
-    s_take_answer ();
-    s_answers (self, "wake_up", "[null]", YES);
-    s_add (self, "r4", 9);
-    s_call (self, "pause_scheduler", "['wait',true]");
-    s_call (self, "resume_scheduler", "[]");
-    s_take_answer ();
-    s_take_answer ();
-    assert_true (toy_engine_busy (self));
-    s_call (self, "pause_scheduler", "['wait',true]");
-    s_call (self, "pause_scheduler", "['abort',true]");
-    s_takes_outputs (0, "r4 0 abort");
-    s_take_answer ();
-    s_take_answer ();
-    assert_int_equal (sent_count, 0);
-    assert_false (toy_engine_busy (self));
-    s_answers (self, "resume_scheduler", "[]", NOTHING);
-
-    s_answers (self, "pause_scheduler", "['doze',true]",
-               "\"pause_scheduler: there is no such mode\",null");
-    s_answers (self, "is_scheduler_paused", "[]", NO);
-    //  A thousand may wait
-    s_add (self, "r5", 9);
-    for (int i = 0; i < 1000; i++)
-        s_call (self, "pause_scheduler", "['wait',true]");
-    s_answers (self, "pause_scheduler", "['wait',true]",
-               "\"pause_scheduler: too many wait for that already\",null");
-    //  Whoever stops here leaks nothing
-    toy_engine_destroy (&self);
-}
-
-static void test_loras (void **state)
-{
-    toy_engine_t *self = s_engine (1, 2);
-    s_handle (self, ENGINE_CORE_UTILITY, unit_vector_frame (VECTOR (UTILITY_ADD_LORA)));
-    s_takes (1, "4=[7,null,[null,true]]");
-    s_answers (self, "list_loras", "[]", "null,[null,[5]]");
-    s_answers (self, "pin_lora", "[5]", YES);
-    s_answers (self, "pin_lora", "[6]", NO);
-    //  Once more is no other
-    s_answers (self, "add_lora", "[['sql',5,'/loras/sql',null,null,true,false]]", YES);
-    s_answers (self, "list_loras", "[]", "null,[null,[5]]");
-
-    s_answers (self, "add_lora", "[['big',4294967296,'/loras/big']]", YES);
-    s_answers (self, "remove_lora", "[6]", NO);
-    s_handle (self, ENGINE_CORE_UTILITY, unit_vector_frame (VECTOR (UTILITY_REMOVE_LORA)));
-    s_takes (1, "4=[8,null,[null,true]]");
-    s_answers (self, "list_loras", "[]", "null,[null,[4294967296]]");
-    s_answers (self, "remove_lora", "[5]", NO);
-    s_answers (self, "remove_lora", "[4294967296]", YES);
-    s_answers (self, "list_loras", "[]", "null,[null,[]]");
-    toy_engine_destroy (&self);
-}
-
-static void test_many_loras (void **state)
-{
-    toy_engine_t *self = s_engine (1, 1);
-    for (int i = 1; i <= 1001; i++) {
-        char args[40];
-        snprintf (args, sizeof args, "[['a',%d,'/a']]", i);
-        s_answers (self, "add_lora", args, i <= 1000 ? YES : NO);
-    }
-    s_answers (self, "add_lora", "[['a',1,'/a']]", YES);
-    s_answers (self, "remove_lora", "[1]", YES);
-    s_answers (self, "add_lora", "[['a',1001,'/a']]", YES);
-    toy_engine_destroy (&self);
 }
 
 //  Arguments that name no adapter
@@ -1041,260 +731,67 @@ static void test_no_lora (void **state)
     static const char *const args[] = {"[]",    "['sql']",       "[null]", "[['sql']]",
                                        "[-1]",  "[1.5]",         "{}",     "[['sql',-1,'/a']]",
                                        "['5']", "[['sql',null]]"};
-    toy_engine_t *self = s_engine (1, 1);
-    for (size_t i = 0; i < COUNT (args); i++) {
-        s_answers (self, "add_lora", args[i], NO);
-        s_answers (self, "pin_lora", args[i], NO);
-        s_answers (self, "remove_lora", args[i], NO);
-    }
-    s_answers (self, "list_loras", "[]", "null,[null,[]]");
-    toy_engine_destroy (&self);
+    for (size_t i = 0; i < COUNT (args); i++)
+        s_playf ("call add_lora %s; call pin_lora %s; call remove_lora %s; call list_loras [] -> "
+                 "0: = false | 0: = false | 0: = false | 0: = []",
+                 args[i], args[i], args[i]);
 }
 
-//  Several: in no particular order
-static void test_list_of_loras (void **state)
+//  A thousand adapters are known, and a thousand calls may wait for a pause
+static void test_bounds (void **state)
 {
-    toy_engine_t *self = s_engine (1, 1);
-    for (int i = 1; i <= 40; i++) {
-        char args[40];
-        snprintf (args, sizeof args, "[['a%d',%d,'/a']]", i, i);
-        s_answers (self, "add_lora", args, YES);
-    }
-    s_call (self, "list_loras", "[]");
-    zframe_t *frame = s_take (0);
-    msgpack_unpacked doc;
-    assert_int_equal (mp_decode (&doc, zframe_data (frame), zframe_size (frame), "frame", NULL), 0);
-    const msgpack_object *result = &doc.data.via.array.ptr[4].via.array.ptr[2];
-    const msgpack_object_array *loras = &result->via.array.ptr[1].via.array;
-    assert_int_equal (loras->size, 40);
-    bool seen[41] = {true};
-    for (uint32_t i = 0; i < loras->size; i++) {
-        uint64_t number = loras->ptr[i].via.u64;
-        assert_true (number <= 40 && !seen[number]);
-        seen[number] = true;
-    }
-    msgpack_unpacked_destroy (&doc);
-    zframe_destroy (&frame);
-    toy_engine_destroy (&self);
-}
-
-static void test_wave (void **state)
-{
-    toy_engine_t *self = s_engine (1, 1);
-    s_handle (self, ENGINE_CORE_START_DP_WAVE, unit_frame ("[0,1]"));
-    assert_string_not_equal (said, "");
-    assert_string_equal (complained, "");
-    assert_int_equal (sent_count, 0);
-    assert_false (toy_engine_busy (self));
-    s_has_summary (self, "engine: 0 finished, 0 aborted, 0 bad\n");
-    toy_engine_destroy (&self);
-}
-
-//  -- What is told to others
-
-static void s_has_load (toy_engine_t *self, const char *running)
-{
-    zframe_t *frame = toy_engine_load (self);
-    assert_non_null (frame);
-    s_is_field (frame, "0", "7");
-    s_is_field (frame, "1", "[]");
-    s_is_field (frame, "2.num_running_reqs", running);
-    s_is_field (frame, "2.num_waiting_reqs", "0");
-    s_is_field (frame, "4", "null");
-    zframe_destroy (&frame);
-    //  Only when it has changed
-    assert_null (toy_engine_load (self));
-}
-
-static void test_load (void **state)
-{
-    toy_engine_t *self = s_engine (7, 1);
-    assert_null (toy_engine_load (self));
-    s_add (self, "r0", 2);
-    s_add (self, "r1", 1);
-    s_has_load (self, "2");
-    s_step (self);
-    s_has_load (self, "1");
-    s_drop_sent ();
-    //  There and gone in between: as others see it nothing has happened
-    s_add (self, "r2", 9);
-    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r2']"));
-    assert_null (toy_engine_load (self));
-    s_step (self);
-    s_has_load (self, "0");
-    s_drop_sent ();
-    toy_engine_destroy (&self);
-}
-
-static void test_quiet (void **state)
-{
-    toy_engine_config_t config = {.clients = 1, .quiet = true};
-    toy_engine_t *self = s_new (&config);
-    s_add (self, "r0", 1);
-    assert_string_equal (said, "");
-    s_step (self);
-    assert_string_equal (said, "");
-    s_drop_sent ();
-    s_add (self, "r1", 9);
-    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("['r1']"));
-    assert_string_equal (said, "");
-    s_drop_sent ();
-    s_add (self, "r2", 9);
-    s_abort_all (self);
-    assert_string_equal (said, "");
-    s_drop_sent ();
-    s_answers (self, "is_sleeping", "[]", NO);
-    assert_string_equal (said, "");
-
-    //  What is wrong is told
-    s_answers (self, "fly", "[]", "\"fly: this toy has no such method\",null");
-    assert_string_equal (said, "fly: this toy has no such method\n");
-    s_add (self, "r3", 9);
-    s_handle (self, ENGINE_CORE_ADD, s_request ("r3", 9, 0));
-    assert_string_equal (complained, "engine: r3: a request of that id is running\n");
-    s_handle (self, ENGINE_CORE_ABORT, unit_frame ("{}"));
-    assert_string_equal (complained, "engine: bad message: abort: want an array, got map\n");
-    s_drop_sent ();
-    s_has_summary (self, "engine: 1 finished, 2 aborted, 1 bad\n");
-    toy_engine_destroy (&self);
+    for (int i = 1; i <= 1000; i++)
+        s_playf ("call add_lora [['a',%d,'/a']] -> 0: = true", i);
+    s_play ("call add_lora [['a',1001,'/a']]; call add_lora [['a',1,'/a']] -> "
+            "0: = false | 0: = true\n"
+            "call remove_lora [1]; call add_lora [['a',1001,'/a']] -> 0: = true | 0: = true\n"
+            "add r0");
+    for (int i = 0; i < 1000; i++)
+        s_play ("call pause_scheduler ['wait',true]");
+    s_play ("call pause_scheduler ['wait',true] -> "
+            "0: ! pause_scheduler: too many wait for that already | "
+            "> pause_scheduler: too many wait for that already");
 }
 
 //  Of engines that work one after the other there is one summary
 static void test_counts_add_up (void **state)
 {
     toy_engine_counts_t sum = {.finished = 100, .aborted = 200, .bad = 300};
-    toy_engine_t *self = s_engine (1, 1);
-    s_add (self, "r0", 1);
-    s_step (self);
-    s_drop_sent ();
-    s_add (self, "r1", 9);
-    s_add (self, "r2", 9);
-    s_abort_all (self);
-    for (int i = 0; i < 3; i++)
-        s_handle (self, 0xff, unit_frame ("[]"));
-    toy_engine_add_counts (self, &sum);
+    s_play ("add r0 1; step -> 0: r0 1 length\n"
+            "add r1; add r2; abort-all -> 0: r1 0 abort, r2 0 abort\n"
+            "send ff [] -> ! bad message: message: unknown type byte ff");
+    toy_engine_add_counts (engine, &sum);
     assert_int_equal (sum.finished, 101);
     assert_int_equal (sum.aborted, 202);
-    assert_int_equal (sum.bad, 303);
-    s_drop_sent ();
-    toy_engine_destroy (&self);
-}
-
-//  -- Bad messages
-
-//  Told on stderr in one line, counted, not answered, and the engine goes on
-static void test_bad_messages (void **state)
-{
-    static const struct {
-        int type;
-        const char *payload;
-        const char *complaint;
-    } cases[] = {
-        {ENGINE_CORE_ADD, NULL, "message: want a type byte and a payload, got 1 frames"},
-        {ENGINE_CORE_ABORT, NULL, "message: want a type byte and a payload, got 1 frames"},
-        {ENGINE_CORE_UTILITY, NULL, "message: want a type byte and a payload, got 1 frames"},
-        {0x04, "[]", "message: unknown type byte 04"},
-        {0xff, "[]", "message: unknown type byte ff"},
-        {'A', "[]", "message: unknown type byte 41"},
-        {ENGINE_CORE_ADD, "x''", "EngineCoreRequest: empty"},
-        {ENGINE_CORE_ADD, "x'c1'", "EngineCoreRequest: not msgpack"},
-        {ENGINE_CORE_ADD, "x'dd01000000'", "EngineCoreRequest: claims more elements"},
-        {ENGINE_CORE_ADD, "[]", "EngineCoreRequest: want an array of 9 or more, got 0"},
-        {ENGINE_CORE_ADD, "{}", "EngineCoreRequest: want an array, got map"},
-        {ENGINE_CORE_ADD, "[null,'x',null,null,null,1,null,null,null]",
-         "EngineCoreRequest.request_id: want a str, got nil"},
-        {ENGINE_CORE_ABORT, "'r0'", "abort: want an array, got str"},
-        {ENGINE_CORE_ABORT, "['r0',1]", "abort[]: want a str, got integer"},
-        {ENGINE_CORE_ABORT, "x'91'", "abort: truncated"},
-        {ENGINE_CORE_UTILITY, "[0,1,'is_sleeping']",
-         "utility call: want an array of 4 or more, got 3"},
-        {ENGINE_CORE_UTILITY, "[0,1,2,3]", "utility call.method: want a str, got integer"},
-    };
-    toy_engine_t *self = s_engine (1, 1);
-    s_add (self, "r0", 9);
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        zframe_t *payload = cases[i].payload ? unit_frame (cases[i].payload) : NULL;
-        s_handle (self, cases[i].type, payload);
-        assert_int_equal (sent_count, 0);
-        char begin[120];
-        snprintf (begin, sizeof begin, "engine: bad message: %s", cases[i].complaint);
-        if (strncmp (complained, begin, strlen (begin)) != 0)
-            fail_msg ("\"%s\" does not begin with \"%s\"", complained, begin);
-        assert_ptr_equal (strchr (complained, '\n'), complained + strlen (complained) - 1);
-    }
-    //  A type of another size
-    for (size_t size = 0; size <= 4; size += 2) {
-        zmsg_t *message = zmsg_new ();
-        zmsg_addmem (message, "\0\0\0\0", size);
-        zmsg_addmem (message, ABORT_TWO, sizeof ABORT_TWO);
-        hear_begin ();
-        toy_engine_handle (self, message);
-        hear_end ();
-        assert_int_equal (sent_count, 0);
-        char want[120];
-        snprintf (want, sizeof want,
-                  "engine: bad message: message: want a type byte and a payload, got 2 frames, "
-                  "%zu bytes in the first\n",
-                  size);
-        assert_string_equal (complained, want);
-        zmsg_destroy (&message);
-    }
-    assert_true (toy_engine_busy (self));
-    s_has_summary (self, "engine: 0 finished, 0 aborted, 20 bad\n");
-    toy_engine_destroy (&self);
+    assert_int_equal (sum.bad, 301);
 }
 
 //  An id with control bytes in it can neither forge a line nor command the terminal
 static void test_id_with_control_bytes (void **state)
 {
-    toy_engine_t *self = s_engine (1, 1);
-    s_add (self, "r0\nr1: aborted\x1b[2J", 1);
-    assert_string_equal (said, "r0?r1: aborted?[2J: 3 prompt tokens\n");
-    s_call (self, "a\nb", "[]");
-    assert_string_equal (said, "a?b: this toy has no such method\n");
-    s_drop_sent ();
-    toy_engine_destroy (&self);
+    config.quiet = false;
+    s_play_line ("request r0\nr1:\x1b[2J [1,2] {} 0 -> > r0?r1:?[2J: 2 prompt tokens");
+    s_play_line ("call a\nb [] -> 0: ! a\nb: this toy has no such method | "
+                 "> a?b: this toy has no such method");
 }
 
 int main (void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_registration),
-        cmocka_unit_test (test_idle),
-        cmocka_unit_test (test_add_and_step),
-        cmocka_unit_test (test_config),
-        cmocka_unit_test (test_clients),
-        cmocka_unit_test (test_answer_goes_to_the_caller),
-        cmocka_unit_test (test_client_index_out_of_range),
-        cmocka_unit_test (test_scheduler_stats),
-        cmocka_unit_test (test_events),
-        cmocka_unit_test (test_plain),
-        cmocka_unit_test (test_more_frames),
-        cmocka_unit_test (test_duplicate),
-        cmocka_unit_test (test_no_room),
-        cmocka_unit_test (test_many_loras),
-        cmocka_unit_test (test_pooling),
-        cmocka_unit_test (test_broken_request),
-        cmocka_unit_test (test_abort),
-        cmocka_unit_test (test_abort_client),
-        cmocka_unit_test (test_abort_immediately),
-        cmocka_unit_test (test_every_method),
-        cmocka_unit_test (test_results_are_those_of_vllm),
-        cmocka_unit_test (test_sleep_and_pause),
-        cmocka_unit_test (test_wake_up_by_tags),
-        cmocka_unit_test (test_wake_up_of_older_releases),
-        cmocka_unit_test (test_pause_generation),
-        cmocka_unit_test (test_pause_that_keeps),
-        cmocka_unit_test (test_pause_that_waits),
-        cmocka_unit_test (test_loras),
-        cmocka_unit_test (test_no_lora),
-        cmocka_unit_test (test_list_of_loras),
-        cmocka_unit_test (test_wave),
-        cmocka_unit_test (test_load),
-        cmocka_unit_test (test_quiet),
-        cmocka_unit_test (test_counts_add_up),
-        cmocka_unit_test (test_bad_messages),
-        cmocka_unit_test (test_id_with_control_bytes),
+    static const struct CMUnitTest others[] = {
+        cmocka_unit_test_setup_teardown (test_registration, s_begin, s_end),
+        cmocka_unit_test_setup_teardown (test_tokens, s_begin, s_end),
+        cmocka_unit_test_setup_teardown (test_no_room, s_begin, s_end),
+        cmocka_unit_test_setup_teardown (test_methods, s_begin, s_end),
+        cmocka_unit_test_setup_teardown (test_pause_generation, s_begin, s_end),
+        cmocka_unit_test_setup_teardown (test_no_lora, s_begin, s_end),
+        cmocka_unit_test_setup_teardown (test_bounds, s_begin, s_end),
+        cmocka_unit_test_setup_teardown (test_counts_add_up, s_begin, s_end),
+        cmocka_unit_test_setup_teardown (test_id_with_control_bytes, s_begin, s_end),
     };
+    struct CMUnitTest tests[COUNT (scenarios) + COUNT (others)];
+    for (size_t i = 0; i < COUNT (scenarios); i++)
+        tests[i] = (struct CMUnitTest){scenarios[i].name, test_scenario, s_begin, s_end,
+                                       (void *) &scenarios[i]};
+    memcpy (tests + COUNT (scenarios), others, sizeof others);
     return cmocka_run_group_tests_name ("toy_engine", tests, s_setup, hear_teardown);
 }
