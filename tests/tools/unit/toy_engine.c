@@ -348,6 +348,7 @@ static void s_playf (const char *format, ...)
 
 static const scenario_t scenarios[] = {
     {"nothing to do",
+     "with clients 2; with metrics\n"
      "state; step; abort-all; load; summary -> > idle, 0 running | > 0 finished, 0 aborted, 0 bad"},
 
     {"a request ends when it has its max_tokens",
