@@ -3,8 +3,8 @@
 //  Most tests are scenarios: lines of "commands -> all that comes of them". Commands, with "; "
 //  between them:
 //
-//      with FIELD [VALUE]             sets a field of the configuration; "with lines", "with metrics"
-//      add ID [MAX_TOKENS [CLIENT]]   a request with 3 prompt tokens; default: 9 tokens, front-end 0
+//      with FIELD [VALUE]             sets a field of the configuration; also: lines, metrics
+//      add ID [MAX_TOKENS [CLIENT]]   a request with 3 prompt tokens, for 9 of front-end 0
 //      request ID PROMPT PARAMS REST  a request; REST is its client_index and all behind it
 //      call METHOD ARGS [CLIENT]      a utility call
 //      abort IDS
@@ -388,7 +388,7 @@ static const scenario_t scenarios[] = {
 
     {"stats go with the first payload of a step, events with the first output of a request",
      "with clients 3; with max_model_len 100; with metrics\n"
-     //  r0 has finished by the end of the step: 3 + 1 tokens of 16 are in use
+     //  r0 has finished by the end of the step. r1 has 4 of 16 tokens.
      "add r0 1 2; add r1 9 1; step -> "
      "1: r1 1 running first of 3 {1 running, 0.25 full, 2 new of 6} | 2: r0 1 length first of 3\n"
      "add r2 9 2; add r3 9 2; add r4 9 2; step -> "
