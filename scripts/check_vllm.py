@@ -32,7 +32,6 @@ up too.
 """
 
 import argparse
-import ast
 import re
 import sys
 import tarfile
@@ -128,59 +127,20 @@ def mentions(file, text):
             yield line, path, [], "no symbol named"
 
 
-def defined(node, name):
-    """What a module, class or function defines as `name` in its body, also under if, try, with."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            if child.name == name:
-                return child
-        elif isinstance(child, (ast.Assign, ast.AnnAssign)):
-            targets = child.targets if isinstance(child, ast.Assign) else [child.target]
-            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-                return child
-        elif isinstance(child, (ast.stmt, ast.excepthandler)):
-            found = defined(child, name)
-            if found:
-                return found
-    return None
-
-
-def python_symbol(source, path, names):
-    """Whether a Python file defines this. SyntaxError when this Python cannot parse it."""
-    node = source.tree(path)
-    for name in names:
-        node = node and defined(node, name)
-    return node is not None
-
-
-def moved_to(source, names):
-    """The first other file that defines the symbol, or None."""
-    if not names[0][0].isupper() and "_" not in names[0]:
-        return None  # main, run: too many files have one
-    head = re.compile(rf"^(?:class|def|async def) {names[0]}\b|^{names[0]}\b.*=", re.M)
-    for path in source.python_files():
-        try:
-            if head.search(source.text(path)) and python_symbol(source, path, names):
-                return path
-        except (SyntaxError, UnicodeDecodeError):
-            pass
-    return None
-
-
 def missing(source, path, symbol):
     """Why the symbol cannot be found, or None."""
     names = re.split(r"\.|::", symbol)
     if not (source.is_file(path) if symbol else source.has(path)):
-        to = symbol and path.endswith(".py") and moved_to(source, names)
+        to = symbol and path.endswith(".py") and vllm_layout.moved_to(source, names)
         return f"no such file, it is in {to} now" if to else "no such file"
     if not symbol:
         return None
     if path.endswith(".py"):
         try:
-            found = python_symbol(source, path, names)
+            found = vllm_layout.defines(source, path, names)
         except SyntaxError as error:
             return f"this Python cannot parse it: {error.msg}"
-        to = not found and moved_to(source, names)
+        to = not found and vllm_layout.moved_to(source, names)
         if to:
             return f"no such symbol in {path}, it is in {to} now"
     else:

@@ -12,22 +12,21 @@ config.json and a tokenizer that are made here: a front-end reads no weights.
 vLLM's engine in Rust is built with cargo from the release's sdist, when PyPI's file is in
 VLLM_CACHE/src (vllm-0.29.0.tar.gz) and needs nothing but crates.io.
 
-The results are stored in docs/vllm-verified.json, and docs/vllm-verified.md is made from it. A
-scenario that was not run has no row.
+The results are stored in docs/vllm-verified.md: the rows of a release and a group are replaced, the
+others stay. A scenario that was not run has no row.
 """
 
 import argparse
 import concurrent.futures
-import contextlib
 import datetime
 import fcntl
+import functools
 import http.client
 import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -35,252 +34,14 @@ import threading
 import time
 from pathlib import Path
 
+from vllm_lab import START_S, Api, Lab, Wrong, free_port, need, until
+from vllm_layout import version
+
 ROOT = Path(__file__).resolve().parent.parent
 DRAW, TRACE = ROOT / "trace/trace_demo.py", ROOT / "docs/trace.md"
 HERE = ROOT / "scripts"
-RESULTS, TABLE = ROOT / "docs/vllm-verified.json", ROOT / "docs/vllm-verified.md"
-START_S = 900  # vLLM's imports alone take half a minute on two busy cores, and more the first time
+RESULTS = ROOT / "docs/vllm-verified.md"
 STREAMS = 200
-NEWEST = 33  # v0.33 is the newest release that our programs know
-
-MODEL = """
-import json, sys
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-folder, architecture = sys.argv[1:]
-tokenizer = Tokenizer(models.BPE())
-tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-tokenizer.decoder = decoders.ByteLevel()
-alphabet = pre_tokenizers.ByteLevel.alphabet()
-trainer = trainers.BpeTrainer(
-    vocab_size=400, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=alphabet)
-tokenizer.train_from_iterator(["hello world, this is a small model"] * 10, trainer)
-tokenizer.save(folder + "/tokenizer.json")
-json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
-           "unk_token": "<unk>", "model_max_length": 4096,
-           "chat_template": "{% for m in messages %}{{ m['content'] }}{% endfor %}"},
-          open(folder + "/tokenizer_config.json", "w"))
-config = {"architectures": [architecture], "hidden_size": 64, "intermediate_size": 128,
-          "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
-          "head_dim": 16, "vocab_size": tokenizer.get_vocab_size(), "hidden_act": "silu",
-          "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-          "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "bfloat16",
-          "tie_word_embeddings": False, "model_type": "llama"}
-if architecture.startswith("Mixtral"):
-    config.update(model_type="mixtral", num_local_experts=4, num_experts_per_tok=2)
-json.dump(config, open(folder + "/config.json", "w"))
-"""
-
-class Wrong(Exception):
-    """The result is not the expected one."""
-
-
-def need(is_so, what):
-    if not is_so:
-        raise Wrong(what)
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def until(is_so, seconds, what):
-    deadline = time.monotonic() + seconds
-    while True:
-        found = is_so()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise Wrong(f"{what}: not within {seconds} s")
-        time.sleep(0.1)
-
-
-class Process:
-    """A program in its own process group, which is ended as a whole."""
-
-    def __init__(self, log, command, env=None, stdin=None, stdout=None):
-        self.log = log
-        with open(log, "wb") as out:
-            self.popen = subprocess.Popen(
-                [str(part) for part in command],
-                stdin=stdin or subprocess.DEVNULL,
-                stdout=stdout or out,
-                stderr=out,
-                env={**{k: v for k, v in os.environ.items() if k != "VLLM_CACHE"}, **(env or {})},
-                start_new_session=True,
-            )
-
-    def text(self):
-        return self.log.read_text(errors="replace")
-
-    def wait_for(self, pattern, seconds=30):
-        def found():
-            match = re.search(pattern, self.text(), re.M)
-            if not match and self.popen.poll() is not None:
-                match = re.search(pattern, self.text(), re.M)
-                status = self.popen.returncode
-                need(match, f"{self.log.name} has ended ({status}) without {pattern}")
-            return match
-
-        return until(found, seconds, f"{self.log.name}: {pattern}")
-
-    def send_signal(self, number):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, number)
-
-    def end(self, number=signal.SIGTERM, seconds=15):
-        self.send_signal(number)
-        try:
-            self.popen.wait(seconds)
-        except subprocess.TimeoutExpired:
-            pass
-        self.send_signal(signal.SIGKILL)  # And what it has left behind
-        return self.popen.wait()
-
-
-class Lab:
-    """A release, its files, and the programs that run."""
-
-    def __init__(self, release, cache, build):
-        self.release, self.cache, self.build = release, cache, build
-        self.minor = int(release.split(".")[1])
-        self.wire = f"0.{min(self.minor, NEWEST)}"  # What our --vllm takes
-        self.venv = cache / f"venv-{release}"
-        self.python = self.venv / "bin/python"
-        self.logs = cache / f"logs-{release}"
-        self.processes, self.group = [], ""
-
-    def prepare(self):
-        self.cache.mkdir(parents=True, exist_ok=True)
-        self.logs.mkdir(exist_ok=True)
-        done = self.venv / f"vllm-{self.release}-is-there"
-        if not done.exists():
-            print(f"installing vllm=={self.release} into {self.venv}: about 9 GB", flush=True)
-            subprocess.run([sys.executable, "-m", "venv", self.venv], check=True)
-            pip = [self.python, "-m", "pip", "install", "--quiet", "--no-compile"]
-            subprocess.run([*pip, f"vllm=={self.release}"], check=True)
-            done.touch()
-        plugin = self.cache / "plugin"
-        info = plugin / "cpu_platform-0.1.dist-info"
-        info.mkdir(parents=True, exist_ok=True)
-        (plugin / "cpu_platform.py").write_text(
-            'def register():\n    return "vllm.platforms.cpu.CpuPlatform"\n'
-        )
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cpu-platform\nVersion: 0.1\n")
-        (info / "entry_points.txt").write_text(
-            "[vllm.platform_plugins]\ncpu_platform = cpu_platform:register\n"
-        )
-        for name in ("Llama", "Mixtral"):
-            folder = self.model(name)
-            folder.mkdir(exist_ok=True)
-            if not (folder / "config.json").exists():
-                command = [self.python, "-c", MODEL, folder, f"{name}ForCausalLM"]
-                subprocess.run([str(part) for part in command], check=True)
-
-    def model(self, name="Llama"):
-        return self.cache / f"model-{name.lower()}"
-
-    @property
-    def env(self):
-        """For the programs of vLLM."""
-        return {
-            "PYTHONPATH": str(self.cache / "plugin"),
-            "VLLM_SERVER_DEV_MODE": "1",
-            "VLLM_NO_USAGE_STATS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def start(self, name, command, env=None, **more):
-        process = Process(self.logs / f"{self.group}-{name}.log", command, env, **more)
-        self.processes.append(process)
-        return process
-
-    def engine(self, handshake, *args, name="mock_engine"):
-        return self.start(
-            name,
-            [self.build / "tools/mock_engine", "--handshake", f"tcp://127.0.0.1:{handshake}",
-             "--vllm", self.wire, "--vocab-size", 280, "--log-requests", *args],
-        )  # fmt: skip
-
-    def end(self):
-        for process in reversed(self.processes):
-            process.end(seconds=5)
-        self.processes.clear()
-
-
-class Api:
-    """The HTTP side of a front-end."""
-
-    def __init__(self, lab, process, port, rust):
-        self.lab, self.process, self.port, self.rust = lab, process, port, rust
-        self.model = str(lab.model())
-
-    def call(self, method, path, body=None, seconds=30):
-        """(status, text)"""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
-        try:
-            text = None if body is None else json.dumps(body)
-            connection.request(method, path, text, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            return response.status, response.read().decode(errors="replace")
-        finally:
-            connection.close()
-
-    def ready(self):
-        def healthy():
-            need(self.process.popen.poll() is None, "the front-end has ended")
-            try:
-                return self.call("GET", "/health", seconds=5)[0] == 200
-            except OSError:
-                return False
-
-        until(healthy, START_S, "the front-end is not ready")
-
-    def post(self, path, body=None, status=200):
-        found, text = self.call("POST", path, body)
-        need(found == status, f"POST {path}: {found} {text[:200]}")
-        return json.loads(text) if text.startswith("{") else text
-
-    def get(self, path):
-        found, text = self.call("GET", path)
-        need(found == 200, f"GET {path}: {found} {text[:200]}")
-        return json.loads(text) if text.startswith("{") else text
-
-    def complete(self, status=200, **more):
-        body = {"model": self.model, "prompt": "hello world", "max_tokens": 5, **more}
-        return self.post("/v1/completions", body, status)
-
-    def tokens(self):
-        return self.complete()["usage"]["completion_tokens"]
-
-    def stream(self, max_tokens, leave_after=None):
-        """The number of chunks with text. Disconnects in mid-stream after a given number."""
-        body = {"model": self.model, "prompt": "hello world", "max_tokens": max_tokens,
-                "stream": True, "ignore_eos": True}  # fmt: skip
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        try:
-            connection.request("POST", "/v1/completions", json.dumps(body),
-                               {"Content-Type": "application/json"})  # fmt: skip
-            response, chunks = connection.getresponse(), 0
-            while True:
-                line = response.readline()
-                if not line or line.strip() == b"data: [DONE]":
-                    return chunks, line.strip() == b"data: [DONE]"
-                if line.startswith(b"data: "):
-                    chunks += 1
-                    if leave_after and chunks >= leave_after:
-                        return chunks, False
-        finally:
-            connection.close()
-
-    def running(self):
-        """num_requests_running, the sum of all engines."""
-        lines = self.call("GET", "/metrics")[1].splitlines()
-        found = [float(s.split()[-1]) for s in lines if s.startswith("vllm:num_requests_running")]
-        need(found, "no num_requests_running in /metrics")
-        return sum(found)
 
 
 # --- scenarios. Each returns the observed result, or raises Wrong
@@ -316,23 +77,23 @@ def chat(api):
     return "6 tokens with top_logprobs"
 
 
-def many_streams(api):
+def streams(one):
+    """The number of complete streams of those that run at once: one (n) runs the n-th."""
     with concurrent.futures.ThreadPoolExecutor(STREAMS) as pool:
-        found = list(pool.map(lambda _: api.stream(20), range(STREAMS)))
-    need(all(done for _, done in found), f"{sum(not d for _, d in found)} streams had no end")
+        return sum(pool.map(one, range(STREAMS)))
+
+
+def many_streams(api):
+    complete = streams(lambda _: api.stream(20))
+    need(complete == STREAMS, f"{STREAMS - complete} streams had no end")
     until(lambda: api.running() == 0, 20, "requests run on")
     return f"{STREAMS} at once, 20 tokens each: all complete"
 
 
 def aborts(api):
     """50 of 200 leave in mid-stream."""
-
-    def one(n):
-        return api.stream(400, leave_after=5) if n % 4 == 0 else api.stream(40)
-
-    with concurrent.futures.ThreadPoolExecutor(STREAMS) as pool:
-        found = list(pool.map(one, range(STREAMS)))
-    need(sum(done for _, done in found) == STREAMS * 3 // 4, "the others must be complete")
+    complete = streams(lambda n: api.stream(40) if n % 4 else api.stream(400, leave_after=5))
+    need(complete == STREAMS * 3 // 4, "the others must be complete")
     until(lambda: api.running() == 0, 30, "requests run on")
     return f"{STREAMS // 4} of {STREAMS} left in mid-stream, the others complete; then 0 running"
 
@@ -389,15 +150,15 @@ def weights(api):
 
 def lora(api):
     api.post("/v1/load_lora_adapter", {"lora_name": "sql", "lora_path": str(api.lab.model())})
-    need(api.complete(model="sql")["usage"]["completion_tokens"] == 5, "a request to the adapter")
+    need(api.tokens(model="sql") == 5, "a request to the adapter")
     api.post("/v1/unload_lora_adapter", {"lora_name": "sql"})
     return "loaded, asked, unloaded"
 
 
 def metrics(api):
     text = api.call("GET", "/metrics")[1]
-    need(re.search(r"^vllm:generation_tokens_total\S* [1-9]", text, re.M), "generation tokens")
-    need(re.search(r"^vllm:prompt_tokens_total\S* [1-9]", text, re.M), "prompt tokens")
+    for kind in ("generation", "prompt"):
+        need(re.search(rf"^vllm:{kind}_tokens_total\S* [1-9]", text, re.M), f"{kind} tokens")
     return "prompt and generation tokens counted, 0 running"
 
 
@@ -405,46 +166,37 @@ def length(api):
     """The model's length and the version, as the front-end shows them."""
     shown = api.get("/v1/models")["data"][0]["max_model_len"]
     need(shown == 4096, f"max_model_len {shown}")
-    version = api.get("/version")["version"]
-    need(version.startswith(f"0.{api.lab.minor}."), f"version {version}")
-    return f"max_model_len {shown}, version {version}"
+    release = api.get("/version")["version"]
+    need(release.startswith(f"0.{api.lab.minor}."), f"version {release}")
+    return f"max_model_len {shown}, version {release}"
 
 
 def idle(api):
-    before = api.lab.processes[1].text().count("HELLO")
+    before = api.engine.text().count("HELLO")
     time.sleep(60)
     need(api.tokens() == 5, "a request after 60 s")
-    need(api.lab.processes[1].text().count("HELLO") == before, "the engine has joined again")
+    need(api.engine.text().count("HELLO") == before, "the engine has joined again")
     return "60 s without a word, then a request: answered on the same connections"
 
 
 def engine_stopped(api):
-    engine = api.lab.processes[1]
-    need(engine.end(signal.SIGTERM) == 0, "exit status of the engine")
+    need(api.engine.end(signal.SIGTERM) == 0, "exit status of the engine")
     if api.rust:
         until(lambda: api.call("GET", "/health")[0] == 503, 20, "/health stays")
         return "SIGTERM at the engine: /health is 503"
-
-    def noticed():
-        if api.process.popen.poll() is not None:
-            return True
-        try:
-            return api.call("GET", "/health", seconds=5)[0] != 200
-        except OSError:
-            return True
-
-    until(noticed, 60, "the front-end has not noticed")
+    until(lambda: not api.healthy(), 60, "the front-end has not noticed")
     return "SIGTERM at the engine: the front-end reports it and ends"
 
 
-def joins(lab, engine, api, count):
+def joins(api, count):
     """All engines join, one HELLO each."""
     api.ready()
     # The first API server may be healthy before the engines have all of them, and say READY
-    until(lambda: engine.text().count("READY") >= count, START_S, f"READY of {count} engines")
-    text = engine.text()
-    need(text.count("HELLO") == count, f"{text.count('HELLO')} HELLOs of {count} engines")
-    need(text.count("READY") == count, f"{text.count('READY')} READYs of {count} engines")
+    ready = api.engine.text
+    until(lambda: ready().count("READY") >= count, START_S, f"READY of {count} engines")
+    for word in ("HELLO", "READY"):
+        found = api.engine.text().count(word)
+        need(found == count, f"{found} {word}s of {count} engines")
     return f"{count} engine{'s' * (count > 1)}, one HELLO each"
 
 
@@ -455,66 +207,35 @@ def serve(lab, size, *args, rust=False, inside=False, model=None, name="front-en
           handshake=None):  # fmt: skip
     """A front-end, and the port of its handshake. It is started before its engine."""
     port, handshake = free_port(), handshake or free_port()
-    env = dict(lab.env)
+    model, env = model or lab.model(), dict(lab.env)
     if size == 1:  # Several API servers refuse it
         env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    if inside:
+        env["VLLM_USE_RUST_FRONTEND"] = "1"
     if rust:
         site = next((lab.venv / "lib").glob("python3.*")) / "site-packages"
-        command = [site / "vllm/vllm-rs", "serve", model or lab.model(), "--port", port,
-                   "--host", "127.0.0.1", "--data-parallel-size", size,
-                   "--data-parallel-size-local", 0, "--handshake-port", handshake,
-                   *args]  # fmt: skip
+        command, where = [site / "vllm/vllm-rs"], ["--handshake-port", handshake]
     else:
-        command = [lab.python, lab.venv / "bin/vllm", "serve", model or lab.model(), "--port", port,
-                   "--host", "127.0.0.1", "--data-parallel-address", "127.0.0.1",
-                   "--data-parallel-rpc-port", handshake, "--data-parallel-size", size,
-                   "--data-parallel-size-local", 0, *args]  # fmt: skip
-        if inside:
-            env["VLLM_USE_RUST_FRONTEND"] = "1"
+        command = [lab.python, lab.venv / "bin/vllm"]
+        where = ["--data-parallel-address", "127.0.0.1", "--data-parallel-rpc-port", handshake]
+    command += ["serve", model, "--port", port, "--host", "127.0.0.1", *where,
+                "--data-parallel-size", size, "--data-parallel-size-local", 0, *args]  # fmt: skip
     process = lab.start(name, [*under, *command], env)
-    return Api(lab, process, port, rust or inside), handshake
+    return Api(lab, process, port, rust or inside, model), handshake
 
 
-def python_1(lab):
-    api, handshake = serve(lab, 1, "--enable-lora")
-    engine = lab.engine(handshake, "--step-ms", 5)
-    yield "joins", lambda: joins(lab, engine, api, 1)
-    for each in (length, completions, chat, many_streams, aborts, pause, sleep, weights, lora,
-                 metrics, idle, engine_stopped):  # fmt: skip
-        yield each.__name__, lambda each=each: each(api)
+def front_end(size, *scenarios, args=(), **kind):
+    """A group: all these scenarios with one front-end."""
 
+    def group(lab):
+        api, handshake = serve(lab, size, *args, **kind)
+        limit = ["--max-model-len", 4096] if api.rust else []
+        api.engine = lab.engine(handshake, "--engine-count", size, "--step-ms", 5, *limit)
+        yield "joins", lambda: joins(api, size)
+        for each in scenarios:
+            yield each.__name__.replace("_", " "), functools.partial(each, api)
 
-def python_4(lab):
-    api, handshake = serve(lab, 4)
-    engine = lab.engine(handshake, "--engine-count", 4, "--step-ms", 5)
-    yield "joins", lambda: joins(lab, engine, api, 4)
-    for each in (completions, many_streams, aborts, pause, sleep, engine_stopped):
-        yield each.__name__, lambda each=each: each(api)
-
-
-def rust_1(lab):
-    api, handshake = serve(lab, 1, rust=True)
-    engine = lab.engine(handshake, "--step-ms", 5, "--max-model-len", 4096)
-    yield "joins", lambda: joins(lab, engine, api, 1)
-    for each in (length, completions, chat, many_streams, aborts, pause, sleep, idle,
-                 engine_stopped):  # fmt: skip
-        yield each.__name__, lambda each=each: each(api)
-
-
-def rust_4(lab):
-    api, handshake = serve(lab, 4, rust=True)
-    engine = lab.engine(handshake, "--engine-count", 4, "--step-ms", 5, "--max-model-len", 4096)
-    yield "joins", lambda: joins(lab, engine, api, 4)
-    for each in (many_streams, aborts):
-        yield each.__name__, lambda each=each: each(api)
-
-
-def rust_inside(lab):
-    api, handshake = serve(lab, 1, inside=True)
-    engine = lab.engine(handshake, "--step-ms", 5, "--max-model-len", 4096)
-    yield "joins", lambda: joins(lab, engine, api, 1)
-    for each in (completions, chat, many_streams, aborts, pause, sleep, engine_stopped):
-        yield each.__name__, lambda each=each: each(api)
+    return group
 
 
 def restart(lab):
@@ -547,10 +268,9 @@ def moe_2(lab):
         api.process.end()
         lab.end()
         api, handshake = serve(lab, 2, model=model, name="second")
-        api.model = str(model)
-        engine = lab.engine(handshake, "--engine-count", 2, "--step-ms", 5,
-                            "--parallel-config-hash", wanted)  # fmt: skip
-        joins(lab, engine, api, 2)
+        api.engine = lab.engine(handshake, "--engine-count", 2, "--step-ms", 5,
+                                "--parallel-config-hash", wanted)  # fmt: skip
+        joins(api, 2)
         many_streams(api)
         return f"joined with the hash that vLLM names, {STREAMS} streams complete"
 
@@ -602,12 +322,10 @@ def endpoints():
 
 def kv(lab):
     """The real ZmqEventPublisher, and our kv_subscriber."""
-    made = []
 
+    @functools.cache
     def publishers():
-        if not made:
-            made.append(Publishers(lab))
-        return made[0]
+        return Publishers(lab)
 
     def run(count, drop=0, blocks=1):
         (live, at), (replay, replay_at) = endpoints()
@@ -657,10 +375,8 @@ def kv(lab):
         subscribers = []
         for n in (0, 1):
             publishers().start(live, replay, 300, rank=n)
-            subscribers.append(
-                subscribe(lab, f"rank-{n}", f"tcp://127.0.0.1:{port + n}",
-                          f"tcp://127.0.0.1:{other + n}", "--count", 300)
-            )  # fmt: skip
+            at = [f"tcp://127.0.0.1:{base + n}" for base in (port, other)]
+            subscribers.append(subscribe(lab, f"rank-{n}", *at, "--count", 300))
         for n, subscriber in enumerate(subscribers):
             subscriber.popen.wait(120)
             found, _ = batches(subscriber.text())
@@ -675,9 +391,8 @@ def kv(lab):
         """
         count, more, buffer = 300000, 100, 20000
         (live, at), (replay, replay_at) = endpoints()
-        number = publishers().start(
-            live, replay, count, blocks=2, more=more, hwm=1000, buffer_steps=buffer
-        )
+        options = {"blocks": 2, "more": more, "hwm": 1000, "buffer_steps": buffer}
+        number = publishers().start(live, replay, count, **options)
         subscriber = subscribe(lab, "slow", at, replay_at, stdout=subprocess.PIPE)
         publishers().process.wait_for(f"^published {number}$", 180)
         seen, lost, replayed = [], [], 0
@@ -725,6 +440,14 @@ def drive(lab, name, *args):
     return front, handshake
 
 
+def complete(front, tokens, seconds=START_S):
+    """What mock_frontend has said when all its requests have ended, with so many tokens."""
+    front.wait_for("requests complete", seconds)
+    text = front.text()
+    need(f"200 of 200 requests complete, {tokens} tokens" in text, text[-200:])
+    return text
+
+
 def engine_core(lab):
     """vLLM's own EngineCoreProc as the engine of our mock_frontend, its events to kv_subscriber."""
     state = {}
@@ -738,8 +461,7 @@ def engine_core(lab):
         front, handshake = drive(lab, "mock_frontend", "--max-tokens", 40)
         state["subscriber"] = subscribe(lab, "events", at, replay_at)
         engine = start("engine", handshake, "--kv-events", live, "--kv-replay", replay)
-        front.wait_for("requests complete", START_S)
-        need("200 of 200 requests complete, 8000 tokens" in front.text(), front.text()[-200:])
+        complete(front, 8000)
         state["engine"] = engine
         return "HELLO, INIT, registration, READY; 200 requests scheduled, 8000 tokens: all complete"
 
@@ -748,7 +470,7 @@ def engine_core(lab):
         state["engine"].send_signal(signal.SIGTERM)
         state["engine"].wait_for(r"^engine 0 ended with 0$", 60)
         text = state["subscriber"].text
-        stored = until(lambda: [e for x in batches(text())[0] for e in x["events"]], 30, "events")
+        until(lambda: [e for x in batches(text())[0] for e in x["events"]], 30, "events")
         state["subscriber"].end(signal.SIGINT)
         found, notices = batches(text())
         stored = [e for x in found for e in x["events"] if e["type"] == "BlockStored"]
@@ -762,16 +484,13 @@ def engine_core(lab):
 
     def fails():
         """Its process says ENGINE_CORE_DEAD and ends; the other one gets its requests."""
-        front, handshake = drive(
-            lab, "reroute", "--max-tokens", 40, "--engines", 2, "--on-dead", "reroute"
-        )
+        two = ("--engines", 2, "--on-dead", "reroute")
+        front, handshake = drive(lab, "reroute", "--max-tokens", 40, *two)
         engines = start("engines", handshake, "--engines", 2, "--fail-at", 20)
-        front.wait_for("requests complete", START_S)
+        text = complete(front, 8000)
         engines.wait_for("the executor fails, as was asked for")
-        text = front.text()
         dead = re.search(r"engine 1 is dead, (\d+) requests were open", text)
         need(dead and "engine 0 is dead" not in text, "engine 1 is dead, and engine 0 is not")
-        need("200 of 200 requests complete, 8000 tokens" in text, text[-200:])
         return f"2 engines, one fails with ENGINE_CORE_DEAD: its {dead[1]} requests go to the other"
 
     yield "served", served
@@ -818,8 +537,7 @@ def engine_rust(lab):
             return None
         front, handshake = drive(lab, "mock_frontend", "--max-tokens", 10, "--engines", 2)
         lab.start("engine", [program, "--handshake-address", handshake, "--engine-count", 2])
-        front.wait_for("requests complete", 60)
-        need("200 of 200 requests complete, 2000 tokens" in front.text(), front.text()[-200:])
+        complete(front, 2000, 60)
         return "2 engines, 200 requests of 10 tokens: all complete"
 
     yield "served", served
@@ -834,9 +552,7 @@ def conversation(lab):
             path.unlink(missing_ok=True)
         ztrace = [lab.build / "trace/ztrace", "--json"]
         api, handshake = serve(lab, 1, under=[*ztrace, traces[0], "--follow"])
-        engine = lab.start("mock_engine", [
-            *ztrace, traces[1], lab.build / "tools/mock_engine", "--vllm", lab.wire,
-            "--handshake", f"tcp://127.0.0.1:{handshake}", "--vocab-size", 280])  # fmt: skip
+        engine = lab.engine(handshake, under=[*ztrace, traces[1]])
         api.ready()
         need(len(api.complete(max_tokens=3)["choices"]) == 1, "an answer")
         time.sleep(1)
@@ -849,34 +565,47 @@ def conversation(lab):
         drawn = trace.with_suffix(".mmd").read_text("utf-8").strip()
         for wanted in ("HELLO", "INIT", "registration", "READY", "ADD", "ENGINE_CORE_DEAD"):
             need(wanted in drawn, f"{wanted} in the diagram")
-        text = TRACE.read_text("utf-8")
+        messages, text = drawn.count("->>"), TRACE.read_text("utf-8")
         shown = re.search(r"^vLLM (\S+), drawn from its run", text, re.M)
         if shown and version(shown[1]) > version(lab.release):
-            return f"both ends under ztrace: {drawn.count('->>')} messages, each sent and received"
+            return f"both ends under ztrace: {messages} messages, each sent and received"
         begin, end = "<!-- made by make test-vllm -->\n", "<!-- end -->"
         need(begin in text and end in text, f"the marks in {TRACE.name}")
         before, _, rest = text.partition(begin)
         diagram = f"```mermaid\n{drawn}\n```\n\nvLLM {lab.release}, drawn from its run.\n"
         TRACE.write_text(before + begin + diagram + end + rest.partition(end)[2], "utf-8")
-        messages = drawn.count("->>")
         return f"both ends under ztrace: {messages} messages drawn, each sent and received"
 
     yield "drawn", run
 
 
+COMMON = (many_streams, aborts, pause, sleep)
 GROUPS = {
     "kv": ("ZmqEventPublisher into kv_subscriber", kv),
     "engine-core": ("vLLM's EngineCoreProc behind mock_frontend", engine_core),
     "engine-rust": ("vllm-mock-engine behind mock_frontend", engine_rust),
-    "python-1": ("`vllm serve`, 1 API server, 1 engine", python_1),
-    "rust-1": ("`vllm-rs serve`, 1 engine", rust_1),
-    "python-4": ("`vllm serve`, 4 API servers, 4 engines", python_4),
-    "rust-4": ("`vllm-rs serve`, 4 engines", rust_4),
-    "rust-inside": ("`VLLM_USE_RUST_FRONTEND=1 vllm serve`", rust_inside),
+    "python-1": (
+        "`vllm serve`, 1 API server, 1 engine",
+        front_end(1, length, completions, chat, *COMMON, weights, lora, metrics, idle,
+                  engine_stopped, args=["--enable-lora"]),
+    ),
+    "rust-1": (
+        "`vllm-rs serve`, 1 engine",
+        front_end(1, length, completions, chat, *COMMON, idle, engine_stopped, rust=True),
+    ),
+    "python-4": (
+        "`vllm serve`, 4 API servers, 4 engines",
+        front_end(4, completions, *COMMON, engine_stopped),
+    ),
+    "rust-4": ("`vllm-rs serve`, 4 engines", front_end(4, many_streams, aborts, rust=True)),
+    "rust-inside": (
+        "`VLLM_USE_RUST_FRONTEND=1 vllm serve`",
+        front_end(1, completions, chat, *COMMON, engine_stopped, inside=True),
+    ),
     "restart": ("a front-end that is killed and started again", restart),
     "moe-2": ("a model with experts, 2 engines", moe_2),
     "conversation": ("`vllm serve` under ztrace", conversation),
-}
+}  # fmt: skip
 
 
 def run_group(lab, name, record):
@@ -903,37 +632,49 @@ def run_group(lab, name, record):
     return ok
 
 
-def load():
-    return json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+HEADER = """# Tests with a real vLLM
+
+`make test-vllm VLLM=<release>` writes this file
+([test_vllm.py](../scripts/test_vllm.py)). It installs that release from PyPI and runs
+our tools with it, on a machine without a GPU. A scenario without a row was not run.
+Do not edit this file.
+
+All front-ends use `mock_engine --vllm 0.N`, with all engines in one process. Requests
+have 5 to 400 tokens, at `--step-ms 5`. EngineCoreProc is vLLM's engine with its
+scheduler, its cache manager and its socket threads; only its executor is replaced,
+because there is no GPU ([vllm_engine.py](../scripts/vllm_engine.py)).
+
+| front-end or publisher | scenario | result | seen with |
+|---|---|---|---|
+"""
 
 
-def version(release):
-    return tuple(map(int, re.findall(r"\d+", release)))
+def parse(text):
+    """The rows of docs/vllm-verified.md: (title of the group, scenario, release) -> (result, date)"""
+    results = {}
+    for line in text.partition("|---|---|---|---|\n")[2].splitlines():
+        title, scenario, seen, runs = line.strip("| ").split(" | ")
+        for run in runs.split("; "):
+            releases, _, date = run.partition(" on ")
+            for release in releases.split(", "):
+                results[title, scenario, release] = seen, date
+    return results
 
 
 def table(results):
-    """docs/vllm-verified.md"""
-    lines = [
-        "# Tests with a real vLLM",
-        "",
-        "`make test-vllm VLLM=<release>` writes this file",
-        "([test_vllm.py](../scripts/test_vllm.py)). It installs that release from PyPI and runs",
-        "our tools with it, on a machine without a GPU. A scenario without a row was not run.",
-        "Do not edit this file.",
-        "",
-        "All front-ends use `mock_engine --vllm 0.N`, with all engines in one process. Requests",
-        "have 5 to 400 tokens, at `--step-ms 5`. EngineCoreProc is vLLM's engine with its",
-        "scheduler, its cache manager and its socket threads; only its executor is replaced,",
-        "because there is no GPU ([vllm_engine.py](../scripts/vllm_engine.py)).",
-    ]
-    for release in sorted(results, key=version, reverse=True):
-        lines += ["", f"## v{release}", "", "| front-end or publisher | scenario | result | date |",
-                  "|---|---|---|---|"]  # fmt: skip
-        for group, (title, _) in GROUPS.items():
-            for scenario, row in results[release].get(group, {}).items():
-                name = scenario.replace("_", " ")
-                lines.append(f"| {title} | {name} | {row['seen']} | {row['date']} |")
-    return "\n".join(lines) + "\n"
+    """The text of docs/vllm-verified.md. Releases with the same result share a row."""
+    titles = [title for title, _ in GROUPS.values()]
+    names = list(dict.fromkeys(key[:2] for key in results))
+    newest_first = sorted(results, key=lambda key: version(key[2]), reverse=True)
+    rows = {}
+    for key in sorted(newest_first, key=lambda key: (titles.index(key[0]), names.index(key[:2]))):
+        seen, date = results[key]
+        rows.setdefault((*key[:2], seen), {}).setdefault(date, []).append(key[2])
+    lines = []
+    for row, dates in rows.items():
+        runs = [f"{', '.join(releases)} on {date}" for date, releases in dates.items()]
+        lines.append(f"| {' | '.join(row)} | {'; '.join(runs)} |\n")
+    return HEADER + "".join(lines)
 
 
 def main():
@@ -941,40 +682,33 @@ def main():
     parser.add_argument("--build", type=Path, default=ROOT / "build")
     parser.add_argument("--only", action="append", choices=list(GROUPS), help="this group")
     parser.add_argument("--list", action="store_true", help="print the groups, and end")
-    parser.add_argument("--table", action="store_true", help="write the table again, and end")
-    parser.add_argument("release", nargs="?", help="0.33.0, for example")
+    parser.add_argument("release", nargs="?", default="", help="0.33.0, for example")
     options = parser.parse_args()
     if options.list:
         print("\n".join(f"{name:12} {title}" for name, (title, _) in GROUPS.items()))
         return 0
-    if options.table:
-        TABLE.write_text(table(load()), "utf-8")
-        return 0
-    if not options.release or not re.fullmatch(r"0\.\d+\.\d+", options.release):
+    if not re.fullmatch(r"0\.\d+\.\d+", options.release):
         print("test_vllm: no release given: make test-vllm VLLM=0.33.0", file=sys.stderr)
         return 2
-    cache = os.environ.get("VLLM_CACHE")
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    lab = Lab(
-        options.release,
-        Path(cache).resolve() if cache else Path(home) / "zeromq-vllm",
-        options.build.resolve(),
-    )
+    cache = Path(os.environ.get("VLLM_CACHE") or Path(home) / "zeromq-vllm").resolve()
+    lab = Lab(options.release, cache, options.build.resolve())
     lab.prepare()
     today = datetime.date.today().isoformat()
 
-    def record(group, scenario=None, seen=None):
+    def record(group, scenario=None, seen=""):
         """Adds a row. Without a scenario: the group begins, and what was seen before goes."""
+        title = GROUPS[group][0]
         with open(lab.cache / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # Other groups may run at the same time
-            results = load()
-            rows = results.setdefault(options.release, {})
+            results = parse(RESULTS.read_text("utf-8"))
             if scenario:
-                rows[group][scenario] = {"seen": seen, "date": today}
+                seen = " ".join(seen.split()).replace("|", "/")  # A cell of the table
+                results[title, scenario, lab.release] = seen, today
             else:
-                rows[group] = {}
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-            TABLE.write_text(table(results), "utf-8")
+                gone = [key for key in results if key[::2] == (title, lab.release)]
+                results = {key: row for key, row in results.items() if key not in gone}
+            RESULTS.write_text(table(results), "utf-8")
 
     good = [run_group(lab, name, record) for name in options.only or GROUPS]
     return 0 if all(good) else 1

@@ -30,13 +30,12 @@ def ours():
 def ours_for(release):
     """The same, with what our programs write for that release; "" means the newest."""
     table = ours()
-    newest = version(stored()[-1])[:2]
     given = version(release)[:2]
-    if not given or given >= newest:
+    if not given or given >= version(stored()[-1])[:2]:
         return table
-    older = [r for r in table["older"] if version(r)[:2] <= given]
-    chosen = max(older, key=version) if older else min(table["older"], key=version)
-    for key, entries in table["older"][chosen].items():
+    releases = sorted(table["older"], key=version)
+    chosen = [r for r in releases if version(r)[:2] <= given] or releases[:1]
+    for key, entries in table["older"][chosen[-1]].items():
         merged = {**table[key], **entries}
         table[key] = {name: entry for name, entry in merged.items() if entry is not None}
     return table
@@ -54,21 +53,20 @@ def quoted(text):
 
 
 def renames(old, new):
-    """Pairs of fields of which one has replaced the other: same neighbours, same type."""
+    """New name -> old name of each field that has replaced another: same neighbours, same type."""
     old_names, new_names = [f[0] for f in old], [f[0] for f in new]
-    pairs, taken = [], set()
+    found = {}
     for i, (name, kind, _) in enumerate(old):
         if name in new_names:
             continue
         before = [n for n in old_names[:i] if n in new_names]
         for j, (other, other_kind, _) in enumerate(new):
-            if other in old_names or other in taken or kind != other_kind:
+            if other in old_names or other in found or kind != other_kind:
                 continue
             if [n for n in new_names[:j] if n in old_names] == before:
-                pairs.append((name, other))
-                taken.add(other)
+                found[other] = name
                 break
-    return pairs
+    return found
 
 
 def moved_names(old, new):
@@ -83,15 +81,13 @@ def moved_names(old, new):
 
 def field_drift(what, old, new):
     """Lines about the fields of one struct, as fields_of has them."""
-    renamed = renames(old, new)
-    was = {after: before for before, after in renamed}
-    gone = {before for before, _ in renamed}
+    was = renames(old, new)
     old_at = {f[0]: (i, f) for i, f in enumerate(old)}
     new_at = {f[0]: (i, f) for i, f in enumerate(new)}
-    for before, after in renamed:
+    for after, before in was.items():
         yield f"{what}: field renamed from {before} to {after}, [{new_at[after][0]}]"
     for name, (i, _) in old_at.items():
-        if name not in new_at and name not in gone:
+        if name not in new_at and name not in was.values():
             yield f"{what}: field {name} removed, it was [{i}]"
     for name, (i, (_, kind, default)) in new_at.items():
         if name in old_at or name in was:
@@ -100,13 +96,12 @@ def field_drift(what, old, new):
         how = f"inserted at [{i}], before {behind[0]}" if behind else f"appended at [{i}]"
         need = "required" if default is None else f"default {default}"
         yield f"{what}: field {name} {how}: {kind}, {need}"
-    for name in moved_names([f[0] for f in old], [f[0] for f in new]):
+    for name in moved_names(list(old_at), list(new_at)):
         yield f"{what}: field {name} moved from [{old_at[name][0]}] to [{new_at[name][0]}]"
     for name, (_, (_, kind, default)) in new_at.items():
-        before = old_at.get(was.get(name, name))
-        if not before:
+        if was.get(name, name) not in old_at:
             continue
-        _, old_kind, old_default = before[1]
+        _, (_, old_kind, old_default) = old_at[was.get(name, name)]
         if kind != old_kind:
             yield f"{what}.{name}: type changed from {old_kind} to {kind}"
         if default == old_default:
@@ -151,19 +146,15 @@ def plain_drift(what, old, new):
 def calls_drift(old, new):
     for where in {**old, **new}:
         before, after = old.get(where, []), new.get(where, [])
-        if before == after:
-            continue
         if not after:
             yield f"sockets, {where}: no calls any more, there were {len(before)}"
-            continue
-        if not before:
+        elif not before:
             yield f"sockets, {where}: new, {'; '.join(after)}"
-            continue
-        for text in difflib.ndiff(before, after):
-            if text[:2] == "- ":
-                yield f"sockets, {where}: no longer {text[2:]}"
-            elif text[:2] == "+ ":
-                yield f"sockets, {where}: now {text[2:]}"
+        else:
+            for text in difflib.ndiff(before, after):
+                how = {"- ": "no longer", "+ ": "now"}.get(text[:2])
+                if how:
+                    yield f"sockets, {where}: {how} {text[2:]}"
 
 
 def drift(old, new):
@@ -178,17 +169,22 @@ def drift(old, new):
             yield from plain_drift(f"{name}:", before, after)
     yield from plain_drift("type", old["aliases"], new["aliases"])
     yield from plain_drift("constant", old["constants"], new["constants"])
-    yield from plain_drift("handshake sends", old["handshake"]["sent"], new["handshake"]["sent"])
-    yield from plain_drift("handshake reads", old["handshake"]["read"], new["handshake"]["read"])
+    for verb, key in (("sends", "sent"), ("reads", "read")):
+        yield from plain_drift(f"handshake {verb}", old["handshake"][key], new["handshake"][key])
     yield from plain_drift("utility", old["utility"], new["utility"])
     yield from calls_drift(old["sockets"], new["sockets"])
 
 
 # --- breaks: our programs beside a layout -------------------------------------------------------
 
-NUMBERS = {"int": {"int"}, "float": {"float", "int"}, "bool": {"bool"}, "str": {"str"}}
-ARRAYS = ("list", "tuple", "set", "Sequence", "frozenset")
-MAPS = ("dict", "Mapping", "defaultdict")
+# Which msgpack types a reader of a type takes
+TAKES = {
+    "None": {"nil"}, "int": {"int"}, "float": {"float", "int"}, "bool": {"bool"}, "str": {"str"},
+    "bytes": {"bin"}, "Literal": {"str", "int"},
+    **dict.fromkeys(("list", "tuple", "set", "Sequence", "frozenset"), {"array"}),
+    **dict.fromkeys(("ndarray", "Tensor", "UtilityResult"), {"array"}),
+    **dict.fromkeys(("dict", "Mapping", "defaultdict"), {"map"}),
+}  # fmt: skip
 
 
 def split_type(text):
@@ -203,137 +199,99 @@ def split_type(text):
     return [part.strip() for part in parts]
 
 
+def is_array(struct):
+    return bool(struct.get("array_like") or struct["kind"] == "namedtuple")
+
+
 def takes(layout, text, kind):
     """Whether a reader of this type takes a msgpack value of this kind. Unknown types take any."""
     for part in split_type(text):
         head = part.partition("[")[0].rpartition(".")[2]
-        if head == "None":
-            good = kind == "nil"
-        elif head in NUMBERS:
-            good = kind in NUMBERS[head]
-        elif head == "bytes":
-            good = kind == "bin"
-        elif head == "Literal":
-            good = kind in ("str", "int")
-        elif head in ARRAYS:
-            good = kind == "array"
-        elif head in MAPS:
-            good = kind == "map"
+        if head in TAKES:
+            good = kind in TAKES[head]
         elif head in layout["structs"]:
-            struct = layout["structs"][head]
-            array = struct.get("array_like") or struct["kind"] == "namedtuple"
-            good = kind == ("array" if array else "map")
+            good = kind == ("array" if is_array(layout["structs"][head]) else "map")
         elif head in layout["enums"]:
             good = kind in ("int", "str")
-        elif head in layout["aliases"]:
-            good = takes(layout, layout["aliases"][head], kind)
-        elif head in ("ndarray", "Tensor", "UtilityResult"):
-            good = kind == "array"
         else:
-            good = True
+            good = head not in layout["aliases"] or takes(layout, layout["aliases"][head], kind)
         if good:
             return True
     return False
 
 
-def spelling_breaks(name, struct):
-    """msgspec settings that would change keys and tags, and that no release has had."""
+def shape_breaks(layout, name, entry, verb, other):
+    """What makes all of a struct useless; and msgspec's settings that no release has had."""
+    struct, program = layout["structs"].get(name), entry["program"]
+    if struct is None:
+        yield f"{name}: {program} {verb} it, and this vLLM has no such struct"
+        return
     for setting in ("rename", "tag_field", "kw_only"):
-        if struct and struct.get(setting):
+        if struct.get(setting):
             yield f"{name}: {setting} is {struct[setting]} in this vLLM, and not in our programs"
-    if struct and struct.get("tag", name) != name:
+    if struct.get("tag", name) != name:
         yield f"{name}: its tag is {struct['tag']} in this vLLM"
+    if "array" in entry and is_array(struct) != entry["array"]:
+        shape = "an array" if is_array(struct) else "a map"
+        yield f"{name}: this vLLM {other} {shape}, {program} {verb} the other"
 
 
 def written_breaks(layout, name, entry, essential):
     """A vLLM of this layout reads what we write."""
-    struct = layout["structs"].get(name)
-    written = entry["fields"]
-    yield from spelling_breaks(name, struct)
-    if struct is None:
-        yield f"{name}: {entry['program']} writes it, and this vLLM has no such struct"
-        return
-    array = bool(struct.get("array_like") or struct["kind"] == "namedtuple")
-    if array != entry["array"]:
-        shape = "an array" if array else "a map"
-        yield f"{name}: this vLLM wants {shape}, {entry['program']} writes the other"
+    yield from shape_breaks(layout, name, entry, "writes", "wants")
+    struct, written, program = layout["structs"].get(name), entry["fields"], entry["program"]
+    if struct is None or is_array(struct) != entry["array"]:
         return
     wanted = fields_of(struct)
-    if array:
-        for i, ((field, kinds), want) in enumerate(zip(written.items(), wanted)):
-            if want[0] != field and set(kinds) - {"nil"}:
-                yield (
-                    f"{name}[{i}]: {entry['program']} writes {field} there, "
-                    f"this vLLM reads {want[0]}"
-                )
-            elif want[0] != field:
-                for kind in kinds:
-                    if not takes(layout, want[1], kind):
-                        yield (
-                            f"{name}[{i}]: {entry['program']} writes {kind} there ({field}), "
-                            f"this vLLM reads {want[0]}: {want[1]}"
-                        )
-            else:
-                for kind in kinds:
-                    if not takes(layout, want[1], kind):
-                        yield (
-                            f"{name}.{field}: {entry['program']} writes {kind}, "
-                            f"this vLLM takes {want[1]}"
-                        )
-        for i, (field, _, default) in enumerate(wanted[len(written) :], len(written)):
-            if default is None:
-                program = entry["program"]
-                yield f"{name}[{i}]: this vLLM requires {field}, {program} does not write it"
+    if entry["array"]:
+        pairs = [(f"[{i}]", field, *want) for i, (field, want) in enumerate(zip(written, wanted))]
+        missing = [(f"{name}[{i}]", want) for i, want in enumerate(wanted) if i >= len(written)]
     else:
-        tagged = {struct.get("tag_field", "type")} if struct.get("tag") else set()
-        for field, kind, default in wanted:
-            if field not in written:
-                if default is None:
-                    program = entry["program"]
-                    yield f"{name}: this vLLM requires {field}, {program} does not write it"
+        pairs = [("", want[0], *want) for want in wanted if want[0] in written]
+        missing = [(name, want) for want in wanted if want[0] not in written]
+    for at, field, there, kind, _ in pairs:
+        if there != field and set(written[field]) - {"nil"}:
+            yield f"{name}{at}: {program} writes {field} there, this vLLM reads {there}"
+            continue
+        for seen in written[field]:
+            if takes(layout, kind, seen):
                 continue
-            for seen in written[field]:
-                if not takes(layout, kind, seen):
-                    yield (
-                        f"{name}.{field}: {entry['program']} writes {seen}, this vLLM takes {kind}"
-                    )
-        unknown = set(written) - {f[0] for f in wanted} - tagged
-        if struct.get("forbid_unknown_fields"):
-            for field in sorted(unknown):
-                yield f"{name}: {entry['program']} writes {field}, this vLLM refuses unknown fields"
+            if there == field:
+                yield f"{name}.{field}: {program} writes {seen}, this vLLM takes {kind}"
+            else:
+                what = f"{seen} there ({field})"
+                yield f"{name}{at}: {program} writes {what}, this vLLM reads {there}: {kind}"
+    for at, (field, _, default) in missing:
+        if default is None:
+            yield f"{at}: this vLLM requires {field}, {program} does not write it"
+    if struct.get("forbid_unknown_fields") and not entry["array"]:
+        tag = {struct.get("tag_field", "type")} if struct.get("tag") else set()
+        for field in sorted(set(written) - set(names_of(struct)) - tag):
+            yield f"{name}: {program} writes {field}, this vLLM refuses unknown fields"
     for field in essential:
-        if field not in {f[0] for f in wanted}:
-            yield f"{name}: {entry['program']} writes {field}, this vLLM does not know it"
+        if field not in names_of(struct):
+            yield f"{name}: {program} writes {field}, this vLLM does not know it"
 
 
 def read_breaks(layout, name, entry):
     """We read what a vLLM of this layout writes."""
-    struct = layout["structs"].get(name)
-    program = entry["program"]
-    if struct is None:
-        yield f"{name}: {program} reads it, and this vLLM has no such struct"
+    yield from shape_breaks(layout, name, entry, "reads", "writes")
+    struct, program = layout["structs"].get(name), entry["program"]
+    if struct is None or entry.get("array", is_array(struct)) != is_array(struct):
         return
-    yield from spelling_breaks(name, struct)
-    have = {f[0]: (i, f) for i, f in enumerate(fields_of(struct))}
-    array = bool(struct.get("array_like") or struct["kind"] == "namedtuple")
-    if "array" in entry and array != entry["array"]:
-        shape = "an array" if array else "a map"
-        yield f"{name}: this vLLM writes {shape}, {program} reads the other"
-        return
+    have = {f[0]: (i, f[2]) for i, f in enumerate(fields_of(struct))}
+    omits = struct.get("omit_defaults") and not is_array(struct)
     for field, absent in entry["fields"].items():
         at = entry.get("at", {}).get(field)
         if field not in have:
             yield f"{name}: {program} reads {field}, this vLLM does not write it"
             continue
-        index, (_, _, default) = have[field]
+        index, default = have[field]
         if at is not None and index != at:
             yield f"{name}: {program} reads {field} at [{at}], this vLLM writes it at [{index}]"
-        omitted = struct.get("omit_defaults") and not array
-        if omitted and default is not None and absent != default:
-            yield (
-                f"{name}.{field}: left out, it means {default} in this vLLM, "
-                f"and {absent} in {program}"
-            )
+        if omits and default is not None and absent != default:
+            means = f"it means {default} in this vLLM, and {absent} in {program}"
+            yield f"{name}.{field}: left out, {means}"
 
 
 def breaks(table, layout):

@@ -82,23 +82,26 @@ NOT_FOLLOWED = ("vllm/multimodal/",)
 
 
 class Source:
-    """A vLLM tree, wheel or sdist: its Python and Rust files by their path in the repository."""
+    """A vLLM tree, wheel or sdist: its files by their path in the repository."""
 
     def __init__(self, path):
         self.path = Path(path)
-        self.is_wheel = self.path.suffix == ".whl"
-        self.is_package = self.is_wheel or self.path.name in ("site-packages", "dist-packages")
-        self._texts, self._trees, self._names = {}, {}, None
+        is_wheel = self.path.suffix == ".whl"
+        self.is_package = is_wheel or self.path.name in ("site-packages", "dist-packages")
+        self._texts, self._trees = {}, {}
         if self.path.is_dir():
+            found = [self.path / "PKG-INFO"]
+            for folder in FOLDERS:
+                found += (self.path / folder).glob("**/*.*")
+            self._names = {str(p.relative_to(self.path)) for p in found if p.is_file()}
             self._read = lambda name: (self.path / name).read_text("utf-8")
-        elif self.is_wheel:
+        elif is_wheel:
             archive = zipfile.ZipFile(self.path)
             self._names = set(archive.namelist())
             self._read = lambda name: archive.read(name).decode("utf-8")
         else:
             self._texts = dict(self._unpack())
             self._names = set(self._texts)
-            self._read = None
 
     def _unpack(self):
         with tarfile.open(self.path) as archive:
@@ -112,12 +115,10 @@ class Source:
 
     def has(self, name):
         """True for a file; for a folder too."""
-        if self._names is None:
-            return (self.path / name).exists()
         return name in self._names or any(n.startswith(f"{name.rstrip('/')}/") for n in self._names)
 
     def is_file(self, name):
-        return (self.path / name).is_file() if self._names is None else name in self._names
+        return name in self._names
 
     def text(self, name):
         if name not in self._texts:
@@ -131,11 +132,7 @@ class Source:
         return self._trees[name]
 
     def python_files(self):
-        if self._names is None:
-            found = (str(p.relative_to(self.path)) for p in self.path.glob("vllm/**/*.py"))
-        else:
-            found = (n for n in self._names if n.startswith("vllm/") and n.endswith(".py"))
-        return sorted(found)
+        return sorted(n for n in self._names if n.startswith("vllm/") and n.endswith(".py"))
 
     def release(self):
         match = re.search(r"vllm-(\d+\.\d+\.\d+(?:\.?(?:rc|post|dev)\d+)?)", self.path.name)
@@ -154,18 +151,52 @@ class Source:
 def module_file(source, module):
     """The path of vllm.a.b, or None."""
     stem = module.replace(".", "/")
-    for name in (f"{stem}.py", f"{stem}/__init__.py"):
-        if source.is_file(name):
-            return name
+    return next(filter(source.is_file, (f"{stem}.py", f"{stem}/__init__.py")), None)
+
+
+def assigned(node):
+    """The names to which a statement assigns."""
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    if isinstance(node, ast.AnnAssign):
+        targets = [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def defined(node, name):
+    """What a module, class or function defines as `name` in its body, also under if, try, with."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            if child.name == name:
+                return child
+        elif name in assigned(child):
+            return child
+        elif isinstance(child, (ast.stmt, ast.excepthandler)):
+            found = defined(child, name)
+            if found:
+                return found
     return None
 
 
-def top_level(tree):
-    """Statements of a module, also those under if and try."""
-    for node in tree.body:
-        yield node
-        if isinstance(node, (ast.If, ast.Try)):
-            yield from (child for child in ast.walk(node) if isinstance(child, ast.stmt))
+def defines(source, path, names):
+    """Whether a Python file defines names[0], in that names[1], ... SyntaxError: it is no Python."""
+    node = source.tree(path)
+    for name in names:
+        node = node and defined(node, name)
+    return node is not None
+
+
+def moved_to(source, names):
+    """The first file that defines the symbol, or None."""
+    if not names[0][0].isupper() and "_" not in names[0]:
+        return None  # main, run: too many files have one
+    head = re.compile(rf"^(?:class|def|async def) {names[0]}\b|^{names[0]}\b.*=", re.M)
+    for path in source.python_files():
+        try:
+            if head.search(source.text(path)) and defines(source, path, names):
+                return path
+        except (SyntaxError, UnicodeDecodeError):
+            pass
+    return None
 
 
 def find(source, file, name, depth=0):
@@ -174,14 +205,10 @@ def find(source, file, name, depth=0):
         tree = source.tree(file)
     except SyntaxError:
         return None
-    for node in top_level(tree):
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return file, node
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        if isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-        if any(isinstance(t, ast.Name) and t.id == name for t in targets) and node.value:
-            return file, node
+    node = defined(tree, name)
+    if node:
+        return file, node
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vllm"):
             for alias in node.names:
                 if (alias.asname or alias.name) == name and depth < 4:
@@ -190,12 +217,17 @@ def find(source, file, name, depth=0):
     return None
 
 
+def last_name(node):
+    """c of a.b.c"""
+    return ast.unparse(node).rpartition(".")[2]
+
+
 def type_text(node):
     """A type in today's spelling: Optional[X] is X | None, and List[X] is list[X]."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return type_text(ast.parse(node.value, mode="eval").body)
     if isinstance(node, ast.Subscript):
-        head = ast.unparse(node.value).rpartition(".")[2]
+        head = last_name(node.value)
         inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if head == "Optional":
             return f"{type_text(inner[0])} | None"
@@ -220,10 +252,7 @@ def names_in(text):
 
 def default_text(value):
     """The default of a field, or None when it has none."""
-    if isinstance(value, ast.Call) and ast.unparse(value.func).rpartition(".")[2] in (
-        "field",
-        "Field",
-    ):
+    if isinstance(value, ast.Call) and last_name(value.func).lower() == "field":
         given = {keyword.arg: keyword.value for keyword in value.keywords}
         if "default" in given:
             return ast.unparse(given["default"])
@@ -237,7 +266,7 @@ def default_text(value):
 def decorator_names(node):
     for decorator in node.decorator_list:
         call = decorator.func if isinstance(decorator, ast.Call) else decorator
-        yield ast.unparse(call).rpartition(".")[2]
+        yield last_name(call)
 
 
 class Reader:
@@ -255,13 +284,13 @@ class Reader:
         file, node = found
         if isinstance(node, ast.ClassDef):
             self.add_class(file, node)
-        else:
-            value = node.value
-            if isinstance(value, ast.Call):  # NewType("X", bytes)
-                value = value.args[1] if len(value.args) == 2 else None
-            if isinstance(value, (ast.Subscript, ast.BinOp, ast.Name, ast.Attribute)):
-                self.aliases[name] = type_text(value)
-                self.follow(file, self.aliases[name])
+            return
+        value = getattr(node, "value", None)
+        if isinstance(value, ast.Call):  # NewType("X", bytes)
+            value = value.args[1] if len(value.args) == 2 else None
+        if isinstance(value, (ast.Subscript, ast.BinOp, ast.Name, ast.Attribute)):
+            self.aliases[name] = type_text(value)
+            self.follow(file, self.aliases[name])
 
     def follow(self, file, text):
         for name in names_in(text):
@@ -269,13 +298,13 @@ class Reader:
 
     def bases(self, file, node):
         for base in node.bases:
-            name = ast.unparse(base).rpartition(".")[2]
+            name = last_name(base)
             found = find(self.source, file, name) if isinstance(base, ast.Name) else None
             if found and isinstance(found[1], ast.ClassDef):
                 yield found[0], found[1]
 
     def kind(self, file, node):
-        names = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+        names = {last_name(base) for base in node.bases}
         if names & {"Enum", "IntEnum", "StrEnum"}:
             return "enum"
         if "Struct" in names:
@@ -314,9 +343,10 @@ class Reader:
         kind = self.kind(file, node)
         if kind == "enum":
             self.enums[node.name] = {
-                item.targets[0].id: ast.unparse(item.value)
+                name: ast.unparse(item.value)
                 for item in node.body
-                if isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name)
+                if isinstance(item, ast.Assign)
+                for name in assigned(item)
             }
         if kind in (None, "enum"):
             return
@@ -340,20 +370,15 @@ class Reader:
             self.follow(declared_in, text)
 
 
-def functions(tree):
+def functions(node, prefix=""):
     """(qualified name, node) of each function."""
-
-    def walk(node, prefix):
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                name = f"{prefix}{child.name}"
-                if not isinstance(child, ast.ClassDef):
-                    yield name, child
-                yield from walk(child, f"{name}.")
-            else:
-                yield from walk(child, prefix)
-
-    return walk(tree, "")
+    for child in ast.iter_child_nodes(node):
+        inner = prefix
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            inner = f"{prefix}{child.name}."
+            if not isinstance(child, ast.ClassDef):
+                yield inner[:-1], child
+        yield from functions(child, inner)
 
 
 def own_calls(node):
@@ -368,17 +393,13 @@ def own_calls(node):
 
 def about_sockets(call):
     """The call as text when it makes a socket, sets an option, sends or makes bytes of a number."""
-    name = ast.unparse(call.func)
+    name, text = ast.unparse(call.func), ast.unparse(call)
     last = name.rpartition(".")[2]
-    if last not in SOCKET_CALLS:
-        return None
-    if last == "set" and "zmq." not in ast.unparse(call):
+    if last not in SOCKET_CALLS or last in ("send", "bind", "connect") and "." not in name:
         return None
     if last == "socket" and not (call.args and "zmq." in ast.unparse(call.args[0])):
         return None
-    if last in ("send", "bind", "connect") and "." not in name:
-        return None
-    return ast.unparse(call)
+    return None if last == "set" and "zmq." not in text else text
 
 
 def functions_of(source, file):
@@ -389,18 +410,18 @@ def functions_of(source, file):
 
 def sockets_of(source):
     found = {}
-    for file in SOCKET_FILES:
+    for file in (*SOCKET_FILES, *NETWORK):
         for name, node in functions_of(source, file):
             calls = [text for text in map(about_sockets, own_calls(node)) if text]
-            if calls:
+            if calls and file in SOCKET_FILES:
                 found[f"{file} {name}"] = calls
-    for file in NETWORK:
-        if source.is_file(file):
-            for name, node in functions(source.tree(file)):
-                calls = [text for text in map(about_sockets, own_calls(node)) if text]
-                if name in SOCKET_FUNCTIONS and calls:
-                    found[name] = calls
+            elif calls and name in SOCKET_FUNCTIONS:
+                found[name] = calls
     return found
+
+
+def constant(node):
+    return node.value if isinstance(node, ast.Constant) else None
 
 
 def utility_of(source):
@@ -408,13 +429,11 @@ def utility_of(source):
     found = {}
     for _, node in functions_of(source, CLIENT):
         for call in own_calls(node):
-            last = ast.unparse(call.func).rpartition(".")[2]
-            if "call_utility" not in last or not call.args:
-                continue
-            if isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str):
+            last = last_name(call.func)
+            method = constant(call.args[0]) if call.args else None
+            if "call_utility" in last and isinstance(method, str):
                 returns = type_text(node.returns) if node.returns else ""
-                known = found.get(call.args[0].value, "")
-                found[call.args[0].value] = known or returns
+                found[method] = found.get(method) or returns
     return dict(sorted(found.items()))
 
 
@@ -422,31 +441,18 @@ def handshake_of(source):
     """Keys of the dicts with a status in core.py, and those that the front-end reads of them."""
     sent, read = {}, {}
     for name, node in functions_of(source, CORE):
-        keys = {}
         for item in ast.walk(node):
-            if isinstance(item, ast.Dict):
-                names = [k.value for k in item.keys if isinstance(k, ast.Constant)]
-                if "status" in names:
-                    status = item.values[names.index("status")]
-                    status = status.value if isinstance(status, ast.Constant) else "?"
-                    keys[status] = names
-        sent.update(keys)
-        for status, names in keys.items():
-            for item in ast.walk(node):  # ready_msg["parallel_config_hash"] = ...
-                if (
-                    status == "READY"
-                    and isinstance(item, ast.Assign)
-                    and isinstance(item.targets[0], ast.Subscript)
-                    and isinstance(item.targets[0].slice, ast.Constant)
-                    and isinstance(item.targets[0].slice.value, str)
-                    and item.targets[0].slice.value not in names
-                    and name.endswith("_perform_handshake")
-                ):
-                    names.append(item.targets[0].slice.value)
+            keys = [constant(key) for key in item.keys] if isinstance(item, ast.Dict) else []
+            if "status" in keys:
+                sent[constant(item.values[keys.index("status")]) or "?"] = [k for k in keys if k]
+        for item in ast.walk(node) if name.endswith("_perform_handshake") else ():
+            # ready_msg["parallel_config_hash"] = ...
+            if isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Subscript):
+                key = constant(item.targets[0].slice)
+                if isinstance(key, str) and key not in sent.get("READY", [key]):
+                    sent["READY"].append(key)
     for name, node in functions_of(source, UTILS):
-        if name != "wait_for_engine_startup":
-            continue
-        for item in ast.walk(node):
+        for item in ast.walk(node) if name == "wait_for_engine_startup" else ():
             if isinstance(item, ast.Subscript) and ast.unparse(item.value) == "msg":
                 if isinstance(item.slice, ast.Constant):
                     read[item.slice.value] = "required"
@@ -460,10 +466,8 @@ def constants_of(source):
     for file, name in CONSTANTS:
         there = now_at(source, file)
         for node in ast.walk(source.tree(there)) if there else ():
-            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value:
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                if any(isinstance(t, ast.Name) and t.id == name for t in targets):
-                    found[name] = ast.unparse(node.value)
+            if name in assigned(node) and node.value:
+                found[name] = ast.unparse(node.value)
     return found
 
 
@@ -471,15 +475,12 @@ def where(source, file, name):
     """The file that defines a class by now, when it is no longer in `file`."""
     if source.is_file(file) and find(source, file, name):
         return file
-    for other in source.python_files():
-        if re.search(rf"^class {name}\b", source.text(other), re.M):
-            return other
-    return None
+    return moved_to(source, [name])
 
 
 def now_at(source, file):
     """The file that by now has what `file` had, or None."""
-    there = where(source, file, MARKS[file])
+    there = file in MARKS and where(source, file, MARKS[file])
     if there:
         return find(source, there, MARKS[file])[0]
     return file if source.is_file(file) else None
