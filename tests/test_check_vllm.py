@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "check_vllm.py"
 
+CORE_PY, RUST_RS = "vllm/v1/engine/core.py", "rust/src/engine.rs"
 CORE = '''
 LIMIT = 5
 
@@ -58,9 +59,10 @@ PEER = '''# SPDX-License-Identifier: MIT
 
 @pytest.fixture
 def tree(tmp_path):
-    """A vLLM of two files."""
-    put(tmp_path / "tree" / "vllm/v1/engine/core.py", CORE)
-    put(tmp_path / "tree" / "rust/src/engine.rs", RUST)
+    """A vLLM of three files, one of which is no Python."""
+    put(tmp_path / "tree" / CORE_PY, CORE)
+    put(tmp_path / "tree" / RUST_RS, RUST)
+    put(tmp_path / "tree" / "vllm/broken.py", "def (:\n")
     return tmp_path / "tree"
 
 
@@ -92,118 +94,77 @@ def findings(repository, tree):
     return done.stdout.splitlines()[:-1]
 
 
-def cite(repository, line):
-    """Adds a header whose third line is this one."""
-    put(repository / "req_rep" / "extra.h", f"//  SPDX\n//\n{line}\n")
-
-
 def test_all_there(repository, tree):
     done = check("--root", repository, tree)
     assert done.stdout == "7 citations of 7 symbols in 2 files of vLLM: all there\n"
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(
-    "symbol", ["Gone", "Engine.gone", "Engine.main", "Child.step", "Engine.hidden", "main.LIMIT"]
-)
-def test_a_symbol_that_is_not_there(repository, tree, symbol):
-    """The symbol is nowhere, in another class, inherited, or only assigned to self."""
-    cite(repository, f"//  vLLM:  vllm/v1/engine/core.py {symbol}: more words")
-    path = "vllm/v1/engine/core.py"
-    assert findings(repository, tree) == [
-        f"req_rep/extra.h:3: {path} {symbol}: no such symbol in {path}"
-    ]
+# A file, its text from its third line on, and what is said of which line of it
+CITED = [
+    # The symbol is nowhere, in another class, inherited, or only assigned to self
+    *(
+        ("req_rep/extra.h", f"//  vLLM:  {CORE_PY} {symbol}: more words",
+         [f"3: {CORE_PY} {symbol}: no such symbol in {CORE_PY}"])
+        for symbol in ("Gone", "Engine.gone", "Engine.main", "Child.step", "Engine.hidden",
+                       "main.LIMIT")
+    ),
+    *(
+        ("req_rep/extra.h", f"//  vLLM:  {CORE_PY} {symbol}, more words", [])
+        for symbol in ("Engine", "Engine.step.inner", "Engine.close", "LIMIT")
+    ),
+    # A comment that has the word is no definition
+    *(
+        ("req_rep/extra.h", f"//  vLLM:  {RUST_RS} {symbol}",
+         [f"3: {RUST_RS} {symbol}: no such symbol in {RUST_RS}"])
+        for symbol in ("gone", "Engine::gone")
+    ),
+    ("req_rep/extra.h", "//  vLLM:  tests/distributed/gone.py Mock\n//  vllm/v1/engine/core main",
+     ["3: tests/distributed/gone.py Mock: no such file", "4: vllm/v1/engine/core main: no such file"]),
+    ("req_rep/extra.h", "//  vLLM:  vllm/broken.py main",
+     ["3: vllm/broken.py main: this Python cannot parse it: invalid syntax"]),
+    *(
+        ("req_rep/extra.h", line.format(CORE_PY), [f"3: {CORE_PY}: no symbol named"])
+        for line in ("//  vLLM:  {}", "//  See {}, which is", "x ();  //  ({}, main)")
+    ),
+    *(
+        (file, line.format(CORE_PY), [f"3: {CORE_PY}: no symbol named"])
+        for file in ("README.md", "req_rep/README.md", "docs/more.md")
+        for line in ("`{}` says", "`{}`: `main`", "`{}`\n\n`main`", "{} main", "`{} main`")
+    ),
+    ("req_rep/extra.h", f"//  vLLM:  {CORE_PY}:12 main", [f"3: {CORE_PY}: cited by line number"]),
+    # A symbol may stand in the next line
+    ("req_rep/extra.h", f"//  vLLM:  {CORE_PY}\n//         Engine.gone",
+     [f"3: {CORE_PY} Engine.gone: no such symbol in {CORE_PY}"]),
+    # Several symbols of one path; what is behind a colon are details, until a semicolon
+    *(
+        ("README.md", text.format(CORE_PY),
+         [f"3: {CORE_PY} {symbol}: no such symbol in {CORE_PY}" for symbol in wrong])
+        for text, wrong in (
+            ("`{}` `main`, `gone`", ["gone"]),
+            ("`{}` `gone` and `away`", ["gone", "away"]),
+            ("`{}` `main`: `step`, `inner`; `Engine.gone`", ["Engine.gone"]),
+            ("`{0}` `main`: in turn, `step`; `{0}` `Engine.gone`", ["Engine.gone"]),
+            ("`{}`\n`gone` and more", ["gone"]),
+        )
+    ),
+    # Blocks in Markdown are no citations
+    ("README.md", f"```sh\nless {CORE_PY}\n```", []),
+    # A peer cites the other way round
+    ("tests/peers/x.py", f'"""Gone in\n{CORE_PY}, so."""',
+     [f"4: {CORE_PY} Gone: no such symbol in {CORE_PY}"]),
+    # A module is no program: the map need not have it
+    ("req_rep/wire.c", "//  No main in here\nint wire_main (void)", []),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("symbol", ["Engine", "Engine.step.inner", "Engine.close", "LIMIT"])
-def test_a_symbol_that_is_there(repository, tree, symbol):
-    cite(repository, f"//  vLLM:  vllm/v1/engine/core.py {symbol}, more words")
-    assert check("--root", repository, tree).returncode == 0
-
-
-@pytest.mark.parametrize("symbol", ["gone", "Engine::gone"])
-def test_rust_without_the_symbol(repository, tree, symbol):
-    """A comment that has the word is no definition."""
-    path = "rust/src/engine.rs"
-    cite(repository, f"//  vLLM:  {path} {symbol}")
-    assert findings(repository, tree) == [
-        f"req_rep/extra.h:3: {path} {symbol}: no such symbol in {path}"
-    ]
-
-
-def test_a_file_that_is_not_there(repository, tree):
-    cite(repository, "//  vLLM:  tests/distributed/gone.py Mock\n//  See vllm/v1/engine/core main")
-    assert findings(repository, tree) == [
-        "req_rep/extra.h:3: tests/distributed/gone.py Mock: no such file",
-        "req_rep/extra.h:4: vllm/v1/engine/core main: no such file",
-    ]
-
-
-def test_python_that_cannot_be_parsed(repository, tree):
-    put(tree / "vllm" / "broken.py", "def (:\n")
-    cite(repository, "//  vLLM:  vllm/broken.py main")
-    [line] = findings(repository, tree)
-    assert line.startswith("req_rep/extra.h:3: vllm/broken.py main: this Python cannot parse it")
-
-
-@pytest.mark.parametrize("line", ["//  vLLM:  {}", "//  See {}, which is", "x ();  //  ({}, main)"])
-def test_a_citation_without_symbol(repository, tree, line):
-    cite(repository, line.format("vllm/v1/engine/core.py"))
-    assert findings(repository, tree) == [
-        "req_rep/extra.h:3: vllm/v1/engine/core.py: no symbol named"
-    ]
-
-
-@pytest.mark.parametrize("where", ["README.md", "req_rep/README.md", "docs/more.md"])
-@pytest.mark.parametrize(
-    "line", ["`{}` says", "`{}`: `main`", "`{}`\n\n`main`", "{} main", "`{} main`"]
-)
-def test_a_citation_without_symbol_in_markdown(repository, tree, where, line):
-    put(repository / where, f"# Title\n\n{line.format('vllm/v1/engine/core.py')}\n")
-    assert findings(repository, tree) == [f"{where}:3: vllm/v1/engine/core.py: no symbol named"]
-
-
-def test_a_citation_by_line(repository, tree):
-    cite(repository, "//  vLLM:  vllm/v1/engine/core.py:12 main")
-    assert findings(repository, tree) == [
-        "req_rep/extra.h:3: vllm/v1/engine/core.py: cited by line number"
-    ]
-
-
-def test_a_symbol_may_stand_in_the_next_line(repository, tree):
-    cite(repository, "//  vLLM:  vllm/v1/engine/core.py\n//         Engine.gone")
-    [line] = findings(repository, tree)
-    assert line.startswith("req_rep/extra.h:3: vllm/v1/engine/core.py Engine.gone: no such symbol")
-
-
-@pytest.mark.parametrize(
-    "text, wrong",
-    [
-        ("`{}` `main`, `gone`", ["gone"]),
-        ("`{}` `gone` and `away`", ["gone", "away"]),
-        ("`{}` `main`: `step`, `inner`; `Engine.gone`", ["Engine.gone"]),
-        ("`{}` `main`: in turn, `step`; `{}` `Engine.gone`", ["Engine.gone"]),
-        ("`{}`\n`gone` and more", ["gone"]),
-    ],
-)
-def test_several_symbols_of_one_path(repository, tree, text, wrong):
-    """What is behind a colon are details, until a semicolon."""
-    path = "vllm/v1/engine/core.py"
-    put(repository / "README.md", text.replace("{}", path) + "\n")
-    assert findings(repository, tree) == [
-        f"README.md:1: {path} {symbol}: no such symbol in {path}" for symbol in wrong
-    ]
-
-
-def test_blocks_in_markdown_are_no_citations(repository, tree):
-    put(repository / "README.md", "```sh\nless vllm/v1/engine/core.py\n```\n")
-    assert check("--root", repository, tree).returncode == 0
-
-
-def test_a_peer_cites_the_other_way_round(repository, tree):
-    put(repository / "tests" / "peers" / "x.py", '"""Gone in\nvllm/v1/engine/core.py, so."""\n')
-    [line] = findings(repository, tree)
-    assert line.startswith("tests/peers/x.py:2: vllm/v1/engine/core.py Gone: no such symbol")
+@pytest.mark.parametrize("file, text, wrong", CITED)
+def test_what_is_said_of_a_citation(repository, tree, file, text, wrong):
+    put(repository / file, f"\n\n{text}\n")
+    if wrong:
+        assert findings(repository, tree) == [f"{file}:{line}" for line in wrong]
+    else:
+        assert check("--root", repository, tree).returncode == 0
 
 
 def test_no_citations(tmp_path, tree):
@@ -230,11 +191,6 @@ def test_a_program_without_its_vllm_line(repository, tree, cell, excused):
     done = check("--root", repository, tree)
     line = "req_rep/new.c:1: no vLLM: line, and not excused in docs/vllm-map.md"
     assert (done.returncode, line in done.stdout) == (0 if excused else 1, not excused)
-
-
-def test_a_module_is_no_program(repository, tree):
-    put(repository / "req_rep" / "wire.c", "//  No main in here\nint wire_main (void)\n")
-    assert check("--root", repository, tree).returncode == 0
 
 
 def test_a_wrong_directory(repository, tree, tmp_path):

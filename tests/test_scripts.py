@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import readme  # noqa: E402
+import test_vllm  # noqa: E402
 import tour  # noqa: E402
 
 #: What installs everything from nothing, for each package manager
@@ -162,6 +163,14 @@ def test_vectors_are_what_msgspec_makes_of_the_structs():
     script = ROOT / "tests" / "tools" / "vectors" / "make_vectors.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_results_with_a_real_vllm_are_read_back():
+    """test-vllm replaces some rows of this file: all others stay as they are."""
+    text = test_vllm.RESULTS.read_text("utf-8")
+    rows = test_vllm.parse(text)
+    assert {release for _, _, release in rows} >= {"0.26.0", "0.29.0", "0.32.0", "0.33.0"}
+    assert test_vllm.table(rows) == text
 
 
 def test_tour_names_the_demos_when_asked_for_another():
