@@ -56,6 +56,13 @@ KV = {
 }
 
 
+def exactly(frame, kind):
+    """Decodes a frame as a struct of vLLM, and checks that msgspec would write the same bytes."""
+    value = msgspec.msgpack.decode(frame, type=kind, strict=True)
+    assert msgspec.msgpack.encode(value).hex() == frame.hex(), value
+    return value
+
+
 def toy_request(request_id, max_tokens):
     """A prompt of 5 tokens; everything else as vLLM has it by default."""
     return NEWEST["EngineCoreRequest"](

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""kv_publisher as a vLLM with several ranks, or one that connects, seen by subscribers in pyzmq."""
+"""kv_publisher: what it sends, its ranks, its replays, what leaves when it ends. Every payload is
+decoded strictly into vLLM's structs, and encoded again by msgspec it has to come out byte for byte.
+"""
 
 import random
 import re
@@ -7,7 +9,6 @@ import signal
 import socket
 import time
 
-import msgspec
 import pytest
 import structs
 import zmq
@@ -18,9 +19,9 @@ END = b"\xff" * 8
 
 
 def decode(frames):
-    """topic, number and batch of a live message, read as strictly as vLLM's own structs are."""
+    """topic, number and batch of a live message."""
     topic, seq, payload = frames
-    return topic, int.from_bytes(seq, "big"), msgspec.msgpack.decode(payload, type=structs.KVEventBatch)
+    return topic, int.from_bytes(seq, "big"), structs.exactly(payload, structs.KVEventBatch)
 
 
 def collect(subscribers, count):
@@ -37,16 +38,15 @@ def collect(subscribers, count):
 
 
 def replayed(client, start):
-    """The numbers and ranks of a whole replay."""
+    """The messages of a whole replay, without the empty frame, and its end."""
     client.send_multipart([b"", start.to_bytes(8, "big")])
     found = []
     while True:
-        empty, topic, seq, payload = client.recv_multipart()
+        empty, *frames = client.recv_multipart()
         assert empty == b""
-        if seq == END:
-            assert (topic, payload) == (b"", b"")
-            return found
-        found.append(decode([topic, seq, payload])[1:])
+        if frames[-2] == END:
+            return found, frames
+        found.append(frames)
 
 
 def ports(count):
@@ -66,19 +66,80 @@ def ports(count):
     raise AssertionError("no free ports")
 
 
-def test_ranks(start, peer):
+@pytest.fixture
+def publish(start, ipc):
+    """Starts a publisher; its endpoints."""
+
+    def publish(*args, **options):
+        ends = {"endpoint": ipc(), "replay_endpoint": ipc()}
+        program = start("kv_publisher", *args, **{"interval_ms": 5, **ends, **options})
+        return program, *ends.values()
+
+    return publish
+
+
+# --- messages
+
+
+@pytest.mark.parametrize(
+    "wire, topic",
+    [
+        pytest.param("v0.33", "kv-events", marks=pytest.mark.valgrind),
+        ("v0.26", ""),
+        ("v0.24", "kv@pod-1@model"),
+        ("v0.9", "Grüße"),
+    ],
+)
+def test_messages(publish, peer, wire, topic):
+    """Live, and as a DEALER gets them in a replay: before v0.26 without the topic."""
+    publisher, live, replay = publish(wire=wire, topic=topic)
+    subscriber = peer(zmq.SUB, connect=live)
+    subscriber.subscribe(topic.encode()[:3])
+    heard = [subscriber.recv_multipart() for _ in range(8)]
+    first = int.from_bytes(heard[0][1], "big")
+    brought, end = replayed(peer(zmq.DEALER, connect=replay), 0)
+    topics = [topic.encode()] if wire in ("v0.26", "v0.33") else []
+    assert end == [b"" for _ in topics] + [END, b""]
+    parent = None
+    for n, frames in enumerate(brought):
+        seq, payload = frames[-2:]
+        assert frames[:-1] == [*topics, n.to_bytes(8, "big")]
+        if first <= n < first + 8:
+            assert heard[n - first] == [topic.encode(), seq, payload]
+        batch = structs.exactly(payload, structs.KV[wire]["KVEventBatch"])
+        assert abs(batch.ts - time.time()) < 3600
+        stored, *removed = batch.events
+        assert stored.parent_block_hash == parent
+        (parent,) = stored.block_hashes
+        assert len(stored.token_ids) == stored.block_size == 16
+        kinds = [type(event).__struct_config__.tag for event in batch.events]
+        assert kinds == ["BlockStored", "BlockRemoved"][: 1 + (n % 5 == 4)]
+        if wire != "v0.9":
+            assert batch.data_parallel_rank == 0
+            assert (stored.medium, stored.group_idx) == ("GPU", 0)
+    assert n >= first + 7
+    assert publisher.stop() == 0
+
+
+def test_a_req_gets_one_reply_of_many(publish, peer):
+    publisher, _, replay = publish()
+    publisher.wait_line("^seq 4:")
+    for seq in (3, 0, 2):
+        client = peer(zmq.REQ, connect=replay)  # In the old one replies may still arrive
+        client.send(seq.to_bytes(8, "big"))
+        assert decode(client.recv_multipart())[:2] == (b"kv-events", seq)
+    assert publisher.stop() == 0
+
+
+# --- ranks
+
+
+def test_ranks(publish, peer):
     """Rank n has both ports, n higher, numbers of its own, its number in each batch, other blocks."""
     first = ports(6)
-    publisher = start(
-        "kv_publisher",
-        ranks=3,
-        endpoint=f"tcp://127.0.0.1:{first}",
-        replay_endpoint=f"tcp://127.0.0.1:{first + 3}",
-        wait_subscribers=1,
-        interval_ms=5,
-        drop="2-3",
-        count=6,
-    )
+    live, replay = f"tcp://127.0.0.1:{first}", f"tcp://127.0.0.1:{first + 3}"
+    options = {"wait_subscribers": 1, "drop": "2-3", "count": 6}
+    publisher, *_ = publish(ranks=3, endpoint=live, replay_endpoint=replay, **options)
     subscribers = []
     for rank in range(3):
         subscribers.append(peer(zmq.SUB, connect=f"tcp://127.0.0.1:{first + rank}"))
@@ -98,94 +159,60 @@ def test_ranks(start, peer):
 
 
 @pytest.mark.valgrind
-def test_replay_of_each_rank(start, ipc, peer):
-    live, replay = ipc(), ipc()
-    publisher = start(
-        "kv_publisher", ranks=2, endpoint=live, replay_endpoint=replay, prefill=5, interval_ms=60000
-    )
+def test_replay_of_each_rank(publish, peer):
+    publisher, _, replay = publish(ranks=2, prefill=5, interval_ms=60000)
     publisher.endpoint(4)
     for rank, suffix in ((0, ""), (1, "_dp1")):
-        client = peer(zmq.DEALER, connect=replay + suffix)
-        found = replayed(client, 2)
-        assert [(seq, batch.data_parallel_rank) for seq, batch in found] == [
+        found, _ = replayed(peer(zmq.DEALER, connect=replay + suffix), 2)
+        batches = [decode(frames) for frames in found]
+        assert [(seq, batch.data_parallel_rank) for _, seq, batch in batches] == [
             (n, rank) for n in (2, 3, 4)
         ]
         publisher.wait_line(f"^rank {rank} replay from 2: 3 batches$")
     assert publisher.stop() == 0
 
 
-def test_ranks_of_one_restart(start, ipc, peer):
-    live = ipc()
-    publisher = start(
-        "kv_publisher",
-        ranks=2,
-        endpoint=live,
-        replay_endpoint=ipc(),
-        wait_subscribers=1,
-        restart_after=2,
-        interval_ms=5,
-        count=4,
-    )
+def test_ranks_of_one_restart(publish, peer):
+    publisher, live, _ = publish(ranks=2, wait_subscribers=1, restart_after=2, count=4)
     both = [peer(zmq.SUB, connect=live + suffix) for suffix in ("", "_dp1")]
     for subscriber in both:
         subscriber.subscribe(b"")
     for rank, got in enumerate(collect(both, 4)):
-        assert [(seq, batch.data_parallel_rank) for _, seq, batch in got] == [
-            (0, rank),
-            (1, rank),
-            (0, rank),
-            (1, rank),
-        ]
+        numbers = [(seq, batch.data_parallel_rank) for _, seq, batch in got]
+        assert numbers == [(0, rank), (1, rank)] * 2
     assert publisher.wait() == 0
     assert publisher.lines("^restarting from 0$") == ["restarting from 0"]
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_connect(start, ipc, peer, ranks):
+def test_connect(publish, ipc, peer):
     """As a vLLM whose endpoint has neither * nor ::, to subscribers that bind. The ROUTER binds."""
-    live, replay = ipc(), ipc()
-    suffixes = ["", "_dp1"][:ranks]
-    subscribers = [peer(zmq.SUB, bind=live + suffix) for suffix in suffixes]
+    at, suffixes = ipc(), ("", "_dp1")
+    subscribers = [peer(zmq.SUB, bind=at + suffix) for suffix in suffixes]
     for subscriber in subscribers:
         subscriber.subscribe(b"kv-events")
-    publisher = start(
-        "kv_publisher",
-        "--connect",
-        ranks=ranks,
-        endpoint=live,
-        replay_endpoint=replay,
-        wait_subscribers=1,
-        interval_ms=5,
-        count=5,
+    publisher, live, replay = publish(
+        "--connect", ranks=2, endpoint=at, wait_subscribers=1, count=5
     )
     for rank, got in enumerate(collect(subscribers, 5)):
         for number, (topic, seq, batch) in enumerate(got):
             assert (topic, seq, batch.data_parallel_rank) == (b"kv-events", number, rank)
     assert publisher.wait() == 0
-    told = [[f"connecting to {live + each}", f"listening on {replay + each}"] for each in suffixes]
-    assert publisher.out[: 2 * ranks] == [f"kv_publisher: {line}" for pair in told for line in pair]
+    told = [[f"connecting to {at + each}", f"listening on {replay + each}"] for each in suffixes]
+    assert publisher.out[:4] == [f"kv_publisher: {line}" for pair in told for line in pair]
 
 
-def test_connect_before_the_subscriber_is_there(start, peer):
+def test_connect_before_the_subscriber_is_there(publish, peer):
     """Over tcp, where nobody listens yet."""
-    port = ports(1)
-    publisher = start(
-        "kv_publisher",
-        "--connect",
-        endpoint=f"tcp://127.0.0.1:{port}",
-        replay_endpoint="tcp://127.0.0.1:*",
-        wait_subscribers=1,
-        interval_ms=5,
-        count=3,
-    )
+    at = f"tcp://127.0.0.1:{ports(1)}"
+    publisher, *_ = publish("--connect", endpoint=at, wait_subscribers=1, count=3)
     publisher.wait_line("^kv_publisher: connecting to ")
-    subscriber = peer(zmq.SUB, bind=f"tcp://127.0.0.1:{port}")
+    subscriber = peer(zmq.SUB, bind=at)
     subscriber.subscribe(b"")
     assert [decode(subscriber.recv_multipart())[1] for _ in range(3)] == [0, 1, 2]
     assert publisher.wait() == 0
 
 
-def test_kv_subscriber_follows_both(start, ipc):
+def test_kv_subscriber_follows_both(start, publish, ipc):
     """Two ranks, each with a hole, to a subscriber that binds and has a replay of each."""
     live, replay = ipc(), ipc()
     ends = [live, live + "_dp1"], [replay, replay + "_dp1"]
@@ -193,16 +220,8 @@ def test_kv_subscriber_follows_both(start, ipc):
         "kv_subscriber", "--bind", endpoint=ends[0], replay_endpoint=ends[1], count=20
     )
     subscriber.endpoint(2)
-    publisher = start(
-        "kv_publisher",
-        "--connect",
-        ranks=2,
-        endpoint=live,
-        replay_endpoint=replay,
-        wait_subscribers=1,
-        interval_ms=20 * FACTOR,
-        drop="3-5",
-    )
+    options = {"ranks": 2, "wait_subscribers": 1, "interval_ms": 20 * FACTOR, "drop": "3-5"}
+    publisher, *_ = publish("--connect", endpoint=live, replay_endpoint=replay, **options)
     assert subscriber.wait() == 0
     assert re.match(
         r"\d+ received, 20 delivered, 6 replayed, \d duplicates, 2 gaps, 0 lost, 0 malformed",
@@ -214,22 +233,15 @@ def test_kv_subscriber_follows_both(start, ipc):
     assert publisher.stop() == 0
 
 
-def test_curve_when_it_connects(start, peer, keys):
+def test_curve_when_it_connects(start, publish, keys):
     """Then it is the PUB that needs the key of the other end."""
-    port = ports(1)
-    ends = {"endpoint": f"tcp://127.0.0.1:{port}", "curve_dir": str(keys)}
+    ends = {"endpoint": f"tcp://127.0.0.1:{ports(1)}", "curve_dir": str(keys)}
     subscriber = start("kv_subscriber", "--bind", count=3, **ends)
     subscriber.endpoint()
-    publisher = start(
-        "kv_publisher",
-        "--connect",
-        replay_endpoint="tcp://127.0.0.1:*",
-        wait_subscribers=1,
-        interval_ms=5,
-        **ends,
+    publisher, *_ = publish(
+        "--connect", replay_endpoint="tcp://127.0.0.1:*", wait_subscribers=1, **ends
     )
-    assert subscriber.wait() == 0
-    assert publisher.stop() == 0
+    assert subscriber.wait() == publisher.stop() == 0
     assert subscriber.err == publisher.err == []
 
 
@@ -252,18 +264,9 @@ def test_endpoints_that_cannot_be(start, wrong, names):
 
 
 @pytest.mark.parametrize("hwm", [100, 0])
-def test_a_replay_that_does_not_fit(start, ipc, hwm):
+def test_a_replay_that_does_not_fit(start, publish, hwm):
     """A ROUTER drops what is above its mark: asked for again, not lost. Without one all fits."""
-    live, replay = ipc(), ipc()
-    publisher = start(
-        "kv_publisher",
-        endpoint=live,
-        replay_endpoint=replay,
-        prefill=250,
-        replay_hwm=hwm,
-        blocks=64,
-        interval_ms=50,
-    )
+    publisher, live, replay = publish(prefill=250, replay_hwm=hwm, blocks=64, interval_ms=50)
     # An answer whose end was dropped is waited for
     options = {"endpoint": live, "replay_endpoint": replay, "replay_timeout_ms": 500}
     subscriber = start("kv_subscriber", from_seq=0, count=251, **options)
@@ -276,28 +279,13 @@ def test_a_replay_that_does_not_fit(start, ipc, hwm):
     assert publisher.stop() == 0
 
 
-def test_the_buffer_is_bounded_in_bytes(start, ipc, peer):
+def test_the_buffer_is_bounded_in_bytes(publish, peer):
     """Batches of 256 blocks are 23 kB: the last 1 MiB of them is kept, and no more of 200."""
-    replay = ipc()
-    publisher = start(
-        "kv_publisher",
-        endpoint=ipc(),
-        replay_endpoint=replay,
-        blocks=256,
-        prefill=200,
-        buffer_mb=1,
-        interval_ms=3600000,
-    )
-    client = peer(zmq.DEALER, connect=replay)
-    client.send_multipart([b"", bytes(8)])
-    replies = []
-    while True:
-        _, _, seq, payload = client.recv_multipart()
-        if seq == b"\xff" * 8:
-            break
-        replies.append((int.from_bytes(seq, "big"), len(payload)))
-    sizes = [size for _, size in replies]
-    assert [seq for seq, _ in replies] == list(range(200 - len(replies), 200))
+    publisher, _, replay = publish(blocks=256, prefill=200, buffer_mb=1, interval_ms=3600000)
+    found, _ = replayed(peer(zmq.DEALER, connect=replay), 0)
+    numbers = [int.from_bytes(seq, "big") for _, seq, _ in found]
+    assert numbers == list(range(200 - len(found), 200))
+    sizes = [len(payload) for _, _, payload in found]
     assert sum(sizes) <= 2**20 < sum(sizes) + max(sizes)
     assert publisher.stop() == 0
 

@@ -47,7 +47,7 @@ def cluster(request, start, ipc):
 @pytest.fixture
 def fixed(start, ipc):
     """Where an engine may restart: without a handshake it can register again."""
-    return Cluster(start, ipc, False)
+    return Cluster(start, ipc, handshake=False)
 
 
 def kill(engine):
@@ -114,17 +114,6 @@ def test_many_requests(cluster):
         assert engine.summary() == "1000 finished, 0 aborted, 0 bad"
 
 
-def test_engines_serve_one_front_end_after_the_other(cluster):
-    engine = cluster.engine(step_ms=0)
-    for run in (1, 2, 3):
-        front = cluster.front(engines=1, requests=4)
-        assert front.wait() == 0
-        assert front.summary() == "4 of 4 requests complete, 16 tokens"
-        engine.wait_line("the front-end (is gone|has disconnected)$", nth=run)
-    assert engine.stop() == 0
-    assert engine.summary() == "12 finished, 0 aborted, 0 bad"
-
-
 def test_stopped_in_mid_stream(cluster):
     """It aborts its open requests; otherwise the engine would keep computing."""
     engine = cluster.engine(step_ms=20)
@@ -139,37 +128,41 @@ def test_stopped_in_mid_stream(cluster):
     assert engine.summary() == "0 finished, 2 aborted, 0 bad"
 
 
+@pytest.mark.parametrize("max_tokens", [1, 16, 127, 128, 65536, 2**31 - 1])
+def test_max_tokens(fixed, peer, max_tokens):
+    """16 is vLLM's default: what has its default is left out of a map."""
+    front = fixed.front(engines=1, requests=1, max_tokens=max_tokens)
+    engine = peer(zmq.DEALER, connect=fixed.wire["input"], routing_id=bytes(2))
+    engine.send(b"")
+    payload = engine.recv_multipart()[1]
+    request = structs.exactly(payload, structs.EngineCoreRequest)
+    assert request.sampling_params.max_tokens == max_tokens
+    assert ("max_tokens" in msgspec.msgpack.decode(payload)[3]) == (max_tokens != 16)
+    assert front.stop() == 1
+
+
 # --- Engines die
 
 
-def test_one_of_two_fail(cluster):
-    front = cluster.front(requests=6, max_tokens=200)
-    living, dying = cluster.engine(0, step_ms=1), cluster.engine(1, step_ms=60000)
-    front.wait_line("^r5 -> engine 1$")
-    kill(dying)
-    assert front.wait() == 1
-    assert front.err == ["mock_frontend: engine 1 is dead, 3 requests were open"]
-    assert front.lines(FAILED) == [("1", "1"), ("3", "1"), ("5", "1")]
-    assert sorted(front.lines(DONE)) == [(n, "0", "200") for n in "024"]
-    assert "engine 1: r1 r3 r5" in front.out
-    assert front.summary().startswith("3 of 6 requests complete, ")
-    assert living.stop() == 0
-
-
-def test_one_of_three_reroute(cluster):
-    front = cluster.front(engines=3, requests=9, max_tokens=50, on_dead="reroute")
+@pytest.mark.parametrize("on_dead", ["fail", "reroute"])
+def test_one_of_three(cluster, on_dead):
+    front = cluster.front(engines=3, requests=9, max_tokens=50, on_dead=on_dead)
     living = [cluster.engine(index, step_ms=1) for index in (0, 2)]
     dying = cluster.engine(1, step_ms=60000)
     front.wait_line("^r7 -> engine 1$")
     kill(dying)
-    assert front.wait() == 0
+    status, told, done, shown = {
+        "fail": (1, FAILED, "023568", "engine 1: r1 r4 r7"),
+        "reroute": (0, AGAIN, "012345678", "engine 1:"),
+    }[on_dead]
+    assert front.wait() == status
     assert front.err == ["mock_frontend: engine 1 is dead, 3 requests were open"]
-    assert front.lines(AGAIN) == [("1", "1"), ("4", "1"), ("7", "1")]
-    done = sorted(front.lines(DONE))
-    assert [(n, tokens) for n, _, tokens in done] == [(n, "50") for n in "012345678"]
-    assert {engine for _, engine, _ in done} == {"0", "2"}
-    assert "engine 1:" in [line.rstrip() for line in front.out]
-    assert front.summary() == "9 of 9 requests complete, 450 tokens"
+    assert front.lines(told) == [("1", "1"), ("4", "1"), ("7", "1")]
+    ended = sorted(front.lines(DONE))
+    assert [(n, tokens) for n, _, tokens in ended] == [(n, "50") for n in done]
+    assert {engine for _, engine, _ in ended} == {"0", "2"}
+    assert shown in [line.rstrip() for line in front.out]
+    assert front.summary() == f"{len(done)} of 9 requests complete, {50 * len(done)} tokens"
     assert [engine.stop() for engine in living] == [0, 0]
 
 
