@@ -263,16 +263,16 @@ def test_endpoints_that_cannot_be(start, wrong, names):
 # --- what it keeps for a replay, and what leaves when it ends
 
 
-@pytest.mark.parametrize("hwm", [100, 0])
-def test_a_replay_that_does_not_fit(start, publish, hwm):
+@pytest.mark.parametrize("hwm, history", [(100, 250), (0, 1200)])
+def test_a_replay_that_does_not_fit(start, publish, hwm, history):
     """A ROUTER drops what is above its mark: asked for again, not lost. Without one all fits."""
-    publisher, live, replay = publish(prefill=250, replay_hwm=hwm, blocks=64, interval_ms=50)
+    publisher, live, replay = publish(prefill=history, replay_hwm=hwm, blocks=64, interval_ms=50)
     # An answer whose end was dropped is waited for
     options = {"endpoint": live, "replay_endpoint": replay, "replay_timeout_ms": 500}
-    subscriber = start("kv_subscriber", from_seq=0, count=251, **options)
+    subscriber = start("kv_subscriber", from_seq=0, count=history + 1, **options)
     assert subscriber.wait(30) == 0
     came = [int(seq) for seq in subscriber.lines(r"^seq (\d+)")]
-    assert came == list(range(251))
+    assert came == list(range(history + 1))
     assert " 0 lost" in subscriber.summary()
     requests = len(publisher.lines(r"^replay from (\d+)"))
     assert requests > 1 if hwm else requests == 1

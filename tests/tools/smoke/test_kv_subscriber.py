@@ -243,13 +243,13 @@ PAYLOADS = [
 
 def test_what_is_shown_is_what_was_sent(publisher, follow):
     vllm = publisher(replay=False)
-    follower = follow(vllm)
+    follower = follow(vllm, count=len(PAYLOADS))
     for payload in PAYLOADS:
         vllm.publish(pack(payload))
-    follower.wait(lambda: len(follower.batches) == len(PAYLOADS))
+    assert follower.program.wait() == 0
     for seq, found in enumerate(follower.batches):
         assert found == batch_as_json(pack(PAYLOADS[seq]), seq), PAYLOADS[seq]
-    counts = follower.stop()
+    counts = follower.counts()
     assert counts["received"] == counts["delivered"] == len(PAYLOADS)
     assert counts["malformed"] == 0 and follower.notices() == []
 
@@ -889,6 +889,17 @@ def test_stopped_in_mid_replay(gap):
     counts = follower.stop(signal.SIGINT)
     assert sorted(follower.seqs + follower.lost()) == list(range(7))
     assert counts["lost"] == len(follower.lost())
+
+
+def test_count(publisher, follow):
+    """In mid-replay, too, it ends after so many, and prints no more."""
+    vllm = publisher()
+    for _ in range(10):
+        vllm.publish(live=False)
+    follower = follow(vllm, from_seq=0, count=4)
+    vllm.serve_replay()
+    assert follower.program.wait() == 0
+    assert follower.seqs == [0, 1, 2, 3] and follower.counts()["delivered"] == 4
 
 
 def test_for_people(publisher, start):
