@@ -375,8 +375,12 @@ void kv_source_serve (kv_source_t *self, int64_t now)
     for (kv_stream_t *each = self->streams; each; each = each->next)
         if (!kv_report_is_done (self->setting.report))
             kv_stream_serve (each, now);
-    if (self->paused && s_has_room (self, now))
+    if (self->paused && s_has_room (self, now)) {
         s_pause (self, false);
+        //  If the SUB is empty by now, nothing else would wake us up to see it
+        if (s_serve_live (self, LOOK_AFTER, now) == SERVED_ALL)
+            s_drained (self, now);
+    }
 }
 
 int64_t kv_source_deadline (const kv_source_t *self)

@@ -501,6 +501,16 @@ def test_so_many_are_held_and_no_more(publisher, follow, limit, tokens):
     follower.stop()
 
 
+def test_the_last_batch_that_had_no_room(publisher, follow):
+    """It is asked for, although the replay that makes room does not have it and no other follows."""
+    vllm = publisher()
+    follower = follow(vllm, max_held=1, settled=True)
+    for n in range(4):
+        vllm.publish(live=n != 1)
+    follower.wait_seqs(0, 1, 2, 3, plans=[Plan(early=1)])
+    assert follower.stop()["lost"] == 0
+
+
 # --- restarts
 
 
