@@ -56,7 +56,6 @@ def test_diagram_is_what_is_drawn_of_its_recording(name):
 
 def test_there_is_no_diagram_of_another_demo():
     files = {path.name for path in trace_demo.DIAGRAMS.iterdir()}
-    files -= {"kv-sequence.mmd"}  # The states of a module, made by hand
     assert files == {f"{name}{end}" for name in DEMOS for end in (".jsonl", ".svg")}
 
 

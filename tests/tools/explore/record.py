@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""Plays every schedule up to a depth, on two cores, and writes the counts to docs/reliability.json, from
-which docs/reliability.md is made.
+"""Plays every schedule up to a depth, on two cores, and writes the counts to docs/reliability.md.
 
     python3 tests/tools/explore/record.py --build build 12
 """
 
 import argparse
-import json
 import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-FIGURES = ROOT / "docs" / "reliability.json"
-PARTS = 8  #: One for each setting of the world; two run at a time
+sys.path.insert(0, str(ROOT / "tests/tools/faults"))
+import reliability  # noqa: E402
+
+PARTS = 8  #: One for each setting of the world
 LINE = re.compile(r"^(.+): (\d+) schedules, (\d+) worlds$", re.M)
 
 
@@ -24,27 +25,21 @@ def main():
     parser.add_argument("--build", default="build")
     parser.add_argument("depth", type=int)
     options = parser.parse_args()
-    program = ROOT / options.build / "tests/tools/explore/kv_sequence"
-    since, todo, running, found = time.monotonic(), list(range(PARTS)), [], {}
-    while todo or running:
-        while todo and len(running) < 2:
-            command = [program, str(options.depth), str(todo.pop(0)), str(PARTS)]
-            running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        process = running.pop(0)
-        text, _ = process.communicate()
-        print(text, end="", flush=True)
-        if process.returncode:
-            sys.exit(process.returncode)
-        for name, schedules, played in LINE.findall(text):
-            found[name] = [int(schedules), int(played)]
-    figures = json.loads(FIGURES.read_text())
-    figures["explored"] = {
-        "depth": options.depth,
-        "seconds": round(time.monotonic() - since),
-        "settings": found,
-    }
-    FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
-    subprocess.run([sys.executable, ROOT / "tests/tools/faults/reliability.py"], check=True)
+
+    def play(part):
+        program = ROOT / options.build / "tests/tools/explore/kv_sequence"
+        command = [program, str(options.depth), str(part), str(PARTS)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        print(done.stdout, end="", flush=True)
+        done.check_returncode()
+        return done.stdout
+
+    since = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        text = "".join(pool.map(play, range(PARTS)))
+    settings = {name: [int(schedules), int(worlds)] for name, schedules, worlds in LINE.findall(text)}
+    seconds = round(time.monotonic() - since)
+    reliability.record("explored", reliability.explored(options.depth, seconds, settings))
 
 
 if __name__ == "__main__":

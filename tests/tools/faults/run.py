@@ -6,7 +6,6 @@
 """
 
 import argparse
-import inspect
 import multiprocessing
 import sys
 import time
@@ -74,10 +73,6 @@ def run_many(wanted, seed, at_once, tell=print):
     return counts, failures
 
 
-def figures(counts):
-    return ", ".join(f"{number:,} {name}" for name, number in sorted(counts.items()))
-
-
 def main():
     parser = argparse.ArgumentParser(description="Plays schedules of faults, and prints the counts")
     parser.add_argument("kinds", nargs="+", help=f"{', '.join([*KINDS, *GROUPS])}; or kind=count")
@@ -97,23 +92,12 @@ def main():
     counts, failures = run_many(wanted, options.seed, options.at_once)
     seconds = round(time.monotonic() - began)
     for kind in wanted:
-        print(f"{kind}: {figures(counts[kind])}; {len(failures[kind])} failures")
+        print(f"{kind}: {reliability.figures(counts[kind])}; {len(failures[kind])} failures")
     print(f"in {seconds} s")
     if options.record:
-        kinds = {
-            kind: {"failures": len(failures[kind]), **dict(sorted(counts[kind].items()))}
-            for kind in wanted
-        }
-        reliability.record(
-            "faults",
-            {
-                "seed": options.seed,
-                "asked": " ".join(options.kinds),
-                "seconds": seconds,
-                "texts": {kind: inspect.cleandoc(KINDS[kind].__doc__) for kind in wanted},
-                "kinds": kinds,
-            },
-        )
+        asked = " ".join(options.kinds)
+        text = reliability.faults(asked, options.seed, seconds, KINDS, counts, failures)
+        reliability.record("faults", text)
     return any(failures.values())
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 import reliability
 from engine_loop import Handshake, RoundRobin
 from kv_stream import KvStream, Proxy, Reader
-from run import figures
 from schedule import Schedule, patience
 
 GROWTH_KB, GROWTH_FDS = 1024, 1
@@ -256,11 +255,11 @@ def main():
             kind, counts, growth, failure = job.result()
             counts.pop("schedules", None)
             rooms[kind] = dict(sorted(counts.items()))
-            print(f"{kind}: {figures(counts)}")
+            print(f"{kind}: {reliability.figures(counts)}")
             grown |= growth
             wrong += [failure] if failure else []
     total = reliability.balance(rooms.values())
-    print(f"all: {figures(total)}")
+    print(f"all: {reliability.figures(total)}")
     if not wrong and total["sent"] != sum(total.values()) - total["sent"]:
         wrong.append("what was sent is not what has become of it")
     for name, (before, after, fds_before, fds_after) in grown.items():
@@ -269,16 +268,8 @@ def main():
             wrong.append(f"{name} grows")
     print("\n\n".join([*wrong, f"{len(wrong)} failures"]))
     if options.record:
-        reliability.record(
-            "soak",
-            {
-                "minutes": options.minutes,
-                "seed": options.seed,
-                "failures": len(wrong),
-                "rooms": rooms,
-                "growth": grown,
-            },
-        )
+        text = reliability.soak(options.minutes, options.seed, len(wrong), rooms, grown)
+        reliability.record("soak", text)
     return bool(wrong)
 
 
