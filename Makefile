@@ -155,16 +155,15 @@ fuzz: ### fuzz each decoder for SECONDS=60, two at a time with -j2
 run-fuzz/%:
 	@scripts/fuzz $(BUILD) $* $(SECONDS)
 
-fuzz-corpus: ### reduce the committed inputs, the vectors and the inputs that fuzzing found
+fuzz-corpus: ### reduce the committed inputs to what covers more than the seeds, also of what fuzzing found
 	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/%)
-	@$(PYTHON) tests/tools/fuzz/seeds.py $(FUZZ_BUILD)/seeds
 	@for path in $(FUZZERS); do \
-	    name=$${path##*/} corpus=$${path%/*}/corpus/$${path##*/}.hex; \
-	    rm -rf $(FUZZ_BUILD)/least && mkdir -p $(FUZZ_BUILD)/least $(FUZZ_BUILD)/corpus/$$name && \
-	    $(PYTHON) tests/tools/fuzz/corpus.py unpack $$corpus $(FUZZ_BUILD)/inputs/$$name && \
-	    nice $(FUZZ_BUILD)/$$path -set_cover_merge=1 -use_counters=0 $(FUZZ_BUILD)/least \
-	        $(FUZZ_BUILD)/seeds/$$name $(FUZZ_BUILD)/inputs/$$name $(FUZZ_BUILD)/corpus/$$name 2>$(FUZZ_BUILD)/merge.log && \
-	    $(PYTHON) tests/tools/fuzz/corpus.py pack $(FUZZ_BUILD)/least $$corpus || exit 1; \
+	    name=$${path##*/} inputs=$(FUZZ_BUILD)/inputs/$${path##*/}; \
+	    rm -rf $$inputs/seeds $$inputs/corpus $$inputs/least && mkdir -p $$inputs/new && \
+	    $(PYTHON) tests/tools/fuzz/seeds.py unpack $$name $$inputs && cp -r $$inputs/seeds $$inputs/least && \
+	    nice $(FUZZ_BUILD)/$$path -set_cover_merge=1 -use_counters=0 \
+	        $$inputs/least $$inputs/corpus $$inputs/new 2>$(FUZZ_BUILD)/merge.log && \
+	    $(PYTHON) tests/tools/fuzz/seeds.py pack $$name $$inputs || exit 1; \
 	done
 
 # How many messages each program that receives gets; a million takes 1 to 2 minutes a program
