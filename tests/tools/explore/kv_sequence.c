@@ -9,8 +9,8 @@
 //  read, replays are served), and then all must be accounted for.
 //
 //  Two schedules that lead to the same world and the same sequence have the same future, so the
-//  second one is not continued. The program prints what it has played and which transitions of the
-//  state machine it has seen; a transition of the table that no schedule has taken is an error.
+//  second one is not continued. The program prints what it has played, and which transitions of the
+//  state machine no schedule has taken; record.py does not allow any.
 //
 //  Run:  build/tests/tools/explore/kv_sequence DEPTH          schedules of up to DEPTH steps
 //        build/tests/tools/explore/kv_sequence DEPTH PART PARTS  only every PARTS-th setting
@@ -836,20 +836,16 @@ static void s_wander (uint64_t seed, uint64_t count, size_t length)
     free (schedule);
 }
 
-//  Transitions of the table that were never taken. Returns how many.
-static unsigned s_unseen (void)
+//  Transitions of the table that were never taken
+static void s_print_unseen (void)
 {
-    unsigned count = 0;
     for (kv_state_t from = 0; from < KV_STATES; from++)
         for (kv_event_name_t event = 0; event < KV_FLUSH; event++)
             for (kv_state_t to = 0; to < KV_STATES; to++)
                 if (from != to && kv_sequence_may (from, event, to) &&
-                    !(seen[from][event] & 1u << to)) {
+                    !(seen[from][event] & 1u << to))
                     printf ("never taken: %s --%s--> %s\n", kv_state_name (from),
                             kv_event_name (event), kv_state_name (to));
-                    count++;
-                }
-    return count;
 }
 
 static int s_play_again (const char *name, const char *schedule)
@@ -884,8 +880,6 @@ int main (int argc, char **argv)
     }
     printf ("depth %zu: %" PRIu64 " schedules, %" PRIu64 " worlds: all invariants hold\n", depth,
             played, worlds);
-    if (parts > 1)
-        return EXIT_SUCCESS;
-    unsigned unseen = s_unseen ();
-    return depth >= 11 && unseen ? EXIT_FAILURE : EXIT_SUCCESS;
+    s_print_unseen ();
+    return EXIT_SUCCESS;
 }
