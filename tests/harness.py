@@ -196,6 +196,11 @@ class Program:
     def pid(self):
         return self._process.pid
 
+    def rss_mb(self):
+        """The memory that it has now."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s*(\d+)", status)[1]) / 1024
+
     def send_signal(self, number):
         self._process.send_signal(number)
 

@@ -18,9 +18,10 @@ RAW += [b"\xdc\xff\xff" + b"\xc0" * 60, b"\0" * 8, b"\xff" * 8, b"ENGINE_CORE_DE
 
 
 class Mutants:
-    def __init__(self, seed, names, limit=20000):
+    def __init__(self, seed, values, limit=20000):
+        """Made of these values, or of the vectors of these names."""
         self.random = random.Random(seed)
-        self.values = [unpack(VECTORS[name]) for name in names]
+        self.values = [unpack(VECTORS[each]) if isinstance(each, str) else each for each in values]
         self.payloads = [self._payload() for _ in range(limit)]
 
     def _value(self, value, depth=0):

@@ -3,11 +3,9 @@
 grows with its size and not faster, and everybody else is served meanwhile.
 """
 
-import re
 import shutil
 import subprocess
 import time
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -23,11 +21,6 @@ ZERO, ADD = b"\0\0", b"\0"
 ENDLESS = 1000000
 
 pytestmark = pytest.mark.skipif(UNDER_VALGRIND, reason="too slow under valgrind")
-
-
-def rss_mb(pid):
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s*(\d+)", status)[1]) / 1024
 
 
 def request(name, client_index=0, **params):
@@ -69,11 +62,11 @@ def colliding(count):
 
 def test_ids_that_collide(start, ipc, peer):
     engine, router, pull, _ = join_engine(start, peer, ipc, step_ms=20)
-    before = rss_mb(engine.pid)
+    before = engine.rss_mb()
     for number, name in enumerate(colliding(256)):
         router.send_multipart(request(name, max_tokens=ENDLESS))
         engine.wait_line(": 1 prompt tokens?$", nth=number + 1)
-        assert rss_mb(engine.pid) - before < 50 * FACTOR, f"after {number + 1} requests"
+        assert engine.rss_mb() - before < 50 * FACTOR, f"after {number + 1} requests"
     router.send_multipart(request("good", max_tokens=1))
     ended(pull, "good")
     assert engine.stop() == 0
@@ -158,29 +151,6 @@ def test_one_front_end_of_three_vanishes(start, ipc, peer):
 # --- mock_frontend
 
 
-def front(start, **options):
-    """A front-end of which only the last lines are kept."""
-    program = Program("mock_frontend", arguments(options), keep=200)
-    start.programs.append(program)
-    return program
-
-
-def test_one_byte_at_each_door(start, ipc, peer):
-    """Before the engine says HELLO, and before it registers."""
-    wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
-    frontend = start("mock_frontend", requests=1, max_tokens=ENDLESS, **wire)
-    for end in ("handshake", "input"):
-        for identity in (b"stranger", b"\1\0"):
-            peer(zmq.DEALER, routing_id=identity, immediate=1, connect=wire[end]).send(b"x")
-    frontend.wait_err("^mock_frontend: handshake: identity", nth=2)
-    engine = start("mock_engine", handshake=wire["handshake"])
-    frontend.wait_line("^r0 -> engine 0$")
-    frontend.wait_err(".", nth=4)
-    assert frontend.stop() == 1
-    engine.wait_line("the front-end is gone")
-    assert engine.stop() == 0
-
-
 def test_a_spawned_engine_that_ends_behind_a_flood(ipc, tmp_path):
     """In the handshake. The end of a process is seen by its sentinel, which is polled behind the socket.
     A line is read in a millisecond: so there is always more rubbish than the front-end can tell of."""
@@ -208,7 +178,9 @@ def test_a_spawned_engine_that_ends_behind_a_flood(ipc, tmp_path):
 def test_an_engine_that_restarts_behind_a_flood(start, ipc, peer):
     """Its registration comes by the ROUTER, which is polled behind the PULL."""
     wire = {"input": ipc(), "output": ipc()}
-    frontend = front(start, engines=2, on_dead="reroute", requests=2, max_tokens=ENDLESS, **wire)
+    options = {"engines": 2, "on_dead": "reroute", "requests": 2, "max_tokens": ENDLESS, **wire}
+    frontend = Program("mock_frontend", arguments(options), keep=200)
+    start.programs.append(frontend)
     ready = pack({"max_model_len": 1, "num_gpu_blocks": 1, "block_size": 1})
     engines = [peer(zmq.DEALER, connect=wire["input"], routing_id=bytes([n, 0])) for n in range(2)]
     for number, engine in enumerate(engines):

@@ -11,18 +11,16 @@ import itertools
 import json
 import os
 import re
-import subprocess
 import threading
 import time
-from pathlib import Path
 
 import mutants
 import pytest
-import structs
 import zmq
 import zmtp
+from joined import join_engine
 
-from harness import FACTOR, PROGRAMS, UNDER_VALGRIND, WAIT_S, Program, arguments
+from harness import FACTOR, UNDER_VALGRIND, WAIT_S, Program, arguments
 
 pack, unpack = mutants.pack, mutants.unpack
 MESSAGES = int(os.environ.get("HOSTILE", "2000"))
@@ -36,11 +34,6 @@ QUEUE_MB = 150 * FACTOR
 ZERO, ADD, ABORT, UTILITY = b"\0\0", b"\0", b"\1", b"\3"
 
 pytestmark = pytest.mark.skipif(UNDER_VALGRIND, reason="too slow under valgrind")
-
-
-def rss_mb(pid):
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 @pytest.fixture
@@ -65,8 +58,8 @@ def flood(program, bad, good, drain=lambda: None, growth_mb=GROWTH_MB):
                 drain()
         good(number)
         if number == 0:
-            first = rss_mb(program.pid)
-    last = rss_mb(program.pid)
+            first = program.rss_mb()
+    last = program.rss_mb()
     seconds = time.monotonic() - begun
     print(
         f"hostile: {program.name}: {MESSAGES:,} messages in {seconds:.1f} s, "
@@ -208,26 +201,6 @@ def test_many_replays(victim, ipc, peer, monkeypatch):
     assert subscriber.stop() == 0
 
 
-def test_nobody_reads_what_it_prints(peer):
-    """For longer than a publisher that says nothing counts as gone: it waits, and then goes on."""
-    publisher = peer(zmq.XPUB, sndhwm=0)
-    publisher.bind("tcp://127.0.0.1:*")
-    end = publisher.last_endpoint.decode()
-    with subprocess.Popen(
-        [PROGRAMS["kv_subscriber"], "--json", "--count=200000", f"--endpoint={end}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as subscriber:
-        assert publisher.recv() == b"\x01"
-        for seq in range(200000):
-            publisher.send_multipart([b"t", as_seq(seq), batch(seq)])
-        time.sleep(14)
-        out, err = subscriber.communicate(timeout=10 * WAIT_S)
-    assert subscriber.returncode == 0, err
-    assert b"200000 received, 200000 delivered" in err and b", 0 lost, 0 malformed, 0 restarts" in err
-    assert sum(b'"notice":' not in line for line in out.splitlines()) == 200000
-
-
 def test_one_leaves_while_others_flood(victim):
     """A SUB that binds hears of the one who has left, and goes on serving the others."""
     subscriber = victim("kv_subscriber", "--bind", "--quiet", endpoint="tcp://127.0.0.1:*")
@@ -246,12 +219,12 @@ def test_one_leaves_while_others_flood(victim):
     for sender in senders:
         sender.start()
     subscriber.wait_err("bad batch")
-    first = rss_mb(subscriber.pid)
+    first = subscriber.rss_mb()
     zmtp.greeted(end, b"PUB").close()
     served, deadline = subscriber.err.total, time.monotonic() + WAIT_S
     while subscriber.err.total < served + 50000 and time.monotonic() < deadline:
         time.sleep(0.01)
-    last = rss_mb(subscriber.pid)
+    last = subscriber.rss_mb()
     over.set()
     assert subscriber.stop() == 0
     for sender in senders:
@@ -272,7 +245,8 @@ def request(name):
     return pack(values)
 
 
-def flood_engine(engine, router, pull):
+def test_mock_engine(victim, ipc, peer):
+    engine, router, pull, _ = join_engine(victim, peer, ipc)
     made = mutants.Mutants(SEED, REQUESTS)
     kinds = [ADD] * 4 + [ABORT, UTILITY, b"\2", b"\4", b"\xff", b"", b"\0\0"]
 
@@ -291,20 +265,6 @@ def flood_engine(engine, router, pull):
     assert engine.stop() == 0
 
 
-def test_mock_engine(victim, ipc, peer):
-    at, inputs, outputs = ipc(), ipc(), ipc()
-    greeter = peer(zmq.ROUTER, bind=at)
-    router = peer(zmq.ROUTER, bind=inputs, router_mandatory=1)
-    pull = peer(zmq.PULL, bind=outputs)
-    engine = victim("mock_engine", handshake=at)
-    identity = greeter.recv_multipart()[0]
-    addresses = structs.EngineZmqAddresses([inputs], [outputs])
-    greeter.send_multipart([identity, pack(structs.EngineHandshakeMetadata(addresses, {}))])
-    assert router.recv_multipart()[0] == identity == ZERO
-    assert greeter.recv_multipart()[0] == ZERO
-    flood_engine(engine, router, pull)
-
-
 OUTPUTS = ["OUTPUTS_STEP", "OUTPUTS_ABORT", "OUTPUTS_FULL", "OUTPUTS_FIRST", "OUTPUTS_UTILITY_NONE"]
 
 
@@ -320,9 +280,7 @@ def flood_frontend(frontend, engine, peer, wire):
     is not read is soon cut off, since what would answer ZMTP's pings waits behind it."""
     push = peer(zmq.PUSH, connect=wire["output"])
     stranger = peer(zmq.DEALER, connect=wire["input"], routing_id=b"stranger")
-    made = mutants.Mutants(SEED, [], 0)
-    made.values = [renamed(unpack(mutants.VECTORS[name])) for name in OUTPUTS]
-    made.payloads = [made._payload() for _ in range(20000)]
+    made = mutants.Mutants(SEED, [renamed(unpack(mutants.VECTORS[name])) for name in OUTPUTS])
 
     frontend.wait_line(f"^r{ROUNDS} -> engine 0$")
 
@@ -340,34 +298,24 @@ def flood_frontend(frontend, engine, peer, wire):
     assert frontend.stop() == 1  # One request is open
 
 
-def test_mock_frontend(victim, ipc, peer):
-    wire = {"input": ipc(), "output": ipc()}
-    frontend = victim("mock_frontend", requests=ROUNDS + 1, max_tokens=1, **wire)
-    made = mutants.Mutants(SEED, ["READY", "READY_V26"])
-    strangers = [peer(zmq.DEALER, connect=wire["input"], routing_id=b"stranger-%d" % n) for n in range(3)]
-    for number in range(min(MESSAGES, 100000)):
-        strangers[number % 3].send_multipart(made.frames())
-    engine = peer(zmq.DEALER, connect=wire["input"], routing_id=ZERO)
-    engine.send(mutants.VECTORS["READY"])
-    frontend.wait_line("^engine 0 registered")
-    flood_frontend(frontend, engine, peer, wire)
-
-
-def test_mock_frontend_behind_a_handshake(victim, ipc, peer):
+@pytest.mark.parametrize("ends", [["input"], ["handshake", "input"]], ids="-".join)
+def test_mock_frontend(victim, ipc, peer, ends):
     """In the handshake, before the registration, and behind it. No mutant has an engine's identity."""
-    wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
+    wire = {end: ipc() for end in [*ends, "output"]}
     frontend = victim("mock_frontend", requests=ROUNDS + 1, max_tokens=1, **wire)
-    made = mutants.Mutants(SEED, ["HANDSHAKE_HELLO", "HANDSHAKE_READY", "READY"], 2000)
-    for end in ("handshake", "input"):
+    made = mutants.Mutants(SEED, ["HANDSHAKE_HELLO", "HANDSHAKE_READY", "READY", "READY_V26"], 5000)
+    for end in ends:
         stranger = peer(zmq.DEALER, connect=wire[end])
-        for _ in range(2000):
+        for _ in range(min(MESSAGES, 100000)):
             stranger.send_multipart(made.frames())
-    frontend.wait_err("^mock_frontend: handshake: identity")
-    greeter = peer(zmq.DEALER, connect=wire["handshake"], routing_id=ZERO)
-    greeter.send(mutants.VECTORS["HANDSHAKE_HELLO"])
-    greeter.recv()
+    frontend.wait_err("identity")
+    if "handshake" in ends:
+        greeter = peer(zmq.DEALER, connect=wire["handshake"], routing_id=ZERO)
+        greeter.send(mutants.VECTORS["HANDSHAKE_HELLO"])
+        greeter.recv()
     engine = peer(zmq.DEALER, connect=wire["input"], routing_id=ZERO)
     engine.send(mutants.VECTORS["READY"])
-    greeter.send(mutants.VECTORS["HANDSHAKE_READY"])
+    if "handshake" in ends:
+        greeter.send(mutants.VECTORS["HANDSHAKE_READY"])
     frontend.wait_line("^engine 0 registered")
     flood_frontend(frontend, engine, peer, wire)

@@ -7,7 +7,6 @@ HOSTILE_PEERS   the number of unexpected peers at a time (default 1,000)
 
 import os
 import resource
-from pathlib import Path
 
 import pytest
 import zmq
@@ -145,10 +144,6 @@ def test_huge_frames(served):
     last()
 
 
-def memory_mb(pid):
-    return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
-
-
 @pytest.fixture
 def many_files():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -160,7 +155,7 @@ def many_files():
 def test_many_that_stay(served, many_files):
     """Connected and silent; in the middle of the handshake; with half a frame, or half a message."""
     program, ports, last = served
-    before = memory_mb(program.pid)
+    before = program.rss_mb()
     links = []
     each = min(PEERS, (many_files - 200) // len(ports))
     for end, (kind, most) in ports:
@@ -177,7 +172,7 @@ def test_many_that_stay(served, many_files):
                 # Not what a PULL sends to a PUSH: of that, libzmq 4.3.4 frees nothing at its end
                 link.sendall(zmtp.frame(b"", zmtp.MORE) + zmtp.frame(b"\x01" * 300, zmtp.MORE))
             links.append(link)
-    last_mb = memory_mb(program.pid)
+    last_mb = program.rss_mb()
     print(
         f"hostile: {program.name}: {len(links):,} strangers that stay, "
         f"memory {before:.0f} MB before, {last_mb:.0f} MB with them"
@@ -206,7 +201,7 @@ def test_many_at_a_closed_door(start, keys, peer, many_files):
 
     ask()
     curve = zmtp.STRANGERS["curve"]
-    before, links = memory_mb(server.pid), []
+    before, links = server.rss_mb(), []
     for number in range(min(PEERS, many_files - 200)):
         link = zmtp.connect(end)
         link.sendall(
@@ -216,7 +211,7 @@ def test_many_at_a_closed_door(start, keys, peer, many_files):
         )
         links.append(link)
     ask()
-    after = memory_mb(server.pid)
+    after = server.rss_mb()
     print(
         f"hostile: kv_publisher --curve-dir: {len(links):,} strangers that stay, "
         f"memory {before:.0f} MB before, {after:.0f} MB with them"
