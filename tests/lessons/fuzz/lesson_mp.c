@@ -3,7 +3,6 @@
 
 #include "mp.h"
 #include "tests/tools/fuzz/demand.h"
-#include "tests/tools/fuzz/value.h"
 
 //  Looks at all of a tree with the getters, and counts its values
 //  NOLINTNEXTLINE(misc-no-recursion)

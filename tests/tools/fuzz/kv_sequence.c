@@ -125,13 +125,10 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     }
     kv_sequence_flush (model.sequence, model.now);
     const kv_sequence_counts_t *counts = kv_sequence_counts (model.sequence);
-    DEMAND (counts->delivered == model.counts.delivered);
-    DEMAND (counts->replayed == model.counts.replayed);
-    DEMAND (counts->lost == model.counts.lost);
-    DEMAND (counts->restarts == model.counts.restarts);
-    DEMAND (counts->strays == model.counts.strays);
-    DEMAND (counts->gaps == model.counts.gaps);
     DEMAND (counts->received <= model.counts.received);
+    model.counts.received = counts->received;
+    model.counts.duplicates = counts->duplicates;
+    DEMAND (memcmp (counts, &model.counts, sizeof model.counts) == 0);
     kv_sequence_destroy (&model.sequence);
     return 0;
 }

@@ -3,7 +3,6 @@
 
 #include "lib/mp_put.h"
 #include "mutate.h"
-#include "value.h"
 
 size_t LLVMFuzzerCustomMutator (uint8_t *data, size_t size, size_t max, unsigned seed)
 {
@@ -39,21 +38,16 @@ static bool s_read_again (mp_reader_t *reader, mp_writer_t *writer, int depth)
         uint32_t length = str ? object.via.str.size : object.via.bin.size;
         DEMAND (length == 0 || bytes + length == (const char *) reader->at);
         char *at = mp_reserve (writer, MP_PUT_MAX + (size_t) length);
-        if (str) {
-            mp_put_str (&at, length);
-            mp_put_bytes (&at, bytes, length);
-        } else {
-            mp_put_bin (&at, length);
-            mp_put_bytes (&at, bytes, length);
-        }
+        (str ? mp_put_str : mp_put_bin) (&at, length);
+        mp_put_bytes (&at, bytes, length);
         mp_commit (writer, at);
-    } else if (object.type == MSGPACK_OBJECT_POSITIVE_INTEGER) {
+    } else if (object.type == MSGPACK_OBJECT_POSITIVE_INTEGER ||
+               object.type == MSGPACK_OBJECT_NEGATIVE_INTEGER) {
         char *at = mp_reserve (writer, MP_PUT_MAX);
-        mp_put_uint64 (&at, object.via.u64);
-        mp_commit (writer, at);
-    } else if (object.type == MSGPACK_OBJECT_NEGATIVE_INTEGER) {
-        char *at = mp_reserve (writer, MP_PUT_MAX);
-        mp_put_int64 (&at, object.via.i64);
+        if (object.type == MSGPACK_OBJECT_POSITIVE_INTEGER)
+            mp_put_uint64 (&at, object.via.u64);
+        else
+            mp_put_int64 (&at, object.via.i64);
         mp_commit (writer, at);
     } else {
         msgpack_pack_object (&writer->packer, object);
@@ -169,6 +163,54 @@ static void s_read_map (const char *data, size_t size, const msgpack_object *tre
     }
 }
 
+//  What a tree prints, and its getters
+static void s_print_and_get (const msgpack_object *tree, size_t size)
+{
+    text_t shown = {NULL, 0, 0}, json = {NULL, 0, 0}, again = {NULL, 0, 0};
+    mp_print (&shown, tree);
+    DEMAND (fuzz_is_clean (shown.data, shown.size));
+    mp_print_json (&json, tree);
+    DEMAND (fuzz_is_clean (json.data, json.size));
+    DEMAND (fuzz_json_value (json.data, json.data + json.size) == json.data + json.size);
+
+    //  Packed again it is the same value, and never longer
+    mp_writer_t writer;
+    msgpack_pack_object (mp_begin (&writer), *tree);
+    zframe_t *frame = mp_end (&writer);
+    DEMAND (zframe_size (frame) <= size);
+    mp_error_t error;
+    msgpack_unpacked second;
+    DEMAND (mp_decode (&second, zframe_data (frame), zframe_size (frame), "thing", &error) == 0);
+    mp_print (&again, &second.data);
+    DEMAND (fuzz_same_text (&again, &shown));
+
+    //  The getters: what they give fits what they were asked for
+    uint64_t number;
+    double real;
+    mp_slice_t slice;
+    char *string = NULL;
+    if (mp_get_uint (tree, "thing", 1000, &number, &error))
+        DEMAND (number <= 1000);
+    else
+        fuzz_is_told (&error);
+    if (!mp_get_double (tree, "thing", &real, &error))
+        fuzz_is_told (&error);
+    if (mp_get_str (tree, "thing", &slice, &error))
+        DEMAND (slice.size < size);
+    else
+        fuzz_is_told (&error);
+    if (mp_get_cstr (tree, "thing", &string, &error))
+        DEMAND (strlen (string) < size);
+    else
+        fuzz_is_told (&error);
+    free (string);
+    text_destroy (&again);
+    text_destroy (&json);
+    text_destroy (&shown);
+    zframe_destroy (&frame);
+    msgpack_unpacked_destroy (&second);
+}
+
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
     //  A copy of exactly its size: a read behind it is seen
@@ -186,55 +228,10 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     s_read_in_place (copy, size, tree);
     s_read_uint32s (copy, size, tree);
     s_read_map (copy, size, tree);
-    if (!taken) {
-        fuzz_is_told (&error);
-        free (copy);
-        return 0;
-    }
-
-    text_t shown = {NULL, 0, 0}, json = {NULL, 0, 0}, again = {NULL, 0, 0};
-    mp_print (&shown, &doc.data);
-    DEMAND (fuzz_is_clean (shown.data, shown.size));
-    mp_print_json (&json, &doc.data);
-    DEMAND (fuzz_is_clean (json.data, json.size));
-    DEMAND (fuzz_json_value (json.data, json.data + json.size) == json.data + json.size);
-
-    //  Packed again it is the same value, and never longer
-    mp_writer_t writer;
-    msgpack_pack_object (mp_begin (&writer), doc.data);
-    zframe_t *frame = mp_end (&writer);
-    DEMAND (zframe_size (frame) <= size);
-    msgpack_unpacked second;
-    DEMAND (mp_decode (&second, zframe_data (frame), zframe_size (frame), "thing", &error) == 0);
-    mp_print (&again, &second.data);
-    DEMAND (fuzz_same_text (&again, &shown));
-
-    //  The getters: what they give fits what they were asked for
-    uint64_t number;
-    double real;
-    mp_slice_t slice;
-    char *string = NULL;
-    if (mp_get_uint (&doc.data, "thing", 1000, &number, &error))
-        DEMAND (number <= 1000);
+    if (taken)
+        s_print_and_get (&doc.data, size);
     else
         fuzz_is_told (&error);
-    if (!mp_get_double (&doc.data, "thing", &real, &error))
-        fuzz_is_told (&error);
-    if (mp_get_str (&doc.data, "thing", &slice, &error))
-        DEMAND (slice.size < size);
-    else
-        fuzz_is_told (&error);
-    if (mp_get_cstr (&doc.data, "thing", &string, &error))
-        DEMAND (strlen (string) < size);
-    else
-        fuzz_is_told (&error);
-
-    free (string);
-    text_destroy (&again);
-    text_destroy (&json);
-    text_destroy (&shown);
-    zframe_destroy (&frame);
-    msgpack_unpacked_destroy (&second);
     msgpack_unpacked_destroy (&doc);
     free (copy);
     return 0;

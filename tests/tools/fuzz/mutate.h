@@ -37,22 +37,8 @@ static inline uint32_t mutate_random (mutate_t *self, uint32_t below)
     return below ? (self->random >> 8) % below : 0;
 }
 
+//  Value number *at; behind the last one *at has only been counted down by their number
 //  NOLINTNEXTLINE(misc-no-recursion): mp_decode has bounded the depth
-static inline size_t mutate_count (const msgpack_object *object)
-{
-    size_t count = 1;
-    if (object->type == MSGPACK_OBJECT_ARRAY)
-        for (uint32_t i = 0; i < object->via.array.size; i++)
-            count += mutate_count (&object->via.array.ptr[i]);
-    else if (object->type == MSGPACK_OBJECT_MAP)
-        for (uint32_t i = 0; i < object->via.map.size; i++)
-            count += mutate_count (&object->via.map.ptr[i].key) +
-                     mutate_count (&object->via.map.ptr[i].val);
-    return count;
-}
-
-//  Value number *at, counted down
-//  NOLINTNEXTLINE(misc-no-recursion)
 static inline const msgpack_object *mutate_pick (const msgpack_object *object, size_t *at)
 {
     if ((*at)-- == 0)
@@ -110,8 +96,7 @@ static inline void mutate_value (mutate_t *self, msgpack_packer *packer)
         "\x80",
         "\x91\xc0",
         "\x81\xc0\xc0",
-        "\x81\xa4type\xab"
-        "BlockStored",
+        "\x81\xa4type\253BlockStored",
         "\xa0",
         "\xa1x",
         "\xa2r1",
@@ -119,18 +104,13 @@ static inline void mutate_value (mutate_t *self, msgpack_packer *packer)
         "\xa3\xed\xa0\x80",
         "\xa2\x1b[",
         "\xa4type",
-        "\xab"
-        "BlockStored",
-        "\xac"
-        "BlockRemoved",
-        "\xb0"
-        "AllBlocksCleared",
-        "\xaa"
-        "max_tokens",
+        "\253BlockStored",
+        "\254BlockRemoved",
+        "\260AllBlocksCleared",
+        "\xaamax_tokens",
         "\xa5HELLO",
         "\xa5READY",
-        "\xa5"
-        "error",
+        "\245error",
         "\xc4\x01\x01",
         "\xd4\x01\x01",
         "\xc7\x01\x05\x01",
@@ -265,7 +245,9 @@ static inline size_t mutate_msgpack (uint8_t *data, size_t size, size_t max, uns
     msgpack_unpacked doc;
     if (mutate_random (&self, 4) == 0 || mp_decode (&doc, data, size, "", NULL) == -1)
         return LLVMFuzzerMutate (data, size, max);
-    uint32_t count = (uint32_t) mutate_count (&doc.data);
+    size_t left = SIZE_MAX;
+    mutate_pick (&doc.data, &left);
+    uint32_t count = (uint32_t) (SIZE_MAX - left);
     size_t at = mutate_random (&self, count), from = mutate_random (&self, count);
     self.kind = (mutate_kind_t) mutate_random (&self, MUTATE_KINDS);
     self.target = mutate_pick (&doc.data, &at);

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The inputs that fuzzing starts from: vLLM's vectors as each harness wants them, inputs of other harnesses, and
-the committed corpus of what else has been found, one input a line in hex.
+"""The inputs that fuzzing starts from. Seeds: vLLM's vectors, and inputs of other harnesses, as each
+harness wants them. The committed corpus: what else has been found, one input a line in hex.
 
-    python3 tests/tools/fuzz/seeds.py unpack HARNESS FOLDER     writes them into FOLDER/seeds and FOLDER/corpus
-    python3 tests/tools/fuzz/seeds.py pack HARNESS FOLDER       the corpus is now what FOLDER/least has beyond the seeds
+    python3 tests/tools/fuzz/seeds.py unpack HARNESS FOLDER     into FOLDER/seeds and FOLDER/corpus
+    python3 tests/tools/fuzz/seeds.py pack HARNESS FOLDER       FOLDER/least, but for the seeds, is
+                                                                the corpus from now on
 """
 
 import hashlib
@@ -68,9 +69,9 @@ def seeds():
                 payloads.append(bytes([number]) + data)
                 yield "engine_core", payloads[-1]
     for data in batches:
-        yield "messages", b"\0\0" + frames(b"kv-events", SEQ, data)
-        yield "messages", b"\1\0" + frames(b"", b"kv-events", SEQ, data)
-        yield "messages", b"\1\0" + frames(b"", SEQ, data)
+        yield "messages", b"\0" + frames(b"kv-events", SEQ, data)
+        yield "messages", b"\1" + frames(b"", b"kv-events", SEQ, data)
+        yield "messages", b"\1" + frames(b"", SEQ, data)
         yield "ztrace", traced(2, b"kv-events", SEQ, data)
     for number, data in ((each[0] % 7, each[1:]) for each in payloads):
         if number == ENGINE_CORE["REQUEST"]:
@@ -80,11 +81,11 @@ def seeds():
         elif number == ENGINE_CORE["UTILITY"]:
             yield "toy_engine", chunk(b"\3", data) + STEP
         elif number == ENGINE_CORE["OUTPUTS"]:
-            yield "messages", b"\6\0" + frames(data)
+            yield "messages", b"\4" + frames(data)
         elif number == ENGINE_CORE["READY"]:
-            yield "messages", b"\6\0" + frames(b"\1\0", data)
+            yield "messages", b"\4" + frames(b"\1\0", data)
         elif number >= ENGINE_CORE["HANDSHAKE_HELLO"]:
-            yield "messages", b"\5\0" + frames(b"\0\0", data)
+            yield "messages", b"\3" + frames(b"\0\0", data)
         yield "ztrace", traced(5, b"\0\0", bytes([number]), data)
     for data in [*every.values(), *batches, *(each[1:] for each in payloads)]:
         yield "mp", data
