@@ -284,9 +284,8 @@ class KvStream(Schedule):
 
     def publish(self):
         self.truth.append(Run())
-        self.publisher = self.start(
-            *self.what, lang=self.lang, keep=100, also=self.truth[-1], **self.bound, **self.keeps
-        )
+        how = {"lang": self.lang, "keep": 100, "also": self.truth[-1]}
+        self.publisher = self.start("kv_publisher", **how, **self.bound, **self.keeps)
         self.until(lambda: self.truth[-1].listens == 2, "the publisher does not begin")
 
     def follow(self, from_seq=0):
@@ -313,11 +312,9 @@ class KvStream(Schedule):
         pick = self.random
         self.lang = pick.choice(["c", "c", "c", "py"])
         if self.lang == "py":
-            self.what = ["kv_publisher"]
             wire = pick.choice(["v0.9", "v0.10", "v0.23", "v0.24", "v0.26", "v0.26"])
             self.keeps = {"wire": wire, "interval_ms": pick.choice([2, 5])}
         else:
-            self.what = ["kv_publisher"]
             self.keeps = {
                 "wire": pick.choice(["v0.9", "v0.24", "v0.26", "v0.26"]),
                 "interval_ms": pick.choice([1, 1, 2, 5]),
@@ -325,29 +322,35 @@ class KvStream(Schedule):
                 "blocks": pick.choice([1, 1, 8, 32]),
             }
         self.keeps["buffer_steps"] = pick.choice([20, 300, 10000])
-        self.bound = {"endpoint": self.ipc(), "replay_endpoint": self.ipc()}
-        self.proxies = []
-        self.ends = dict(self.bound)
-        if self.sometimes(3):
-            self.proxies = [Proxy(end) for end in self.bound.values()]
-            self.ends = dict(zip(self.bound, (proxy.endpoint for proxy in self.proxies)))
-        elif self.lang == "c" and self.sometimes(16):  # At full speed, with a short queue
+        self.bind(behind_proxies=self.sometimes(3))
+        # At full speed, with a short queue
+        if not self.proxies and self.lang == "c" and self.sometimes(16):
             self.keeps |= {"interval_ms": 0, "hwm": pick.choice([2, 20]), "blocks": 1}
         if self.sometimes(10):
             del self.ends["replay_endpoint"]  # It lives with what comes
-        self.note(f"{self.what} {self.keeps}, subscriber {self.ends}")
+        self.note(f"{self.lang} {self.keeps}, subscriber {self.ends}")
+
+    def bind(self, behind_proxies=False):
+        self.bound = {"endpoint": self.ipc(), "replay_endpoint": self.ipc()}
+        self.proxies = [Proxy(end) for end in self.bound.values()] if behind_proxies else []
+        self.ends = dict(self.bound)
+        if self.proxies:
+            self.ends = dict(zip(self.bound, (proxy.endpoint for proxy in self.proxies)))
 
     def first_token(self, seq):
         tokens = seq * 16 * self.keeps.get("blocks", 1)
         return tokens if self.lang == "py" else tokens % 32000
 
-    def run(self):
-        self.choose()
+    def begin(self):
         self.truth = []
         self.reader = Reader(self.counts, self.truth, self.first_token, self.note)
+        self.publish()
+        self.follow()
+
+    def run(self):
+        self.choose()
         try:
-            self.publish()
-            self.follow()
+            self.begin()
             for _ in range(self.rounds()):
                 self.pace(0.02, 0.3)
                 self.fault()
@@ -420,10 +423,8 @@ class Away(KvStream):
     seconds = 0  # The subscriber is stopped at least for this time
 
     def choose(self):
-        self.lang, self.what, self.proxies = "c", ["kv_publisher"], []
-        self.keeps = {"interval_ms": 0, "hwm": 100, "buffer_steps": 2000}
-        self.bound = {"endpoint": self.ipc(), "replay_endpoint": self.ipc()}
-        self.ends = dict(self.bound)
+        self.lang, self.keeps = "c", {"interval_ms": 0, "hwm": 100, "buffer_steps": 2000}
+        self.bind()
 
     def rounds(self):
         return 1

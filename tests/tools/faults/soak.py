@@ -21,7 +21,7 @@ from pathlib import Path
 
 import reliability
 from engine_loop import Handshake, RoundRobin
-from kv_stream import KvStream, Proxy, Reader
+from kv_stream import KvStream
 from schedule import Schedule, patience
 
 GROWTH_KB, GROWTH_FDS = 1024, 1
@@ -96,15 +96,10 @@ def usage(program):
 
 class Stream(Lasting, KvStream):
     def begin(self):
-        self.lang, self.what = "c", ["kv_publisher"]
+        self.lang = "c"
         self.keeps = {"interval_ms": 2, "hwm": 1000, "buffer_steps": 1000, "blocks": 4}
-        self.bound = {"endpoint": self.ipc(), "replay_endpoint": self.ipc()}
-        self.proxies = [Proxy(end) for end in self.bound.values()]
-        self.ends = dict(zip(self.bound, (proxy.endpoint for proxy in self.proxies)))
-        self.truth = []
-        self.reader = Reader(self.counts, self.truth, self.first_token, self.note)
-        self.publish()
-        self.follow()
+        self.bind(behind_proxies=True)
+        super().begin()
         self.last(*self.who())
 
     def round(self):
