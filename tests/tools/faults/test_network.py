@@ -257,21 +257,23 @@ def test_one_of_two_engines_vanishes(wire, on, on_dead):
 
 
 @slow
-@pytest.mark.parametrize("step_ms", [10, 60000])
-def test_a_frontend_vanishes(wire, on, engines, step_ms):
-    """The engine notices, drops its requests, and serves the next front-end at the same address. If its
-    answers are not acknowledged, ZMQ_TCP_MAXRT ends the connection; in silence, TCP's keepalive. No PING
-    does, as vllm-rs would hang up."""
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_frontend_vanishes(wire, on, engines, silent):
+    """The engine notices, drops its requests, and serves the next front-end at the same address. While
+    its answers are not acknowledged ZMQ_TCP_MAXRT limits that; in silence TCP's keepalive does, and no
+    PING, as vllm-rs would hang up."""
+    step_ms = 60000 if silent else 10
     gone, (living,) = engines(1, wire.far, wire.near, step_ms, requests=2, max_tokens=ENDLESS)
     gone.wait_line("^r1 -> ")
     places = [line[0] for line in gone.lines(r"listening on (\S+)()")]
     vanish(wire, gone)
     living.wait_line("the front-end is gone", timeout=GONE_S + LATE_S)
-    wire.cut = False
-    ends = dict(zip(("handshake", "input", "output"), places))
-    again = on(wire.far, "mock_frontend", **ends, requests=2, max_tokens=3 if step_ms == 10 else 1)
-    assert again.wait(20 * FACTOR) == 0
-    assert again.summary().startswith("2 of 2 requests complete, ")
+    if not silent:
+        wire.cut = False
+        ends = dict(zip(("handshake", "input", "output"), places))
+        again = on(wire.far, "mock_frontend", **ends, requests=2, max_tokens=3)
+        assert again.wait(20 * FACTOR) == 0
+        assert again.summary() == "2 of 2 requests complete, 6 tokens"
     assert living.stop() == 0
 
 
