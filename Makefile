@@ -161,7 +161,7 @@ fuzz-corpus: ### reduce the committed inputs to what covers more than the seeds,
 	    name=$${path##*/} inputs=$(FUZZ_BUILD)/inputs/$${path##*/}; \
 	    rm -rf $$inputs/seeds $$inputs/corpus $$inputs/least && mkdir -p $$inputs/new && \
 	    $(PYTHON) tests/tools/fuzz/seeds.py unpack $$name $$inputs && cp -r $$inputs/seeds $$inputs/least && \
-	    nice $(FUZZ_BUILD)/$$path -set_cover_merge=1 -use_counters=0 \
+	    nice $(FUZZ_BUILD)/$$path -merge=1 -use_counters=0 \
 	        $$inputs/least $$inputs/corpus $$inputs/new 2>$(FUZZ_BUILD)/merge.log && \
 	    $(PYTHON) tests/tools/fuzz/seeds.py pack $$name $$inputs || exit 1; \
 	done

@@ -228,11 +228,12 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     s_read_in_place (copy, size, tree);
     s_read_uint32s (copy, size, tree);
     s_read_map (copy, size, tree);
-    if (taken)
+    if (taken) {
         s_print_and_get (&doc.data, size);
-    else
+        msgpack_unpacked_destroy (&doc);
+    } else {
         fuzz_is_told (&error);
-    msgpack_unpacked_destroy (&doc);
+    }
     free (copy);
     return 0;
 }
