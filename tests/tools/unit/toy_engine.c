@@ -159,6 +159,7 @@ static void s_print_payload (FILE *out, zframe_t *frame)
     double timestamp = s_at (&doc.data, 3)->via.f64;
     assert_int_equal (s_at (&doc.data, 0)->via.u64, config.index);
     assert_true (began <= timestamp && timestamp <= s_now ());
+    assert_int_equal (doc.data.via.array.size, config.release ? 8 : 9);
     for (uint32_t i = 0; i < outputs->via.array.size; i++) {
         fputs (i ? ", " : " ", out);
         s_print_output (out, s_at (outputs, i), timestamp);
@@ -665,6 +666,7 @@ static void test_methods (void **state)
         {"is_scheduler_paused []", "false", NULL},
         {"pause_scheduler ['abort',true]", "null", NULL},
         {"release_kv_cache_memory []", "null", NULL},
+        {"resume_scheduler []", "null", NULL},
         {"is_sleeping []", "true", NULL},
         {"wake_up [['kv_cache']]", "true", NULL},
         {"pause_generation ['abort',true]", "null", NULL},

@@ -200,8 +200,8 @@ static void test_room (void **state)
         {1 << 15, 0, true},
         {1 << 15, 100, true},   //  25 MiB
         {1 << 15, 129, false},  //  32.25 MiB
-        {32000, 129, true},
-        {32000, ENGINE_CORE_NO_LIMIT, true},  //  No more than 129 come of it
+        {32300, 129, true},
+        {32300, ENGINE_CORE_NO_LIMIT, true},  //  No more than 129 come of it
         {(TOY_SCHEDULER_MAX_REQUEST - 516) / 4, 0, true},
         {(TOY_SCHEDULER_MAX_REQUEST - 516) / 4 + 1, 0, false},
         {SIZE_MAX / 1024, 0, false},
