@@ -1,9 +1,21 @@
 //  SPDX-License-Identifier: MIT
+//
+//  Most tests are scenarios (scenario.h). Their commands:
+//
+//      send NUMBER ENGINE               requests_message
+//      take ENGINE ID TOKENS REASON ... requests_take: outputs, three words for each
+//      frame PAYLOAD ...                requests_take: frames as unit_pack takes them
+//      abort ENGINE, died ENGINE, reroute ENGINE
+//                                       requests_abort, requests_engine_died: print what they return
+//      engine ENGINE, summary           requests_print_engine, requests_print_summary
+//      state                            prints the numbers of open requests and of those in flight,
+//                                       which request is to be sent next, and "complete"
 
-#include "hear.h"
-#include "lib/log.h"
+#include "scenario.h"
 
 #include "engine/requests.h"
+
+static requests_t *requests;
 
 static int s_setup (void **state)
 {
@@ -12,70 +24,118 @@ static int s_setup (void **state)
     return 0;
 }
 
-//  Sends a request, of which only the line is looked at
-static void s_send (requests_t *self, int number, int engine)
+static int s_end (void **state)
 {
-    hear_begin ();
-    zmsg_t *message = requests_message (self, number, engine);
-    hear_end ();
-    assert_non_null (message);
-    zmsg_destroy (&message);
+    requests_destroy (&requests);
+    requests_destroy (&requests);
+    return requests ? -1 : 0;
 }
 
-static void s_take_frame (requests_t *self, zframe_t *frame)
+//  Takes the frame over
+static void s_take (zframe_t *frame, const char *more)
 {
-    assert_non_null (frame);
     zmsg_t *message = zmsg_new ();
     zmsg_append (message, &frame);
-    hear_begin ();
-    requests_take (self, message);
-    hear_end ();
-    //  The message stays the caller's
-    assert_int_equal (zmsg_size (message), 1);
+    if (more)
+        zmsg_addstr (message, more);
+    size_t size = zmsg_size (message);
+    requests_take (requests, message);
+    if (zmsg_size (message) != size)  //  It stays the caller's
+        abort ();
     zmsg_destroy (&message);
 }
 
-//  Takes one output of engine 1
-static void s_take (requests_t *self, const char *id, size_t tokens, engine_core_finish_t reason)
+static engine_core_finish_t s_reason (const char *name)
 {
-    static const uint32_t token_ids[] = {17, 18, 19};
-    engine_core_output_t output = {.request_id = id,
-                                   .new_token_ids = token_ids,
-                                   .new_token_count = tokens,
-                                   .finish_reason = reason};
-    engine_core_outputs_t outputs = {.engine_index = 1, .outputs = &output, .output_count = 1};
-    s_take_frame (self, engine_core_outputs_encode (&outputs));
+    engine_core_finish_t reason = ENGINE_CORE_RUNNING;
+    while (!streq (engine_core_finish_name (reason), name))
+        reason++;
+    return reason;
 }
 
-static void s_has_summary (requests_t *self, const char *summary)
+static zframe_t *s_outputs (int engine, char **words)
 {
-    hear_begin ();
-    requests_print_summary (self);
-    hear_end ();
-    assert_string_equal (said, summary);
+    static const uint32_t token_ids[] = {17, 18, 19};
+    engine_core_output_t list[4];
+    engine_core_outputs_t outputs = {.engine_index = (uint32_t) engine, .outputs = list};
+    for (const char *id; (id = strtok_r (NULL, " ", words)); outputs.output_count++) {
+        size_t tokens = strtoul (strtok_r (NULL, " ", words), NULL, 10);
+        list[outputs.output_count] =
+            (engine_core_output_t){.request_id = id,
+                                   .new_token_ids = token_ids,
+                                   .new_token_count = tokens,
+                                   .finish_reason = s_reason (strtok_r (NULL, " ", words))};
+    }
+    return engine_core_outputs_encode (&outputs);
+}
+
+//  Prints the ids of an ABORT, and destroys it
+static void s_print_abort (zmsg_t *message, int engine)
+{
+    if (!message) {
+        puts ("nothing");
+        return;
+    }
+    zframe_t *identity = zmsg_pop (message), *type = zmsg_pop (message);
+    zframe_t *payload = zmsg_pop (message);
+    engine_core_abort_t *ids = engine_core_abort_decode (payload, NULL);
+    if (engine_core_index (identity) != engine || *zframe_data (type) != ENGINE_CORE_ABORT || !ids)
+        abort ();
+    fputs ("abort", stdout);
+    for (size_t i = 0; i < ids->count; i++)
+        printf (" %s", ids->request_ids[i]);
+    puts ("");
+    engine_core_abort_destroy (&ids);
+    zframe_destroy (&identity);
+    zframe_destroy (&type);
+    zframe_destroy (&payload);
+    zmsg_destroy (&message);
+}
+
+static void s_do (char *command)
+{
+    char *rest;
+    const char *word = strtok_r (command, " ", &rest), *next = strtok_r (NULL, " ", &rest);
+    int number = next ? (int) strtol (next, NULL, 10) : 0;
+    if (streq (word, "send")) {
+        int engine = (int) strtol (rest, NULL, 10);
+        zmsg_t *message = requests_message (requests, number, engine);
+        zmsg_destroy (&message);
+    } else if (streq (word, "take")) {
+        s_take (s_outputs (number, &rest), NULL);
+    } else if (streq (word, "frame")) {
+        s_take (unit_frame (next), *rest ? rest : NULL);
+    } else if (streq (word, "abort")) {
+        s_print_abort (requests_abort (requests, number), number);
+    } else if (streq (word, "died") || streq (word, "reroute")) {
+        printf ("%d lost\n", requests_engine_died (requests, number, streq (word, "reroute")));
+    } else if (streq (word, "engine")) {
+        requests_print_engine (requests, number);
+    } else if (streq (word, "summary")) {
+        requests_print_summary (requests);
+    } else {
+        printf ("%d open, %d in flight, next %d%s\n", requests_open (requests),
+                requests_in_flight (requests), requests_unsent (requests),
+                requests_complete (requests) ? ", complete" : "");
+    }
+}
+
+static void s_play (const char *script)
+{
+    scenario_play (script, s_do, NULL);
 }
 
 static void test_request (void **state)
 {
-    requests_t *self = requests_new (12, 4, false);
-    assert_int_equal (requests_open (self), 12);
-    assert_false (requests_complete (self));
-
-    hear_begin ();
-    zmsg_t *message = requests_message (self, 11, 258);
-    hear_end ();
-    assert_string_equal (said, "r11 -> engine 258\n");
+    requests = requests_new (12, 4, false);
+    zmsg_t *message = requests_message (requests, 11, 258);
     assert_int_equal (zmsg_size (message), 3);
-    zframe_t *frame = zmsg_pop (message);
-    assert_int_equal (zframe_size (frame), 2);
-    assert_memory_equal (zframe_data (frame), "\x02\x01", 2);
-    zframe_destroy (&frame);
-    frame = zmsg_pop (message);
-    assert_int_equal (zframe_size (frame), 1);
-    assert_int_equal (*zframe_data (frame), ENGINE_CORE_ADD);
-    zframe_destroy (&frame);
-    frame = zmsg_pop (message);
-    engine_core_request_t *request = engine_core_request_decode (frame, NULL);
+    zframe_t *identity = zmsg_pop (message), *type = zmsg_pop (message);
+    zframe_t *payload = zmsg_pop (message);
+    assert_int_equal (engine_core_index (identity), 258);
+    assert_int_equal (zframe_size (type), 1);
+    assert_int_equal (*zframe_data (type), ENGINE_CORE_ADD);
+    engine_core_request_t *request = engine_core_request_decode (payload, NULL);
     assert_non_null (request);
     assert_string_equal (request->request_id, "r11");
     assert_true (request->prompt_token_count > 0);
@@ -84,89 +144,56 @@ static void test_request (void **state)
     double now = (double) zclock_time () / 1000;
     assert_true (request->arrival_time > now - 60 && request->arrival_time < now + 60);
     engine_core_request_destroy (&request);
-    zframe_destroy (&frame);
+    zframe_destroy (&identity);
+    zframe_destroy (&type);
+    zframe_destroy (&payload);
     zmsg_destroy (&message);
-    assert_int_equal (requests_open (self), 12);
-    requests_destroy (&self);
-    assert_null (self);
-    requests_destroy (&self);
 }
 
 //  Outputs in any order, several tokens at a time, several requests in a message
 static void test_take (void **state)
 {
-    requests_t *self = requests_new (3, 4, false);
-    s_send (self, 0, 1);
-    s_send (self, 1, 1);
-    s_send (self, 2, 1);
-    s_take (self, "r1", 1, ENGINE_CORE_RUNNING);
-    assert_string_equal (said, "");
-    assert_string_equal (complained, "");
-    assert_int_equal (requests_open (self), 3);
-
-    static const uint32_t token_ids[] = {17, 18, 19};
-    engine_core_output_t list[] = {
-        {.request_id = "r2",
-         .new_token_ids = token_ids,
-         .new_token_count = 2,
-         .finish_reason = ENGINE_CORE_STOP},
-        {.request_id = "r1",
-         .new_token_ids = token_ids,
-         .new_token_count = 3,
-         .finish_reason = ENGINE_CORE_LENGTH},
-        {.request_id = "r0",
-         .new_token_ids = NULL,
-         .new_token_count = 0,
-         .finish_reason = ENGINE_CORE_RUNNING},
-    };
-    engine_core_outputs_t outputs = {.engine_index = 1, .outputs = list, .output_count = 3};
-    s_take_frame (self, engine_core_outputs_encode (&outputs));
-    assert_string_equal (said, "r2 <- engine 1: 2 tokens, stop\n"
-                               "r1 <- engine 1: 4 tokens, length\n");
-    assert_string_equal (complained, "");
-    assert_int_equal (requests_open (self), 1);
-    assert_false (requests_complete (self));
-
-    s_take (self, "r0", 3, ENGINE_CORE_LENGTH);
-    assert_int_equal (requests_open (self), 0);
-    assert_true (requests_complete (self));
-    s_has_summary (self, "frontend: 3 of 3 requests complete, 9 tokens\n");
-    assert_string_equal (complained, "");
-    requests_destroy (&self);
+    requests = requests_new (3, 4, false);
+    s_play ("state -> > 3 open, 0 in flight, next 0\n"
+            "send 0 1; send 1 1; send 2 1 -> "
+            "> r0 -> engine 1 | > r1 -> engine 1 | > r2 -> engine 1\n"
+            "take 1 r1 1 running; state -> > 3 open, 3 in flight, next -1\n"
+            "take 1 r2 2 stop r1 3 length r0 0 running -> "
+            "> r2 <- engine 1: 2 tokens, stop | > r1 <- engine 1: 4 tokens, length\n"
+            "state -> > 1 open, 1 in flight, next -1\n"
+            //  The end of a request counts once, in one message too
+            "take 1 r0 3 length r0 3 length -> > r0 <- engine 1: 3 tokens, length | "
+            "! engine 1: no open request has the id r0\n"
+            "state; summary -> > 0 open, 0 in flight, next -1, complete | "
+            "> 3 of 3 requests complete, 9 tokens");
 }
 
 static void test_stream (void **state)
 {
-    requests_t *self = requests_new (1, 4, true);
-    s_send (self, 0, 1);
-    s_take (self, "r0", 2, ENGINE_CORE_RUNNING);
-    assert_string_equal (said, "r0 <- engine 1: token 17\nr0 <- engine 1: token 18\n");
-    s_take (self, "r0", 1, ENGINE_CORE_LENGTH);
-    assert_string_equal (said, "r0 <- engine 1: token 17\nr0 <- engine 1: 3 tokens, length\n");
-    requests_destroy (&self);
+    requests = requests_new (1, 4, true);
+    s_play ("send 0 1 -> > r0 -> engine 1\n"
+            "take 1 r0 2 running -> > r0 <- engine 1: token 17 | > r0 <- engine 1: token 18\n"
+            "take 1 r0 1 length -> > r0 <- engine 1: token 17 | "
+            "> r0 <- engine 1: 3 tokens, length");
 }
 
-//  Aborted, or in error: it has ended, and yet all is not complete
+//  Aborted, or in error: it has ended, and yet not all are complete
 static void test_not_complete (void **state)
 {
-    static const engine_core_finish_t reasons[] = {ENGINE_CORE_ABORTED, ENGINE_CORE_ERROR,
-                                                   ENGINE_CORE_REPETITION};
-    static const char *const names[] = {"abort", "error", "repetition"};
-    for (size_t i = 0; i < COUNT (reasons); i++) {
-        requests_t *self = requests_new (2, 4, false);
-        s_send (self, 0, 1);
-        s_send (self, 1, 1);
-        s_take (self, "r0", 2, ENGINE_CORE_LENGTH);
-        s_take (self, "r1", 1, reasons[i]);
-        char line[60];
-        snprintf (line, sizeof line, "r1 <- engine 1: 1 token, %s\n", names[i]);
-        assert_string_equal (said, line);
-        assert_int_equal (requests_open (self), 0);
-        assert_false (requests_complete (self));
-        s_has_summary (self, "frontend: 1 of 2 requests complete, 3 tokens\n");
-        assert_string_equal (complained, "frontend: 1 request ended early\n");
-        requests_destroy (&self);
-    }
+    requests = requests_new (4, 4, false);
+    s_play ("send 0 0; send 1 0; send 2 0; send 3 0 -> > r0 -> engine 0 | > r1 -> engine 0 | "
+            "> r2 -> engine 0 | > r3 -> engine 0\n"
+            "take 0 r0 2 length r1 1 abort -> > r0 <- engine 0: 2 tokens, length | "
+            "> r1 <- engine 0: 1 token, abort\n"
+            "summary -> > 1 of 4 requests complete, 3 tokens\n"
+            "take 0 r2 1 error r3 1 repetition; state -> > r2 <- engine 0: 1 token, error | "
+            "> r3 <- engine 0: 1 token, repetition | > 0 open, 0 in flight, next -1\n"
+            "summary -> > 1 of 4 requests complete, 5 tokens | ! 3 requests ended early");
+    requests_destroy (&requests);
+    requests = requests_new (1, 4, false);
+    s_play ("send 0 0; take 0 r0 1 abort; summary -> > r0 -> engine 0 | "
+            "> r0 <- engine 0: 1 token, abort | > 0 of 1 requests complete, 1 token | "
+            "! 1 request ended early");
 }
 
 //  About no open request: told on stderr, and nothing is counted
@@ -187,261 +214,131 @@ static void test_strange_ids (void **state)
         "R1",
         "1",
         "xr1",
-        "r0x1",
         "r1.0",
         "r10",
-        "r-0",
-        "r00",
         "rr1",
-        "r1r",
         "r\t1",
         "\xc3\xbf",
         "r2147483648",
         "r4294967297",
         "r99999999999999999999",
-        "r-99999999999999999999",
         "r18446744073709551617",
     };
-    requests_t *self = requests_new (4, 4, true);
-    s_send (self, 0, 1);
-    s_send (self, 1, 1);
-    s_send (self, 3, 1);
-    s_take (self, "r3", 1, ENGINE_CORE_LENGTH);  //  And so r3 is not open; r2 was not sent
+    requests = requests_new (4, 4, true);
+    //  r3 is not open any more, and r2 was not sent
+    s_play ("send 0 1; send 1 1; send 3 1 -> "
+            "> r0 -> engine 1 | > r1 -> engine 1 | > r3 -> engine 1\n"
+            "take 1 r3 1 length -> > r3 <- engine 1: token 17 | > r3 <- engine 1: 1 token, length");
     for (size_t i = 0; i < COUNT (ids); i++) {
-        s_take (self, ids[i], 1, ENGINE_CORE_LENGTH);
-        assert_string_equal (said, "");
-        char line[100];
-        snprintf (line, sizeof line, "frontend: engine 1: no open request has the id %s\n",
+        char text[60], want[100];
+        snprintf (text, sizeof text, "[1,[['%s',[17],null,null,null,1]]]", ids[i]);
+        snprintf (want, sizeof want, "frontend: engine 1: no open request has the id %s\n",
                   streq (ids[i], "r\t1") ? "r?1" : ids[i]);
-        assert_string_equal (complained, line);
+        hear_begin ();
+        s_take (unit_frame (text), NULL);
+        hear_end ();
+        assert_string_equal (said, "");
+        assert_string_equal (complained, want);
     }
-    assert_int_equal (requests_open (self), 3);
-    s_has_summary (self, "frontend: 1 of 4 requests complete, 1 token\n");
-    assert_string_equal (complained, "");
-    requests_destroy (&self);
-}
-
-//  The end of a request counts once, in one message too
-static void test_finished_twice (void **state)
-{
-    requests_t *self = requests_new (2, 4, false);
-    s_send (self, 0, 0);
-    s_send (self, 1, 0);
-    engine_core_output_t list[] = {
-        {.request_id = "r0",
-         .new_token_ids = NULL,
-         .new_token_count = 0,
-         .finish_reason = ENGINE_CORE_LENGTH},
-        {.request_id = "r0",
-         .new_token_ids = NULL,
-         .new_token_count = 0,
-         .finish_reason = ENGINE_CORE_LENGTH},
-    };
-    engine_core_outputs_t outputs = {.outputs = list, .output_count = 2};
-    s_take_frame (self, engine_core_outputs_encode (&outputs));
-    assert_string_equal (said, "r0 <- engine 0: 0 tokens, length\n");
-    assert_string_equal (complained, "frontend: engine 0: no open request has the id r0\n");
-    assert_int_equal (requests_open (self), 1);
-    assert_false (requests_complete (self));
-    requests_destroy (&self);
+    s_play ("state; summary -> > 3 open, 2 in flight, next 2 | "
+            "> 1 of 4 requests complete, 1 token");
 }
 
 static void test_bad_outputs (void **state)
 {
-    static const struct {
-        const char *text;
-        const char *why;
-    } cases[] = {
-        {"x''", "EngineCoreOutputs: empty"},
-        {"x'c1'", "EngineCoreOutputs: not msgpack"},
-        {"{}", "EngineCoreOutputs: want an array, got map"},
-        {"[0,[['r0']]]", "EngineCoreOutput: want an array of 2 or more, got 1"},
-        //  All or nothing: the good output before the bad one does not count
-        {"[0,[['r0',[1],null,null,null,1],['r1',['x']]]]",
-         "EngineCoreOutput.new_token_ids: [0]: want an unsigned integer, got str"},
-    };
-    requests_t *self = requests_new (1, 4, false);
-    s_send (self, 0, 0);
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        s_take_frame (self, unit_frame (cases[i].text));
-        char begin[120];
-        snprintf (begin, sizeof begin, "frontend: bad outputs: %s", cases[i].why);
-        assert_memory_equal (complained, begin, strlen (begin));
-        assert_string_equal (said, "");
-    }
-    assert_int_equal (requests_open (self), 1);
-    //  A message of outputs without any is fine
-    s_take_frame (self, unit_frame ("[0,[],null,0.0,null,null,null,null]"));
-    assert_string_equal (complained, "");
-    //  And so is one with tensors behind
-    zmsg_t *message = zmsg_new ();
-    zframe_t *frame = unit_frame ("[0,[['r0',[1],null,null,null,1]]]");
-    zmsg_append (message, &frame);
-    zmsg_addmem (message, "\xc1", 1);
-    hear_begin ();
-    requests_take (self, message);
-    hear_end ();
-    assert_int_equal (requests_open (self), 0);
-    zmsg_destroy (&message);
-    requests_destroy (&self);
-}
-
-//  The ids in an ABORT for engine `engine`, or "nothing"
-static void s_aborts (requests_t *self, int engine, const char *ids)
-{
-    hear_begin ();
-    zmsg_t *message = requests_abort (self, engine);
-    hear_end ();
-    if (!message) {
-        assert_string_equal (ids, "nothing");
-        assert_string_equal (said, "");
-        return;
-    }
-    assert_int_equal (zmsg_size (message), 3);
-    zframe_t *identity = zmsg_pop (message);
-    assert_int_equal (engine_core_index (identity), engine);
-    zframe_t *type = zmsg_pop (message);
-    assert_int_equal (*zframe_data (type), ENGINE_CORE_ABORT);
-    unit_is_text (zmsg_pop (message), ids);
-    zframe_destroy (&identity);
-    zframe_destroy (&type);
-    zmsg_destroy (&message);
+    requests = requests_new (1, 4, false);
+    s_play ("send 0 0 -> > r0 -> engine 0\n"
+            "frame x'' -> ! bad outputs: EngineCoreOutputs: empty\n"
+            "frame {} -> ! bad outputs: EngineCoreOutputs: want an array, got map\n"
+            //  All or nothing: the good output before the bad one does not count
+            "frame [0,[['r0',[1],null,null,null,1],['r1',['x']]]] -> ! bad outputs: "
+            "EngineCoreOutput.new_token_ids: [0]: want an unsigned integer, got str\n"
+            "state -> > 1 open, 1 in flight, next -1\n"
+            //  A message without outputs, and one with a tensor behind them
+            "frame [0,[],null,0.0,null,null,null,null]\n"
+            "frame [0,[['r0',[1],null,null,null,1]]] tensor -> > r0 <- engine 0: 1 token, length");
 }
 
 static void test_abort (void **state)
 {
-    requests_t *self = requests_new (6, 4, false);
-    s_aborts (self, 0, "nothing");
-    for (int i = 0; i < 5; i++)
-        s_send (self, i, i % 2);
-    s_aborts (self, 0, "[\"r0\",\"r2\",\"r4\"]");
-    assert_string_equal (said, "aborting 3 requests at engine 0\n");
-    //  Engine 1 has nothing to say about another's request
-    s_take (self, "r2", 1, ENGINE_CORE_LENGTH);
-    assert_string_equal (complained, "frontend: engine 1: no open request has the id r2\n");
-    s_aborts (self, 1, "[\"r1\",\"r3\"]");
-    s_take (self, "r3", 1, ENGINE_CORE_LENGTH);
-    s_aborts (self, 1, "[\"r1\"]");
-    s_aborts (self, 2, "nothing");
-    s_aborts (self, -1, "nothing");  //  r5 was not sent: it is at no engine
-    requests_destroy (&self);
-
-    //  All that there are
-    self = requests_new (2, 4, false);
-    s_send (self, 0, 3);
-    s_send (self, 1, 3);
-    s_aborts (self, 3, "[\"r0\",\"r1\"]");
-    requests_destroy (&self);
+    requests = requests_new (6, 4, false);
+    s_play ("abort 0 -> > nothing\n"
+            "send 0 0; send 1 1; send 2 0; send 3 1; send 4 0 -> > r0 -> engine 0 | "
+            "> r1 -> engine 1 | > r2 -> engine 0 | > r3 -> engine 1 | > r4 -> engine 0\n"
+            "abort 0 -> > aborting 3 requests at engine 0 | > abort r0 r2 r4\n"
+            //  An output of engine 1 about a request at engine 0
+            "take 1 r2 1 length -> ! engine 1: no open request has the id r2\n"
+            "take 1 r3 1 length; abort 1 -> > r3 <- engine 1: 1 token, length | "
+            "> aborting 1 request at engine 1 | > abort r1\n"
+            "engine 0; engine 1; engine 2 -> "
+            "> engine 0: r0 r2 r4 | > engine 1: r1 r3 | > engine 2:\n"
+            //  r5 was not sent: it is at no engine
+            "abort 2; abort -1 -> > nothing | > nothing");
 }
 
-static void test_say_engine (void **state)
-{
-    requests_t *self = requests_new (10, 4, false);
-    for (int i = 0; i < 9; i++)
-        s_send (self, i, i % 2);
-    s_take (self, "r3", 1, ENGINE_CORE_LENGTH);
-    static const char *const lines[] = {"engine 0: r0 r2 r4 r6 r8\n", "engine 1: r1 r3 r5 r7\n",
-                                        "engine 2:\n"};
-    for (int engine = 0; engine < 3; engine++) {
-        hear_begin ();
-        requests_print_engine (self, engine);
-        hear_end ();
-        assert_string_equal (said, lines[engine]);
-    }
-    requests_destroy (&self);
-}
-
-//  Engine 1 is dead: what is open there is lost, and nothing else
-static void s_lose (requests_t *self, int engine, bool reroute, int count, const char *lines)
-{
-    hear_begin ();
-    int lost = requests_engine_died (self, engine, reroute);
-    hear_end ();
-    assert_int_equal (lost, count);
-    assert_string_equal (said, lines);
-}
-
+//  What is open at a dead engine is lost, and nothing else
 static void test_lose (void **state)
 {
-    requests_t *self = requests_new (5, 4, false);
-    for (int i = 0; i < 4; i++) {
-        assert_int_equal (requests_unsent (self), i);
-        s_send (self, i, i % 2);
-    }
-    assert_int_equal (requests_unsent (self), 4);
-    assert_int_equal (requests_in_flight (self), 4);
-    s_take (self, "r1", 1, ENGINE_CORE_LENGTH);
-    assert_int_equal (requests_in_flight (self), 3);
-    s_lose (self, 2, false, 0, "");
-    s_lose (self, 1, false, 1, "r3 failed: engine 1 is dead\n");
-    s_lose (self, 1, false, 0, "");
-    assert_int_equal (requests_open (self), 3);
-    assert_int_equal (requests_in_flight (self), 2);
-    s_aborts (self, 1, "nothing");
-    //  Its last words come too late
-    s_take (self, "r3", 1, ENGINE_CORE_LENGTH);
-    assert_string_equal (complained, "frontend: engine 1: no open request has the id r3\n");
-    //  It was told that r3 is lost: the summary has not to complain of that again
-    s_lose (self, 0, false, 2, "r0 failed: engine 0 is dead\nr2 failed: engine 0 is dead\n");
-    s_lose (self, -1, false, 1, "r4 failed: no engine is left\n");
-    assert_int_equal (requests_unsent (self), -1);
-    assert_int_equal (requests_open (self), 0);
-    assert_int_equal (requests_in_flight (self), 0);
-    assert_false (requests_complete (self));
-    s_has_summary (self, "frontend: 1 of 5 requests complete, 1 token\n");
-    assert_string_equal (complained, "");
-    requests_destroy (&self);
+    requests = requests_new (5, 4, false);
+    s_play ("send 0 0; send 1 1; send 2 0; state; send 3 1 -> > r0 -> engine 0 | "
+            "> r1 -> engine 1 | > r2 -> engine 0 | > 5 open, 3 in flight, next 3 | "
+            "> r3 -> engine 1\n"
+            "take 1 r1 1 length; state -> > r1 <- engine 1: 1 token, length | "
+            "> 4 open, 3 in flight, next 4\n"
+            "died 2; died 1; died 1; abort 1 -> > 0 lost | > r3 failed: engine 1 is dead | "
+            "> 1 lost | > 0 lost | > nothing\n"
+            //  Its last outputs come too late
+            "take 1 r3 1 length; state -> > 3 open, 2 in flight, next 4 | "
+            "! engine 1: no open request has the id r3\n"
+            "died 0 -> > r0 failed: engine 0 is dead | > r2 failed: engine 0 is dead | > 2 lost\n"
+            "died -1; state -> > r4 failed: no engine is left | > 1 lost | "
+            "> 0 open, 0 in flight, next -1\n"
+            //  The summary does not complain of those that were lost again
+            "summary -> > 1 of 5 requests complete, 1 token");
 }
 
 static void test_reroute (void **state)
 {
-    requests_t *self = requests_new (4, 4, false);
-    for (int i = 0; i < 4; i++)
-        s_send (self, i, i % 2);
-    s_take (self, "r1", 1, ENGINE_CORE_RUNNING);
-    s_lose (self, 1, true, 2,
-            "r1 to be sent again: engine 1 is dead\nr3 to be sent again: engine 1 is dead\n");
-    assert_int_equal (requests_open (self), 4);
-    assert_int_equal (requests_in_flight (self), 2);
-    //  At no engine for now, and what engine 1 still had to say is no part of it
-    s_aborts (self, 1, "nothing");
-    s_take (self, "r1", 1, ENGINE_CORE_LENGTH);
-    assert_string_equal (complained, "frontend: engine 1: no open request has the id r1\n");
-    assert_int_equal (requests_unsent (self), 1);
-    s_send (self, 1, 0);
-    assert_int_equal (requests_unsent (self), 3);
-    s_send (self, 3, 2);
-    assert_int_equal (requests_unsent (self), -1);
-    assert_int_equal (requests_in_flight (self), 4);
-    s_aborts (self, 0, "[\"r0\",\"r1\",\"r2\"]");
-    s_aborts (self, 2, "[\"r3\"]");
-    //  Tokens of the first try do not count
-    s_has_summary (self, "frontend: 0 of 4 requests complete, 0 tokens\n");
-    requests_destroy (&self);
+    requests = requests_new (4, 4, false);
+    s_play (
+        "send 0 0; send 1 1; send 2 0; send 3 1; state -> > r0 -> engine 0 | "
+        "> r1 -> engine 1 | > r2 -> engine 0 | > r3 -> engine 1 | "
+        "> 4 open, 4 in flight, next -1\n"
+        "take 1 r1 1 running\n"
+        "reroute 1; state -> > r1 to be sent again: engine 1 is dead | "
+        "> r3 to be sent again: engine 1 is dead | > 2 lost | > 4 open, 2 in flight, next 1\n"
+        //  At no engine for now, and what engine 1 still had to say is no part of it
+        "abort 1; take 1 r1 1 length -> > nothing | "
+        "! engine 1: no open request has the id r1\n"
+        "send 1 0; state; send 3 2; state -> > r1 -> engine 0 | > 4 open, 3 in flight, next 3 | "
+        "> r3 -> engine 2 | > 4 open, 4 in flight, next -1\n"
+        "abort 0; abort 2 -> > aborting 3 requests at engine 0 | > abort r0 r1 r2 | "
+        "> aborting 1 request at engine 2 | > abort r3\n"
+        //  Tokens of the first try do not count
+        "summary -> > 0 of 4 requests complete, 0 tokens");
 }
 
 static void test_probe (void **state)
 {
-    zmsg_t *message = requests_probe (256);
-    assert_int_equal (zmsg_size (message), 3);
-    zframe_t *identity = zmsg_pop (message), *type = zmsg_pop (message);
-    assert_int_equal (engine_core_index (identity), 256);
-    assert_int_equal (*zframe_data (type), ENGINE_CORE_ABORT);
-    unit_is_text (zmsg_pop (message), "[]");
-    zframe_destroy (&identity);
-    zframe_destroy (&type);
-    zmsg_destroy (&message);
+    hear_begin ();
+    s_print_abort (requests_probe (256), 256);
+    hear_end ();
+    assert_string_equal (said, "abort\n");
 }
 
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_request),     cmocka_unit_test (test_take),
-        cmocka_unit_test (test_stream),      cmocka_unit_test (test_not_complete),
-        cmocka_unit_test (test_strange_ids), cmocka_unit_test (test_finished_twice),
-        cmocka_unit_test (test_bad_outputs), cmocka_unit_test (test_abort),
-        cmocka_unit_test (test_say_engine),  cmocka_unit_test (test_lose),
-        cmocka_unit_test (test_reroute),     cmocka_unit_test (test_probe),
+        cmocka_unit_test_teardown (test_request, s_end),
+        cmocka_unit_test_teardown (test_take, s_end),
+        cmocka_unit_test_teardown (test_stream, s_end),
+        cmocka_unit_test_teardown (test_not_complete, s_end),
+        cmocka_unit_test_teardown (test_strange_ids, s_end),
+        cmocka_unit_test_teardown (test_bad_outputs, s_end),
+        cmocka_unit_test_teardown (test_abort, s_end),
+        cmocka_unit_test_teardown (test_lose, s_end),
+        cmocka_unit_test_teardown (test_reroute, s_end),
+        cmocka_unit_test_teardown (test_probe, s_end),
     };
     return cmocka_run_group_tests_name ("requests", tests, s_setup, hear_teardown);
 }

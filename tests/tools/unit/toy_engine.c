@@ -1,7 +1,6 @@
 //  SPDX-License-Identifier: MIT
 //
-//  Most tests are scenarios: lines of "commands -> all that comes of them". Commands, with "; "
-//  between them:
+//  Most tests are scenarios (scenario.h). Their commands:
 //
 //      with FIELD [VALUE]             sets a field of the configuration; also: lines, metrics
 //      add ID [MAX_TOKENS [CLIENT]]   a request with 3 prompt tokens, for 9 of front-end 0
@@ -14,18 +13,15 @@
 //                                     the function of that name; a load goes to front-end 0
 //      state, summary                 print what runs, and the summary
 //
-//  What comes of them, with " | " between: the payloads, the lines on stdout, those on stderr.
+//  What comes of them, besides lines:
 //
 //      1: r0 2 length, r1 0 abort     to front-end 1: outputs with 2 tokens, and with none
 //      1: r0 1 running first of 3     with the events and the prefill_stats of a first output
 //      1: {6 running, 1.0 full, 5 new of 15}
 //                                     scheduler_stats: 5 new requests with 15 prompt tokens in all
 //      1: = true                      the answer to a call; "1: ! WHY" when it failed
-//      > r0: aborted                  a line on stdout
-//      ! bad message: ...             a line on stderr
 
-#include "hear.h"
-#include "lib/log.h"
+#include "scenario.h"
 
 #include "engine/toy_engine.h"
 
@@ -171,13 +167,14 @@ static void s_print_payload (FILE *out, zframe_t *frame)
     msgpack_unpacked_destroy (&doc);
 }
 
-static void s_print_lines (FILE *out, const char *mark, const char *text)
+static void s_print (FILE *out)
 {
-    for (size_t size; *text; text += size + 1) {
-        size_t program = strncmp (text, "engine: ", 8) == 0 ? 8 : 0;
-        size = strcspn (text, "\n");
-        fprintf (out, " | %s %.*s", mark, (int) (size - program), text + program);
+    for (size_t i = 0; i < sent_count; i++) {
+        fprintf (out, " | %u:", sent[i].client_index);
+        s_print_payload (out, sent[i].payload);
+        zframe_destroy (&sent[i].payload);
     }
+    sent_count = 0;
 }
 
 //  -- What the engine is told
@@ -290,48 +287,9 @@ static void s_do (char *command)
     }
 }
 
-//  One line of a scenario
-static void s_play_line (const char *line)
-{
-    char *commands = strdup (line), *arrow = strstr (commands, " -> "), *came = NULL;
-    const char *want = "";
-    if (arrow) {
-        *arrow = 0;
-        want = arrow + 4;
-    }
-    hear_begin ();
-    for (char *command = commands, *next; command; command = next) {
-        next = strstr (command, "; ");
-        if (next) {
-            *next = 0;
-            next += 2;
-        }
-        s_do (command);
-    }
-    hear_end ();
-    size_t size;
-    FILE *out = open_memstream (&came, &size);
-    for (size_t i = 0; i < sent_count; i++) {
-        fprintf (out, " | %u:", sent[i].client_index);
-        s_print_payload (out, sent[i].payload);
-        zframe_destroy (&sent[i].payload);
-    }
-    sent_count = 0;
-    s_print_lines (out, ">", said);
-    s_print_lines (out, "!", complained);
-    fclose (out);
-    if (!streq (*came ? came + 3 : "", want))
-        fail_msg ("%s\ncame to:   %s", line, *came ? came + 3 : "nothing");
-    free (came);
-    free (commands);
-}
-
 static void s_play (const char *script)
 {
-    char *copy = strdup (script), *rest;
-    for (char *line = strtok_r (copy, "\n", &rest); line; line = strtok_r (NULL, "\n", &rest))
-        s_play_line (line);
-    free (copy);
+    scenario_play (script, s_do, s_print);
 }
 
 static void s_playf (const char *format, ...) CHECK_PRINTF (1);
@@ -773,9 +731,11 @@ static void test_counts_add_up (void **state)
 static void test_id_with_control_bytes (void **state)
 {
     config.quiet = false;
-    s_play_line ("request r0\nr1:\x1b[2J [1,2] {} 0 -> > r0?r1:?[2J: 2 prompt tokens");
-    s_play_line ("call a\nb [] -> 0: ! a\nb: this toy has no such method | "
-                 "> a?b: this toy has no such method");
+    scenario_line ("request r0\nr1:\x1b[2J [1,2] {} 0 -> > r0?r1:?[2J: 2 prompt tokens", s_do,
+                   s_print);
+    scenario_line ("call a\nb [] -> 0: ! a\nb: this toy has no such method | "
+                   "> a?b: this toy has no such method",
+                   s_do, s_print);
 }
 
 int main (void)
