@@ -66,51 +66,20 @@ static size_t s_descriptors (void)
     return count;
 }
 
-static void test_none (void **state)
+static void test_endings (void **state)
 {
-    spawned_t *self = spawned_new (0);
-    spawned_destroy (&self);
-    assert_null (self);
-    spawned_destroy (&self);
-}
-
-static void test_exit_status (void **state)
-{
-    spawned_t *self = spawned_new (3);
-    int sentinels[] = {s_shell (self, "exit 0"), s_shell (self, "exit 1"),
-                       s_shell (self, "exit 255")};
-    for (size_t i = 0; i < COUNT (sentinels); i++)
-        assert_true (s_readable (sentinels[i], LONG));
-    s_has_ended (self, 2, "exit status 255");
-    s_has_ended (self, 0, "exit status 0");
-    s_has_ended (self, 1, "exit status 1");
-    //  It may be asked again
-    s_has_ended (self, 1, "exit status 1");
-    assert_true (s_readable (sentinels[1], 0));
-    spawned_destroy (&self);
-}
-
-static void test_signals (void **state)
-{
-    spawned_t *self = spawned_new (2);
-    int killed = s_shell (self, "kill -9 $$");
-    int terminated = s_shell (self, "kill -15 $$");
-    assert_true (s_readable (killed, LONG));
-    assert_true (s_readable (terminated, LONG));
-    s_has_ended (self, 0, "signal 9");
-    s_has_ended (self, 1, "signal 15");
-    spawned_destroy (&self);
-}
-
-//  A child that runs says nothing; asked for its end, one waits
-static void test_running (void **state)
-{
-    spawned_t *self = spawned_new (1);
-    int gate, sentinel = s_shell_behind (self, &gate, "exit 7");
-    assert_false (s_readable (sentinel, SHORT));
-    close (gate);
-    s_has_ended (self, 0, "exit status 7");
-    assert_true (s_readable (sentinel, 0));
+    static const struct {
+        const char *script, *ending;
+    } cases[] = {
+        {"exit 0", "exit status 0"}, {"exit 1", "exit status 1"},  {"exit 255", "exit status 255"},
+        {"kill -9 $$", "signal 9"},  {"kill -15 $$", "signal 15"},
+    };
+    spawned_t *self = spawned_new (COUNT (cases));
+    for (size_t i = 0; i < COUNT (cases); i++)
+        assert_true (s_readable (s_shell (self, cases[i].script), LONG));
+    for (size_t i = COUNT (cases); i-- > 0;)
+        for (int twice = 0; twice < 2; twice++)
+            s_has_ended (self, i, cases[i].ending);
     spawned_destroy (&self);
 }
 
@@ -147,7 +116,8 @@ static void test_descriptors (void **state)
     spawned_destroy (&self);
 }
 
-//  A sentinel is of one child: that another lives on does not keep it open
+//  A sentinel is of one child: that another lives on does not keep it open. To ask for the end of a
+//  child that runs waits for it.
 static void test_one_of_several (void **state)
 {
     for (size_t victim = 0; victim < 3; victim++) {
@@ -156,8 +126,8 @@ static void test_one_of_several (void **state)
         for (size_t i = 0; i < 3; i++)
             sentinels[i] = s_shell_behind (self, &gates[i], "kill -9 $$");
         close (gates[victim]);
-        assert_true (s_readable (sentinels[victim], LONG));
         s_has_ended (self, victim, "signal 9");
+        assert_true (s_readable (sentinels[victim], 0));
         for (size_t i = 0; i < 3; i++)
             if (i != victim) {
                 assert_false (s_readable (sentinels[i], SHORT));
@@ -203,11 +173,9 @@ static void test_destroy (void **state)
     spawned_t *self = spawned_new (4);
     char *argv[] = {"/bin/sleep", "100", NULL};
     assert_true (spawned_start (self, argv) >= 0);
-    int ended = s_shell (self, "exit 0");
-    int asked = s_shell (self, "exit 0");
+    assert_true (s_readable (s_shell (self, "exit 0"), LONG));
+    assert_true (s_readable (s_shell (self, "exit 0"), LONG));
     assert_true (spawned_start (self, argv) >= 0);
-    assert_true (s_readable (ended, LONG));
-    assert_true (s_readable (asked, LONG));
     s_has_ended (self, 2, "exit status 0");
     int64_t start = zclock_mono ();
     spawned_destroy (&self);
@@ -218,16 +186,18 @@ static void test_destroy (void **state)
     errno = 0;
     assert_int_equal (waitpid (-1, NULL, WNOHANG), -1);
     assert_int_equal (errno, ECHILD);
+    //  None at all
+    self = spawned_new (0);
+    spawned_destroy (&self);
+    spawned_destroy (&self);
 }
 
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_none),           cmocka_unit_test (test_exit_status),
-        cmocka_unit_test (test_signals),        cmocka_unit_test (test_running),
-        cmocka_unit_test (test_arguments),      cmocka_unit_test (test_descriptors),
-        cmocka_unit_test (test_one_of_several), cmocka_unit_test (test_no_program),
-        cmocka_unit_test (test_destroy),
+        cmocka_unit_test (test_endings),     cmocka_unit_test (test_arguments),
+        cmocka_unit_test (test_descriptors), cmocka_unit_test (test_one_of_several),
+        cmocka_unit_test (test_no_program),  cmocka_unit_test (test_destroy),
     };
     return cmocka_run_group_tests_name ("spawned", tests, NULL, NULL);
 }
