@@ -5,8 +5,8 @@
 //      send NUMBER ENGINE               requests_message
 //      take ENGINE ID TOKENS REASON ... requests_take: outputs, three words for each
 //      frame PAYLOAD ...                requests_take: frames as unit_pack takes them
-//      abort ENGINE, died ENGINE, reroute ENGINE
-//                                       requests_abort, requests_engine_died: print what they return
+//      abort ENGINE                     prints the message of requests_abort
+//      died ENGINE, reroute ENGINE      requests_engine_died: prints what it returns
 //      engine ENGINE, summary           requests_print_engine, requests_print_summary
 //      state                            prints the numbers of open requests and of those in flight,
 //                                       which request is to be sent next, and "complete"

@@ -374,10 +374,15 @@ static const scenario_t scenarios[] = {
      "send 00 ['r0',[1],null,{},null,1.0,null,null,null] + x'c1' + x''\n"
      "step -> 0: r0 1 running"},
 
-    {"a second request of an id is refused, and the first goes on",
+    {"a second request of an id is refused; the id is free again when the first has ended",
      "with clients 2\n"
      "add r0 2; add r0 1 1 -> 1: r0 0 error | ! r0: a request of that id is running\n"
-     "step -> 0: r0 1 running"},
+     "step; step; state -> 0: r0 1 running | 0: r0 1 length | > idle, 0 running\n"
+     "add r0; step; abort ['r0'] -> 0: r0 1 running | 0: r0 0 abort\n"
+     "add r0 1; step; abort ['r0'] -> 0: r0 1 length"},
+
+    {"no tokens, and no limit", "add none 0; request all [1] {'max_tokens':null} 0; step; step -> "
+                                "0: none 0 length, all 1 running | 0: all 1 running"},
 
     {"a pooling request wants no tokens: it gets an end",
      "request r3 [1] null 0\n"
@@ -400,14 +405,14 @@ static const scenario_t scenarios[] = {
      "! bad message: EngineCoreRequest.request_id: want a str, got integer\n"
      "state; summary -> > idle, 0 running | > 0 finished, 0 aborted, 6 bad"},
 
-    {"an abort",
-     "add r0; add r1; add r2; step -> 0: r0 1 running, r1 1 running, r2 1 running\n"
-     //  One id twice, one that is not there: neither is an error
-     "abort ['r0','r9','r1','r0'] -> 0: r0 0 abort, r1 0 abort\n"
-     "abort []\n"
-     "step -> 0: r2 1 running\n"
-     "add r3; abort-all; state; summary -> 0: r2 0 abort, r3 0 abort | > idle, 0 running | "
-     "> 0 finished, 4 aborted, 0 bad"},
+    {"an abort", "add r0; add r1; add r2; step -> 0: r0 1 running, r1 1 running, r2 1 running\n"
+                 //  One id twice, one that is not there: neither is an error
+                 "abort ['r1','r9','r0','r1'] -> 0: r1 0 abort, r0 0 abort\n"
+                 "abort []\n"
+                 "add r4 1; step -> 0: r2 1 running, r4 1 length\n"
+                 //  r4 has ended already
+                 "add r3; abort-all; abort-all; state; summary -> 0: r2 0 abort, r3 0 abort | "
+                 "> idle, 0 running | > 1 finished, 4 aborted, 0 bad"},
 
     {"a request that is to end at once is served by no step",
      "with lines\n"
@@ -497,6 +502,9 @@ static const scenario_t scenarios[] = {
     {"a pause that keeps requests as they are",
      "add r0 2; step -> 0: r0 1 running\n"
      "call pause_scheduler ['keep',true]; add r1 2; state -> 0: = null | > idle, 2 running\n"
+     "call release_kv_cache_memory [] -> "
+     "0: ! release_kv_cache_memory: requires a completed pause first | "
+     "> release_kv_cache_memory: requires a completed pause first\n"
      "call resume_scheduler []; state -> 0: = null | > busy, 2 running\n"
      "step -> 0: r0 1 length, r1 1 running\n"
      "call sleep [1,'keep']; add r2 2; state -> 0: = null | > idle, 2 running\n"
@@ -509,6 +517,7 @@ static const scenario_t scenarios[] = {
      "call pause_scheduler ['wait',true]; call resume_scheduler [] -> 0: = null | 0: = null\n"
      "add r0 3; add r1 2; call pause_scheduler ['wait',true]\n"
      "call is_scheduler_paused []; add r2 1; state -> 0: = true | > busy, 3 running\n"
+     "add r9; abort ['r9'] -> 0: r9 0 abort\n"
      "step -> 0: r0 1 running, r1 1 running\n"
      "step -> 0: r0 1 running, r1 1 length\n"
      "step; state -> 0: r0 1 length | 0: = null | > idle, 1 running\n"

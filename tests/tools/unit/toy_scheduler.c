@@ -1,14 +1,6 @@
 //  SPDX-License-Identifier: MIT
 //
-//  Many tests are scenarios: lines of "commands -> outputs". Commands, with "; " between them:
-//
-//      add ID [MAX_TOKENS [CLIENT]]   a request; default: 9 tokens, front-end 0
-//      step, abort ID..., abort-client CLIENT
-//      hold, go                       toy_scheduler_hold
-//      state                          prints requests running and served, and tokens
-//
-//  An output is "ID TOKENS/ALL_TOKENS REASON", of which TOKENS are new. It ends with
-//  "(QUEUED SCHEDULED PREFILLED)" if it has them; the n-th command comes at n seconds.
+//  How requests come, go and wait is tested with the engine, in toy_engine.c.
 
 #include "unit.h"
 
@@ -42,151 +34,39 @@ static void s_add (toy_scheduler_t *self, engine_core_request_t *request)
     assert_null (request);
 }
 
-//  -- Scenarios
-
-static void s_print_output (FILE *out, toy_scheduler_t *self, const engine_core_output_t *output)
+static void s_is_first (const engine_core_output_t *output, double queued, double scheduled)
 {
-    const engine_core_request_t *request = toy_scheduler_request (self, output);
-    assert_string_equal (request->request_id, output->request_id);
-    for (size_t i = 0; i < output->new_token_count; i++)
-        assert_true (output->new_token_ids[i] < plain.vocab_size);
-    fprintf (out, ", %s %zu/%zu %s", output->request_id, output->new_token_count,
-             toy_scheduler_made (self, output), engine_core_finish_name (output->finish_reason));
-    if (output->scheduled > 0)
-        fprintf (out, " (%.0f %.0f %" PRIu32 ")", output->queued, output->scheduled,
-                 output->prefilled);
+    assert_true (output->queued == queued);
+    assert_true (output->scheduled == scheduled);
+    assert_int_equal (output->prefilled, scheduled > 0 ? 3 : 0);
 }
 
-static void s_print_state (FILE *out, toy_scheduler_t *self)
+//  When a request came and when it began is told once, with the first output of a step
+static void test_events (void **state)
 {
-    fprintf (out, ", %zu running, %zu served, %" PRIu64 " tokens", toy_scheduler_running (self),
-             toy_scheduler_served (self), toy_scheduler_tokens (self));
-}
-
-static void s_do (FILE *out, toy_scheduler_t *self, char *command, double now)
-{
-    char *rest;
-    const char *word = strtok_r (command, " ", &rest), *ids[9];
-    size_t count = 0, id_count = 0;
-    const engine_core_output_t *outputs = NULL;
-    while (id_count < COUNT (ids) && (ids[id_count] = strtok_r (NULL, " ", &rest)))
-        id_count++;
-    if (streq (word, "add")) {
-        engine_core_request_t *request =
-            s_request (ids[0], 0, id_count > 1 ? (uint32_t) strtol (ids[1], NULL, 10) : 9);
-        const engine_core_request_t *kept = request;
-        request->client_index = id_count > 2 ? (uint32_t) strtoul (ids[2], NULL, 10) : 0;
-        if (toy_scheduler_add (self, &request, now) == -1) {
-            assert_ptr_equal (request, kept);
-            engine_core_request_destroy (&request);
-            fputs (", refused", out);
-        }
-        assert_null (request);
-    } else if (streq (word, "abort-client")) {
-        uint32_t client_index = (uint32_t) strtol (ids[0], NULL, 10);
-        count = toy_scheduler_abort_client (self, client_index, &outputs);
-    } else if (streq (word, "abort")) {
-        count = toy_scheduler_abort (self, ids, id_count, &outputs);
-    } else if (streq (word, "step")) {
-        count = toy_scheduler_step (self, now, &outputs);
-    } else if (streq (word, "state")) {
-        s_print_state (out, self);
-    } else {
-        toy_scheduler_hold (self, streq (word, "hold"));
-    }
+    toy_scheduler_config_t config = plain;
+    config.plain = false;
+    toy_scheduler_t *self = toy_scheduler_new (&config);
+    const engine_core_output_t *outputs;
+    engine_core_request_t *requests[] = {s_request ("r0", 0, 3), s_request ("r1", 0, 0),
+                                         s_request ("r2", 0, 3)};
+    assert_int_equal (toy_scheduler_add (self, &requests[0], 11.25), 0);
+    assert_int_equal (toy_scheduler_step (self, 11.5, &outputs), 1);
+    s_is_first (&outputs[0], 11.25, 11.5);
+    assert_int_equal (toy_scheduler_add (self, &requests[1], 12.25), 0);
+    assert_int_equal (toy_scheduler_step (self, 12.5, &outputs), 2);
     //  To ask how busy it is leaves the outputs as they are
-    toy_scheduler_running (self);
-    toy_scheduler_served (self);
-    toy_scheduler_tokens (self);
-    for (size_t i = 0; i < count; i++)
-        s_print_output (out, self, &outputs[i]);
-}
-
-static void s_play (const toy_scheduler_config_t *config, const char *script)
-{
-    toy_scheduler_t *self = toy_scheduler_new (config);
-    char *copy = strdup (script), *lines, *commands;
-    double now = 0;
-    for (char *line = strtok_r (copy, "\n", &lines); line; line = strtok_r (NULL, "\n", &lines)) {
-        char *came = NULL, *want = strstr (line, " -> ");
-        size_t size;
-        FILE *out = open_memstream (&came, &size);
-        if (want) {
-            *want = 0;
-            want += 4;
-        }
-        for (char *at = strtok_r (line, ";", &commands); at; at = strtok_r (NULL, ";", &commands))
-            s_do (out, self, at, ++now);
-        fclose (out);
-        if (!streq (size ? came + 2 : "", want ? want : ""))
-            fail_msg ("want: %s\ncame: %s\nof: %s", want ? want : "", came, script);
-        free (came);
-    }
-    free (copy);
-    //  One that still runs requests leaks nothing
+    assert_int_equal (toy_scheduler_running (self), 1);
+    assert_int_equal (toy_scheduler_tokens (self), 3 + 2);
+    s_is_first (&outputs[0], 0, 0);
+    s_is_first (&outputs[1], 12.25, 12.5);
+    //  No step, no beginning
+    assert_int_equal (toy_scheduler_add (self, &requests[2], 13.25), 0);
+    assert_int_equal (toy_scheduler_abort (self, (const char *const[]){"r2"}, 1, &outputs), 1);
+    s_is_first (&outputs[0], 0, 0);
     toy_scheduler_destroy (&self);
     assert_null (self);
     toy_scheduler_destroy (&self);
-}
-
-static void test_scenarios (void **state)
-{
-    static const char *const scripts[] = {
-        //  Nothing to do
-        "step; abort r0; abort-client -1; state -> 0 running, 0 served, 0 tokens",
-
-        //  In order of arrival, a token each, until each has its own max_tokens
-        "add r1 3; add r0 1; add s 2; state -> 3 running, 3 served, 9 tokens\n"
-        "step -> r1 1/1 running, r0 1/1 length, s 1/1 running\n"
-        "state -> 2 running, 2 served, 8 tokens\n"
-        "step -> r1 1/2 running, s 1/2 length\n"
-        "step; step; state -> r1 1/3 length, 0 running, 0 served, 0 tokens",
-
-        //  No tokens, and no limit
-        "add none 0; add all -1; step; step -> "
-        "none 0/0 length, all 1/1 running, all 1/2 running",
-
-        //  An id is free again when its request has ended
-        "add r0 1; add r0; state -> refused, 1 running, 1 served, 3 tokens\n"
-        "step -> r0 1/1 length\n"
-        "add r0; state -> 1 running, 1 served, 3 tokens\n"
-        "step; abort r0 -> r0 1/1 running, r0 0/1 abort\n"
-        "add r0 1; step; abort r0 -> r0 1/1 length",
-
-        //  Abort several, in the order that they are named; each once, and nobody who is not there
-        "add r0 1; add r1; add r2; add r3; abort r4; abort r -> \n"
-        "step -> r0 1/1 length, r1 1/1 running, r2 1/1 running, r3 1/1 running\n"
-        "abort r3 nobody r0 r1 r3; state -> r3 0/1 abort, r1 0/1 abort, 1 running, 1 served, "
-        "4 tokens\n"
-        "abort; step -> r2 1/2 running",
-
-        //  Abort those of one front-end, and of all. What has just finished is not aborted.
-        "add r0 9 0; add r1 9 1; add r2 1 2; add r3 9 0; add r4 0 1; abort-client 3\n"
-        "abort-client 1; abort-client 1 -> r1 0/0 abort, r4 0/0 abort\n"
-        "step -> r0 1/1 running, r2 1/1 length, r3 1/1 running\n"
-        "add r5; abort-client -1 -> r0 0/1 abort, r3 0/1 abort, r5 0/0 abort\n"
-        "state; abort-client -1 -> 0 running, 0 served, 0 tokens",
-
-        //  On hold, what runs goes on and what is new waits
-        "add r0 2; add r1; hold; add r2; add r3; hold; state -> 4 running, 2 served, 12 tokens\n"
-        "step; abort r2 -> r0 1/1 running, r1 1/1 running, r2 0/0 abort\n"
-        "step; state -> r0 1/2 length, r1 1/2 running, 2 running, 1 served, 8 tokens\n"
-        "abort r1; step; state -> r1 0/2 abort, 1 running, 0 served, 3 tokens\n"
-        "go; add r4; state -> 2 running, 2 served, 6 tokens\n"
-        "step -> r3 1/1 running, r4 1/1 running\n"
-        "hold; add r5; abort-client -1; state -> r3 0/1 abort, r4 0/1 abort, r5 0/0 abort, "
-        "0 running, 0 served, 0 tokens",
-    };
-    for (size_t i = 0; i < COUNT (scripts); i++)
-        s_play (&plain, scripts[i]);
-
-    //  When a request came and when it began is told once, with the first output of a step
-    toy_scheduler_config_t config = plain;
-    config.plain = false;
-    config.chunk_size = 4;
-    s_play (&config, "add r0 6; add r1 0; step -> r0 4/4 running (1 3 3), r1 0/0 length (2 3 3)\n"
-                     "add r2; abort r2; step; state -> r2 0/0 abort, r0 2/6 length, "
-                     "0 running, 0 served, 0 tokens");
 }
 
 //  Nothing is asked of a request but how large it is
@@ -603,7 +483,7 @@ static void test_prompt_logprobs (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_scenarios),        cmocka_unit_test (test_room),
+        cmocka_unit_test (test_events),           cmocka_unit_test (test_room),
         cmocka_unit_test (test_more_than_a_step), cmocka_unit_test (test_ends),
         cmocka_unit_test (test_stop_tokens),      cmocka_unit_test (test_min_tokens),
         cmocka_unit_test (test_pooling),          cmocka_unit_test (test_vocab_size),
