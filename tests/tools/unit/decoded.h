@@ -1,7 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  decoded.h - decoders of unit.h that print what they decode, and tables of what comes of frames
 //
-//  A decoder prints to `out` between decoded_begin and decoded_end.
+//  A decoder prints to `out` between decoded_begin and decoded_end. One that has an encoder too hands
+//  what it has decoded, encoded again, to decoded_again.
 
 #pragma once
 
@@ -10,6 +11,7 @@
 static FILE *out;
 static char *printed;
 static size_t printed_size;
+static zframe_t *again;
 
 static inline int decoded_setup (void **state)
 {
@@ -21,6 +23,7 @@ static inline int decoded_teardown (void **state)
 {
     fclose (out);
     free (printed);
+    zframe_destroy (&again);
     return 0;
 }
 
@@ -33,6 +36,21 @@ static inline void decoded_end (void)
 {
     fputc (0, out);
     fflush (out);
+}
+
+//  Takes the frame over
+static inline void decoded_again (zframe_t *frame)
+{
+    zframe_destroy (&again);
+    again = frame;
+}
+
+//  The decoder takes the vector, and its encoder writes it as it was
+static inline void decoded_both (unit_decode_fn *decode, vector_t vector)
+{
+    unit_takes (decode, unit_vector_frame (vector), vector.name);
+    unit_is_vector (again, vector);
+    again = NULL;
 }
 
 //  A frame and what is printed of it, or why it cannot be decoded

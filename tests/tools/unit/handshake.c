@@ -27,6 +27,7 @@ static bool s_status (zframe_t *frame, mp_error_t *error)
     fprintf (out, "%s%s%s", status.status, status.local ? " local" : "",
              status.headless ? " headless" : "");
     decoded_end ();
+    decoded_again (handshake_status_encode (&status));
     assert_null (status.parallel_config_hash);
     return true;
 }
@@ -45,6 +46,7 @@ static bool s_init (zframe_t *frame, mp_error_t *error)
     fprintf (out, "stats %s",
              init->frontend_stats_publish_address ? init->frontend_stats_publish_address : "none");
     decoded_end ();
+    decoded_again (handshake_init_encode (init));
     handshake_init_destroy (&init);
     assert_null (init);
     handshake_init_destroy (&init);
@@ -55,13 +57,10 @@ static bool s_init (zframe_t *frame, mp_error_t *error)
 
 static void test_status_encode (void **state)
 {
-    handshake_status_t status = {.status = "HELLO", .headless = true};
-    unit_is_vector (handshake_status_encode (&status), VECTOR (HANDSHAKE_HELLO));
-    status.status = "READY";
-    unit_is_vector (handshake_status_encode (&status), VECTOR (HANDSHAKE_READY));
-    status.local = true;
-    status.headless = false;
-    status.parallel_config_hash = "9f86d081";
+    decoded_both (s_status, VECTOR (HANDSHAKE_HELLO));
+    decoded_both (s_status, VECTOR (HANDSHAKE_READY));
+    handshake_status_t status = {
+        .status = "READY", .local = true, .parallel_config_hash = "9f86d081"};
     unit_is_vector (handshake_status_encode (&status), VECTOR (HANDSHAKE_READY_HASH));
 }
 
@@ -95,20 +94,12 @@ static void test_status_decode (void **state)
 
 static void test_init_encode (void **state)
 {
-    handshake_init_t init = {.inputs = inputs, .outputs = outputs, .count = 1};
-    unit_is_vector (handshake_init_encode (&init), VECTOR (HANDSHAKE_INIT_ONE));
-    init.count = 2;
-    unit_is_vector (handshake_init_encode (&init), VECTOR (HANDSHAKE_INIT_TWO));
-    init.coordinator_input = COORDINATOR_INPUT;
-    init.coordinator_output = COORDINATOR_OUTPUT;
-    init.count = 1;
-    unit_is_vector (handshake_init_encode (&init), VECTOR (HANDSHAKE_INIT_ONE_COORDINATOR));
+    decoded_both (s_init, VECTOR (HANDSHAKE_INIT_ONE));
+    decoded_both (s_init, VECTOR (HANDSHAKE_INIT_TWO));
+    decoded_both (s_init, VECTOR (HANDSHAKE_INIT_ONE_COORDINATOR));
     //  All that the vector has, but for what is for models with experts
-    init.count = 2;
-    init.frontend_stats_publish_address = STATS_ADDRESS;
     zframe_t *want = unit_edit (VECTOR (HANDSHAKE_INIT_TWO_COORDINATOR), "parallel_config", "{}");
-    vector_t vector = {"INIT", zframe_data (want), zframe_size (want)};
-    unit_is_vector (handshake_init_encode (&init), vector);
+    decoded_both (s_init, (vector_t){"INIT", zframe_data (want), zframe_size (want)});
     zframe_destroy (&want);
 }
 
