@@ -1,8 +1,8 @@
 //  SPDX-License-Identifier: MIT
 //  decoded.h - decoders of unit.h that print what they decode, and tables of what comes of frames
 //
-//  A decoder prints to `out` between decoded_begin and decoded_end. One that has an encoder too hands
-//  what it has decoded, encoded again, to decoded_again.
+//  A decoder prints to `out` between decoded_begin and decoded_end. If there is an encoder too, it
+//  encodes what it has decoded, and hands that to decoded_again.
 
 #pragma once
 
