@@ -77,7 +77,7 @@ static zmq_copy_t *s_add_copy (const struct link_map *map)
 
 static bool s_is_zmq (const struct link_map *map)
 {
-    for (call_t call = NEEDED_FROM + 1; call < CALLS; call++)
+    for (call_t call = WATCHED; call < CALLS; call++)
         if (!elf_symbol (map, call_name (call)))
             return false;
     return elf_symbol (map, call_name (CALL_msg_send));

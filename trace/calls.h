@@ -8,53 +8,75 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
+#include <zmq.h>
 
 //  Copies that can be told apart
 #define COPIES_MAX 4
 
-//  Watched calls, which have wrappers; then what the wrappers themselves need
-#define WATCHED_CALLS(CALL)                                                                        \
-    CALL (socket)                                                                                  \
-    CALL (close)                                                                                   \
-    CALL (bind)                                                                                    \
-    CALL (connect)                                                                                 \
-    CALL (unbind)                                                                                  \
-    CALL (disconnect)                                                                              \
-    CALL (setsockopt)                                                                              \
-    CALL (send)                                                                                    \
-    CALL (send_const)                                                                              \
-    CALL (recv)                                                                                    \
-    CALL (msg_send)                                                                                \
-    CALL (msg_recv)                                                                                \
-    CALL (sendmsg)                                                                                 \
-    CALL (recvmsg)                                                                                 \
-    CALL (sendiov)                                                                                 \
-    CALL (recviov)                                                                                 \
-    CALL (proxy)                                                                                   \
-    CALL (proxy_steerable)                                                                         \
-    CALL (device)
-#define NEEDED_CALLS(CALL)                                                                         \
-    CALL (getsockopt)                                                                              \
-    CALL (errno)                                                                                   \
-    CALL (strerror)                                                                                \
-    CALL (msg_data)                                                                                \
-    CALL (msg_size)                                                                                \
-    CALL (msg_more)
+//  Each call: its name, its result, its parameters, its arguments in the order in which the function
+//  of watch.h takes them behind the copy and the call, and that function. `n` is handed through.
+#define ENDPOINT_CALL(CALL, n, name)                                                               \
+    CALL (n, name, int, (void *socket, const char *endpoint), (socket, endpoint), watch_endpoint)
+#define SEND_CALL(CALL, n, name)                                                                   \
+    CALL (n, name, int, (void *socket, const void *data, size_t size, int flags),                  \
+          (socket, data, size, flags), watch_send)
+#define SEEN_CALLS(CALL, n)                                                                        \
+    CALL (n, socket, void *, (void *context, int type), (context, type), watch_socket)             \
+    CALL (n, close, int, (void *socket), (socket), watch_close)                                    \
+    ENDPOINT_CALL (CALL, n, bind)                                                                  \
+    ENDPOINT_CALL (CALL, n, connect)                                                               \
+    ENDPOINT_CALL (CALL, n, unbind)                                                                \
+    ENDPOINT_CALL (CALL, n, disconnect)                                                            \
+    CALL (n, setsockopt, int, (void *socket, int option, const void *value, size_t size),          \
+          (socket, option, value, size), watch_setsockopt)                                         \
+    SEND_CALL (CALL, n, send)                                                                      \
+    SEND_CALL (CALL, n, send_const)                                                                \
+    CALL (n, recv, int, (void *socket, void *data, size_t size, int flags),                        \
+          (socket, data, size, flags), watch_recv)                                                 \
+    CALL (n, msg_send, int, (zmq_msg_t * frame, void *socket, int flags), (frame, socket, flags),  \
+          watch_msg_send)                                                                          \
+    CALL (n, msg_recv, int, (zmq_msg_t * frame, void *socket, int flags), (frame, socket, flags),  \
+          watch_msg_recv)                                                                          \
+    CALL (n, sendmsg, int, (void *socket, zmq_msg_t *frame, int flags), (frame, socket, flags),    \
+          watch_msg_send)                                                                          \
+    CALL (n, recvmsg, int, (void *socket, zmq_msg_t *frame, int flags), (frame, socket, flags),    \
+          watch_msg_recv)
+//  Messages pass inside these, where they are not seen
+#define UNSEEN_CALLS(CALL, n)                                                                      \
+    CALL (n, sendiov, int, (void *socket, struct iovec *parts, size_t count, int flags),           \
+          (socket, parts, count, flags))                                                           \
+    CALL (n, recviov, int, (void *socket, struct iovec *parts, size_t *count, int flags),          \
+          (socket, parts, count, flags))                                                           \
+    CALL (n, proxy, int, (void *front, void *back, void *capture), (front, back, capture))         \
+    CALL (n, proxy_steerable, int, (void *front, void *back, void *capture, void *control),        \
+          (front, back, capture, control))                                                         \
+    CALL (n, device, int, (int type, void *front, void *back), (type, front, back))
+//  What the wrappers themselves need
+#define NEEDED_CALLS(CALL, n)                                                                      \
+    CALL (n, getsockopt, int, (void *, int, void *, size_t *), ())                                 \
+    CALL (n, errno, int, (void), ())                                                               \
+    CALL (n, strerror, const char *, (int), ())                                                    \
+    CALL (n, msg_data, void *, (zmq_msg_t *), ())                                                  \
+    CALL (n, msg_size, size_t, (const zmq_msg_t *), ())                                            \
+    CALL (n, msg_more, int, (const zmq_msg_t *), ())
+#define ALL_CALLS(CALL, n) SEEN_CALLS (CALL, n) UNSEEN_CALLS (CALL, n) NEEDED_CALLS (CALL, n)
 
-#define CALL_INDEX(name) CALL_##name,
-typedef enum {
-    WATCHED_CALLS (CALL_INDEX) WATCHED,
-    NEEDED_FROM = WATCHED - 1,
-    NEEDED_CALLS (CALL_INDEX) CALLS
-} call_t;
+#define CALL_INDEX(n, name, ...) CALL_##name,
+typedef enum { ALL_CALLS (CALL_INDEX, ) CALLS, WATCHED = CALL_getsockopt } call_t;
 
 //  Any function; to be cast to what it is
 typedef void function_t (void);
 
+#define CALL_POINTER(n, name, result, parameters, ...) result (*zmq_##name) parameters;
 typedef struct zmq_copy {
     bool used;
-    function_t *real[CALLS];  //  In this libzmq; NULL: it has no such call
+    //  In this libzmq, by index and by name; NULL: it has no such call
+    union {
+        function_t *real[CALLS];
+        struct {
+            ALL_CALLS (CALL_POINTER, )
+        };
+    };
 } zmq_copy_t;
 
 extern zmq_copy_t copies[COPIES_MAX];

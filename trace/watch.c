@@ -35,23 +35,14 @@ static int s_leave (int result, int fault)
 //  errno as the program would find it now
 static int s_errno (const zmq_copy_t *copy)
 {
-    int (*real) (void) = (int (*) (void)) copy->real[CALL_errno];
-    return watch_errno_location ? *watch_errno_location () : real ();
-}
-
-static int s_getsockopt (const zmq_copy_t *copy, void *socket, int option, void *value,
-                         size_t *size)
-{
-    int (*real) (void *, int, void *, size_t *) =
-        (int (*) (void *, int, void *, size_t *)) copy->real[CALL_getsockopt];
-    return real (socket, option, value, size);
+    return watch_errno_location ? *watch_errno_location () : copy->zmq_errno ();
 }
 
 //  The endpoint that a bind or a connect has made of what it was given: the port for tcp://*:*
 static void s_read_endpoint (const zmq_copy_t *copy, void *socket, char *endpoint, size_t room)
 {
     size_t size = room;
-    if (s_getsockopt (copy, socket, ZMQ_LAST_ENDPOINT, endpoint, &size) == -1)
+    if (copy->zmq_getsockopt (socket, ZMQ_LAST_ENDPOINT, endpoint, &size) == -1)
         endpoint[0] = '\0';
 }
 
@@ -87,7 +78,7 @@ static socket_t *s_find (zmq_copy_t *copy, void *socket)
     socket_t *found = socket ? socket_find (socket) : NULL;
     int type;
     size_t size = sizeof type;
-    if (found || !socket || s_getsockopt (copy, socket, ZMQ_TYPE, &type, &size) == -1)
+    if (found || !socket || copy->zmq_getsockopt (socket, ZMQ_TYPE, &type, &size) == -1)
         return found;
     found = s_add (copy, socket, type);
     if (found) {
@@ -100,24 +91,19 @@ static socket_t *s_find (zmq_copy_t *copy, void *socket)
 
 static const char *s_error_name (int fault)
 {
-    switch (fault) {
-    case EFSM:
-        return "EFSM";
-    case EHOSTUNREACH:
-        return "EHOSTUNREACH";
-    case ENOTSUP:
-        return "ENOTSUP";
-    case EADDRINUSE:
-        return "EADDRINUSE";
-    case EINVAL:
-        return "EINVAL";
-    case ENOTSOCK:
-        return "ENOTSOCK";
-    case EFAULT:
-        return "EFAULT";
-    default:
-        return "error";
+#define NAMED(fault)                                                                               \
+    {                                                                                              \
+        fault, #fault                                                                              \
     }
+    static const struct {
+        int fault;
+        const char *name;
+    } known[] = {NAMED (EFSM),   NAMED (EHOSTUNREACH), NAMED (ENOTSUP), NAMED (EADDRINUSE),
+                 NAMED (EINVAL), NAMED (ENOTSOCK),     NAMED (EFAULT)};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].fault == fault)
+            return known[i].name;
+    return "error";
 }
 
 //  A call that has failed is worth a line, but when it only means that there is nothing to do yet,
@@ -126,16 +112,15 @@ static void s_record_fault (const zmq_copy_t *copy, call_t call, const socket_t 
 {
     if (fault == EAGAIN || fault == EINTR || fault == ETERM)
         return;
-    const char *(*why) (int) = (const char *(*) (int) ) copy->real[CALL_strerror];
-    record_error (socket, call_name (call), s_error_name (fault), why (fault));
+    record_error (socket, call_name (call), s_error_name (fault), copy->zmq_strerror (fault));
 }
 
-void *watch_socket (zmq_copy_t *copy, void *context, int type)
+void *watch_socket (zmq_copy_t *copy, call_t call, void *context, int type)
 {
-    void *(*real) (void *, int) = (void *(*) (void *, int) ) copy->real[CALL_socket];
+    (void) call;
     if (!s_enter ())
-        return real (context, type);
-    void *socket = real (context, type);
+        return copy->zmq_socket (context, type);
+    void *socket = copy->zmq_socket (context, type);
     int fault = s_errno (copy);
     socket_t *stale = socket ? socket_find (socket) : NULL;
     if (stale)  //  Closed in a way that was not seen
@@ -147,18 +132,17 @@ void *watch_socket (zmq_copy_t *copy, void *context, int type)
     return socket;
 }
 
-int watch_close (zmq_copy_t *copy, void *socket)
+int watch_close (zmq_copy_t *copy, call_t call, void *socket)
 {
-    int (*real) (void *) = (int (*) (void *)) copy->real[CALL_close];
     if (!s_enter ())
-        return real (socket);
+        return copy->zmq_close (socket);
     socket_t *found = socket ? socket_find (socket) : NULL;
     if (found && !s_is_hidden (found))
-        record_event (found, "close", NULL, NULL, 0);
+        record_event (found, call_name (call) + strlen ("zmq_"), NULL, NULL, 0);
     //  Now: as soon as it is closed, another thread may get the same address
     if (found)
         socket_remove (found);
-    int result = real (socket);
+    int result = copy->zmq_close (socket);
     return s_leave (result, s_errno (copy));
 }
 
@@ -205,14 +189,14 @@ static void s_keep_identity (socket_t *socket, const void *value, size_t size)
         process.engine_index = vllm_engine_index (value, size);
 }
 
-int watch_setsockopt (zmq_copy_t *copy, void *socket, int option, const void *value, size_t size)
+int watch_setsockopt (zmq_copy_t *copy, call_t call, void *socket, int option, const void *value,
+                      size_t size)
 {
-    int (*real) (void *, int, const void *, size_t) =
-        (int (*) (void *, int, const void *, size_t)) copy->real[CALL_setsockopt];
+    (void) call;
     if (!s_enter ())
-        return real (socket, option, value, size);
+        return copy->zmq_setsockopt (socket, option, value, size);
     socket_t *found = s_find (copy, socket);
-    int result = real (socket, option, value, size);
+    int result = copy->zmq_setsockopt (socket, option, value, size);
     int fault = s_errno (copy);
     if (found && result == 0 && option == ZMQ_ROUTING_ID)
         s_keep_identity (found, value, size);
@@ -230,68 +214,80 @@ static socket_t *s_shown (zmq_copy_t *copy, void *socket)
     return found && !s_is_hidden (found) ? found : NULL;
 }
 
-//  After a send: `message` has the frame, which was read before the socket could take it
-static void s_sent (zmq_copy_t *copy, call_t call, const socket_t *socket, message_t *message,
-                    int flags, int result, int fault, const struct timespec *before)
+//  A send of which the frame is read before the socket can take it
+typedef struct {
+    socket_t *socket;
+    message_t *message;  //  NULL: it is not to be shown
+    struct timespec before;
+} sending_t;
+
+static sending_t s_begin_send (zmq_copy_t *copy, void *socket)
 {
-    if (result == -1) {
-        message_remove (message);
-        s_record_fault (copy, call, socket, fault);
-    } else if (!(flags & ZMQ_SNDMORE)) {
-        record_message (socket, SEND, message, before);
-        message_clear (message);
+    sending_t self = {.socket = s_shown (copy, socket)};
+    self.message = self.socket ? socket_sending (self.socket) : NULL;
+    if (self.message)
+        clock_gettime (CLOCK_MONOTONIC, &self.before);
+    return self;
+}
+
+static int s_end_send (sending_t *self, zmq_copy_t *copy, call_t call, int flags, int result)
+{
+    int fault = s_errno (copy);
+    if (self->message && result == -1) {
+        message_remove (self->message);
+        s_record_fault (copy, call, self->socket, fault);
+    } else if (self->message && !(flags & ZMQ_SNDMORE)) {
+        record_message (self->socket, SEND, self->message, &self->before);
+        message_clear (self->message);
     }
+    return s_leave (result, fault);
 }
 
 int watch_send (zmq_copy_t *copy, call_t call, void *socket, const void *data, size_t size,
                 int flags)
 {
     int (*real) (void *, const void *, size_t, int) =
-        (int (*) (void *, const void *, size_t, int)) copy->real[call];
+        call == CALL_send ? copy->zmq_send : copy->zmq_send_const;
     if (!s_enter ())
         return real (socket, data, size, flags);
-    socket_t *found = s_shown (copy, socket);
-    message_t *message = found ? socket_sending (found) : NULL;
-    struct timespec before = {0};
-    if (message) {
-        clock_gettime (CLOCK_MONOTONIC, &before);
-        message_add (message, data, size, size);
-    }
-    int result = real (socket, data, size, flags);
-    int fault = s_errno (copy);
-    if (message)
-        s_sent (copy, call, found, message, flags, result, fault, &before);
-    return s_leave (result, fault);
+    sending_t sending = s_begin_send (copy, socket);
+    if (sending.message)
+        message_add (sending.message, data, size, size);
+    return s_end_send (&sending, copy, call, flags, real (socket, data, size, flags));
 }
 
 //  The bytes of a zmq_msg_t are asked of the libzmq that made it
 static void s_add_frame (const zmq_copy_t *copy, message_t *message, zmq_msg_t *frame)
 {
-    void *(*data) (zmq_msg_t *) = (void *(*) (zmq_msg_t *) ) copy->real[CALL_msg_data];
-    size_t (*size) (const zmq_msg_t *) = (size_t (*) (const zmq_msg_t *)) copy->real[CALL_msg_size];
-    message_add (message, data (frame), size (frame), size (frame));
+    size_t size = copy->zmq_msg_size (frame);
+    message_add (message, copy->zmq_msg_data (frame), size, size);
+}
+
+static int s_real_msg_send (zmq_copy_t *copy, call_t call, zmq_msg_t *frame, void *socket,
+                            int flags)
+{
+    return call == CALL_sendmsg ? copy->zmq_sendmsg (socket, frame, flags)
+                                : copy->zmq_msg_send (frame, socket, flags);
 }
 
 int watch_msg_send (zmq_copy_t *copy, call_t call, zmq_msg_t *frame, void *socket, int flags)
 {
-    bool socket_first = call == CALL_sendmsg;
-    int (*real) (zmq_msg_t *, void *, int) = (int (*) (zmq_msg_t *, void *, int)) copy->real[call];
-    int (*real_old) (void *, zmq_msg_t *, int) =
-        (int (*) (void *, zmq_msg_t *, int)) copy->real[call];
     if (!s_enter ())
-        return socket_first ? real_old (socket, frame, flags) : real (frame, socket, flags);
-    socket_t *found = s_shown (copy, socket);
-    message_t *message = found ? socket_sending (found) : NULL;
-    struct timespec before = {0};
-    if (message) {
-        clock_gettime (CLOCK_MONOTONIC, &before);
-        s_add_frame (copy, message, frame);
-    }
-    int result = socket_first ? real_old (socket, frame, flags) : real (frame, socket, flags);
-    int fault = s_errno (copy);
-    if (message)
-        s_sent (copy, call, found, message, flags, result, fault, &before);
-    return s_leave (result, fault);
+        return s_real_msg_send (copy, call, frame, socket, flags);
+    sending_t sending = s_begin_send (copy, socket);
+    if (sending.message)
+        s_add_frame (copy, sending.message, frame);
+    int result = s_real_msg_send (copy, call, frame, socket, flags);
+    return s_end_send (&sending, copy, call, flags, result);
+}
+
+//  After a receive: the message that its frame belongs to. NULL: it has failed, or is not shown.
+static message_t *s_receiving (zmq_copy_t *copy, call_t call, socket_t *socket, int result,
+                               int fault)
+{
+    if (socket && result == -1)
+        s_record_fault (copy, call, socket, fault);
+    return socket && result != -1 ? socket_receiving (socket) : NULL;
 }
 
 //  After a frame was received
@@ -305,44 +301,51 @@ static void s_received (const socket_t *socket, message_t *message, bool more)
     message_clear (message);
 }
 
-int watch_recv (zmq_copy_t *copy, void *socket, void *data, size_t size, int flags)
+int watch_recv (zmq_copy_t *copy, call_t call, void *socket, void *data, size_t size, int flags)
 {
-    int (*real) (void *, void *, size_t, int) =
-        (int (*) (void *, void *, size_t, int)) copy->real[CALL_recv];
     if (!s_enter ())
-        return real (socket, data, size, flags);
+        return copy->zmq_recv (socket, data, size, flags);
     socket_t *found = s_shown (copy, socket);
-    int result = real (socket, data, size, flags);
+    int result = copy->zmq_recv (socket, data, size, flags);
     int fault = s_errno (copy);
-    message_t *message = found && result != -1 ? socket_receiving (found) : NULL;
+    message_t *message = s_receiving (copy, call, found, result, fault);
     if (message) {
         int more = 0;
         size_t room = sizeof more, length = (size_t) result;
         message_add (message, data, length, length < size ? length : size);
-        s_getsockopt (copy, socket, ZMQ_RCVMORE, &more, &room);
+        copy->zmq_getsockopt (socket, ZMQ_RCVMORE, &more, &room);
         s_received (found, message, more);
-    } else if (found && result == -1)
-        s_record_fault (copy, CALL_recv, found, fault);
+    }
     return s_leave (result, fault);
+}
+
+static int s_real_msg_recv (zmq_copy_t *copy, call_t call, zmq_msg_t *frame, void *socket,
+                            int flags)
+{
+    return call == CALL_recvmsg ? copy->zmq_recvmsg (socket, frame, flags)
+                                : copy->zmq_msg_recv (frame, socket, flags);
 }
 
 int watch_msg_recv (zmq_copy_t *copy, call_t call, zmq_msg_t *frame, void *socket, int flags)
 {
-    bool socket_first = call == CALL_recvmsg;
-    int (*real) (zmq_msg_t *, void *, int) = (int (*) (zmq_msg_t *, void *, int)) copy->real[call];
-    int (*real_old) (void *, zmq_msg_t *, int) =
-        (int (*) (void *, zmq_msg_t *, int)) copy->real[call];
     if (!s_enter ())
-        return socket_first ? real_old (socket, frame, flags) : real (frame, socket, flags);
+        return s_real_msg_recv (copy, call, frame, socket, flags);
     socket_t *found = s_shown (copy, socket);
-    int result = socket_first ? real_old (socket, frame, flags) : real (frame, socket, flags);
+    int result = s_real_msg_recv (copy, call, frame, socket, flags);
     int fault = s_errno (copy);
-    message_t *message = found && result != -1 ? socket_receiving (found) : NULL;
+    message_t *message = s_receiving (copy, call, found, result, fault);
     if (message) {
-        int (*more) (const zmq_msg_t *) = (int (*) (const zmq_msg_t *)) copy->real[CALL_msg_more];
         s_add_frame (copy, message, frame);
-        s_received (found, message, more (frame));
-    } else if (found && result == -1)
-        s_record_fault (copy, call, found, fault);
+        s_received (found, message, copy->zmq_msg_more (frame));
+    }
     return s_leave (result, fault);
+}
+
+void watch_unseen (call_t call)
+{
+    static bool told[WATCHED];
+    if (!told[call] && process_is_traced ()) {
+        told[call] = true;
+        SAY (call_name (call), ": the messages that pass inside this call are not shown");
+    }
 }
