@@ -75,11 +75,6 @@ static bool s_is_there (output_t *self)
     return false;
 }
 
-static ssize_t s_write (int fd, const char *data, size_t size)
-{
-    return syscall (SYS_write, fd, data, size);
-}
-
 static void s_wait_for_room (int fd)
 {
     struct pollfd room = {.fd = fd, .events = POLLOUT};
@@ -100,7 +95,7 @@ static bool s_write_all (int fd, const char *data, size_t size)
 {
     size_t done = 0;
     while (done < size) {
-        ssize_t written = s_write (fd, data + done, size - done);
+        ssize_t written = syscall (SYS_write, fd, data + done, size - done);
         if (written >= 0)
             done += (size_t) written;
         else if (errno == EAGAIN)

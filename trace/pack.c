@@ -21,20 +21,6 @@ static uint64_t s_number (const unsigned char *data, size_t size)
     return number;
 }
 
-static int64_t s_signed (uint64_t number, size_t size)
-{
-    switch (size) {
-    case 1:
-        return (int8_t) number;
-    case 2:
-        return (int16_t) number;
-    case 4:
-        return (int32_t) number;
-    default:
-        return (int64_t) number;
-    }
-}
-
 static double s_double (uint64_t number, size_t size)
 {
     if (size == 8) {
@@ -85,7 +71,7 @@ static uint64_t s_short_number (unsigned char first)
         return (uint64_t) 1 << (first - 0xd4);
     if (first == 0xc2 || first == 0xc3)
         return first == 0xc3;
-    return first < 0x80 ? first : first < 0xa0 ? first & 15 : first & 31;
+    return first < 0x80 || first >= 0xe0 ? first : first < 0xa0 ? first & 15 : first & 31;
 }
 
 static pack_result_t s_short_of_bytes (pack_t *self)
@@ -129,7 +115,8 @@ pack_result_t pack_read (pack_t *self, pack_item_t *item)
     item->number = number;
     switch (head.type) {
     case PACK_INT: {
-        int64_t value = head.size ? s_signed (number, head.size) : (int8_t) first;
+        size_t unused = 64 - 8 * (head.size ? head.size : 1);
+        int64_t value = head.size ? (int64_t) (number << unused) >> unused : (int8_t) first;
         item->type = value < 0 ? PACK_INT : PACK_UINT;
         item->negative = value;
         return PACK_OK;
@@ -262,18 +249,10 @@ pack_result_t pack_print (pack_t *self, text_t *out)
     return PACK_OK;
 }
 
-bool pack_array (pack_t *self, uint64_t *count)
+bool pack_entries (pack_t *self, pack_type_t type, uint64_t *count)
 {
     pack_item_t item;
-    bool is_one = pack_read (self, &item) == PACK_OK && item.type == PACK_ARRAY;
-    *count = is_one ? item.number : 0;
-    return is_one;
-}
-
-bool pack_map (pack_t *self, uint64_t *count)
-{
-    pack_item_t item;
-    bool is_one = pack_read (self, &item) == PACK_OK && item.type == PACK_MAP;
+    bool is_one = pack_read (self, &item) == PACK_OK && item.type == type;
     *count = is_one ? item.number : 0;
     return is_one;
 }

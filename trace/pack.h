@@ -59,9 +59,8 @@ pack_result_t pack_skip (pack_t *self);
 //  no strings. PACK_OK also when the text is cut: then the rest was not looked at.
 pack_result_t pack_print (pack_t *self, text_t *out);
 
-//  Reads the head of an array, or of a map. False: it is something else, or not there.
-bool pack_array (pack_t *self, uint64_t *count);
-bool pack_map (pack_t *self, uint64_t *count);
+//  Reads the head of an array or a map. False: it is something else, or not there.
+bool pack_entries (pack_t *self, pack_type_t type, uint64_t *count);
 
 //  True when `item` is this string
 bool pack_is (const pack_item_t *item, const char *string);

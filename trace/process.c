@@ -32,24 +32,19 @@ static uint64_t s_number (const char **digits)
 
 static const char *s_reason (int fault)
 {
-    switch (fault) {
-    case ENOSPC:
-        return "no space left on device";
-    case EPIPE:
-        return "nobody reads the pipe any more";
-    case EDQUOT:
-        return "disk quota exceeded";
-    case EFBIG:
-        return "file too large";
-    case EACCES:
-        return "permission denied";
-    case ENOENT:
-        return "no such file or directory";
-    case EBADF:
-        return "its descriptor was closed";
-    default:
-        return "input/output error";
-    }
+    static const struct {
+        int fault;
+        const char *why;
+    } known[] = {
+        {ENOSPC, "no space left on device"},  {EPIPE, "nobody reads the pipe any more"},
+        {EDQUOT, "disk quota exceeded"},      {EFBIG, "file too large"},
+        {EACCES, "permission denied"},        {ENOENT, "no such file or directory"},
+        {EBADF, "its descriptor was closed"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].fault == fault)
+            return known[i].why;
+    return "input/output error";
 }
 
 //  Strings of the environment that has gone by then
@@ -79,12 +74,10 @@ static void s_clean_environment (void)
         if (!*list)
             unsetenv ("LD_AUDIT");
     }
-    unsetenv (CONFIG_PID);
-    unsetenv (CONFIG_FLAGS);
-    unsetenv (CONFIG_TEXT);
-    unsetenv (CONFIG_JSON);
-    unsetenv (CONFIG_STDERR);
-    unsetenv (CONFIG_LIBRARY);
+    static const char *const ours[] = {CONFIG_PID,  CONFIG_FLAGS,  CONFIG_TEXT,
+                                       CONFIG_JSON, CONFIG_STDERR, CONFIG_LIBRARY};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        unsetenv (ours[i]);
 }
 
 //  The stderr that ztrace had: the program may have closed it or sent it elsewhere. CONFIG_STDERR

@@ -23,38 +23,45 @@
 //  2,048 digits and 2 * 2,048 bytes of meaning.
 static char record_buffer[512 * 1024];
 
-static text_t s_record (void)
+static void s_add_key (text_t *out, const char *key)
 {
-    return text_on (record_buffer, sizeof record_buffer);
+    TEXT (out, ",\"", key, "\":");
 }
 
-static long s_tid (void)
+static void s_add_number (text_t *out, const char *key, uint64_t number)
 {
-    return syscall (SYS_gettid);
+    s_add_key (out, key);
+    text_number (out, number);
 }
 
-//  {"t":12.345678,"program":"engine","pid":77
-static void s_open_object (text_t *out, const struct timespec *t)
+static void s_add_string (text_t *out, const char *key, const void *value, size_t size)
 {
-    text_add (out, "{\"t\":");
-    text_seconds (out, t->tv_sec, t->tv_nsec);
-    text_add (out, ",\"program\":");
-    text_json (out, process.program, strlen (process.program));
-    text_add (out, ",\"pid\":");
-    text_number (out, (uint64_t) process.pid);
-}
-
-static void s_add_pair (text_t *out, const char *key, const void *value, size_t size)
-{
-    text_add (out, ",\"");
-    text_add (out, key);
-    text_add (out, "\":");
+    s_add_key (out, key);
     text_json (out, value, size);
 }
 
 static void s_add_word (text_t *out, const char *key, const char *word)
 {
-    s_add_pair (out, key, word, strlen (word));
+    s_add_string (out, key, word, strlen (word));
+}
+
+static void s_add_bytes (text_t *out, const char *key, const void *value, size_t size)
+{
+    s_add_key (out, key);
+    text_char (out, '"');
+    text_hex (out, value, size);
+    text_char (out, '"');
+}
+
+//  {"t":12.345678,"program":"engine","pid":77
+static text_t s_open_object (const struct timespec *t)
+{
+    text_t out = text_on (record_buffer, sizeof record_buffer);
+    text_add (&out, "{\"t\":");
+    text_seconds (&out, t->tv_sec, t->tv_nsec);
+    s_add_word (&out, "program", process.program);
+    s_add_number (&out, "pid", (uint64_t) process.pid);
+    return out;
 }
 
 static void s_close_object (text_t *out)
@@ -68,13 +75,19 @@ static void s_write_life (const char *what, const struct timespec *t)
 {
     if (process.json.fd == -1)
         return;
-    text_t out = s_record ();
-    s_open_object (&out, t);
+    text_t out = s_open_object (t);
     s_add_word (&out, "life", what);
     s_close_object (&out);
 }
 
-//  The first record of a process follows its name and when it started
+static struct timespec s_now (void)
+{
+    struct timespec now;
+    clock_gettime (CLOCK_MONOTONIC, &now);
+    return now;
+}
+
+//  Ends with turn_give. The first record of a process follows its name and when it started.
 static void s_begin_record (void)
 {
     turn_take (&process.turn);
@@ -85,53 +98,46 @@ static void s_begin_record (void)
     s_write_life ("start", &process.started);
 }
 
-static void s_end_record (void)
+static text_t s_open_socket_object (const struct timespec *t, const socket_t *socket)
 {
-    turn_give (&process.turn);
-}
-
-static void s_add_socket (text_t *out, const socket_t *socket)
-{
-    long tid = s_tid ();
-    if (tid != process.pid) {
-        text_add (out, ",\"tid\":");
-        text_number (out, (uint64_t) tid);
-    }
-    s_add_word (out, "socket", socket_type_name (socket->type));
-    text_add (out, ",\"number\":");
-    text_number (out, socket->number);
+    text_t out = s_open_object (t);
+    long tid = syscall (SYS_gettid);
+    if (tid != process.pid)
+        s_add_number (&out, "tid", (uint64_t) tid);
+    s_add_word (&out, "socket", socket_type_name (socket->type));
+    s_add_number (&out, "number", socket->number);
+    return out;
 }
 
 //  "engine 0[77]: DEALER #1 (identity 0000)": how each line of text begins
-static void s_add_who (text_t *out, const socket_t *socket)
+static text_t s_open_text (const socket_t *socket)
 {
-    text_escaped (out, process.program, strlen (process.program), false);
+    text_t out = text_on (record_buffer, sizeof record_buffer);
+    text_escaped (&out, process.program, strlen (process.program), false);
     if (process.engine_index >= 0) {
-        text_char (out, ' ');
-        text_number (out, (uint64_t) process.engine_index);
+        text_char (&out, ' ');
+        text_number (&out, (uint64_t) process.engine_index);
     }
     if (process.follow) {
-        text_char (out, '[');
-        text_number (out, (uint64_t) process.pid);
-        text_char (out, ']');
+        text_char (&out, '[');
+        text_number (&out, (uint64_t) process.pid);
+        text_char (&out, ']');
     }
-    text_add (out, ": ");
-    text_add (out, socket_type_name (socket->type));
-    text_add (out, " #");
-    text_number (out, socket->number);
+    TEXT (&out, ": ", socket_type_name (socket->type), " #");
+    text_number (&out, socket->number);
     if (socket->identity_size > 0) {
-        text_add (out, " (identity ");
-        text_hex (out, socket->identity, socket->identity_size);
-        text_char (out, ')');
+        text_add (&out, " (identity ");
+        text_hex (&out, socket->identity, socket->identity_size);
+        text_char (&out, ')');
     }
-    text_char (out, ' ');
+    text_char (&out, ' ');
+    return out;
 }
 
 static void s_write_block (const socket_t *socket, direction_t direction, const message_t *message,
                            const text_t *label)
 {
-    text_t out = s_record ();
-    s_add_who (&out, socket);
+    text_t out = s_open_text (socket);
     text_add (&out, direction == SEND ? "send" : "recv");
     if (socket->endpoint[0]) {
         text_add (&out, ", ");
@@ -173,15 +179,13 @@ static void s_add_frame (text_t *out, kept_t frame)
     size_t shown = frame.kept < JSON_HEX ? frame.kept : JSON_HEX;
     text_add (out, "{\"size\":");
     text_number (out, frame.size);
-    text_add (out, ",\"hex\":\"");
-    text_hex (out, frame.data, shown);
-    text_char (out, '"');
+    s_add_bytes (out, "hex", frame.data, shown);
     if (shown < frame.size)
         text_add (out, ",\"cut\":true");
     char memory[JSON_MEANING];
     text_t meaning = text_on (memory, sizeof memory);
     if (meaning_add (&meaning, frame.data, frame.kept, frame.size))
-        s_add_pair (out, "text", meaning.data, meaning.size);
+        s_add_string (out, "text", meaning.data, meaning.size);
     text_char (out, '}');
 }
 
@@ -189,19 +193,14 @@ static void s_write_message (const socket_t *socket, direction_t direction,
                              const message_t *message, const text_t *label,
                              const struct timespec *t)
 {
-    text_t out = s_record ();
-    s_open_object (&out, t);
-    s_add_socket (&out, socket);
+    text_t out = s_open_socket_object (t, socket);
     if (socket->endpoint[0])
         s_add_word (&out, "endpoint", socket->endpoint);
-    if (socket->identity_size > 0) {
-        text_add (&out, ",\"identity\":\"");
-        text_hex (&out, socket->identity, socket->identity_size);
-        text_char (&out, '"');
-    }
+    if (socket->identity_size > 0)
+        s_add_bytes (&out, "identity", socket->identity, socket->identity_size);
     s_add_word (&out, "dir", direction == SEND ? "send" : "recv");
     if (label->size > 0)
-        s_add_pair (&out, "means", label->data, label->size);
+        s_add_string (&out, "means", label->data, label->size);
     text_add (&out, ",\"frames\":[");
     for (size_t i = 0; i < message_frames (message); i++) {
         if (i > 0)
@@ -209,10 +208,8 @@ static void s_write_message (const socket_t *socket, direction_t direction,
         s_add_frame (&out, message_frame (message, i));
     }
     text_char (&out, ']');
-    if (message->count > message_frames (message)) {
-        text_add (&out, ",\"left_out\":");
-        text_number (&out, message->count - message_frames (message));
-    }
+    if (message->count > message_frames (message))
+        s_add_number (&out, "left_out", message->count - message_frames (message));
     s_close_object (&out);
 }
 
@@ -228,76 +225,61 @@ void record_message (const socket_t *socket, direction_t direction, const messag
         s_write_block (socket, direction, message, &label);
     if (process.json.fd != -1)
         s_write_message (socket, direction, message, &label, t);
-    s_end_record ();
+    turn_give (&process.turn);
 }
 
 void record_event (const socket_t *socket, const char *event, const char *key, const void *value,
                    size_t size)
 {
-    struct timespec now;
-    clock_gettime (CLOCK_MONOTONIC, &now);
+    struct timespec now = s_now ();
+    bool is_topic = key && strcmp (key, "topic") == 0;  //  Any bytes
     s_begin_record ();
     if (process.text.fd != -1) {
-        text_t out = s_record ();
-        s_add_who (&out, socket);
-        text_add (&out, event);
-        if (key && strcmp (key, "topic") == 0) {
-            text_char (&out, ' ');
+        text_t out = s_open_text (socket);
+        TEXT (&out, event, !key ? "" : is_topic ? " " : ", ");
+        if (is_topic)
             text_json (&out, value, size);
-        } else if (key) {
-            text_add (&out, ", ");
+        else if (key)
             text_escaped (&out, value, size, false);
-        }
         text_char (&out, '\n');
         process_write (&process.text, out.data, out.size);
     }
     if (process.json.fd != -1) {
-        text_t out = s_record ();
-        s_open_object (&out, &now);
-        s_add_socket (&out, socket);
+        text_t out = s_open_socket_object (&now, socket);
         s_add_word (&out, "event", event);
-        if (key && strcmp (key, "topic") == 0) {
-            text_add (&out, ",\"topic\":\"");  //  Any bytes
-            text_hex (&out, value, size);
-            text_char (&out, '"');
-        } else if (key)
-            s_add_pair (&out, key, value, size);
+        if (is_topic)
+            s_add_bytes (&out, key, value, size);
+        else if (key)
+            s_add_string (&out, key, value, size);
         s_close_object (&out);
     }
-    s_end_record ();
+    turn_give (&process.turn);
 }
 
 void record_error (const socket_t *socket, const char *call, const char *name, const char *why)
 {
-    struct timespec now;
-    clock_gettime (CLOCK_MONOTONIC, &now);
+    struct timespec now = s_now ();
     s_begin_record ();
     if (process.text.fd != -1) {
-        text_t out = s_record ();
-        s_add_who (&out, socket);
-        const char *const parts[] = {call, " failed: ", name, " (", why, ")\n"};
-        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-            text_add (&out, parts[i]);
+        text_t out = s_open_text (socket);
+        TEXT (&out, call, " failed: ", name, " (", why, ")\n");
         process_write (&process.text, out.data, out.size);
     }
     if (process.json.fd != -1) {
-        text_t out = s_record ();
-        s_open_object (&out, &now);
-        s_add_socket (&out, socket);
+        text_t out = s_open_socket_object (&now, socket);
         s_add_word (&out, "event", "error");
         s_add_word (&out, "call", call);
         s_add_word (&out, "error", name);
         s_close_object (&out);
     }
-    s_end_record ();
+    turn_give (&process.turn);
 }
 
 void record_end (void)
 {
     if (!process.told_start || !turn_try (&process.turn, END_WAIT_MS))
         return;
-    struct timespec now;
-    clock_gettime (CLOCK_MONOTONIC, &now);
+    struct timespec now = s_now ();
     if (!process.told_end)
         s_write_life ("end", &now);
     process.told_end = true;

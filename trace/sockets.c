@@ -94,7 +94,7 @@ void sockets_forget (void)
 }
 
 //  Untouched pages of it take no memory
-static message_t *s_message (message_t **message)
+message_t *socket_message (message_t **message)
 {
     if (!*message) {
         void *memory = mmap (NULL, sizeof **message, PROT_READ | PROT_WRITE,
@@ -102,16 +102,6 @@ static message_t *s_message (message_t **message)
         *message = memory == MAP_FAILED ? NULL : memory;
     }
     return *message;
-}
-
-message_t *socket_sending (socket_t *self)
-{
-    return s_message (&self->sent);
-}
-
-message_t *socket_receiving (socket_t *self)
-{
-    return s_message (&self->received);
 }
 
 const char *socket_type_name (int type)

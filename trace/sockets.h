@@ -35,9 +35,9 @@ void socket_remove (socket_t *self);
 //  Forgets all of them: in a child after fork they are the parent's
 void sockets_forget (void);
 
-//  The message to which the frame belongs that is sent or received now. NULL: there is no memory.
-message_t *socket_sending (socket_t *self);
-message_t *socket_receiving (socket_t *self);
+//  The message to which the frame belongs that is sent or received now: self->sent or
+//  self->received, which is made when it is NULL. NULL: there is no memory.
+message_t *socket_message (message_t **message);
 
 //  "DEALER"; "socket type 99" is "?"
 const char *socket_type_name (int type);

@@ -26,6 +26,12 @@ void text_add (text_t *self, const char *string)
     text_bytes (self, string, strlen (string));
 }
 
+void text_all (text_t *self, const char *const *strings)
+{
+    for (; *strings; strings++)
+        text_add (self, *strings);
+}
+
 void text_char (text_t *self, char c)
 {
     text_bytes (self, &c, 1);
@@ -163,32 +169,26 @@ size_t text_utf8 (const unsigned char *data, size_t size)
     return wrong ? 0 : length;
 }
 
-//  \u001b, in one piece
-static void s_add_unicode (text_t *self, unsigned char c)
-{
-    char escape[] = {'\\', 'u', '0', '0', hex_digits[c >> 4], hex_digits[c & 15], '\0'};
-    text_add (self, escape);
-}
-
 static void s_add_character (text_t *self, const unsigned char *c, size_t length, bool json)
 {
-    static const char *const short_forms[] = {['\n'] = "\\n", ['\r'] = "\\r", ['\t'] = "\\t"};
+    static const char short_forms[0x80] = {
+        ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['"'] = '"', ['\\'] = '\\'};
+    bool is_c1 = length == 2 && c[0] == 0xc2 && c[1] < 0xa0;  //  Terminals obey them as well
+    unsigned char last = c[is_c1];
+    char digits[] = {hex_digits[last >> 4], hex_digits[last & 15], '\0'};
+    char escape[16];  //  In one piece
+    text_t piece = text_on (escape, sizeof escape);
     if (length == 0 && json)
-        text_add (self, "\\ufffd");
-    else if (length == 0) {
-        char escape[] = {'\\', 'x', hex_digits[c[0] >> 4], hex_digits[c[0] & 15], '\0'};
-        text_add (self, escape);
-    } else if (c[0] == '"' || c[0] == '\\') {
-        char escape[] = {'\\', (char) c[0], '\0'};
-        text_add (self, escape);
-    } else if (c[0] < sizeof short_forms / sizeof *short_forms && short_forms[c[0]])
-        text_add (self, short_forms[c[0]]);
-    else if (c[0] < 0x20 || c[0] == 0x7f)
-        s_add_unicode (self, c[0]);
-    else if (length == 2 && c[0] == 0xc2 && c[1] < 0xa0)
-        s_add_unicode (self, c[1]);  //  C1 controls, which terminals obey as well
+        text_add (&piece, "\\ufffd");
+    else if (length == 0)
+        TEXT (&piece, "\\x", digits);
+    else if (length == 1 && short_forms[c[0]])
+        text_bytes (&piece, (char[]){'\\', short_forms[c[0]]}, 2);
+    else if (c[0] < 0x20 || c[0] == 0x7f || is_c1)
+        TEXT (&piece, "\\u00", digits);
     else
-        text_bytes (self, c, length);
+        text_bytes (&piece, c, length);
+    text_bytes (self, escape, piece.size);
 }
 
 void text_escaped (text_t *self, const void *data, size_t size, bool json)

@@ -22,6 +22,8 @@ text_t text_on (char *data, size_t max);
 //  Each adds all of what it is given, or nothing and sets `cut`
 void text_bytes (text_t *self, const void *data, size_t size);
 void text_add (text_t *self, const char *string);
+void text_all (text_t *self, const char *const *strings);  //  The last of them is NULL
+#define TEXT(self, ...) text_all (self, (const char *const[]){__VA_ARGS__, NULL})
 void text_char (text_t *self, char c);
 void text_number (text_t *self, uint64_t number);
 void text_signed (text_t *self, int64_t number);

@@ -47,39 +47,58 @@ static bool s_is (kept_t part, size_t size)
     return part.size == size && part.kept == size;
 }
 
-//  The next value as a person reads it: a string without its quotation marks
-static pack_result_t s_add_value (text_t *out, pack_t *in)
+//  The next value as a person reads it: a string without its quotation marks. False: it is not all
+//  there.
+static bool s_add_value (text_t *out, pack_t *in)
 {
     pack_item_t item;
     pack_t ahead = *in;
-    if (pack_read (&ahead, &item) == PACK_OK && item.type == PACK_STR) {
-        *in = ahead;
-        text_escaped (out, item.data, item.size, false);
-        return item.missing ? PACK_ENDED : PACK_OK;
+    if (pack_read (&ahead, &item) != PACK_OK || item.type != PACK_STR)
+        return pack_print (in, out) == PACK_OK;
+    *in = ahead;
+    text_escaped (out, item.data, item.size, false);
+    return !item.missing;
+}
+
+//  Adds `count` values, each with `add`, and what stands between them. "..." stands for those that
+//  cannot be read, or are too many.
+static void s_add_list (text_t *out, pack_t *in, uint64_t count, const char *between,
+                        bool (*add) (text_t *, pack_t *))
+{
+    for (uint64_t i = 0; i < count; i++) {
+        text_add (out, i ? between : " ");
+        if (i == LISTED_MAX || !add (out, in)) {
+            text_add (out, "...");
+            return;
+        }
     }
-    return pack_print (in, out);
 }
 
 //  Reads over so many values. False: they are not all there.
-static bool s_skip (pack_t *in, int count)
+static bool s_skip (pack_t *in, uint64_t count)
 {
-    for (int i = 0; i < count; i++)
-        if (pack_skip (in) != PACK_OK)
-            return false;
-    return true;
+    while (count > 0 && pack_skip (in) == PACK_OK)
+        count--;
+    return count == 0;
+}
+
+//  Reads the head of an array. False: it has fewer than `least` entries, or is something else.
+static bool s_array (pack_t *in, uint64_t *count, uint64_t least)
+{
+    return pack_entries (in, PACK_ARRAY, count) && *count >= least;
 }
 
 //  EngineCoreRequest: [request_id, prompt_token_ids, ...]
 static void s_add_request (text_t *out, pack_t in)
 {
-    uint64_t fields, tokens;
+    uint64_t count;
     text_add (out, "ADD");
-    if (!pack_array (&in, &fields) || fields < 2)
+    if (!s_array (&in, &count, 2))
         return;
     text_char (out, ' ');
-    if (s_add_value (out, &in) == PACK_OK && pack_array (&in, &tokens)) {
+    if (s_add_value (out, &in) && s_array (&in, &count, 0)) {
         text_add (out, ", ");
-        text_plural (out, tokens, "token");
+        text_plural (out, count, "token");
     }
 }
 
@@ -88,23 +107,16 @@ static void s_add_ids (text_t *out, pack_t in)
 {
     uint64_t count;
     text_add (out, "ABORT");
-    if (!pack_array (&in, &count))
-        return;
-    for (uint64_t i = 0; i < count; i++) {
-        text_char (out, ' ');
-        if (i == LISTED_MAX || s_add_value (out, &in) != PACK_OK) {
-            text_add (out, "...");
-            return;
-        }
-    }
+    if (s_array (&in, &count, 0))
+        s_add_list (out, &in, count, " ", s_add_value);
 }
 
 //  UTILITY: [client_index, call_id, method_name, args]
 static void s_add_call (text_t *out, pack_t in)
 {
-    uint64_t fields;
+    uint64_t count;
     text_add (out, "UTILITY");
-    if (!pack_array (&in, &fields) || fields < 3 || !s_skip (&in, 2))
+    if (!s_array (&in, &count, 3) || !s_skip (&in, 2))
         return;
     text_char (out, ' ');
     s_add_value (out, &in);
@@ -134,28 +146,24 @@ static bool s_add_output (text_t *out, pack_t *in)
 {
     static const char *const reasons[] = {"stop", "length", "abort", "error", "repetition"};
     uint64_t fields, tokens;
-    if (!pack_array (in, &fields) || fields < 2 || s_add_value (out, in) != PACK_OK ||
-        !pack_array (in, &tokens))
+    if (!s_array (in, &fields, 2) || !s_add_value (out, in) || !s_array (in, &tokens, 0))
         return false;
     if (tokens > 0) {
         text_add (out, " +");
         text_plural (out, tokens, "token");
     }
-    uint64_t skipped = tokens;
-    while (skipped > 0 && pack_skip (in) == PACK_OK)
-        skipped--;
-    for (uint64_t field = 2; field < fields && skipped == 0; field++) {
+    if (!s_skip (in, tokens))
+        return false;
+    for (uint64_t field = 2; field < fields; field++) {
         pack_item_t item;
         pack_t ahead = *in;
         if (pack_skip (in) != PACK_OK)
             return false;
         if (field == 5 && pack_read (&ahead, &item) == PACK_OK && item.type == PACK_UINT &&
-            item.number < sizeof reasons / sizeof *reasons) {
-            text_add (out, tokens > 0 ? ", " : " ");
-            text_add (out, reasons[item.number]);
-        }
+            item.number < sizeof reasons / sizeof *reasons)
+            TEXT (out, tokens > 0 ? ", " : " ", reasons[item.number]);
     }
-    return skipped == 0;
+    return true;
 }
 
 //  The rest of EngineCoreOutputs: scheduler_stats, timestamp, utility_output [call_id, failure,
@@ -163,7 +171,7 @@ static bool s_add_output (text_t *out, pack_t *in)
 static void s_add_utility_output (text_t *out, pack_t *in)
 {
     uint64_t fields;
-    if (!s_skip (in, 2) || !pack_array (in, &fields))
+    if (!s_skip (in, 2) || !s_array (in, &fields, 0))
         return;
     text_add (out, " answer to UTILITY call ");
     s_add_value (out, in);
@@ -172,25 +180,18 @@ static void s_add_utility_output (text_t *out, pack_t *in)
 //  EngineCoreOutputs: [engine_index, outputs, scheduler_stats, timestamp, utility_output, ...]
 static bool s_add_outputs (text_t *out, pack_t in)
 {
-    uint64_t fields, count;
+    uint64_t fields, count, ignored;
     pack_item_t index;
-    if (!pack_array (&in, &fields) || fields < 2 || pack_read (&in, &index) != PACK_OK ||
-        index.type != PACK_UINT || !pack_array (&in, &count))
+    if (!s_array (&in, &fields, 2) || pack_read (&in, &index) != PACK_OK ||
+        index.type != PACK_UINT || !s_array (&in, &count, 0))
         return false;
     pack_t ahead = in;
-    uint64_t ignored;
-    if (count > 0 && !pack_array (&ahead, &ignored))
+    if (count > 0 && !s_array (&ahead, &ignored, 0))
         return false;
     if (count == 0 && fields < 5)  //  [0, []] alone could be anything
         return false;
     text_add (out, "EngineCoreOutputs");
-    for (uint64_t i = 0; i < count; i++) {
-        text_add (out, i ? "; " : " ");
-        if (i == LISTED_MAX || !s_add_output (out, &in)) {
-            text_add (out, "...");
-            return true;
-        }
-    }
+    s_add_list (out, &in, count, "; ", s_add_output);
     if (count == 0)
         s_add_utility_output (out, &in);
     return true;
@@ -200,7 +201,7 @@ static bool s_add_outputs (text_t *out, pack_t in)
 static bool s_add_handshake (text_t *out, pack_t in)
 {
     uint64_t pairs;
-    if (!pack_map (&in, &pairs))
+    if (!pack_entries (&in, PACK_MAP, &pairs))
         return false;
     for (uint64_t i = 0; i < pairs && i < LISTED_MAX; i++) {
         pack_item_t key, value;
@@ -229,20 +230,14 @@ static bool s_add_event (text_t *out, pack_t *in)
     pack_item_t head, key;
     if (pack_read (in, &head) != PACK_OK)
         return false;
-    if (head.type == PACK_ARRAY && head.number > 0) {
-        if (s_add_value (out, in) != PACK_OK)
-            return false;
-        for (uint64_t i = 1; i < head.number; i++)
-            if (pack_skip (in) != PACK_OK)
-                return false;
-        return true;
-    }
+    if (head.type == PACK_ARRAY && head.number > 0)
+        return s_add_value (out, in) && s_skip (in, head.number - 1);
     bool known = false;
     for (uint64_t i = 0; head.type == PACK_MAP && i < head.number; i++) {
         if (pack_read (in, &key) != PACK_OK)
             return false;
         bool is_type = pack_is (&key, "type") && !known;
-        if ((is_type ? s_add_value (out, in) : pack_skip (in)) != PACK_OK)
+        if (!(is_type ? s_add_value (out, in) : s_skip (in, 1)))
             return false;
         known = known || is_type;
     }
@@ -253,18 +248,11 @@ static bool s_add_event (text_t *out, pack_t *in)
 static bool s_add_batch (text_t *out, pack_t in)
 {
     uint64_t fields, count;
-    if (!pack_array (&in, &fields) || fields < 2 || pack_skip (&in) != PACK_OK ||
-        !pack_array (&in, &count))
+    if (!s_array (&in, &fields, 2) || !s_skip (&in, 1) || !s_array (&in, &count, 0))
         return false;
     if (count == 0)
         text_add (out, " no events");
-    for (uint64_t i = 0; i < count; i++) {
-        text_add (out, i ? ", " : " ");
-        if (i == LISTED_MAX || !s_add_event (out, &in)) {
-            text_add (out, "...");
-            break;
-        }
-    }
+    s_add_list (out, &in, count, ", ", s_add_event);
     return true;
 }
 

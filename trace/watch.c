@@ -224,7 +224,7 @@ typedef struct {
 static sending_t s_begin_send (zmq_copy_t *copy, void *socket)
 {
     sending_t self = {.socket = s_shown (copy, socket)};
-    self.message = self.socket ? socket_sending (self.socket) : NULL;
+    self.message = self.socket ? socket_message (&self.socket->sent) : NULL;
     if (self.message)
         clock_gettime (CLOCK_MONOTONIC, &self.before);
     return self;
@@ -287,7 +287,7 @@ static message_t *s_receiving (zmq_copy_t *copy, call_t call, socket_t *socket, 
 {
     if (socket && result == -1)
         s_record_fault (copy, call, socket, fault);
-    return socket && result != -1 ? socket_receiving (socket) : NULL;
+    return socket && result != -1 ? socket_message (&socket->received) : NULL;
 }
 
 //  After a frame was received
