@@ -48,8 +48,8 @@ def read(path):
 class Lane:
     """A process; or, when `pid` is None, a peer that was not traced."""
 
-    def __init__(self, program, instance, pid):
-        self.program, self.instance, self.pid = program, instance, pid
+    def __init__(self, program, pid):
+        self.program, self.pid = program, pid
         self.start = self.end = None  # None: not known
         self.title = program
         self.sockets = []  # Types, in the order of their first message
@@ -59,10 +59,9 @@ class Lane:
     def name(self):
         """What tells it from others of the same program: vLLM's engines have their index, 2 bytes
         little-endian, as identity."""
-        if self.instance or len(self.identities) != 1:
-            return self.instance
-        (identity,) = self.identities
-        return str(int.from_bytes(bytes.fromhex(identity), "little")) if len(identity) == 4 else None
+        if [len(identity) for identity in self.identities] != [4]:
+            return None
+        return str(int.from_bytes(bytes.fromhex(*self.identities), "little"))
 
 
 class Event:
@@ -71,7 +70,7 @@ class Event:
     def __init__(self, entry, lane, places=()):
         self.t, self.lane = entry["t"], lane
         self.dir, self.note = entry.get("dir"), entry.get("note")
-        self.socket, self.number = entry.get("socket"), entry.get("number")
+        self.socket = entry.get("socket")
         self.endpoint = entry.get("endpoint")
         self.places = set(places) or {where(self.endpoint)}  # Where its socket is bound or connected
         self.identity = entry.get("identity")
@@ -184,9 +183,7 @@ class Run:
         for entry in entries:
             lane = lanes.get(entry["pid"])
             if lane is None:
-                lane = lanes[entry["pid"]] = Lane(
-                    entry["program"], entry.get("instance"), entry["pid"]
-                )
+                lane = lanes[entry["pid"]] = Lane(entry["program"], entry["pid"])
             if entry.get("life"):
                 setattr(lane, entry["life"], entry["t"])
                 continue
@@ -229,7 +226,7 @@ class Run:
         place = min(event.places, key=str)
         lane = self._ghosts.get(place)
         if lane is None:
-            lane = self._ghosts[place] = Lane("peer", None, None)
+            lane = self._ghosts[place] = Lane("peer", None)
             self.lanes.append(lane)
         for number, ghost in enumerate(self._ghosts.values(), 1):
             ghost.title = f"(peer {number})" if len(self._ghosts) > 1 else "(peer)"
