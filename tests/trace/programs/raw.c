@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +12,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
-static const char *endpoint;
+static const char *program, *endpoint;
 static int number;
 
 //  Two sockets of these types that are connected. Each test program ends by itself, or is killed.
@@ -48,6 +47,14 @@ static void s_check (int result)
     exit (EXIT_FAILURE);
 }
 
+static zmq_msg_t s_frame (const void *data, size_t size)
+{
+    zmq_msg_t frame;
+    zmq_msg_init_size (&frame, size);
+    memcpy (zmq_msg_data (&frame), data, size);
+    return frame;
+}
+
 //  Every call by which a message passes, and one that fails
 static int s_calls (void)
 {
@@ -58,11 +65,9 @@ static int s_calls (void)
     printf (" %d\n", errno == EFSM && zmq_errno () == EFSM);
     s_check (zmq_send (pair.a, "send", 4, ZMQ_SNDMORE));
     s_check (zmq_send_const (pair.a, "send_const", 10, ZMQ_SNDMORE));
-    zmq_msg_init_size (&frame, 8);
-    memcpy (zmq_msg_data (&frame), "msg_send", 8);
+    frame = s_frame ("msg_send", 8);
     s_check (zmq_msg_send (&frame, pair.a, ZMQ_SNDMORE));
-    zmq_msg_init_size (&frame, 7);
-    memcpy (zmq_msg_data (&frame), "sendmsg", 7);
+    frame = s_frame ("sendmsg", 7);
     s_check (zmq_sendmsg (pair.a, &frame, 0));
     s_check (zmq_recv (pair.b, data, 2, 0));  //  Less than there is
     s_check (zmq_recv (pair.b, data, sizeof data, 0));
@@ -84,9 +89,7 @@ static void *s_sender (void *arg)
     void *push = zmq_socket (pair->context, ZMQ_PUSH);
     s_check (zmq_connect (push, endpoint));
     for (int i = 0; i < number; i++) {
-        zmq_msg_t frame;
-        zmq_msg_init_size (&frame, sizeof i);
-        memcpy (zmq_msg_data (&frame), &i, sizeof i);
+        zmq_msg_t frame = s_frame (&i, sizeof i);
         s_check (zmq_msg_send (&frame, push, 0));
     }
     return push;  //  Over ipc libzmq may lose what was not received yet when this is closed
@@ -127,7 +130,7 @@ static void s_say (const char *text, const char *where)
 }
 
 //  Children by fork while another thread sends, and a grandchild by exec
-static int s_fork (char *program)
+static int s_fork (void)
 {
     pair_t pair = s_pair (ZMQ_PUSH, ZMQ_PULL, endpoint);
     pthread_t sender;
@@ -179,43 +182,6 @@ static int s_descriptors (void)
     return EXIT_SUCCESS;
 }
 
-//  EAGAIN many times, before a message comes
-static int s_flood (void)
-{
-    pair_t pair = s_pair (ZMQ_DEALER, ZMQ_DEALER, endpoint);
-    char data[16];
-    int tries = 0;
-    for (; tries < number; tries++)
-        if (zmq_recv (pair.b, data, sizeof data, ZMQ_DONTWAIT) != -1 || errno != EAGAIN)
-            return EXIT_FAILURE;
-    s_check (zmq_send (pair.a, "at last", 7, 0));
-    zmq_pollitem_t item = {.socket = pair.b, .events = ZMQ_POLLIN};
-    while (zmq_recv (pair.b, data, sizeof data, ZMQ_DONTWAIT) == -1)
-        zmq_poll (&item, 1, 10);
-    printf ("%d\n", tries);
-    s_close (&pair);
-    return EXIT_SUCCESS;
-}
-
-//  One frame of `number` bytes
-static int s_big (void)
-{
-    pair_t pair = s_pair (ZMQ_PUSH, ZMQ_PULL, endpoint);
-    zmq_msg_t frame;
-    zmq_msg_init_size (&frame, (size_t) number);
-    for (int i = 0; i < number; i++)
-        ((unsigned char *) zmq_msg_data (&frame))[i] = (unsigned char) i;
-    s_check (zmq_msg_send (&frame, pair.a, 0));
-    zmq_msg_init (&frame);
-    s_check (zmq_msg_recv (&frame, pair.b, 0));
-    bool right = zmq_msg_size (&frame) == (size_t) number;
-    for (int i = 0; right && i < number; i++)
-        right = ((unsigned char *) zmq_msg_data (&frame))[i] == (unsigned char) i;
-    zmq_msg_close (&frame);
-    s_close (&pair);
-    return right ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
 //  Resident memory in KiB
 static long s_memory (void)
 {
@@ -247,78 +213,45 @@ static int s_many (void)
     return EXIT_SUCCESS;
 }
 
-//  inproc beside ipc, and a PAIR that goes nowhere
-static int s_inproc (void)
+static int s_say_hello (void)
 {
-    s_say ("inside", "inproc://here");
-    s_say ("outside", endpoint);
-    void *context = zmq_ctx_new (), *pair = zmq_socket (context, ZMQ_PAIR);
-    zmq_close (pair);
-    zmq_ctx_term (context);
-    return EXIT_SUCCESS;
+    s_say ("hello", endpoint);
+    return number;
 }
 
-static void *s_proxy (void *arg)
+static int s_exit (void)
 {
-    pair_t *pair = arg;
-    zmq_proxy (pair->a, pair->b, NULL);
-    return NULL;
+    s_say ("hello", endpoint);
+    _exit (number);
 }
 
-//  A message through zmq_proxy
-static int s_proxied (void)
+static int s_raise (void)
 {
-    void *context = zmq_ctx_new ();
-    pair_t inner = {context, zmq_socket (context, ZMQ_PULL), zmq_socket (context, ZMQ_PUSH)};
-    char front[200], back[200], data[16];
-    snprintf (front, sizeof front, "%s-front", endpoint);
-    snprintf (back, sizeof back, "%s-back", endpoint);
-    s_check (zmq_bind (inner.a, front));
-    s_check (zmq_bind (inner.b, back));
-    pthread_t proxy;
-    pthread_create (&proxy, NULL, s_proxy, &inner);
-    void *push = zmq_socket (context, ZMQ_PUSH), *pull = zmq_socket (context, ZMQ_PULL);
-    s_check (zmq_connect (push, front));
-    s_check (zmq_connect (pull, back));
-    s_check (zmq_send (push, "through", 7, 0));
-    s_check (zmq_recv (pull, data, sizeof data, 0));
-    zmq_close (push);
-    zmq_close (pull);
-    zmq_ctx_shutdown (context);
-    pthread_join (proxy, NULL);
-    return EXIT_SUCCESS;
+    s_say ("hello", endpoint);
+    return raise (number);
 }
 
 int main (int argc, char *argv[])
 {
+    static const struct {
+        const char *name;
+        int (*run) (void);
+    } known[] = {{"calls", s_calls},
+                 {"threads", s_threads},
+                 {"fork", s_fork},
+                 {"endless", s_endless},
+                 {"descriptors", s_descriptors},
+                 {"many", s_many},
+                 {"say", s_say_hello},
+                 {"exit", s_exit},
+                 {"raise", s_raise}};
     if (argc < 3)
         return 2;
+    program = argv[0];
     endpoint = argv[2];
     number = argc > 3 ? (int) strtol (argv[3], NULL, 10) : 0;
-    if (strcmp (argv[1], "calls") == 0)
-        return s_calls ();
-    if (strcmp (argv[1], "threads") == 0)
-        return s_threads ();
-    if (strcmp (argv[1], "fork") == 0)
-        return s_fork (argv[0]);
-    if (strcmp (argv[1], "endless") == 0)
-        return s_endless ();
-    if (strcmp (argv[1], "descriptors") == 0)
-        return s_descriptors ();
-    if (strcmp (argv[1], "flood") == 0)
-        return s_flood ();
-    if (strcmp (argv[1], "big") == 0)
-        return s_big ();
-    if (strcmp (argv[1], "many") == 0)
-        return s_many ();
-    if (strcmp (argv[1], "inproc") == 0)
-        return s_inproc ();
-    if (strcmp (argv[1], "proxy") == 0)
-        return s_proxied ();
-    s_say ("hello", endpoint);
-    if (strcmp (argv[1], "exit") == 0)
-        _exit (number);
-    if (strcmp (argv[1], "raise") == 0)
-        raise (number);
-    return number;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp (argv[1], known[i].name) == 0)
+            return known[i].run ();
+    return 2;
 }
