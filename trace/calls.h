@@ -13,8 +13,8 @@
 //  Copies that can be told apart
 #define COPIES_MAX 4
 
-//  Each call: its name, its result, its parameters, its arguments in the order in which the function
-//  of watch.h takes them behind the copy and the call, and that function. `n` is handed through.
+//  Each call: its name, its result, its parameters; its arguments in the order in which a function
+//  of watch.h takes them, after the copy and the call; and that function. `n` is the copy.
 #define ENDPOINT_CALL(CALL, n, name)                                                               \
     CALL (n, name, int, (void *socket, const char *endpoint), (socket, endpoint), watch_endpoint)
 #define SEND_CALL(CALL, n, name)                                                                   \
