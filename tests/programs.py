@@ -125,7 +125,6 @@ OPTIONS = {
         "drop": Range("none"),
         "restart-after": Number(0),
         "withhold-end": None,  # A flag
-        "end-delay-ms": Number(0, 0, 600000),
         "blocks": Number(1, 1, 256),
         "prefill": Number(0, 0, 10000000),
         "wait-subscribers": Number(0),

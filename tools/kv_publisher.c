@@ -30,7 +30,7 @@ typedef struct {
     kv_wire_t wire;
     bool connect, withhold_end, every_field;
     int ranks, interval_ms, buffer_steps, buffer_mb, hwm, replay_hwm;
-    int restart_after, end_delay_ms, blocks, prefill, wait_subscribers, count;
+    int restart_after, blocks, prefill, wait_subscribers, count;
     option_range_t drop;
 } settings_t;
 
@@ -200,7 +200,6 @@ static void s_serve_replay (rank_t *self)
         s_send_reply (self, client, seq, history->payloads[seq % history->steps]);
         batches++;
     }
-    zclock_sleep (self->settings->end_delay_ms);  //  As in a vLLM that is busy: nobody is served
     if (!self->settings->withhold_end)
         s_send_reply (self, client, 0, NULL);
     print_line ("%sreplay from %" PRIu64 ": %" PRIu64 " batches", self->name, start, batches);
@@ -292,8 +291,6 @@ static void s_read_options (settings_t *self, int argc, char **argv)
         OPTION_INT ("restart-after", &self->restart_after, 0, INT_MAX,
                     "batches after which it restarts from 0, once; 0: never"),
         OPTION_FLAG ("withhold-end", &self->withhold_end, "never send the end of a replay"),
-        OPTION_INT ("end-delay-ms", &self->end_delay_ms, 0, 600000,
-                    "delay before the end of a replay, ms"),
         OPTION_INT ("blocks", &self->blocks, 1, TOY_CACHE_MAX_BLOCKS,
                     "blocks of 16 tokens that a batch stores"),
         OPTION_INT ("prefill", &self->prefill, 0, 10000000,

@@ -43,10 +43,12 @@ static uint32_t s_print_run (text_t *out, mp_reader_t *reader, uint32_t count)
     return i;
 }
 
-//  NOLINTBEGIN(misc-no-recursion): a value that is deeper than MP_MAX_DEPTH was refused before
-static bool s_print_value (text_t *out, mp_reader_t *reader, bool quote);
+//  -- Values. All of a batch has been checked, so reading it cannot fail.
 
-static bool s_print_array (text_t *out, mp_reader_t *reader, uint32_t count, bool quote)
+//  NOLINTBEGIN(misc-no-recursion): a value that is deeper than MP_MAX_DEPTH was refused before
+static void s_print_value (text_t *out, mp_reader_t *reader, bool quote);
+
+static void s_print_array (text_t *out, mp_reader_t *reader, uint32_t count, bool quote)
 {
     text_put_char (out, '[');
     for (uint32_t i = 0; i < count;) {
@@ -54,81 +56,80 @@ static bool s_print_array (text_t *out, mp_reader_t *reader, uint32_t count, boo
         i += run;
         if (run > 0)
             continue;
-        if (!s_print_value (out, reader, quote))
-            return false;
+        s_print_value (out, reader, quote);
         text_put_char (out, ',');
         i++;
     }
     out->size -= count > 0;  //  The last comma
     text_put_char (out, ']');
-    return true;
 }
 
 //  "block_hashes", "parent_block_hash", and what others call theirs
 static bool s_names_hash (const msgpack_object *key)
 {
     const char *text = key->via.str.ptr;
-    size_t size = key->type == MSGPACK_OBJECT_STR ? key->via.str.size : 0;
+    size_t size = key->via.str.size;
     return (size >= 4 && memcmp (text + size - 4, "hash", 4) == 0) ||
            (size >= 6 && memcmp (text + size - 6, "hashes", 6) == 0);
 }
 
-//  One key and its value. `all`: hashes are to be strings.
-static bool s_print_pair (text_t *out, mp_reader_t *reader, bool all)
+//  A key that is no string, and its value: seldom, and so by a tree
+static void s_print_odd_pair (text_t *out, mp_slice_t key, mp_slice_t value)
 {
-    msgpack_object key;
-    mp_slice_t bytes;
-    if (!mp_read_whole (reader, &key, &bytes))
-        return false;
+    msgpack_unpacked first, second;
+    if (mp_decode (&first, key.data, key.size, "key", NULL) == -1)
+        return;  //  No memory
+    if (mp_decode (&second, value.data, value.size, "value", NULL) == 0) {
+        msgpack_object_kv pair = {first.data, second.data};
+        mp_print_json_pair (out, &pair);
+        msgpack_unpacked_destroy (&second);
+    }
+    msgpack_unpacked_destroy (&first);
+}
+
+//  One key and its value. `all`: hashes are to be strings.
+static void s_print_pair (text_t *out, mp_reader_t *reader, bool all)
+{
+    msgpack_object key, head;
+    mp_slice_t name, value;
+    mp_read_whole (reader, &key, &name);
     if (key.type == MSGPACK_OBJECT_STR) {
         mp_print_json (out, &key);
         text_put_char (out, ':');
-        return s_print_value (out, reader, all && s_names_hash (&key));
+        s_print_value (out, reader, all && s_names_hash (&key));
+    } else {
+        mp_read_whole (reader, &head, &value);
+        s_print_odd_pair (out, name, value);
     }
-    msgpack_unpacked name, value;  //  A key that is no string: seldom, and so by a tree
-    if (!mp_skip (reader) || mp_decode (&name, bytes.data, bytes.size, "key", NULL) == -1)
-        return false;
-    const char *at = bytes.data + bytes.size, *end = (const char *) reader->at;
-    bool ok = mp_decode (&value, at, (size_t) (end - at), "value", NULL) == 0;
-    if (ok) {
-        msgpack_object_kv pair = {name.data, value.data};
-        mp_print_json_pair (out, &pair);
-        msgpack_unpacked_destroy (&value);
-    }
-    msgpack_unpacked_destroy (&name);
-    return ok;
 }
 
-static bool s_print_map (text_t *out, mp_reader_t *reader, uint32_t count, bool all)
+static void s_print_map (text_t *out, mp_reader_t *reader, uint32_t count, bool all)
 {
     text_put_char (out, '{');
     for (uint32_t i = 0; i < count; i++) {
         if (i > 0)
             text_put_char (out, ',');
-        if (!s_print_pair (out, reader, all))
-            return false;
+        s_print_pair (out, reader, all);
     }
     text_put_char (out, '}');
-    return true;
 }
 
 //  Any value. `quote`: its integers as strings.
-static bool s_print_value (text_t *out, mp_reader_t *reader, bool quote)
+static void s_print_value (text_t *out, mp_reader_t *reader, bool quote)
 {
     msgpack_object object;
-    if (!mp_read (reader, &object))
-        return false;
-    if (object.type == MSGPACK_OBJECT_ARRAY)
-        return s_print_array (out, reader, object.via.array.size, quote);
-    if (object.type == MSGPACK_OBJECT_MAP)
-        return s_print_map (out, reader, object.via.map.size, false);
-    quote = quote && s_is_int (&object);
-    if (quote)
+    mp_read (reader, &object);
+    if (object.type == MSGPACK_OBJECT_ARRAY) {
+        s_print_array (out, reader, object.via.array.size, quote);
+    } else if (object.type == MSGPACK_OBJECT_MAP) {
+        s_print_map (out, reader, object.via.map.size, false);
+    } else if (quote && s_is_int (&object)) {
         text_put_char (out, '"');
-    mp_print_json (out, &object);
-    if (quote)
+        mp_print_json (out, &object);
         text_put_char (out, '"');
-    return true;
+    } else {
+        mp_print_json (out, &object);
+    }
 }
 
 //  NOLINTEND(misc-no-recursion)
@@ -148,8 +149,8 @@ static mp_slice_t s_find (mp_reader_t reader, uint32_t count, const char *name)
     for (uint32_t i = 0; i < count; i++) {
         msgpack_object key, value;
         mp_slice_t bytes;
-        if (!mp_read_whole (&reader, &key, &bytes) || !mp_read_whole (&reader, &value, &bytes))
-            break;
+        mp_read_whole (&reader, &key, &bytes);
+        mp_read_whole (&reader, &value, &bytes);
         if (s_is_key (&key, name))
             found = bytes;
     }
@@ -157,29 +158,29 @@ static mp_slice_t s_find (mp_reader_t reader, uint32_t count, const char *name)
 }
 
 //  The type first, as a reader expects it; the other keys as they come
-static bool s_print_map_event (text_t *out, mp_reader_t *reader, uint32_t count, bool all)
+static void s_print_map_event (text_t *out, mp_reader_t *reader, uint32_t count, bool all)
 {
     mp_slice_t type = s_find (*reader, count, "type");
-    if (!type.data)
-        return s_print_map (out, reader, count, all);
+    if (!type.data) {
+        s_print_map (out, reader, count, all);
+        return;
+    }
     mp_reader_t tag = mp_reader (type.data, type.size);
     text_put_literal (out, "{\"type\":");
     s_print_value (out, &tag, false);
     for (uint32_t i = 0; i < count; i++) {
         msgpack_object key;
         mp_reader_t peek = *reader;
-        if (mp_read (&peek, &key) && s_is_key (&key, "type")) {
+        mp_read (&peek, &key);
+        if (s_is_key (&key, "type")) {
             *reader = peek;  //  Behind the key
-            if (!mp_skip (reader))
-                return false;
+            mp_skip (reader);
             continue;
         }
         text_put_char (out, ',');
-        if (!s_print_pair (out, reader, all))
-            return false;
+        s_print_pair (out, reader, all);
     }
     text_put_char (out, '}');
-    return true;
 }
 
 //  The fields of vLLM's events in the order of its structs: the places behind the tag in an array,
@@ -229,6 +230,13 @@ static bool s_has_type (const msgpack_object *object, char type)
     }
 }
 
+static void s_print_key (text_t *out, const char *name)
+{
+    text_put_char (out, '"');
+    text_put_string (out, name);
+    text_put_literal (out, "\":");
+}
+
 //  A field without a name is called after its place
 static void s_print_place (text_t *out, uint32_t place)
 {
@@ -237,51 +245,44 @@ static void s_print_place (text_t *out, uint32_t place)
     text_put_literal (out, "\":");
 }
 
-static bool s_print_array_event (text_t *out, mp_reader_t *reader, uint32_t count, bool all)
+static void s_print_array_event (text_t *out, mp_reader_t *reader, uint32_t count, bool all)
 {
     const field_t *field = no_fields;
+    text_put_char (out, '{');
     for (uint32_t i = 0; i < count; i++) {
         msgpack_object object;
         mp_reader_t peek = *reader;
-        if (!mp_read (&peek, &object))
-            return false;
-        char type = i > 0 ? field->type : 0;
-        const char *name = field->name;
-        field += type != 0;
-        if (i == 0 && object.type == MSGPACK_OBJECT_STR) {
-            text_put_literal (out, "{\"type\":");
-            field = s_fields (&object);
-        } else if (type && s_has_type (&object, type)) {
-            text_put_literal (out, ",\"");
-            text_put_string (out, name);
-            text_put_literal (out, "\":");
-        } else {
-            text_put_char (out, i > 0 ? ',' : '{');
+        mp_read (&peek, &object);
+        bool is_tag = i == 0 && object.type == MSGPACK_OBJECT_STR, hashes = false;
+        if (i > 0)
+            text_put_char (out, ',');
+        if (is_tag || (field->name && s_has_type (&object, field->type)))
+            s_print_key (out, is_tag ? "type" : field->name);
+        else
             s_print_place (out, i);
-        }
-        bool hashes = type == 'h' || (type && streq (name, "block_hashes"));
-        if (!s_print_value (out, reader, all && hashes))
-            return false;
+        if (field->name)
+            hashes = field->type == 'h' || streq (field->name, "block_hashes");
+        field = is_tag ? s_fields (&object) : field->name ? field + 1 : field;
+        s_print_value (out, reader, all && hashes);
     }
-    text_put_string (out, count > 0 ? "}" : "{}");
-    return true;
+    text_put_char (out, '}');
 }
 
-static bool s_print_event (text_t *out, mp_reader_t *reader, bool all)
+static void s_print_event (text_t *out, mp_reader_t *reader, bool all)
 {
     msgpack_object object;
     mp_reader_t start = *reader;
-    if (!mp_read (reader, &object))
-        return false;
-    if (object.type == MSGPACK_OBJECT_MAP)
-        return s_print_map_event (out, reader, object.via.map.size, all);
-    if (object.type == MSGPACK_OBJECT_ARRAY)
-        return s_print_array_event (out, reader, object.via.array.size, all);
-    *reader = start;
-    text_put_literal (out, "{\"value\":");
-    bool ok = s_print_value (out, reader, false);
-    text_put_char (out, '}');
-    return ok;
+    mp_read (reader, &object);
+    if (object.type == MSGPACK_OBJECT_MAP) {
+        s_print_map_event (out, reader, object.via.map.size, all);
+    } else if (object.type == MSGPACK_OBJECT_ARRAY) {
+        s_print_array_event (out, reader, object.via.array.size, all);
+    } else {
+        *reader = start;
+        text_put_literal (out, "{\"value\":");
+        s_print_value (out, reader, false);
+        text_put_char (out, '}');
+    }
 }
 
 //  -- Batches
@@ -300,19 +301,12 @@ static bool s_open (const kv_numbered_t *numbered, s_parts_t *parts, mp_error_t 
     if (!numbered->sound && mp_check (payload.data, payload.size, "batch", error) == -1)
         return false;
     mp_reader_t reader = mp_reader (payload.data, payload.size);
-    msgpack_object object;
     if (!mp_read_array (&reader, "batch", 2, &parts->size, error))
         return false;
     parts->ts = reader;
-    if (!mp_skip (&reader))
-        return false;
-    mp_reader_t peek = reader;
-    const msgpack_object_array *events;
-    if (!mp_read (&peek, &object) || !mp_get_array (&object, "batch.events", 0, &events, error))
-        return false;
-    parts->events = peek;
-    parts->event_count = events->size;
-    return true;
+    mp_skip (&reader);
+    parts->events = reader;
+    return mp_read_array (&parts->events, "batch.events", 0, &parts->event_count, error);
 }
 
 bool kv_batch_print_json (text_t *out, const kv_numbered_t *numbered, const kv_json_t *how,
@@ -372,12 +366,10 @@ static void s_describe_count (text_t *out, mp_slice_t value, const char *what)
 static void s_describe_event (text_t *out, mp_reader_t *reader)
 {
     msgpack_object object;
-    mp_slice_t whole, type = {NULL, 0}, blocks = {NULL, 0}, tokens = {NULL, 0};
-    if (!mp_read_whole (reader, &object, &whole))
-        return;
-    mp_reader_t inside = mp_reader (whole.data, whole.size);
-    if (!mp_read (&inside, &object))
-        return;
+    mp_slice_t type = {NULL, 0}, blocks = {NULL, 0}, tokens = {NULL, 0};
+    mp_reader_t inside = *reader;
+    mp_skip (reader);
+    mp_read (&inside, &object);
     if (object.type == MSGPACK_OBJECT_MAP) {
         type = s_find (inside, object.via.map.size, "type");
         if (!type.data)
@@ -389,7 +381,8 @@ static void s_describe_event (text_t *out, mp_reader_t *reader)
         for (uint32_t i = 0, count = object.via.array.size; i < count && i < 4; i++) {
             msgpack_object element;
             mp_slice_t bytes;
-            if (mp_read_whole (&inside, &element, &bytes) && places[i])
+            mp_read_whole (&inside, &element, &bytes);
+            if (places[i])
                 *places[i] = bytes;
         }
     }
@@ -429,21 +422,21 @@ static void s_print_number (text_t *out, const char *name, uint64_t number)
     text_put_uint (out, number);
 }
 
-void kv_notice_print_json (text_t *out, const char *name, const kv_json_source_t *source,
-                           uint64_t first, uint64_t last, const char *what)
+void kv_notice_print_json (text_t *out, const char *name, const kv_origin_t *origin, uint64_t first,
+                           uint64_t last, const char *what)
 {
     text_put_literal (out, "{\"notice\":");
     s_print_text (out, name);
-    if (source->endpoint) {
+    if (origin->endpoint) {
         text_put_literal (out, ",\"endpoint\":");
-        s_print_text (out, source->endpoint);
+        s_print_text (out, origin->endpoint);
     }
-    if (source->topic.data) {
+    if (origin->topic.data) {
         text_put_literal (out, ",\"topic\":");
-        s_print_str (out, source->topic);
+        s_print_str (out, origin->topic);
     }
-    if (source->rank >= 0)
-        s_print_number (out, ",\"dp_rank\":", (uint64_t) source->rank);
+    if (origin->rank >= 0)
+        s_print_number (out, ",\"dp_rank\":", (uint64_t) origin->rank);
     if (first == last)
         s_print_number (out, ",\"seq\":", first);
     if (first <= last) {

@@ -31,14 +31,14 @@ bool kv_payload_check (const kv_numbered_t *numbered, mp_error_t *error);
 //  free with zstr_free. NULL as above.
 char *kv_payload_describe (const kv_numbered_t *numbered, mp_error_t *error);
 
-//  Where a notice comes from; NULL, no data or KV_RANK_NONE: left out
+//  Where a batch or a notice comes from; NULL, no data or KV_RANK_NONE: left out
 typedef struct {
     const char *endpoint;
     mp_slice_t topic;
     int64_t rank;
-} kv_json_source_t;
+} kv_origin_t;
 
 //  A notice about the stream as a JSON object on one line: {"notice":name, ...}. `what` says it in
 //  words. It is about the batches first to last; or about none when first is above last.
-void kv_notice_print_json (text_t *out, const char *name, const kv_json_source_t *source,
-                           uint64_t first, uint64_t last, const char *what);
+void kv_notice_print_json (text_t *out, const char *name, const kv_origin_t *origin, uint64_t first,
+                           uint64_t last, const char *what);

@@ -14,11 +14,6 @@ static bool s_prints (void)
     return log_level != LOG_QUIET && !ferror (stdout);
 }
 
-static const char *s_endpoint (const kv_report_t *self, const kv_origin_t *origin)
-{
-    return self->many ? origin->endpoint : NULL;
-}
-
 //  Lines are written at this size even if more messages wait
 #define LINES_MAX 65536
 
@@ -34,9 +29,10 @@ void kv_report_flush (kv_report_t *self)
 static void s_print_json (kv_report_t *self, const kv_origin_t *origin, const char *name,
                           uint64_t first, uint64_t last, const char *what)
 {
-    kv_json_source_t source = {
-        .endpoint = s_endpoint (self, origin), .topic = origin->topic, .rank = origin->rank};
-    kv_notice_print_json (&self->lines, name, &source, first, last, what);
+    kv_origin_t shown = *origin;
+    if (!self->many)
+        shown.endpoint = NULL;
+    kv_notice_print_json (&self->lines, name, &shown, first, last, what);
 }
 
 void kv_report_batch (kv_report_t *self, const kv_origin_t *origin, const kv_numbered_t *batch)
@@ -50,7 +46,7 @@ void kv_report_batch (kv_report_t *self, const kv_origin_t *origin, const kv_num
     } else if (ferror (stdout)) {
         return;
     } else if (self->json) {
-        self->how.endpoint = s_endpoint (self, origin);
+        self->how.endpoint = self->many ? origin->endpoint : NULL;
         readable = kv_batch_print_json (&self->lines, batch, &self->how, &error);
         if (self->lines.size >= LINES_MAX)
             kv_report_flush (self);
@@ -101,14 +97,11 @@ void kv_report_connection (kv_report_t *self, const char *endpoint, const char *
     kv_origin_t origin = {.endpoint = endpoint, .rank = KV_RANK_NONE};
     if (!s_prints ())
         return;
-    if (self->json) {
-        bool many = self->many;
-        self->many = true;  //  A connection always says to whom
-        s_print_json (self, &origin, notice, 1, 0, why ? why : "a publisher is there");
-        self->many = many;
-    } else {
+    if (self->json)
+        kv_notice_print_json (&self->lines, notice, &origin, 1, 0,
+                              why ? why : "a publisher is there");
+    else
         print_line ("%s %s%s%s", notice, endpoint, why ? ": " : "", why ? why : "");
-    }
 }
 
 void kv_report_add (kv_sequence_counts_t *sum, const kv_sequence_counts_t *counts)

@@ -21,13 +21,6 @@ typedef struct {
     text_t lines;               //  JSON that is not written yet
 } kv_report_t;
 
-//  Where a batch or a notice comes from
-typedef struct {
-    const char *endpoint;
-    mp_slice_t topic;  //  No data: it is the only one
-    int64_t rank;      //  KV_RANK_NONE: as above
-} kv_origin_t;
-
 //  Writes the JSON lines that are not written yet. To be called before waiting for messages, and at
 //  the end.
 void kv_report_flush (kv_report_t *self);

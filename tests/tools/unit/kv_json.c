@@ -380,7 +380,7 @@ static void s_notice_is (const char *endpoint, uint64_t first, uint64_t last, co
                          const char *json)
 {
     text_t line = {NULL, 0, 0};
-    kv_json_source_t source = {.endpoint = endpoint, .rank = KV_RANK_NONE};
+    kv_origin_t source = {.endpoint = endpoint, .rank = KV_RANK_NONE};
     kv_notice_print_json (&line, "gap", &source, first, last, what);
     free (text);
     text = text_take (&line);
