@@ -122,6 +122,13 @@ void kv_sequence_stray (kv_sequence_t *self, uint64_t seq)
     kv_sequence_say (self, KV_STRAY, seq, seq);
 }
 
+void kv_sequence_drop (kv_sequence_t *self, kv_doubts_t *doubts, size_t place)
+{
+    kv_held_t *wrong = kv_doubts_take (doubts, place);
+    kv_sequence_stray (self, wrong->batch.seq);
+    free (wrong);
+}
+
 kv_known_t kv_sequence_known (const kv_sequence_t *self, uint64_t seq, uint64_t print)
 {
     uint64_t known;
@@ -224,19 +231,24 @@ static uint64_t s_hole_end (const kv_sequence_t *self)
     return held ? held->batch.seq : self->top;
 }
 
-uint64_t kv_sequence_missing_end (kv_sequence_t *self)
+//  The lowest number from `from` on that is doubted and near; UINT64_MAX: there is none
+static uint64_t s_lowest_doubt (const kv_sequence_t *self, uint64_t from)
 {
-    if (!self->started)
-        return self->next;
-    if (self->next < self->top)
-        return s_hole_end (self);
-    uint64_t end = self->next;
+    uint64_t least = UINT64_MAX;
     for (size_t i = 0; i < self->ahead.count; i++) {
         uint64_t seq = self->ahead.of[i]->batch.seq;
-        if (seq > self->next && kv_sequence_is_near (self, seq) && (end == self->next || seq < end))
-            end = seq;
+        if (seq >= from && seq < least && kv_sequence_is_near (self, seq))
+            least = seq;
     }
-    return end;
+    return least;
+}
+
+uint64_t kv_sequence_missing_end (const kv_sequence_t *self)
+{
+    if (self->next < self->top)
+        return s_hole_end (self);
+    uint64_t doubt = self->started ? s_lowest_doubt (self, self->next + 1) : UINT64_MAX;
+    return doubt == UINT64_MAX ? self->next : doubt;
 }
 
 static bool s_is_quiet (const kv_sequence_t *self, int64_t now)
@@ -244,15 +256,10 @@ static bool s_is_quiet (const kv_sequence_t *self, int64_t now)
     return self->drained >= 0 && now - self->drained >= KV_QUIET_MS;
 }
 
-bool kv_sequence_passed (const kv_sequence_t *self, bool doubts, int64_t now)
+bool kv_sequence_passed (const kv_sequence_t *self, int64_t now)
 {
-    if (s_is_quiet (self, now) || (self->heard && self->newest > self->next))
-        return true;
-    for (size_t i = 0; doubts && i < self->ahead.count; i++)
-        if (self->ahead.of[i]->batch.seq > self->next &&
-            kv_sequence_is_near (self, self->ahead.of[i]->batch.seq))
-            return true;
-    return false;
+    return s_is_quiet (self, now) || (self->heard && self->newest > self->next) ||
+           s_lowest_doubt (self, self->next + 1) != UINT64_MAX;
 }
 
 //  A doubted number below `end` is better than none
@@ -294,27 +301,16 @@ static void s_lose_passed (kv_sequence_t *self, int64_t now)
     }
 }
 
-//  True when the replay may still bring a number that is doubted
-static bool s_is_doubted (const kv_sequence_t *self)
-{
-    for (size_t i = 0; i < self->ahead.count; i++)
-        if (self->ahead.of[i]->batch.seq >= self->due &&
-            kv_sequence_is_near (self, self->ahead.of[i]->batch.seq))
-            return true;
-    return false;
-}
-
 void kv_sequence_settle (kv_sequence_t *self, int64_t now)
 {
     if (self->unsure)
         return;
-    do
-        s_lose_passed (self, now);
-    while (kv_sequence_reached (self));
-
+    s_lose_passed (self, now);
+    kv_sequence_reached (self);
     bool missing = self->next < kv_sequence_missing_end (self);
     if (self->replay != KV_REPLAY_NONE) {
-        if (self->open || missing || self->late.count > 0 || s_is_doubted (self))
+        if (self->open || missing || self->late.count > 0 ||
+            s_lowest_doubt (self, self->due) != UINT64_MAX)
             return;
         kv_sequence_stop_replay (self);  //  It has brought all that was wanted
         self->failures = 0;
@@ -324,7 +320,7 @@ void kv_sequence_settle (kv_sequence_t *self, int64_t now)
         self->state = KV_DOWN;
     else if (self->limits.can_replay && !self->fallen && !self->cautious &&
              (self->open ||
-              (missing && self->gone <= self->next && kv_sequence_passed (self, true, now))))
+              (missing && self->gone <= self->next && kv_sequence_passed (self, now))))
         kv_sequence_ask (self, KV_REPAIRING, self->next, now);
     else if (missing || self->ahead.count > 0 || self->fallen || self->cautious)
         self->state = KV_WAITING;
@@ -459,12 +455,11 @@ int64_t kv_sequence_deadline (const kv_sequence_t *self)
 {
     if (self->replay != KV_REPLAY_NONE)
         return self->deadline;
-    int64_t least = INT64_MAX;
+    int64_t oldest = self->fallen ? self->fallen->since : INT64_MAX - KV_DOUBT_MS;
     for (size_t i = 0; i < self->ahead.count; i++)
-        if (self->ahead.of[i]->since + KV_DOUBT_MS < least)
-            least = self->ahead.of[i]->since + KV_DOUBT_MS;
-    if (self->fallen && self->fallen->since + KV_DOUBT_MS < least)
-        least = self->fallen->since + KV_DOUBT_MS;
+        if (self->ahead.of[i]->since < oldest)
+            oldest = self->ahead.of[i]->since;
+    int64_t least = oldest + KV_DOUBT_MS;
     bool waits = self->next < self->top || self->cautious;
     if (self->state == KV_WAITING && !self->fallen && waits && self->drained >= 0 &&
         self->drained + KV_QUIET_MS < least)

@@ -12,9 +12,7 @@ void kv_sequence_doubt (kv_sequence_t *self, kv_doubts_t *doubts, const kv_held_
             kv_sequence_stray (self, come->batch.seq);
             return;
         }
-        kv_held_t *wrong = kv_doubts_take (doubts, worst % KV_DOUBTS);  //  Or the oldest
-        kv_sequence_stray (self, wrong->batch.seq);
-        free (wrong);
+        kv_sequence_drop (self, doubts, worst % KV_DOUBTS);  //  Or the oldest
     }
     kv_doubts_add (doubts, come);
 }
@@ -28,13 +26,9 @@ static void s_hear (kv_sequence_t *self, uint64_t seq)
     self->cautious = false;
     self->newest = seq;
     self->open = self->open && self->whole;
-    for (size_t i = self->ahead.count; i-- > 0;) {
-        if (self->ahead.of[i]->batch.seq <= seq)
-            continue;
-        kv_held_t *wrong = kv_doubts_take (&self->ahead, i);
-        kv_sequence_stray (self, wrong->batch.seq);
-        free (wrong);
-    }
+    for (size_t i = self->ahead.count; i-- > 0;)
+        if (self->ahead.of[i]->batch.seq > seq)
+            kv_sequence_drop (self, &self->ahead, i);
 }
 
 //  The number that follows what the live stream has brought
@@ -165,11 +159,8 @@ static void s_jump (kv_sequence_t *self, const kv_held_t *come, int64_t now)
     }
     if (best < ahead->count) {
         kv_held_t *proven = kv_doubts_take (ahead, best);
-        while (ahead->count > 0) {
-            kv_held_t *wrong = kv_doubts_take (ahead, 0);
-            kv_sequence_stray (self, wrong->batch.seq);
-            free (wrong);
-        }
+        while (ahead->count > 0)
+            kv_sequence_drop (self, ahead, 0);
         if (self->fallen && self->fallen->order < proven->order)
             s_acquit (self);
         s_accept (self, proven);
@@ -220,22 +211,19 @@ void kv_sequence_take_live (kv_sequence_t *self, const kv_held_t *come, int64_t 
 
 //  NOLINTEND(misc-no-recursion)
 
-bool kv_sequence_reached (kv_sequence_t *self)
+void kv_sequence_reached (kv_sequence_t *self)
 {
-    for (size_t i = 0; self->started && i < self->ahead.count; i++) {
-        uint64_t seq = self->ahead.of[i]->batch.seq;
-        if (seq >= self->next)
-            continue;
-        kv_held_t *doubted = kv_doubts_take (&self->ahead, i);
-        kv_known_t known = kv_sequence_known (self, seq, doubted->print);
-        if (known == KV_OTHER)
-            kv_sequence_stray (self, seq);
-        else
+    for (size_t i = 0; self->started && i < self->ahead.count;) {
+        const kv_held_t *doubted = self->ahead.of[i];
+        if (doubted->batch.seq >= self->next) {
+            i++;
+        } else if (kv_sequence_known (self, doubted->batch.seq, doubted->print) == KV_OTHER) {
+            kv_sequence_drop (self, &self->ahead, i);
+        } else {
             self->counts.duplicates++;
-        free (doubted);
-        return true;
+            free (kv_doubts_take (&self->ahead, i));
+        }
     }
-    return false;
 }
 
 void kv_sequence_expire (kv_sequence_t *self, int64_t now)

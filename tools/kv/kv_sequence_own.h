@@ -68,8 +68,9 @@ struct kv_sequence {
 
 void kv_sequence_say (kv_sequence_t *self, kv_notice_t notice, uint64_t first, uint64_t last);
 
-//  Drops a batch whose number does not fit
+//  Drops a batch whose number does not fit: not kept, or doubt number `place`
 void kv_sequence_stray (kv_sequence_t *self, uint64_t seq);
+void kv_sequence_drop (kv_sequence_t *self, kv_doubts_t *doubts, size_t place);
 
 //  What is known of number `seq`: nothing, these bytes, or others
 typedef enum { KV_NEW, KV_SAME, KV_OTHER } kv_known_t;
@@ -87,15 +88,15 @@ void kv_sequence_doubt (kv_sequence_t *self, kv_doubts_t *doubts, const kv_held_
 
 //  The end of the first numbers that are missing, also of those before a number that is doubted.
 //  `next` when nothing is.
-uint64_t kv_sequence_missing_end (kv_sequence_t *self);
+uint64_t kv_sequence_missing_end (const kv_sequence_t *self);
 
 //  Nothing more can come about these numbers: believes those that are plausible, and drops the
 //  others
 void kv_sequence_believe (kv_sequence_t *self, kv_doubts_t *doubts);
 
-//  True when the live stream has passed `next`: it brings it no more. `doubts`: count numbers that
-//  are not believed yet, which is enough to ask, and not to give up.
-bool kv_sequence_passed (const kv_sequence_t *self, bool doubts, int64_t now);
+//  True when the live stream has passed `next`, if also by a number that is not believed yet: enough
+//  to ask, and not to give up
+bool kv_sequence_passed (const kv_sequence_t *self, int64_t now);
 
 //  Delivers, gives up and asks what is due by now, and moves to the state that follows from it
 void kv_sequence_settle (kv_sequence_t *self, int64_t now);
@@ -120,8 +121,8 @@ void kv_sequence_forget_fallen (kv_sequence_t *self);
 //  Lets the clock decide about doubts
 void kv_sequence_expire (kv_sequence_t *self, int64_t now);
 
-//  Drops doubted numbers that the stream has passed. True: there was one.
-bool kv_sequence_reached (kv_sequence_t *self);
+//  Drops doubted numbers that the stream has passed
+void kv_sequence_reached (kv_sequence_t *self);
 
 //  -- kv_sequence_replay.c
 

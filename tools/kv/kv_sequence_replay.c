@@ -38,7 +38,6 @@ static bool s_news (kv_sequence_t *self, int64_t now)
 
 void kv_sequence_check (kv_sequence_t *self, int64_t now)
 {
-    kv_sequence_stop_replay (self);
     self->open = self->whole = false;
     self->unsure = true;
     if (self->state != KV_UNSURE)
@@ -210,9 +209,7 @@ static void s_arrive (kv_sequence_t *self, uint64_t seq)
     for (size_t i = self->late.count; i-- > 0;) {
         if (self->late.of[i]->batch.seq < self->due || self->late.of[i]->since != self->request)
             continue;  //  One of an earlier replay is not contradicted
-        kv_held_t *wrong = kv_doubts_take (&self->late, i);
-        kv_sequence_stray (self, wrong->batch.seq);
-        free (wrong);
+        kv_sequence_drop (self, &self->late, i);
     }
 }
 
@@ -296,10 +293,8 @@ static bool s_confirm_live (kv_sequence_t *self, const kv_held_t *reply)
             free (proven);
             return true;
         }
-        if (reply->batch.seq == self->due) {
-            kv_sequence_stray (self, reply->batch.seq);
-            free (kv_doubts_take (&self->ahead, i));
-        }
+        if (reply->batch.seq == self->due)
+            kv_sequence_drop (self, &self->ahead, i);
     }
     return false;
 }
@@ -411,7 +406,7 @@ void kv_sequence_end (kv_sequence_t *self, int64_t now)
     } else {
         uint64_t end = kv_sequence_missing_end (self);
         self->open = self->whole = false;
-        if (end > self->next && self->gone <= self->next && kv_sequence_passed (self, true, now)) {
+        if (end > self->next && self->gone <= self->next && kv_sequence_passed (self, now)) {
             kv_sequence_say (self, KV_REPLAY_SHORT, self->next, end - 1);
             s_repair_failed (self, now);
         } else if (self->late.count > 0) {
