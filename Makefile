@@ -149,21 +149,21 @@ SECONDS    ?= 60
 
 fuzz: ### fuzz each decoder for SECONDS=60, two at a time with -j2
 	@scripts/install-deps lint
-	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/%)
+	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/%) .venv/ready
 	@+$(FUZZ_MAKE) -k $(FUZZERS:%=run-fuzz/%)
 
 run-fuzz/%:
 	@scripts/fuzz $(BUILD) $* $(SECONDS)
 
 fuzz-corpus: ### reduce the committed inputs to what covers more than the seeds, also of what fuzzing found
-	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/%)
+	@+$(FUZZ_MAKE) $(FUZZERS:%=$(FUZZ_BUILD)/%) .venv/ready
 	@for path in $(FUZZERS); do \
 	    name=$${path##*/} inputs=$(FUZZ_BUILD)/inputs/$${path##*/}; \
 	    rm -rf $$inputs/seeds $$inputs/corpus $$inputs/least && mkdir -p $$inputs/new && \
-	    $(PYTHON) tests/tools/fuzz/seeds.py unpack $$name $$inputs && cp -r $$inputs/seeds $$inputs/least && \
+	    .venv/bin/python tests/tools/fuzz/seeds.py unpack $$name $$inputs && cp -r $$inputs/seeds $$inputs/least && \
 	    nice $(FUZZ_BUILD)/$$path -merge=1 -use_counters=0 \
 	        $$inputs/least $$inputs/corpus $$inputs/new 2>$(FUZZ_BUILD)/merge.log && \
-	    $(PYTHON) tests/tools/fuzz/seeds.py pack $$name $$inputs || exit 1; \
+	    .venv/bin/python tests/tools/fuzz/seeds.py pack $$name $$inputs || exit 1; \
 	done
 
 # How many messages each program that receives gets; a million takes 1 to 2 minutes a program
@@ -208,7 +208,7 @@ test-vllm: ### run the tools against a real vLLM from PyPI: VLLM=0.33.0, about 1
 	@$(PYTHON) scripts/test_vllm.py --build $(BUILD) $(ONLY:%=--only %) $(VLLM)
 
 format: ### format the C code with clang-format
-	clang-format -i $(filter-out tests/tools/vectors/%,$(ALL_CH))
+	clang-format -i $(ALL_CH)
 
 clean: ### remove what was built
 	rm -rf build build-* compile_commands.json
@@ -268,7 +268,13 @@ $(BUILD)/tests/trace/programs/raw-noplt: LDFLAGS += -Wl,-z,now
 
 # cmocka hands each test a state, and hardly any wants it
 $(BUILD)/tests/tools/unit/%.o $(BUILD)/tests/lessons/unit/%.o: CPPFLAGS += -Wno-unused-parameter
-$(BUILD)/tests/tools/unit/%.o: CPPFLAGS += -I. -Itests/tools/vectors
+$(BUILD)/tests/tools/unit/%.o: CPPFLAGS += -I. -I$(BUILD)
+$(patsubst %,%.o,$(filter $(BUILD)/tests/tools/%,$(UNITS))): | $(BUILD)/vectors.h
+# What msgspec makes of vLLM's structs
+$(BUILD)/vectors.h: tests/tools/vectors/make_vectors.py tests/tools/peers/structs.py tests/tools/layouts.py \
+        scripts/vllm_layout.py $(wildcard tests/tools/layouts/*.json) | .venv/ready
+	@mkdir -p $(@D)
+	@.venv/bin/python $< > $@
 $(BUILD)/tests/tools/unit/%: $(BUILD)/tests/tools/unit/%.o $(TESTED) $(TOOLS_A)
 	@echo '  LINK  $@'
 	$(Q)$(LINK) $^ $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs cmocka) $(LDLIBS) -lm -o $@
@@ -326,6 +332,6 @@ venv: .venv/ready
 compile_commands.json: Makefile $(ALL_C)
 	@{ echo '['; sep=; for file in $(ALL_C); do \
 	    printf '%s{"directory":"%s","file":"%s","command":"%s"}' "$$sep" "$(CURDIR)" "$$file" \
-	        '$(COMPILE) -Icommon -I. -Itests/tools/vectors -D_GNU_SOURCE -c '"$$file"; sep=','; echo; done; echo ']'; } > $@
+	        '$(COMPILE) -Icommon -I. -I$(BUILD) -D_GNU_SOURCE -c '"$$file"; sep=','; echo; done; echo ']'; } > $@
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(ALL_C))

@@ -159,12 +159,6 @@ def test_install_fails_when_its_command_fails(bare):
     assert "that failed" in done.stderr
 
 
-def test_vectors_are_what_msgspec_makes_of_the_structs():
-    script = ROOT / "tests" / "tools" / "vectors" / "make_vectors.py"
-    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_results_with_a_real_vllm_are_read_back():
     """test-vllm replaces some rows of this file: all others stay as they are."""
     text = test_vllm.RESULTS.read_text("utf-8")

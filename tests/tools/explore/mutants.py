@@ -76,7 +76,7 @@ def caught(folder, file, old, new):
         copy = Path(folder, Path(name).name)
         copy.write_text(changed)
         sources.append(copy)
-    base = ["cc", "-std=c11", "-O1", "-w", "-D_XOPEN_SOURCE=700", "-Itools", "-I.", "-Itests/tools/vectors"]
+    base = ["cc", "-std=c11", "-O1", "-w", "-D_XOPEN_SOURCE=700", "-Itools", "-I."]
     for name, test in (("unit", "tests/tools/unit/kv_sequence.c"), ("explore", "tests/tools/explore/kv_sequence.c")):
         program = Path(folder, name)
         built = run([*base, test, "-Itests/tools/unit", *sources, "build/tools/tools.a", "-o", program, *flags, "-lm"])

@@ -2,28 +2,25 @@
 """The inputs that fuzzing starts from. Seeds: vLLM's vectors, and inputs of other harnesses, as each
 harness wants them. The committed corpus: what else has been found, one input a line in hex.
 
-    python3 tests/tools/fuzz/seeds.py unpack HARNESS FOLDER     into FOLDER/seeds and FOLDER/corpus
-    python3 tests/tools/fuzz/seeds.py pack HARNESS FOLDER       FOLDER/least, but for the seeds, is
-                                                                the corpus from now on
+    .venv/bin/python tests/tools/fuzz/seeds.py unpack HARNESS FOLDER   into FOLDER/seeds and FOLDER/corpus
+    .venv/bin/python tests/tools/fuzz/seeds.py pack HARNESS FOLDER     FOLDER/least, but for the seeds,
+                                                                       is the corpus from now on
 """
 
 import hashlib
-import re
 import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TESTS / "tools" / "vectors"))
+
+from make_vectors import vectors  # noqa: E402
+
 STEP = b"\0\0"
 SEQ = (7).to_bytes(8, "big")
 #: The first byte of an input of engine_core: which of its decoders it is for
 ENGINE_CORE = {"REQUEST": 0, "ABORT": 1, "UTILITY": 2, "OUTPUTS": 3, "READY": 4}
 ENGINE_CORE |= {"HANDSHAKE_HELLO": 5, "HANDSHAKE_READY": 5, "HANDSHAKE_INIT": 6}
-
-
-def vectors():
-    text = (TESTS / "tools" / "vectors" / "vectors.h").read_text()
-    found = re.findall(r"unsigned char (\w+)\[\] = \{(.*?)\};", text, re.S)
-    return {name: bytes(int(byte, 16) for byte in re.findall(r"0x(\w\w)", body)) for name, body in found}
 
 
 def corpus_file(harness):

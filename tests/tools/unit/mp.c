@@ -58,7 +58,7 @@ static void test_decode_hostile (void **state)
     const vector_t vectors[] = {
         VECTOR (REQUEST_FULL),  VECTOR (OUTPUTS_FULL), VECTOR (READY_V26),
         VECTOR (UTILITY_CALL),  VECTOR (KV_LORA_V26),  VECTOR (KV_BYTES_HASHES_V26),
-        VECTOR (KV_STORED_V23), VECTOR (KV_MIXED_V9),  VECTOR (PONG_ERROR),
+        VECTOR (KV_STORED_V23), VECTOR (KV_MIXED_V9),
     };
     for (size_t i = 0; i < COUNT (vectors); i++)
         unit_hostile (s_decode, vectors[i]);

@@ -16,7 +16,7 @@
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
 
-//  One of tests/tools/vectors/vectors.h
+//  One of tests/tools/vectors/make_vectors.py, by its name there
 typedef struct {
     const char *name;
     const unsigned char *data;
