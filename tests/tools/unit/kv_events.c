@@ -1,58 +1,11 @@
 //  SPDX-License-Identifier: MIT
 
 #include "unit.h"
-#include "vectors.h"
 
 #include "kv/kv_events.h"
 #include "kv/toy_cache.h"
 
-static void s_same_slice (mp_slice_t slice, mp_slice_t want)
-{
-    assert_int_equal (!slice.data, !want.data);
-    assert_int_equal (slice.size, want.size);
-    if (want.size > 0)
-        assert_memory_equal (slice.data, want.data, want.size);
-}
-
-static void test_wire_names (void **state)
-{
-    assert_int_equal (kv_wire_from_name ("v0.9"), KV_WIRE_V09);
-    assert_int_equal (kv_wire_from_name ("v0.24"), KV_WIRE_V024);
-    assert_int_equal (kv_wire_from_name ("v0.26"), KV_WIRE_V026);
-    assert_int_equal (kv_wire_from_name ("v0.33"), KV_WIRE_V033);
-}
-
-//  -- Messages
-
-//  Frame `number` of a message, which keeps it
-static zframe_t *s_frame (zmsg_t *message, size_t number)
-{
-    zframe_t *frame = zmsg_first (message);
-    while (number-- > 0)
-        frame = zmsg_next (message);
-    assert_non_null (frame);
-    return frame;
-}
-
-static void s_is_frame (zmsg_t *message, size_t number, const void *data, size_t size)
-{
-    zframe_t *frame = s_frame (message, number);
-    assert_int_equal (zframe_size (frame), size);
-    if (size > 0)
-        assert_memory_equal (zframe_data (frame), data, size);
-}
-
-static const struct {
-    uint64_t seq;
-    const char *bytes;
-} seqs[] = {
-    {0, "\x00\x00\x00\x00\x00\x00\x00\x00"},
-    {1, "\x00\x00\x00\x00\x00\x00\x00\x01"},
-    {256, "\x00\x00\x00\x00\x00\x00\x01\x00"},
-    {0x0102030405060708, "\x01\x02\x03\x04\x05\x06\x07\x08"},
-    {0x8000000000000000, "\x80\x00\x00\x00\x00\x00\x00\x00"},
-    {UINT64_MAX - 1, "\xff\xff\xff\xff\xff\xff\xff\xfe"},
-};
+//  -- Messages, as their frames in hex, separated by '|'
 
 //  A pipe, and what is received of it without a zmsg_t
 static zsock_t *here, *there;
@@ -76,259 +29,191 @@ static int s_close (void **state)
     return more || frames;
 }
 
-//  What a PUB sends, and what a ROUTER does
-static zmsg_t *s_live (const char *topic, uint64_t seq, zframe_t *payload)
+static zmsg_t *s_message (const char *list)
 {
-    assert_int_equal (kv_publish (there, topic, seq, payload), 0);
-    return zmsg_recv (here);
-}
-
-static zmsg_t *s_reply (const char *topic, uint64_t seq, zframe_t *payload, kv_wire_t wire)
-{
-    zframe_t *client = zframe_new ("\x00\x6b\x8b\x45\x67", 5);
-    assert_int_equal (kv_replay_send (there, client, topic, seq, payload, wire), 0);
-    assert_int_equal (zframe_size (client), 5);
-    zframe_destroy (&client);
-    return zmsg_recv (here);
-}
-
-//  Reads a message as a subscriber does. What was read is valid until the next one is.
-static bool s_read (zmsg_t *message, bool replayed, kv_numbered_t *batch, mp_error_t *error)
-{
-    kv_frames_clear (frames);
-    if (zmsg_size (message) > 0) {  //  Without a frame it cannot be sent
-        zmsg_t *sent = zmsg_dup (message);
-        zmsg_send (&sent, there);
-        assert_true (kv_frames_recv (frames, here));
-    }
-    assert_int_equal (frames->count, zmsg_size (message));
-    return kv_frames_read (frames, replayed, batch, error);
-}
-
-//  NULL for a topic that is not there
-static void s_is_text (mp_slice_t slice, const char *text)
-{
-    s_same_slice (slice, (mp_slice_t){text, text ? strlen (text) : 0});
-}
-
-static void s_is_payload (mp_slice_t slice, vector_t vector)
-{
-    s_same_slice (slice, (mp_slice_t){(const char *) vector.data, vector.size});
-}
-
-static void test_message (void **state)
-{
-    mp_error_t error;
-    kv_numbered_t read;
-    zframe_t *payload = unit_vector_frame (VECTOR (KV_NO_RANK));
-    for (size_t i = 0; i < COUNT (seqs); i++) {
-        zmsg_t *message = s_live ("kv-events", seqs[i].seq, payload);
-        assert_int_equal (zmsg_size (message), 3);
-        s_is_frame (message, 0, "kv-events", 9);
-        s_is_frame (message, 1, seqs[i].bytes, 8);
-        s_is_frame (message, 2, KV_NO_RANK, sizeof KV_NO_RANK);
-        assert_true (s_read (message, false, &read, &error));
-        assert_true (read.seq == seqs[i].seq);
-        assert_false (read.replayed);
-        s_is_text (read.topic, "kv-events");
-        s_is_payload (read.payload, VECTOR (KV_NO_RANK));
-        zmsg_destroy (&message);
-    }
-    //  The number that ends a replay is none of a batch
-    zmsg_t *message = s_live ("kv-events", KV_SEQ_END, payload);
-    assert_false (s_read (message, false, &read, &error));
-    assert_string_equal (error.text, "message: its seq is the one that ends a replay");
-    zmsg_destroy (&message);
-    //  The topic may be empty
-    message = s_live ("", 5, payload);
-    s_is_frame (message, 0, "", 0);
-    assert_true (s_read (message, false, &read, &error));
-    assert_true (read.seq == 5);
-    s_is_text (read.topic, "");
-    zmsg_destroy (&message);
-    unit_is_vector (payload, VECTOR (KV_NO_RANK));
-}
-
-//  A message of `count` frames, the one before the last of `seq_size` bytes
-static zmsg_t *s_message (size_t count, size_t seq_size)
-{
+    char word[200], text[204];
     zmsg_t *message = zmsg_new ();
-    for (size_t i = 0; i < count; i++)
-        zmsg_addmem (message, "\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\0\0\0\0",
-                     i + 2 == count ? seq_size : 0);
+    while (unit_word (&list, word)) {
+        snprintf (text, sizeof text, "x'%s'", word);
+        zframe_t *frame = unit_frame (text);
+        zmsg_append (message, &frame);
+    }
     return message;
 }
 
-static void test_message_wrong (void **state)
+//  Destroys the message
+static void s_is_message (zmsg_t *message, const char *want)
 {
-    static const size_t sizes[] = {0, 1, 7, 9, 20};
-    mp_error_t error;
-    kv_numbered_t batch;
-    for (size_t count = 0; count <= 6; count++) {
-        char why[80];
-        zmsg_t *message = s_message (count, KV_SEQ_SIZE);
-        bool ok = s_read (message, false, &batch, &error);
-        assert_int_equal (ok, count == 3);
-        snprintf (why, sizeof why, "message: want topic, seq and batch, got %zu frames", count);
-        if (!ok)
-            assert_string_equal (error.text, why);
-        zmsg_destroy (&message);
+    text_t text = {NULL, 0, 0};
+    bool first = true;
+    for (zframe_t *frame = zmsg_first (message); frame; frame = zmsg_next (message)) {
+        text_put_string (&text, first ? "" : "|");
+        first = false;
+        text_put_hex (&text, zframe_data (frame), zframe_size (frame));
     }
-    for (size_t i = 0; i < COUNT (sizes); i++) {
-        char why[80];
-        zmsg_t *message = s_message (3, sizes[i]);
-        assert_false (s_read (message, false, &batch, &error));
-        snprintf (why, sizeof why, "message: a seq has 8 bytes, this has %zu", sizes[i]);
-        assert_string_equal (error.text, why);
-        zmsg_destroy (&message);
-    }
+    unit_is (text_take (&text), want);
+    zmsg_destroy (&message);
 }
 
-static void test_replay_request (void **state)
-{
-    for (size_t i = 0; i < COUNT (seqs); i++) {
-        zmsg_t *message = kv_replay_request (seqs[i].seq);
-        assert_int_equal (zmsg_size (message), 1);
-        s_is_frame (message, 0, seqs[i].bytes, 8);
+static const struct {
+    uint64_t seq;
+    const char *bytes;
+} seqs[] = {
+    {0, "0000000000000000"},
+    {1, "0000000000000001"},
+    {256, "0000000000000100"},
+    {0x0102030405060708, "0102030405060708"},
+    {0x8000000000000000, "8000000000000000"},
+    {UINT64_MAX - 1, "fffffffffffffffe"},
+};
 
-        //  As the ROUTER gets it from a REQ
-        zmsg_pushmem (message, NULL, 0);
-        zmsg_pushmem (message, "\x00\x6b\x8b\x45\x67", 5);
-        uint64_t start = 77;
-        zframe_t *client = NULL;
-        assert_true (kv_replay_request_read (message, &client, &start));
-        assert_true (start == seqs[i].seq);
-        assert_ptr_equal (client, s_frame (message, 0));
-        zmsg_destroy (&message);
+//  What a PUB sends, and a REQ or DEALER that asks for a replay
+static void test_send (void **state)
+{
+    zframe_t *payload = unit_frame ("x'93c0'");
+    char want[60];
+    for (size_t i = 0; i < COUNT (seqs); i++) {
+        snprintf (want, sizeof want, "6b76|%s|93c0", seqs[i].bytes);
+        assert_int_equal (kv_publish (there, "kv", seqs[i].seq, payload), 0);
+        s_is_message (zmsg_recv (here), want);
+        s_is_message (kv_replay_request (seqs[i].seq), seqs[i].bytes);
     }
+    assert_int_equal (kv_publish (there, "", 1, payload), 0);
+    s_is_message (zmsg_recv (here), "|0000000000000001|93c0");
+
+    //  What a ROUTER sends of a replay, and its end
+    static const struct {
+        const char *name, *reply, *end;  //  In the order of kv_wire_t
+    } wires[] = {
+        {"v0.9", "63||0102030405060708|93c0", "63||ffffffffffffffff|"},
+        {"v0.24", "63||0102030405060708|93c0", "63||ffffffffffffffff|"},
+        {"v0.26", "63||6b76|0102030405060708|93c0", "63|||ffffffffffffffff|"},
+        {"v0.33", "63||6b76|0102030405060708|93c0", "63|||ffffffffffffffff|"},
+    };
+    zframe_t *client = zframe_from ("c");
+    for (size_t i = 0; i < COUNT (wires); i++) {
+        kv_wire_t wire = kv_wire_from_name (wires[i].name);
+        assert_int_equal (wire, i);
+        kv_replay_send (there, client, "kv", 0x0102030405060708, payload, wire);
+        s_is_message (zmsg_recv (here), wires[i].reply);
+        kv_replay_send (there, client, "kv", 0x0102030405060708, NULL, wire);
+        s_is_message (zmsg_recv (here), wires[i].end);
+    }
+    assert_int_equal (zframe_size (client), 1);
+    assert_int_equal (zframe_size (payload), 2);
+    zframe_destroy (&client);
+    zframe_destroy (&payload);
+}
+
+//  What a subscriber reads of a live message and of a reply: "<seq> <topic> <payload>", or why not
+static void test_read (void **state)
+{
+#define NO_BATCH "replay: want a seq of 8 bytes and a batch, got "
+    static const struct {
+        bool replayed;
+        const char *message, *read;
+    } cases[] = {
+        {false, "6b76|0000000000000000|c0", "0 kv c0"},
+        {false, "6b76|0000000000000001|c0", "1 kv c0"},
+        {false, "6b76|0000000000000100|c0", "256 kv c0"},
+        {false, "6b76|0102030405060708|c0", "72623859790382856 kv c0"},
+        {false, "6b76|8000000000000000|c0", "9223372036854775808 kv c0"},
+        {false, "6b76|fffffffffffffffe|c0", "18446744073709551614 kv c0"},
+        {false, "|0000000000000005|", "5  "},
+        //  The number that ends a replay is none of a batch
+        {false, "6b76|ffffffffffffffff|c0", "message: its seq is the one that ends a replay"},
+        {false, NULL, "message: want topic, seq and batch, got 0 frames"},
+        {false, "6b76", "message: want topic, seq and batch, got 1 frames"},
+        {false, "0000000000000007|c0", "message: want topic, seq and batch, got 2 frames"},
+        {false, "6b76||0000000000000007|c0", "message: want topic, seq and batch, got 4 frames"},
+        {false, "||||0000000000000007|c0", "message: want topic, seq and batch, got 6 frames"},
+        {false, "6b76||c0", "message: a seq has 8 bytes, this has 0"},
+        {false, "6b76|00|c0", "message: a seq has 8 bytes, this has 1"},
+        {false, "6b76|00000000000007|c0", "message: a seq has 8 bytes, this has 7"},
+        {false, "6b76|000000000000000007|c0", "message: a seq has 8 bytes, this has 9"},
+        //  With the empty frame and without it, with a topic and without it; at a REQ a topic
+        //  cannot be told from that
+        {true, "0102030405060708|c0", "72623859790382856 (none) c0"},
+        {true, "|0102030405060708|c0", "72623859790382856 (none) c0"},
+        {true, "6b76|0102030405060708|c0", "72623859790382856 (none) c0"},
+        {true, "|6b76|0102030405060708|c0", "72623859790382856 kv c0"},
+        //  The end. Every batch has bytes: a reply without any is one, whatever its number says.
+        {true, "ffffffffffffffff|", "18446744073709551615 (none) "},
+        {true, "||ffffffffffffffff|", "18446744073709551615  "},
+        {true, "|6b76|0000000000000005|", "18446744073709551615 kv "},
+        {true, NULL, NO_BATCH "0 frames"},
+        {true, "c0", NO_BATCH "1 frames"},
+        {true, "|||0000000000000007|c0", NO_BATCH "5 frames"},
+        {true, "|||||0000000000000007|c0", NO_BATCH "7 frames"},
+        {true, "|c0", NO_BATCH "2 frames"},
+        {true, "00000000000007|c0", NO_BATCH "2 frames"},
+        {true, "|000000000000000007|c0", NO_BATCH "3 frames"},
+        {true, "|6b76|07|c0", NO_BATCH "4 frames"},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        zmsg_t *message = s_message (cases[i].message);
+        size_t count = zmsg_size (message);
+        kv_frames_clear (frames);
+        if (count == 0)  //  Without a frame it cannot be sent
+            zmsg_destroy (&message);
+        else
+            zmsg_send (&message, there);
+        assert_int_equal (count > 0 && kv_frames_recv (frames, here), count > 0);
+        assert_int_equal (frames->count, count);
+        kv_numbered_t batch;
+        mp_error_t error;
+        text_t text = {NULL, 0, 0};
+        if (kv_frames_read (frames, cases[i].replayed, &batch, &error)) {
+            assert_int_equal (batch.replayed, cases[i].replayed);
+            text_put_uint (&text, batch.seq);
+            text_put_char (&text, ' ');
+            text_put_string (&text, batch.topic.data ? "" : "(none)");
+            text_put (&text, batch.topic.data, batch.topic.size);
+            text_put_char (&text, ' ');
+            text_put_hex (&text, batch.payload.data, batch.payload.size);
+        } else {
+            text_put_string (&text, error.text);
+        }
+        unit_is (text_take (&text), cases[i].read);
+    }
+    kv_frames_clear (frames);
 }
 
 //  The number may have any length, as with vLLM's int.from_bytes
-static void test_replay_request_lengths (void **state)
+static void test_replay_request_read (void **state)
 {
     static const struct {
-        const char *bytes;
-        size_t size;
+        const char *message;
+        bool good;
         uint64_t start;
     } cases[] = {
-        {"", 0, 0},
-        {"\x00", 1, 0},
-        {"\xff", 1, 255},
-        {"\x01\x02\x03\x04\x05\x06\x07", 7, 0x01020304050607},
-        {"\x00\x01\x02\x03\x04\x05\x06\x07\x08", 9, 0x0102030405060708},
-        {"\x00\xff\xff\xff\xff\xff\xff\xff\xff", 9, UINT64_MAX},
-        {"\x01\x00\x00\x00\x00\x00\x00\x00\x00", 9, UINT64_MAX},
-        {"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00", 20, 256},
-        {"\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0", 20, UINT64_MAX},
-        {"\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20, UINT64_MAX},
+        {"63||", true, 0},
+        {"63||00", true, 0},
+        {"63||ff", true, 255},
+        {"63||01020304050607", true, 0x01020304050607},
+        {"63||0102030405060708", true, 0x0102030405060708},
+        {"63||8000000000000000", true, 0x8000000000000000},
+        {"63||000102030405060708", true, 0x0102030405060708},
+        {"63||00ffffffffffffffff", true, UINT64_MAX},
+        {"63||010000000000000000", true, UINT64_MAX},
+        {"63||0000000000000000000000000000000000000100", true, 256},
+        {"63||0000000000000000000000010000000000000000", true, UINT64_MAX},
+        {"63||0100000000000000000000000000000000000000", true, UINT64_MAX},
+        {NULL, false, 0},
+        {"63", false, 0},
+        {"63|0000000000000007", false, 0},
+        {"63|||0000000000000007", false, 0},
     };
     for (size_t i = 0; i < COUNT (cases); i++) {
-        zmsg_t *message = zmsg_new ();
-        zmsg_addstr (message, "client");
-        zmsg_addmem (message, NULL, 0);
-        zmsg_addmem (message, cases[i].bytes, cases[i].size);
+        zmsg_t *message = s_message (cases[i].message);
         uint64_t start = 77;
-        zframe_t *client;
-        assert_true (kv_replay_request_read (message, &client, &start));
-        assert_true (start == cases[i].start);
+        zframe_t *client = NULL;
+        bool good = kv_replay_request_read (message, &client, &start);
+        assert_int_equal (good, cases[i].good);
+        assert_true (!good || start == cases[i].start);
+        assert_ptr_equal (client, good ? zmsg_first (message) : NULL);
         zmsg_destroy (&message);
     }
-    for (size_t count = 0; count <= 6; count++) {
-        zmsg_t *message = s_message (count, KV_SEQ_SIZE);
-        uint64_t start;
-        zframe_t *client;
-        assert_int_equal (kv_replay_request_read (message, &client, &start), count == 3);
-        zmsg_destroy (&message);
-    }
-}
-
-//  What the ROUTER sends, and what then comes out at a DEALER and at a REQ
-static void test_replay_reply (void **state)
-{
-    static const struct {
-        kv_wire_t wire;
-        bool topic;
-    } wires[] = {{KV_WIRE_V09, false}, {KV_WIRE_V024, false}, {KV_WIRE_V026, true}};
-    mp_error_t error;
-    zframe_t *payload = unit_vector_frame (VECTOR (KV_NO_RANK));
-    for (size_t i = 0; i < COUNT (wires); i++) {
-        for (int end = 0; end < 2; end++) {
-            zmsg_t *message =
-                s_reply ("kv-events", 0x0102030405060708, end ? NULL : payload, wires[i].wire);
-            size_t at = 0;
-            s_is_frame (message, at++, "\x00\x6b\x8b\x45\x67", 5);
-            s_is_frame (message, at++, "", 0);
-            if (wires[i].topic)
-                s_is_frame (message, at++, "kv-events", end ? 0 : 9);
-            s_is_frame (
-                message, at++,
-                end ? "\xff\xff\xff\xff\xff\xff\xff\xff" : "\x01\x02\x03\x04\x05\x06\x07\x08", 8);
-            s_is_frame (message, at++, KV_NO_RANK, end ? 0 : sizeof KV_NO_RANK);
-            assert_int_equal (zmsg_size (message), at);
-
-            //  The client's name goes on the way to a DEALER, the empty frame too on that to a REQ
-            for (int taken = 0; taken < 2; taken++) {
-                zframe_t *gone = zmsg_pop (message);
-                zframe_destroy (&gone);
-                kv_numbered_t read;
-                assert_true (s_read (message, true, &read, &error));
-                assert_true (read.seq == (end ? KV_SEQ_END : 0x0102030405060708));
-                assert_true (read.replayed);
-                if (end)
-                    assert_int_equal (read.payload.size, 0);
-                else
-                    s_is_payload (read.payload, VECTOR (KV_NO_RANK));
-                if (taken == 0)
-                    s_is_text (read.topic, !wires[i].topic ? NULL : end ? "" : "kv-events");
-            }
-            zmsg_destroy (&message);
-        }
-    }
-    unit_is_vector (payload, VECTOR (KV_NO_RANK));
-}
-
-static void test_replay_reply_wrong (void **state)
-{
-    static const size_t sizes[] = {0, 1, 7, 9, 20};
-    mp_error_t error;
-    kv_numbered_t batch;
-    char why[80];
-    for (size_t count = 0; count <= 7; count++) {
-        zmsg_t *message = s_message (count, KV_SEQ_SIZE);
-        bool ok = s_read (message, true, &batch, &error);
-        assert_int_equal (ok, count >= 2 && count <= 4);
-        snprintf (why, sizeof why, "replay: want a seq of 8 bytes and a batch, got %zu frames",
-                  count);
-        if (ok)
-            assert_true (batch.seq == KV_SEQ_END);  //  Its payload is empty
-        else
-            assert_string_equal (error.text, why);
-        zmsg_destroy (&message);
-    }
-    for (size_t count = 2; count <= 4; count++) {
-        for (size_t i = 0; i < COUNT (sizes); i++) {
-            zmsg_t *message = s_message (count, sizes[i]);
-            assert_false (s_read (message, true, &batch, &error));
-            assert_memory_equal (error.text, "replay: ", 8);
-            zmsg_destroy (&message);
-        }
-    }
-}
-
-//  Every batch has bytes: a reply without any ends the replay, whatever its number says
-static void test_reply_without_a_payload_is_an_end (void **state)
-{
-    zframe_t *empty = zframe_new (NULL, 0);
-    zmsg_t *message = s_reply ("kv", 5, empty, KV_WIRE_V026);
-    kv_numbered_t batch;
-    mp_error_t error;
-    zframe_t *gone = zmsg_pop (message);
-    assert_true (s_read (message, true, &batch, &error));
-    assert_true (batch.seq == KV_SEQ_END);
-    assert_int_equal (batch.payload.size, 0);
-    zframe_destroy (&gone);
-    zframe_destroy (&empty);
-    zmsg_destroy (&message);
 }
 
 //  -- The toy cache
@@ -393,9 +278,7 @@ static void test_toy_cache_wires (void **state)
     };
     for (size_t i = 0; i < COUNT (cases); i++) {
         unit_is_text (toy_cache_batch (&cases[i].cache, cases[i].n, 1.5), cases[i].text);
-        char *text = toy_cache_describe (&cases[i].cache, cases[i].n);
-        assert_string_equal (text, cases[i].described);
-        zstr_free (&text);
+        unit_is (toy_cache_describe (&cases[i].cache, cases[i].n), cases[i].described);
     }
 }
 
@@ -464,14 +347,9 @@ static void test_toy_cache_blocks (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_wire_names),
-        cmocka_unit_test (test_message),
-        cmocka_unit_test (test_message_wrong),
-        cmocka_unit_test (test_replay_request),
-        cmocka_unit_test (test_replay_request_lengths),
-        cmocka_unit_test (test_replay_reply),
-        cmocka_unit_test (test_replay_reply_wrong),
-        cmocka_unit_test (test_reply_without_a_payload_is_an_end),
+        cmocka_unit_test (test_send),
+        cmocka_unit_test (test_read),
+        cmocka_unit_test (test_replay_request_read),
         cmocka_unit_test (test_toy_cache_wires),
         cmocka_unit_test (test_toy_cache_chain),
         cmocka_unit_test (test_toy_cache_blocks),

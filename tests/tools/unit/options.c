@@ -5,6 +5,7 @@
 #include "lib/options.h"
 #include "lib/log.h"
 
+#include <inttypes.h>
 #include <signal.h>
 
 static about_t about = {.name = "program",
@@ -45,11 +46,13 @@ static const option_t options[] = {
 //  What options_parse printed in the last call of s_parse
 static char *out_text, *err_text;
 
-static void s_forget (void)
+static int s_forget (void **state)
 {
     free (out_text);
     free (err_text);
     out_text = err_text = NULL;
+    curve_dir = NULL;
+    return 0;
 }
 
 static int s_setup (void **state)
@@ -69,23 +72,15 @@ static int s_setup (void **state)
     v.endpoints.fallback = "tcp://127.0.0.1:5557";
     log_program = "nobody";
     log_level = LOG_QUIET;
-    return 0;
+    return s_forget (state);
 }
-
-static int s_teardown (void **state)
-{
-    s_forget ();
-    return 0;
-}
-
-#define PARSE(...) s_parse ((const char *[]){"program", __VA_ARGS__, NULL})
 
 static int s_parse (const char **argv)
 {
     int argc = 0;
     while (argv[argc])
         argc++;
-    s_forget ();
+    s_setup (NULL);
     size_t out_size, err_size;
     FILE *out = open_memstream (&out_text, &out_size);
     FILE *err = open_memstream (&err_text, &err_size);
@@ -96,27 +91,93 @@ static int s_parse (const char **argv)
         assert_string_equal (out_text, "");
     if (status != OPTIONS_WRONG)
         assert_string_equal (err_text, "");
+    assert_string_equal (log_program, "program");
     return status;
 }
 
-//  Wrong usage: nothing but one line, which begins with the program and the option
-static void s_refused (int status, const char *line)
+//  The words of `line` are separated by '|'; those that the values point to stay until the next call
+static int s_parse_line (const char *line)
 {
-    assert_int_equal (status, OPTIONS_WRONG);
-    assert_string_equal (out_text, "");
-    assert_string_equal (err_text, line);
-    assert_ptr_equal (strchr (err_text, '\n'), err_text + strlen (err_text) - 1);
+    static char words[20][200];
+    const char *argv[22] = {"program"}, *list = *line ? line : NULL;
+    for (size_t i = 0; unit_word (&list, words[i]); i++)
+        argv[1 + i] = words[i];
+    return s_parse (argv);
 }
 
-//  Each of these values, as wrong usage: what it is not
-static void s_refuses (const char *option, const char *const *values, size_t count,
-                       const char *want)
+static void s_put (text_t *out, const char *name, const char *value)
 {
-    for (size_t i = 0; i < count; i++) {
-        char line[200];
-        snprintf (line, sizeof line, "program: %s: '%s': %s\n", option, values[i], want);
-        s_refused (PARSE (option, values[i]), line);
+    text_put_string (out, out->size > 0 ? " " : "");
+    text_put_string (out, name);
+    text_put_char (out, '=');
+    text_put_string (out, value);
+}
+
+static void s_put_list (text_t *out, const char *name, const option_list_t *list)
+{
+    if (list->count == (list->fallback ? 1 : 0) &&
+        (!list->fallback || list->items[0] == list->fallback))
+        return;
+    s_put (out, name, "");
+    for (size_t i = 0; i < list->count; i++) {
+        text_put_string (out, i > 0 ? "," : "");
+        text_put_string (out, list->items[i]);
     }
+}
+
+//  The values that are not the defaults, to be freed
+static char *s_changed (void)
+{
+    char text[60];
+    text_t out = {NULL, 0, 0};
+#define PUT(name, format, value, fallback)                                                         \
+    if ((value) != (fallback)) {                                                                   \
+        snprintf (text, sizeof text, format, value);                                               \
+        s_put (&out, name, text);                                                                  \
+    }
+#define PUT_TEXT(name, value, fallback)                                                            \
+    if (!value || strcmp (value, fallback) != 0)                                                   \
+        s_put (&out, name, value ? value : "NULL");
+    PUT_TEXT ("bind", v.bind, "tcp://127.0.0.1:5555");
+    PUT_TEXT ("connect", v.connect, "tcp://127.0.0.1:5556");
+    PUT_TEXT ("text", v.text, "ping");
+    if (v.none)
+        s_put (&out, "none", v.none);
+    PUT_TEXT ("choice", v.choice, "v0.26");
+    PUT ("count", "%d", v.count, 7);
+    PUT ("port", "%d", v.port, 80);
+    PUT ("seed", "%" PRIu64, v.seed, 12345678901234567890u);
+    PUT ("delay", "%g", v.delay, 1.5);
+    s_put_list (&out, "topic", &v.topics);
+    if (v.skip.set) {
+        snprintf (text, sizeof text, "%" PRIu64 "-%" PRIu64, v.skip.first, v.skip.last);
+        s_put (&out, "skip", text);
+    }
+    PUT ("from", "%" PRIu64, v.from, UINT64_MAX);
+    PUT ("seq", "%" PRIu64, v.seq, 3);
+    PUT ("flag", "%d", v.flag, 0);
+    s_put_list (&out, "endpoints", &v.endpoints);
+    s_put_list (&out, "others", &v.others);
+    PUT ("level", "%d", log_level, LOG_LINES);
+    if (curve_dir)
+        s_put (&out, "curve-dir", curve_dir);
+    return text_take (&out);
+}
+
+//  What comes of a command line: the values that are not the defaults; or, of wrong usage, the one
+//  line, without "program: "
+static void s_gives (const char *line, const char *want)
+{
+    int status = s_parse_line (line);
+    if (status == OPTIONS_RUN) {
+        unit_is (s_changed (), want);
+        return;
+    }
+    assert_int_equal (status, OPTIONS_WRONG);
+    char whole[300];
+    snprintf (whole, sizeof whole, "program: %s\n", want);
+    assert_string_equal (err_text, whole);
+    assert_ptr_equal (strchr (err_text, '\n'), err_text + strlen (err_text) - 1);
 }
 
 //  -- What a main() sees. First, since a child should not come after the first socket.
@@ -140,7 +201,7 @@ static int s_read (const char **argv)
     child_argv = (char **) argv;
     for (child_argc = 0; argv[child_argc];)
         child_argc++;
-    s_forget ();
+    s_forget (NULL);
     capture_t out = unit_catch (stdout);
     capture_t err = unit_catch (stderr);
     int status = unit_in_child (s_read_body);
@@ -168,336 +229,129 @@ static void test_read (void **state)
 
 //  -- Values
 
-static void test_defaults (void **state)
+static void test_lines (void **state)
 {
-    assert_int_equal (s_parse ((const char *[]){"program", NULL}), OPTIONS_RUN);
-    assert_string_equal (v.bind, "tcp://127.0.0.1:5555");
-    assert_string_equal (v.connect, "tcp://127.0.0.1:5556");
-    assert_string_equal (v.text, "ping");
-    assert_null (v.none);
-    assert_string_equal (v.choice, "v0.26");
-    assert_int_equal (v.count, 7);
-    assert_true (v.delay == 1.5);
-    assert_int_equal (v.topics.count, 1);
-    assert_string_equal (v.topics.items[0], "");
-    assert_int_equal (v.endpoints.count, 1);
-    assert_string_equal (v.endpoints.items[0], "tcp://127.0.0.1:5557");
-    assert_int_equal (v.others.count, 0);
-    assert_false (v.flag);
-    assert_false (v.skip.set);
-    assert_true (v.from == UINT64_MAX);
-    assert_string_equal (log_program, "program");
-    assert_int_equal (log_level, LOG_LINES);
+    static const char *const cases[][2] = {
+        {"", ""},
+        {"--bind|tcp://*:*|--connect=ipc:///tmp/x|--text=a=b|--none||--choice=v0.9|--count|0|"
+         "--port=65535|--delay|.25|--topic=|--topic|b|--skip=3-5|--from|12|--seq=live|--flag",
+         "bind=tcp://*:* connect=ipc:///tmp/x text=a=b none= choice=v0.9 count=0 port=65535 "
+         "delay=0.25 topic=,b skip=3-5 from=12 seq=18446744073709551615 flag=1"},
+        //  Of one that is given twice the last counts
+        {"--count=1|--count=2|--text=|--skip=7-7|--flag|--flag", "text= count=2 skip=7-7 flag=1"},
+        //  What looks like an option can be a value
+        {"--text|--count", "text=--count"},
+        {"--text=--help", "text=--help"},
+        {"--quiet", "level=0"},
+        {"--choice|v0.24", "choice=v0.24"},
+        {"--count|1", "count=1"},
+        {"--count|007", ""},
+        {"--count|2147483647", "count=2147483647"},
+        {"--port|1", "port=1"},
+        {"--port|0", "--port: '0': want a whole number from 1 to 65535"},
+        {"--port=65536", "--port: '65536': want a whole number from 1 to 65535"},
+        {"--seed|0", "seed=0"},
+        {"--seed=18446744073709551615", "seed=18446744073709551615"},
+        {"--delay|0", "delay=0"},
+        {"--delay|2.", "delay=2"},
+        {"--delay|3600", "delay=3600"},
+        {"--skip=0-18446744073709551614", "skip=0-18446744073709551614"},
+        {"--from|0", "from=0"},
+        {"--from|live", ""},
+        {"--from|9007199254740993", "from=9007199254740993"},
+        {"--from|18446744073709551614", "from=18446744073709551614"},
+        {"--curve-dir=/tmp", "curve-dir=/tmp"},
+        //  In the order given; to bind or to connect is the program's choice, so what is good for
+        //  one of the two is taken
+        {"--endpoints=tcp://*:*|--endpoints|ipc:///tmp/x|--others=tcp://h:1",
+         "endpoints=tcp://*:*,ipc:///tmp/x others=tcp://h:1"},
+        {"--endpoints=5557", "--endpoints: '5557': want tcp://HOST:PORT or ipc://PATH"},
+        {"--endpoints=tcp://h:1|--endpoints=",
+         "--endpoints: '': want tcp://HOST:PORT or ipc://PATH"},
+        {"--endpoints=tcp://h:65536",
+         "--endpoints: 'tcp://h:65536': the port must be a number up to 65535, or *"},
+        {"--topic=|--topic=|--topic=|--topic=|--topic=|--topic=|--topic=|--topic=|"
+         "--topic=|--topic=|--topic=|--topic=|--topic=|--topic=|--topic=|--topic=",
+         "topic=,,,,,,,,,,,,,,,"},
+        {"--topic=|--topic=|--topic=|--topic=|--topic=|--topic=|--topic=|--topic=|"
+         "--topic=|--topic=|--topic=|--topic=|--topic=|--topic=|--topic=|--topic=|--topic=x",
+         "--topic: 'x': at most 16 of them"},
+        //  Wrong usage
+        {"--flag=yes", "--flag: it takes no value"},
+        {"--flag=", "--flag: it takes no value"},
+        {"--flag|yes", "'yes': not an option (see --help)"},
+        {"--count", "--count: a value is missing"},
+        {"--endpoints", "--endpoints: a value is missing"},
+        {"--curve-dir", "--curve-dir: a value is missing"},
+        {"--quiet|--text", "--text: a value is missing"},
+        {"--bogus|1", "--bogus: unknown option (see --help)"},
+        {"--bogus=1", "--bogus: unknown option (see --help)"},
+        //  No abbreviations, nothing behind a name, no other case
+        {"--coun|1", "--coun: unknown option (see --help)"},
+        {"--counter|1", "--counter: unknown option (see --help)"},
+        {"--Count|1", "--Count: unknown option (see --help)"},
+        {"--=1", "--: unknown option (see --help)"},
+        {"--help=1", "--help: unknown option (see --help)"},
+        {"--helpme", "--helpme: unknown option (see --help)"},
+        {"---count|1", "---count: unknown option (see --help)"},
+        {"--count|1|2", "'2': not an option (see --help)"},
+        {"-c|1", "'-c': not an option (see --help)"},
+        {"-", "'-': not an option (see --help)"},
+        {"--", "'--': not an option (see --help)"},
+        {"--quiet|", "'': not an option (see --help)"},
+        //  The first that is wrong is told
+        {"--port=0|--bogus", "--port: '0': want a whole number from 1 to 65535"},
+        //  What the value holds does not make the error two lines
+        {"--count|1\n2", "--count: '1?2': want a whole number from 0 to 2147483647"},
+        {"--bind|tcp://a\nb", "--bind: 'tcp://a?b': want tcp://HOST:PORT"},
+        {"--choice|\r\nv0.9", "--choice: '??v0.9': want one of v0.26|v0.24|v0.9"},
+        {"--bo\ngus|1", "--bo?gus: unknown option (see --help)"},
+        {"posi\ntional", "'posi?tional': not an option (see --help)"},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++)
+        s_gives (cases[i][0], cases[i][1]);
 }
 
-static void test_both_forms (void **state)
-{
-    assert_int_equal (PARSE ("--bind", "tcp://*:*", "--connect=ipc:///tmp/x", "--text=a=b",
-                             "--none", "", "--choice=v0.9", "--count", "0", "--port=65535",
-                             "--delay", ".25", "--topic=", "--topic", "b", "--skip=3-5", "--from",
-                             "12", "--seq=live"),
-                      OPTIONS_RUN);
-    assert_string_equal (v.bind, "tcp://*:*");
-    assert_string_equal (v.connect, "ipc:///tmp/x");
-    assert_string_equal (v.text, "a=b");
-    assert_string_equal (v.none, "");
-    assert_string_equal (v.choice, "v0.9");
-    assert_int_equal (v.count, 0);
-    assert_int_equal (v.port, 65535);
-    assert_true (v.delay == 0.25);
-    assert_int_equal (v.topics.count, 2);
-    assert_string_equal (v.topics.items[0], "");
-    assert_string_equal (v.topics.items[1], "b");
-    assert_true (v.skip.set);
-    assert_true (v.skip.first == 3);
-    assert_true (v.skip.last == 5);
-    assert_true (v.from == 12);
-    assert_true (v.seq == UINT64_MAX);
-
-    //  Of one that is given twice the last counts
-    assert_int_equal (PARSE ("--count=1", "--count=2", "--text=", "--skip=7-7"), OPTIONS_RUN);
-    assert_int_equal (v.count, 2);
-    assert_string_equal (v.text, "");
-    assert_true (v.skip.first == 7 && v.skip.last == 7);
-    //  What looks like an option can be a value
-    assert_int_equal (PARSE ("--text", "--count"), OPTIONS_RUN);
-    assert_string_equal (v.text, "--count");
-    assert_int_equal (PARSE ("--text=--help"), OPTIONS_RUN);
-    assert_string_equal (v.text, "--help");
-}
-
-static void test_levels (void **state)
-{
-    assert_int_equal (PARSE ("--quiet"), OPTIONS_RUN);
-    assert_int_equal (log_level, LOG_QUIET);
-    assert_int_equal (PARSE ("--count", "1"), OPTIONS_RUN);
-    assert_int_equal (log_level, LOG_LINES);
-}
-
-static void test_numbers (void **state)
+//  Values that are refused, and change nothing
+static void test_bad_values (void **state)
 {
     static const struct {
-        const char *text;
-        int count;
-    } good[] = {{"0", 0}, {"1", 1}, {"007", 7}, {"2147483647", INT_MAX}};
-    for (size_t i = 0; i < COUNT (good); i++) {
-        assert_int_equal (PARSE ("--count", good[i].text), OPTIONS_RUN);
-        assert_int_equal (v.count, good[i].count);
+        const char *option, *want, *values;
+    } cases[] = {
+        {"--count", "want a whole number from 0 to 2147483647",
+         "2147483648|4294967296|4294967303|9223372036854775807|18446744073709551615|"
+         "18446744073709551616|99999999999999999999|-1|-0|+1| 1|1 |1x|x1||0x10|1e3|1.0|1,000|"
+         "\xd9\xa1"},  //  The last one is a digit, but an Arabic one
+        {"--delay", "want seconds from 0 to 3600",
+         "3600.001|3601|-1|-0|+1| 1|1s||.|1..2|1.2.3|1e3|0x10|inf|nan|1,5|99999999999999999999"},
+        {"--choice", "want one of v0.26|v0.24|v0.9", "|v0|v0.2|v0.260|V0.26|v0.9 "},
+        {"--skip", "want FIRST-LAST, two whole numbers",
+         "|3|-|3-|-5|5-3|3--5|3-5-7|3 -5|a-b|3-5x|+3-5|3-live|0x1-5|3-18446744073709551615|"
+         "18446744073709551615-18446744073709551615|00000000000000000000000003-5|"
+         "99999999999999999999-99999999999999999999"},
+        {"--from", "want a sequence number, or live",
+         "|-1|Live|lively|18446744073709551615|1x| 1|0x1|99999999999999999999"},
+        {"--seed", "want a whole number up to 18446744073709551615", "|-1|1x|18446744073709551616"},
+        {"--curve-dir", "want a folder that is there", "|/nowhere/keys|/etc/passwd"},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        char word[200], line[200], want[200];
+        for (const char *list = cases[i].values; unit_word (&list, word);) {
+            snprintf (line, sizeof line, "%s=%s", cases[i].option, word);
+            snprintf (want, sizeof want, "%s: '%s': %s", cases[i].option, word, cases[i].want);
+            s_gives (line, want);
+            log_level = LOG_LINES;
+            unit_is (s_changed (), "topic= endpoints=");  //  Lists get their defaults last
+        }
     }
-    //  The last one is a digit, but an Arabic one
-    static const char *const bad[] = {"2147483648",
-                                      "4294967296",
-                                      "4294967303",
-                                      "9223372036854775807",
-                                      "18446744073709551615",
-                                      "18446744073709551616",
-                                      "99999999999999999999",
-                                      "-1",
-                                      "-0",
-                                      "+1",
-                                      " 1",
-                                      "1 ",
-                                      "1x",
-                                      "x1",
-                                      "",
-                                      "0x10",
-                                      "1e3",
-                                      "1.0",
-                                      "1,000",
-                                      "\xd9\xa1"};
-    s_refuses ("--count", bad, COUNT (bad), "want a whole number from 0 to 2147483647");
-    assert_int_equal (v.count, INT_MAX);
-    //  A range of its own
-    assert_int_equal (PARSE ("--port", "1"), OPTIONS_RUN);
-    s_refused (PARSE ("--port", "0"),
-               "program: --port: '0': want a whole number from 1 to 65535\n");
-    s_refused (PARSE ("--port=65536"),
-               "program: --port: '65536': want a whole number from 1 to 65535\n");
-}
-
-static void test_seconds (void **state)
-{
-    static const struct {
-        const char *text;
-        double seconds;
-    } good[] = {{"0", 0}, {"0.25", 0.25}, {".5", 0.5}, {"2.", 2}, {"3600", 3600}};
-    for (size_t i = 0; i < COUNT (good); i++) {
-        assert_int_equal (PARSE ("--delay", good[i].text), OPTIONS_RUN);
-        assert_true (v.delay == good[i].seconds);
-    }
-    static const char *const bad[] = {"3600.001",
-                                      "3601",
-                                      "-1",
-                                      "-0",
-                                      "+1",
-                                      " 1",
-                                      "1s",
-                                      "",
-                                      ".",
-                                      "1..2",
-                                      "1.2.3",
-                                      "1e3",
-                                      "0x10",
-                                      "inf",
-                                      "nan",
-                                      "1,5",
-                                      "99999999999999999999"};
-    s_refuses ("--delay", bad, COUNT (bad), "want seconds from 0 to 3600");
-    char digits[401];
+    char digits[401] = "";
     memset (digits, '9', 400);
-    digits[400] = 0;
-    assert_int_equal (PARSE ("--delay", digits), OPTIONS_WRONG);
-}
-
-static void test_choice (void **state)
-{
-    static const char *const good[] = {"v0.26", "v0.24", "v0.9"};
-    static const char *const bad[] = {"",  "v0",    "v0.2",      "v0.260", "V0.26", "v0.26|v0.24",
-                                      "|", "v0.9 ", "v0.24|v0.9"};
-    for (size_t i = 0; i < COUNT (good); i++) {
-        assert_int_equal (PARSE ("--choice", good[i]), OPTIONS_RUN);
-        assert_string_equal (v.choice, good[i]);
-    }
-    s_refuses ("--choice", bad, COUNT (bad), "want one of v0.26|v0.24|v0.9");
-    assert_string_equal (v.choice, "v0.9");
-}
-
-static void test_list (void **state)
-{
-    const char *argv[2 + OPTION_LIST_MAX + 1] = {"program"};
-    for (size_t i = 0; i < OPTION_LIST_MAX; i++)
-        argv[1 + i] = "--topic=x";
-    assert_int_equal (s_parse (argv), OPTIONS_RUN);
-    assert_int_equal (v.topics.count, OPTION_LIST_MAX);
-    v.topics.count = 0;
-    argv[1 + OPTION_LIST_MAX] = "--topic=one more";
-    s_refused (s_parse (argv), "program: --topic: 'one more': at most 16 of them\n");
-    assert_int_equal (v.topics.count, OPTION_LIST_MAX);
-}
-
-static void test_flag (void **state)
-{
-    assert_int_equal (PARSE ("--flag", "--count=2"), OPTIONS_RUN);
-    assert_true (v.flag);
-    assert_int_equal (v.count, 2);
-    assert_int_equal (PARSE ("--flag", "--flag"), OPTIONS_RUN);
-    assert_true (v.flag);
-}
-
-static void test_flag_takes_no_value (void **state)
-{
-    s_refused (PARSE ("--flag=yes"), "program: --flag: it takes no value\n");
-    s_refused (PARSE ("--flag="), "program: --flag: it takes no value\n");
-    assert_false (v.flag);
-    //  What comes next is not its own
-    s_refused (PARSE ("--flag", "yes"), "program: 'yes': not an option (see --help)\n");
-}
-
-//  In the order given; to bind or to connect is the program's choice, so what is good for one of
-//  the two is taken
-static void test_endpoints_given (void **state)
-{
-    assert_int_equal (
-        PARSE ("--endpoints=tcp://*:*", "--endpoints", "ipc:///tmp/x", "--others=tcp://h:1"),
-        OPTIONS_RUN);
-    assert_int_equal (v.endpoints.count, 2);
-    assert_string_equal (v.endpoints.items[0], "tcp://*:*");
-    assert_string_equal (v.endpoints.items[1], "ipc:///tmp/x");
-    assert_int_equal (v.others.count, 1);
-    assert_string_equal (v.others.items[0], "tcp://h:1");
-}
-
-static void test_endpoints_too_many (void **state)
-{
-    const char *argv[2 + OPTION_LIST_MAX + 1] = {"program"};
-    for (size_t i = 0; i < OPTION_LIST_MAX; i++)
-        argv[1 + i] = "--endpoints=tcp://h:1";
-    assert_int_equal (s_parse (argv), OPTIONS_RUN);
-    assert_int_equal (v.endpoints.count, OPTION_LIST_MAX);
-    v.endpoints.count = 0;
-    argv[1 + OPTION_LIST_MAX] = "--endpoints=tcp://h:2";
-    s_refused (s_parse (argv), "program: --endpoints: 'tcp://h:2': at most 16 of them\n");
-}
-
-static void test_endpoints_malformed (void **state)
-{
-    s_refused (PARSE ("--endpoints=5557"),
-               "program: --endpoints: '5557': want tcp://HOST:PORT or ipc://PATH\n");
-    s_refused (PARSE ("--endpoints=tcp://h:1", "--endpoints="),
-               "program: --endpoints: '': want tcp://HOST:PORT or ipc://PATH\n");
-    s_refused (PARSE ("--endpoints=tcp://h:65536"),
-               "program: --endpoints: 'tcp://h:65536': "
-               "the port must be a number up to 65535, or *\n");
-    s_refused (PARSE ("--endpoints"), "program: --endpoints: a value is missing\n");
-}
-
-static void test_range_and_from (void **state)
-{
-    assert_int_equal (PARSE ("--skip=0-18446744073709551614"), OPTIONS_RUN);
-    assert_true (v.skip.first == 0 && v.skip.last == UINT64_MAX - 1);
-    static const char *const bad_ranges[] = {"",
-                                             "3",
-                                             "-",
-                                             "3-",
-                                             "-5",
-                                             "5-3",
-                                             "3--5",
-                                             "3-5-7",
-                                             "3 -5",
-                                             "a-b",
-                                             "3-5x",
-                                             "+3-5",
-                                             "3-live",
-                                             "0x1-5",
-                                             "3-18446744073709551615",
-                                             "18446744073709551615-18446744073709551615",
-                                             "00000000000000000000000003-5",
-                                             "99999999999999999999-99999999999999999999"};
-    v.skip.set = false;
-    s_refuses ("--skip", bad_ranges, COUNT (bad_ranges), "want FIRST-LAST, two whole numbers");
-    assert_false (v.skip.set);
-    static const struct {
-        const char *text;
-        uint64_t from;
-    } good[] = {
-        {"0", 0},
-        {"live", UINT64_MAX},
-        {"9007199254740993", 9007199254740993},
-        {"18446744073709551614", UINT64_MAX - 1},
-    };
-    for (size_t i = 0; i < COUNT (good); i++) {
-        assert_int_equal (PARSE ("--from", good[i].text), OPTIONS_RUN);
-        assert_true (v.from == good[i].from);
-    }
-    static const char *const bad[] = {"",
-                                      "-1",
-                                      "Live",
-                                      "lively",
-                                      "18446744073709551615",
-                                      "1x",
-                                      " 1",
-                                      "0x1",
-                                      "99999999999999999999"};
-    v.from = 77;
-    s_refuses ("--from", bad, COUNT (bad), "want a sequence number, or live");
-    assert_true (v.from == 77);
-}
-
-static void test_uint64 (void **state)
-{
-    assert_int_equal (PARSE ("--seed", "0"), OPTIONS_RUN);
-    assert_true (v.seed == 0);
-    assert_int_equal (PARSE ("--seed=18446744073709551615"), OPTIONS_RUN);
-    assert_true (v.seed == UINT64_MAX);
-    static const char *const bad[] = {"", "-1", "1x", "18446744073709551616"};
-    s_refuses ("--seed", bad, COUNT (bad), "want a whole number up to 18446744073709551615");
-    assert_true (v.seed == UINT64_MAX);
-}
-
-//  -- Wrong usage
-
-static void test_usage (void **state)
-{
-    s_refused (PARSE ("--count"), "program: --count: a value is missing\n");
-    s_refused (PARSE ("--quiet", "--text"), "program: --text: a value is missing\n");
-    s_refused (PARSE ("--bogus"), "program: --bogus: unknown option (see --help)\n");
-    s_refused (PARSE ("--bogus", "1"), "program: --bogus: unknown option (see --help)\n");
-    s_refused (PARSE ("--bogus=1"), "program: --bogus: unknown option (see --help)\n");
-    //  No abbreviations, nothing behind a name, no other case
-    s_refused (PARSE ("--coun", "1"), "program: --coun: unknown option (see --help)\n");
-    s_refused (PARSE ("--counter", "1"), "program: --counter: unknown option (see --help)\n");
-    s_refused (PARSE ("--Count", "1"), "program: --Count: unknown option (see --help)\n");
-    s_refused (PARSE ("--=1"), "program: --: unknown option (see --help)\n");
-    s_refused (PARSE ("--help=1"), "program: --help: unknown option (see --help)\n");
-    s_refused (PARSE ("--helpme"), "program: --helpme: unknown option (see --help)\n");
-    s_refused (PARSE ("---count", "1"), "program: ---count: unknown option (see --help)\n");
-    //  Not options
-    s_refused (PARSE ("5555"), "program: '5555': not an option (see --help)\n");
-    s_refused (PARSE ("--count", "1", "2"), "program: '2': not an option (see --help)\n");
-    s_refused (PARSE ("-c", "1"), "program: '-c': not an option (see --help)\n");
-    s_refused (PARSE ("-"), "program: '-': not an option (see --help)\n");
-    s_refused (PARSE ("--"), "program: '--': not an option (see --help)\n");
-    s_refused (PARSE (""), "program: '': not an option (see --help)\n");
-    //  The first that is wrong is told
-    s_refused (PARSE ("--port=0", "--bogus"),
-               "program: --port: '0': want a whole number from 1 to 65535\n");
-    //  --help helps, wherever it stands
-    assert_int_equal (PARSE ("--bogus", "--help"), OPTIONS_HELP);
-}
-
-//  Whatever the value holds, the error is one line
-static void test_error_is_one_line (void **state)
-{
-    static const char *const values[][2] = {
-        {"--count", "1\n2"},      {"--count", "\n"},  {"--bind", "tcp://a\nb"},
-        {"--choice", "\r\nv0.9"}, {"--bo\ngus", "1"}, {"posi\ntional", ""},
-    };
-    for (size_t i = 0; i < COUNT (values); i++) {
-        assert_int_equal (PARSE (values[i][0], values[i][1]), OPTIONS_WRONG);
-        assert_memory_equal (err_text, "program: ", 9);
-        assert_ptr_equal (strchr (err_text, '\n'), err_text + strlen (err_text) - 1);
-        assert_null (strchr (err_text, '\r'));
-    }
+    assert_int_equal (s_parse ((const char *[]){"program", "--delay", digits, NULL}),
+                      OPTIONS_WRONG);
+    for (const char *const *choice = (const char *[]){"v0.26|v0.24", "|", "v0.24|v0.9", NULL};
+         *choice; choice++)
+        assert_int_equal (s_parse ((const char *[]){"program", "--choice", *choice, NULL}),
+                          OPTIONS_WRONG);
 }
 
 //  -- Help
@@ -524,8 +378,7 @@ static const char help_text[] =
     "  --endpoints ENDPOINT         where they are (default tcp://127.0.0.1:5557; repeatable)\n"
     "  --others ENDPOINT            where the others are (default none; repeatable)\n"
     "  --curve-dir DIR              keys for CURVE; only clients on their list may connect "
-    "(default "
-    "none)\n"
+    "(default none)\n"
     "  --quiet                      print only the endpoints bound, errors and the summary\n"
     "  --help                       print this text\n"
     "\n"
@@ -536,23 +389,15 @@ static const char help_text[] =
     "Example:\n"
     "  build/room/program --count 1\n";
 
+//  It helps wherever it stands, with the defaults, not with what has been given
 static void test_help (void **state)
 {
-    assert_int_equal (PARSE ("--help"), OPTIONS_HELP);
-    assert_string_equal (out_text, help_text);
-    assert_int_equal (PARSE ("--quiet", "--help", "--count"), OPTIONS_HELP);
-    assert_string_equal (out_text, help_text);
-    assert_int_equal (PARSE ("-h"), OPTIONS_HELP);
-    assert_string_equal (out_text, help_text);
-    //  It does not last
-    assert_int_equal (PARSE ("--quiet"), OPTIONS_RUN);
-}
-
-//  A default is what an option is without being given
-static void test_help_shows_defaults (void **state)
-{
-    assert_int_equal (PARSE ("--count=3", "--text", "pong", "--from=9", "--help"), OPTIONS_HELP);
-    assert_string_equal (out_text, help_text);
+    static const char *const lines[] = {"--help", "-h", "--bogus|--help", "--quiet|--help|--count",
+                                        "--count=3|--text|pong|--from=9|--help"};
+    for (size_t i = 0; i < COUNT (lines); i++) {
+        assert_int_equal (s_parse_line (lines[i]), OPTIONS_HELP);
+        assert_string_equal (out_text, help_text);
+    }
 }
 
 //  -- Endpoints
@@ -560,112 +405,52 @@ static void test_help_shows_defaults (void **state)
 #define WANT_TCP "want tcp://HOST:PORT"
 #define WANT_ANY "want tcp://HOST:PORT or ipc://PATH"
 #define BAD_HOST "the host is malformed (an IPv6 address goes in brackets)"
-#define BIND_PORT "the port must be a number up to 65535, or *"
-#define CONNECT_PORT "the port must be a number from 1 to 65535"
 #define NO_INPROC "inproc joins the threads of one process, and the other end is another process"
 
 static void test_endpoints (void **state)
 {
     static const struct {
-        const char *endpoint;
         const char *bind, *connect;  //  What is wrong; NULL: nothing is
+        const char *endpoints;
     } cases[] = {
-        {"tcp://127.0.0.1:5555", NULL, NULL},
-        {"tcp://localhost:1", NULL, NULL},
-        {"tcp://some-host.example:65535", NULL, NULL},
-        {"tcp://eth0:5555", NULL, NULL},
-        {"tcp://0.0.0.0:5555", NULL, NULL},
-        //  Ports
-        {"tcp://127.0.0.1:0", NULL, "cannot connect to port 0"},
-        {"tcp://127.0.0.1:*", NULL, CONNECT_PORT},
-        {"tcp://127.0.0.1:65536", BIND_PORT, CONNECT_PORT},
-        {"tcp://127.0.0.1:99999999999999999999", BIND_PORT, CONNECT_PORT},
-        {"tcp://127.0.0.1:-1", BIND_PORT, CONNECT_PORT},
-        {"tcp://127.0.0.1:+1", BIND_PORT, CONNECT_PORT},
-        {"tcp://127.0.0.1: 1", BIND_PORT, CONNECT_PORT},
-        {"tcp://127.0.0.1:1 ", BIND_PORT, CONNECT_PORT},
-        {"tcp://127.0.0.1:", BIND_PORT, CONNECT_PORT},
-        {"tcp://127.0.0.1:x", BIND_PORT, CONNECT_PORT},
-        {"tcp://127.0.0.1:0x50", BIND_PORT, CONNECT_PORT},
-        {"tcp://127.0.0.1:5555/", BIND_PORT, CONNECT_PORT},
-        {"tcp://127.0.0.1:**", BIND_PORT, CONNECT_PORT},
-        //  The wildcard host
-        {"tcp://*:5555", NULL, "cannot connect to the wildcard host *"},
-        {"tcp://*:*", NULL, "cannot connect to the wildcard host *"},
-        //  IPv6 goes in brackets
-        {"tcp://[::1]:5555", NULL, NULL},
-        {"tcp://[::]:5555", NULL, NULL},
-        {"tcp://[fe80::1%eth0]:5555", NULL, NULL},
-        {"tcp://[::1]:*", NULL, CONNECT_PORT},
-        {"tcp://[::1]:0", NULL, "cannot connect to port 0"},
-        {"tcp://[::1]:65536", BIND_PORT, CONNECT_PORT},
-        {"tcp://[::1]", WANT_TCP, WANT_TCP},
-        {"tcp://[::1]5555", WANT_TCP, WANT_TCP},
-        {"tcp://[::1:5555", WANT_TCP, WANT_TCP},
-        {"tcp://[", WANT_TCP, WANT_TCP},
-        {"tcp://[:: 1]:5555", BAD_HOST, BAD_HOST},
-        {"tcp://::1:5555", BAD_HOST, BAD_HOST},
-        {"tcp://1:2:5555", BAD_HOST, BAD_HOST},
-        //  Hosts
-        {"tcp://", WANT_TCP, WANT_TCP},
-        {"tcp://127.0.0.1", WANT_TCP, WANT_TCP},
-        {"tcp://5555", WANT_TCP, WANT_TCP},
-        {"tcp://:5555", WANT_TCP, WANT_TCP},
-        {"tcp:// :5555", BAD_HOST, BAD_HOST},
-        {"tcp://a b:5555", BAD_HOST, BAD_HOST},
-        {"tcp://a/b:5555", BAD_HOST, BAD_HOST},
-        {"tcp:///tmp:5555", BAD_HOST, BAD_HOST},
-        {"tcp://user@host:5555", BAD_HOST, BAD_HOST},
-        {"tcp://-host:5555", BAD_HOST, BAD_HOST},
-        {"tcp://_:5555", BAD_HOST, BAD_HOST},
-        {"tcp://*x:5555", BAD_HOST, BAD_HOST},
-        {"tcp://[*]:5555", BAD_HOST, BAD_HOST},
-        {"tcp://[::1]]:5555", BAD_HOST, BAD_HOST},
-        {"tcp://127.0.0.1;127.0.0.1:5555", BAD_HOST, BAD_HOST},
-        //  ipc
-        {"ipc:///tmp/x", NULL, NULL},
-        {"ipc://x", NULL, NULL},
-        {"ipc://a b:c", NULL, NULL},
-        {"ipc://@abstract", NULL, NULL},
-        {"ipc://*", NULL, "cannot connect to a wildcard"},
-        {"ipc://", "want ipc://PATH", "want ipc://PATH"},
-        //  Others
-        {"inproc://x", NO_INPROC, NO_INPROC},
-        {"inproc://", NO_INPROC, NO_INPROC},
-        {"", WANT_ANY, WANT_ANY},
-        {"5555", WANT_ANY, WANT_ANY},
-        {"127.0.0.1:5555", WANT_ANY, WANT_ANY},
-        {"tcp:127.0.0.1:5555", WANT_ANY, WANT_ANY},
-        {"tcp:/127.0.0.1:5555", WANT_ANY, WANT_ANY},
-        {"TCP://127.0.0.1:5555", WANT_ANY, WANT_ANY},
-        {" tcp://127.0.0.1:5555", WANT_ANY, WANT_ANY},
-        {"udp://127.0.0.1:5555", WANT_ANY, WANT_ANY},
-        {"http://127.0.0.1:80", WANT_ANY, WANT_ANY},
-        {"ipc:/tmp/x", WANT_ANY, WANT_ANY},
-        {"@tcp://127.0.0.1:5555", WANT_ANY, WANT_ANY},
-        {">tcp://127.0.0.1:5555", WANT_ANY, WANT_ANY},
+        {NULL, NULL,
+         "tcp://127.0.0.1:55|tcp://localhost:1|tcp://some-host.example:65535|tcp://eth0:5555|"
+         "tcp://0.0.0.0:5555|tcp://[::1]:5555|tcp://[::]:5555|tcp://[fe80::1%eth0]:5555|"
+         "ipc:///tmp/x|ipc://x|ipc://a b:c|ipc://@abstract"},
+        {NULL, "cannot connect to port 0", "tcp://127.0.0.1:0|tcp://[::1]:0"},
+        {NULL, "the port must be a number from 1 to 65535", "tcp://127.0.0.1:*|tcp://[::1]:*"},
+        {NULL, "cannot connect to the wildcard host *", "tcp://*:5555|tcp://*:*"},
+        {NULL, "cannot connect to a wildcard", "ipc://*"},
+        {"the port must be a number up to 65535, or *", "the port must be a number from 1 to 65535",
+         "tcp://127.0.0.1:65536|tcp://127.0.0.1:99999999999999999999|tcp://127.0.0.1:-1|"
+         "tcp://127.0.0.1:+1|tcp://127.0.0.1: 1|tcp://127.0.0.1:1 |tcp://127.0.0.1:|"
+         "tcp://127.0.0.1:x|tcp://127.0.0.1:0x50|tcp://127.0.0.1:5555/|tcp://127.0.0.1:**|"
+         "tcp://[::1]:65536"},
+        {WANT_TCP, WANT_TCP,
+         "tcp://[::1]|tcp://[::1]5555|tcp://[::1:5555|tcp://[|tcp://[]:5555|tcp://|"
+         "tcp://127.0.0.1|tcp://5555|tcp://:5555"},
+        {BAD_HOST, BAD_HOST,
+         "tcp://[:: 1]:5555|tcp://::1:5555|tcp://1:2:5555|tcp:// :5555|tcp://a b:5555|"
+         "tcp://a/b:5555|tcp:///tmp:5555|tcp://user@host:5555|tcp://-host:5555|tcp://_:5555|"
+         "tcp://*x:5555|tcp://[*]:5555|tcp://[::1]]:5555|tcp://127.0.0.1;127.0.0.1:5555"},
+        {"want ipc://PATH", "want ipc://PATH", "ipc://|ipc://@"},
+        {NO_INPROC, NO_INPROC, "inproc://x|inproc://"},
+        {WANT_ANY, WANT_ANY,
+         "|5555|127.0.0.1:5555|tcp:127.0.0.1:5555|tcp:/127.0.0.1:5555|TCP://127.0.0.1:5555|"
+         " tcp://127.0.0.1:5555|udp://127.0.0.1:5555|http://127.0.0.1:80|ipc:/tmp/x|"
+         "@tcp://127.0.0.1:5555|>tcp://127.0.0.1:5555"},
     };
-    for (size_t i = 0; i < COUNT (cases); i++) {
-        const char *names[] = {"--bind", "--connect"};
-        const char *whys[] = {cases[i].bind, cases[i].connect};
-        for (size_t k = 0; k < 2; k++) {
-            const char *why = options_endpoint_error (cases[i].endpoint, k == 0);
-            if (!why != !whys[k] || (why && strcmp (why, whys[k]) != 0))
-                fail_msg ("%s %s: %s, not %s", names[k], cases[i].endpoint, why ? why : "good",
-                          whys[k] ? whys[k] : "good");
-            s_setup (NULL);
-            int status = PARSE (names[k], cases[i].endpoint);
-            if (!why) {
-                assert_int_equal (status, OPTIONS_RUN);
-                assert_string_equal (k == 0 ? v.bind : v.connect, cases[i].endpoint);
-                continue;
-            }
-            char line[200];
-            snprintf (line, sizeof line, "program: %s: '%s': %s\n", names[k], cases[i].endpoint,
-                      why);
-            s_refused (status, line);
-            assert_string_equal (k == 0 ? v.bind : v.connect,
-                                 k == 0 ? "tcp://127.0.0.1:5555" : "tcp://127.0.0.1:5556");
+    for (size_t i = 0; i < 2 * COUNT (cases); i++) {
+        const char *name = i % 2 ? "connect" : "bind";
+        const char *why = i % 2 ? cases[i / 2].connect : cases[i / 2].bind;
+        char word[200], line[200], want[300];
+        for (const char *list = cases[i / 2].endpoints; unit_word (&list, word);) {
+            snprintf (line, sizeof line, "--%s=%s", name, word);
+            if (why)
+                snprintf (want, sizeof want, "--%s: '%s': %s", name, word, why);
+            else
+                snprintf (want, sizeof want, "%s=%s", name, word);
+            s_gives (line, want);
         }
     }
 }
@@ -688,88 +473,55 @@ static void test_ipc_length (void **state)
 }
 
 //  A socket takes an IPv6 address only when it has been told so
-static void test_curve_dir (void **state)
-{
-    static const char *const wrong[] = {"", "/nowhere/keys", "/etc/passwd"};
-    s_refuses ("--curve-dir", wrong, COUNT (wrong), "want a folder that is there");
-    assert_null (curve_dir);
-    s_refused (PARSE ("--curve-dir"), "program: --curve-dir: a value is missing\n");
-    assert_int_equal (PARSE ("--curve-dir=/tmp"), OPTIONS_RUN);
-    assert_string_equal (curve_dir, "/tmp");
-    curve_dir = NULL;
-}
-
 static void test_ipv6 (void **state)
 {
-    zsys_set_ipv6 (0);
-    assert_int_equal (PARSE ("--bind=tcp://127.0.0.1:5555", "--connect=ipc:///tmp/x"), OPTIONS_RUN);
-    assert_int_equal (zsys_ipv6 (), 0);
-    assert_int_equal (PARSE ("--bind=tcp://[::1]:99999"), OPTIONS_WRONG);
-    assert_int_equal (zsys_ipv6 (), 0);
-    assert_int_equal (PARSE ("--bind=tcp://[::1]:5555"), OPTIONS_RUN);
-    assert_int_equal (zsys_ipv6 (), 1);
-    zsys_set_ipv6 (0);
-    assert_int_equal (PARSE ("--connect=tcp://[::1]:5555"), OPTIONS_RUN);
-    assert_int_equal (zsys_ipv6 (), 1);
+    static const struct {
+        const char *line;
+        int ipv6;
+    } cases[] = {{"--bind=tcp://127.0.0.1:5555|--connect=ipc:///tmp/x", 0},
+                 {"--bind=tcp://[::1]:99999", 0},
+                 {"--bind=tcp://[::1]:5555", 1},
+                 {"--connect=tcp://[::1]:5555", 1}};
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        zsys_set_ipv6 (0);
+        s_parse_line (cases[i].line);
+        assert_int_equal (zsys_ipv6 (), cases[i].ipv6);
+    }
     zsys_set_ipv6 (0);
 }
 
 //  What is said to be good is good to libzmq
 static void test_endpoints_with_libzmq (void **state)
 {
-    static const char *const to_bind[] = {
-        "tcp://127.0.0.1:*", "tcp://127.0.0.1:0", "tcp://*:*", "ipc://*", "tcp://[]:*", "ipc://@",
-    };
-    static const char *const to_connect[] = {
-        "tcp://127.0.0.1:5555",
-        "tcp://localhost:65535",
-        "ipc:///tmp/nobody-is-there",
-        "ipc://@",
-    };
-    for (size_t i = 0; i < COUNT (to_bind) + COUNT (to_connect); i++) {
-        bool bind = i < COUNT (to_bind);
-        const char *endpoint = bind ? to_bind[i] : to_connect[i - COUNT (to_bind)];
-        if (options_endpoint_error (endpoint, bind))
-            continue;
-        zsock_t *socket = zsock_new (ZMQ_DEALER);
-        int rc = bind ? zmq_bind (zsock_resolve (socket), endpoint)
-                      : zmq_connect (zsock_resolve (socket), endpoint);
-        const char *why = zmq_strerror (zmq_errno ());
-        zsock_destroy (&socket);
-        if (rc != 0)
-            fail_msg ("%s %s: %s", bind ? "bind" : "connect", endpoint, why);
+    static const char *const lists[] = {
+        "tcp://127.0.0.1:*|tcp://127.0.0.1:0|tcp://*:*|ipc://*",
+        "tcp://127.0.0.1:5555|tcp://localhost:65535|ipc:///tmp/nobody-is-there"};
+    for (int bind = 0; bind < 2; bind++) {
+        char endpoint[200];
+        for (const char *list = lists[!bind]; unit_word (&list, endpoint);) {
+            assert_null (options_endpoint_error (endpoint, bind));
+            zsock_t *socket = zsock_new (ZMQ_DEALER);
+            int rc = bind ? zmq_bind (zsock_resolve (socket), endpoint)
+                          : zmq_connect (zsock_resolve (socket), endpoint);
+            const char *why = zmq_strerror (zmq_errno ());
+            zsock_destroy (&socket);
+            if (rc != 0)
+                fail_msg ("%s %s: %s", bind ? "bind" : "connect", endpoint, why);
+        }
     }
 }
 
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown (name, s_setup, s_teardown)
-        TEST (test_read),
-        TEST (test_defaults),
-        TEST (test_both_forms),
-        TEST (test_levels),
-        TEST (test_numbers),
-        TEST (test_uint64),
-        TEST (test_seconds),
-        TEST (test_choice),
-        TEST (test_list),
-        TEST (test_flag),
-        TEST (test_flag_takes_no_value),
-        TEST (test_endpoints_given),
-        TEST (test_endpoints_too_many),
-        TEST (test_endpoints_malformed),
-        TEST (test_range_and_from),
-        TEST (test_usage),
-        TEST (test_error_is_one_line),
-        TEST (test_help),
-        TEST (test_help_shows_defaults),
-        TEST (test_endpoints),
-        TEST (test_ipc_length),
-        TEST (test_curve_dir),
-        TEST (test_ipv6),
-        TEST (test_endpoints_with_libzmq),
-#undef TEST
+        cmocka_unit_test_setup (test_read, s_setup),
+        cmocka_unit_test (test_lines),
+        cmocka_unit_test (test_bad_values),
+        cmocka_unit_test (test_help),
+        cmocka_unit_test (test_endpoints),
+        cmocka_unit_test (test_ipc_length),
+        cmocka_unit_test (test_ipv6),
+        cmocka_unit_test (test_endpoints_with_libzmq),
     };
-    return cmocka_run_group_tests_name ("options", tests, NULL, NULL);
+    return cmocka_run_group_tests_name ("options", tests, s_setup, s_forget);
 }

@@ -30,6 +30,20 @@ static inline zframe_t *unit_vector_frame (vector_t vector)
     return zframe_new (vector.data, vector.size);
 }
 
+//  The next of the words in `list`, which are separated by '|' and may be empty. False behind the
+//  last one.
+static inline bool unit_word (const char **list, char word[200])
+{
+    if (!*list)
+        return false;
+    size_t size = strcspn (*list, "|");
+    assert_true (size < 200);
+    memcpy (word, *list, size);
+    word[size] = 0;
+    *list = (*list)[size] ? *list + size + 1 : NULL;
+    return true;
+}
+
 //  -- Values written as text
 
 static inline const char *unit_pack_hex (const char *text, char *bytes, size_t *size)
@@ -185,6 +199,14 @@ static inline void unit_is_vector (zframe_t *frame, vector_t vector)
     zframe_destroy (&frame);
 }
 
+//  Compares and frees a text
+static inline void unit_is (char *got, const char *want)
+{
+    assert_non_null (got);
+    assert_string_equal (got, want);
+    free (got);
+}
+
 static inline void unit_is_text (zframe_t *frame, const char *text)
 {
     assert_non_null (frame);
@@ -192,9 +214,7 @@ static inline void unit_is_text (zframe_t *frame, const char *text)
     mp_error_t error;
     assert_int_equal (mp_decode (&doc, zframe_data (frame), zframe_size (frame), "frame", &error),
                       0);
-    char *printed = unit_print (&doc.data);
-    assert_string_equal (printed, text);
-    free (printed);
+    unit_is (unit_print (&doc.data), text);
     msgpack_unpacked_destroy (&doc);
     zframe_destroy (&frame);
 }
