@@ -38,11 +38,26 @@ static void s_read (char *line)
                          {0}});
 }
 
-//  What a program that reads this command line prints, to be freed; and its exit status. After a
-//  right one it prints its values.
-static char *s_play (const char *line, int *status)
+//  Reads a right command line and prints the values
+static void s_program (const char *line)
 {
-    int ends[2];
+    text = "word", number = 1, least = 2, decimal = 1.5, flag = false;
+    range[0] = range[1] = 0;
+    char copy[200];
+    snprintf (copy, sizeof copy, "%s", line);
+    s_read (copy);
+    printf ("%s %d %d %g %d %" PRIu64 "-%" PRIu64 "\n", text, number, least, decimal, flag,
+            range[0], range[1]);
+    fflush (stdout);
+    _exit (0);
+}
+
+//  A child that does this prints this and ends with this status; of a wrong command line (2), one
+//  line that has `printed` in it
+static void s_plays (void (*program) (const char *), const char *line, int status,
+                     const char *printed)
+{
+    int ends[2], ended;
     assert_int_equal (pipe (ends), 0);
     fflush (NULL);
     pid_t child = fork ();
@@ -50,142 +65,89 @@ static char *s_play (const char *line, int *status)
     if (child == 0) {
         dup2 (ends[1], STDOUT_FILENO);
         dup2 (ends[1], STDERR_FILENO);
-        text = "word", number = 1, least = 2, decimal = 1.5, flag = false;
-        range[0] = range[1] = 0;
-        char copy[200];
-        snprintf (copy, sizeof copy, "%s", line);
-        s_read (copy);
-        printf ("%s %d %d %g %d %" PRIu64 "-%" PRIu64 "\n", text, number, least, decimal, flag,
-                range[0], range[1]);
-        fflush (stdout);
-        _exit (0);
+        program (line);
     }
     close (ends[1]);
-    char *printed = calloc (1, 10000);
-    assert_non_null (printed);
-    for (ssize_t got, size = 0; (got = read (ends[0], printed + size, 9999 - (size_t) size)) > 0;)
-        size += got;
+    char got[1000] = "";
+    for (ssize_t size = 0, more; size < 999; size += more)
+        if ((more = read (ends[0], got + size, 999 - (size_t) size)) <= 0)
+            break;
     close (ends[0]);
-    assert_int_equal (waitpid (child, status, 0), child);
-    return printed;
-}
-
-static void s_takes (const char *line, const char *values)
-{
-    int status;
-    char *printed = s_play (line, &status);
-    printed[strcspn (printed, "\n")] = 0;
-    assert_string_equal (printed, values);
-    assert_int_equal (status, 0);
-    free (printed);
-}
-
-//  It ends with 2, after one line that begins with the program's name and has `what` in it
-static void s_refuses (const char *line, const char *what)
-{
-    int status;
-    char *printed = s_play (line, &status);
-    if (!WIFEXITED (status) || WEXITSTATUS (status) != 2 ||
-        strncmp (printed, "program: ", 9) != 0 ||
-        strchr (printed, '\n') != printed + strlen (printed) - 1 || !strstr (printed, what))
-        fail_msg ("%s: status %d: %s", line, status, printed);
-    free (printed);
+    assert_int_equal (waitpid (child, &ended, 0), child);
+    bool right = status == 2 ? strncmp (got, "program: ", 9) == 0 && strstr (got, printed) &&
+                                   strchr (got, '\n') == got + strlen (got) - 1
+                             : strcmp (got, printed) == 0;
+    if (!right || !WIFEXITED (ended) || WEXITSTATUS (ended) != status)
+        fail_msg ("%s: status %d: %s", line, ended, got);
 }
 
 static void test_values (void **state)
 {
-    s_takes ("", "word 1 2 1.5 0 0-0");
-    s_takes ("--text|x y|--number|7|--least|2147483647|--decimal|0.25|--flag|--range|3-6",
-             "x y 7 2147483647 0.25 1 3-6");
-    s_takes ("--text=|--number=65535|--decimal=10|--range=0-18446744073709551614",
-             " 65535 2 10 0 0-18446744073709551614");
-    s_takes ("--number|1|--number|0|--decimal|2", "word 0 2 2 0 0-0");  //  The last one counts
-    s_takes ("--num=5", "word 5 2 1.5 0 0-0");
-    s_takes ("--text=--flag", "--flag 1 2 1.5 0 0-0");
+    static const char *const cases[][2] = {
+        {"", "word 1 2 1.5 0 0-0\n"},
+        {"--text|x y|--number|7|--least|2147483647|--decimal|0.25|--flag|--range|3-6",
+         "x y 7 2147483647 0.25 1 3-6\n"},
+        {"--text=|--number=65535|--decimal=10|--range=0-18446744073709551614",
+         " 65535 2 10 0 0-18446744073709551614\n"},
+        {"--number|1|--number|0|--decimal|2", "word 0 2 2 0 0-0\n"},  //  The last one counts
+        {"--num=5", "word 5 2 1.5 0 0-0\n"},
+        {"--text=--flag", "--flag 1 2 1.5 0 0-0\n"},
+        {"--text=|--help", "program - tests options\n\n"
+                           "  --help               show this\n"
+                           "  --text               some text (default \"\")\n"
+                           "  --number             up to 65535 (default 1)\n"
+                           "  --least              from 2 on (default 2)\n"
+                           "  --decimal            seconds (default 1.5)\n"
+                           "  --flag               yes\n"
+                           "  --range              numbers\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        s_plays (s_program, cases[i][0], 0, cases[i][1]);
 }
 
 static void test_wrong (void **state)
 {
-    static const char *wrong[][2] = {
-        {"--nothing", "--nothing"}, {"--nothing=1", "--nothing"}, {"-q", "q"},
-        {"extra", "extra"},         {"--flag=1", "--flag"},       {"--text", "--text"},
+    static const char *const wrong[][2] = {
+        {"--nothing", "--nothing"},
+        {"--nothing=1", "--nothing"},
+        {"-q", "q"},
+        {"extra", "extra"},
+        {"--flag=1", "--flag"},
+        {"--text", "--text"},
+        {"--number=", "program: --number: "},
+        {"--decimal=", "program: --decimal: "},
+        {"--range=", "program: --range: "},
+        {"--least=1", "program: --least: 1 is not a number from 2 to 2147483647"},
+        {"--least=2147483648", "program: --least: "},
     };
-    static const char *numbers[] = {"x",  "1x", "1.5",  "1e3",   "-1",
-                                    "+1", " 1", "0x10", "65536", "999999999999999999999999999"};
-    static const char *decimals[] = {"x",   "-1",  "+1",    "1e3", "1.2.3", ".",
-                                     "nan", "inf", "0x1p1", " 1",  "10.001"};
-    static const char *ranges[] = {"3",
-                                   "3-",
-                                   "-6",
-                                   "6-3",
-                                   "a-b",
-                                   "3-6-9",
-                                   "3..6",
-                                   "-1-3",
-                                   "3--6",
-                                   " 3-6",
-                                   "3- 6",
-                                   "3-6x",
-                                   "0",
-                                   "+3-6",
-                                   "3-18446744073709551615",
-                                   "3-99999999999999999999"};
-    char line[100];
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        s_refuses (wrong[i][0], wrong[i][1]);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        snprintf (line, sizeof line, "--number=%s", numbers[i]);
-        s_refuses (line, "program: --number: ");
+        s_plays (s_program, wrong[i][0], 2, wrong[i][1]);
+    char values[][150] = {
+        "number,x,1x,1.5,1e3,-1,+1, 1,0x10,65536,999999999999999999999999999",
+        "decimal,x,-1,+1,1e3,1.2.3,.,nan,inf,0x1p1, 1,10.001",
+        "range,3,3-,-6,6-3,a-b,3-6-9,3..6,-1-3,3--6, 3-6,3- 6,3-6x,0,+3-6,3-18446744073709551615,"
+        "3-99999999999999999999",
+    };
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        char line[100], what[30];
+        char *option = strtok (values[i], ",");
+        snprintf (what, sizeof what, "program: --%s: ", option);
+        for (char *value = strtok (NULL, ","); value; value = strtok (NULL, ",")) {
+            snprintf (line, sizeof line, "--%s=%s", option, value);
+            s_plays (s_program, line, 2, what);
+        }
     }
-    for (size_t i = 0; i < sizeof decimals / sizeof *decimals; i++) {
-        snprintf (line, sizeof line, "--decimal=%s", decimals[i]);
-        s_refuses (line, "program: --decimal: ");
-    }
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
-        snprintf (line, sizeof line, "--range=%s", ranges[i]);
-        s_refuses (line, "program: --range: ");
-    }
-    s_refuses ("--number=", "program: --number: ");
-    s_refuses ("--decimal=", "program: --decimal: ");
-    s_refuses ("--range=", "program: --range: ");
-    s_refuses ("--least=1", "program: --least: 1 is not a number from 2 to 2147483647");
-    s_refuses ("--least=2147483648", "program: --least: ");
 }
 
-static void test_help (void **state)
+static void s_fails (const char *why)
 {
-    int status;
-    char *printed = s_play ("--text=|--help", &status);
-    assert_string_equal (printed, "program - tests options\n\n"
-                                  "  --help               show this\n"
-                                  "  --text               some text (default \"\")\n"
-                                  "  --number             up to 65535 (default 1)\n"
-                                  "  --least              from 2 on (default 2)\n"
-                                  "  --decimal            seconds (default 1.5)\n"
-                                  "  --flag               yes\n"
-                                  "  --range              numbers\n");
-    assert_int_equal (status, 0);
-    free (printed);
+    args_program = "program";
+    args_fail (1, "cannot listen on %s: %s", "x", why);
 }
 
 static void test_fail (void **state)
 {
-    args_program = "program";
-    int ends[2], status;
-    assert_int_equal (pipe (ends), 0);
-    pid_t child = fork ();
-    assert_int_not_equal (child, -1);
-    if (child == 0) {
-        dup2 (ends[1], STDERR_FILENO);
-        args_fail (1, "cannot listen on %s: %s", "x", "why");
-    }
-    close (ends[1]);
-    char printed[100] = "";
-    assert_true (read (ends[0], printed, sizeof printed - 1) > 0);
-    close (ends[0]);
-    assert_string_equal (printed, "program: cannot listen on x: why\n");
-    assert_int_equal (waitpid (child, &status, 0), child);
-    assert_true (WIFEXITED (status) && WEXITSTATUS (status) == 1);
+    s_plays (s_fails, "why", 1, "program: cannot listen on x: why\n");
 }
 
 //  A child that has read its options and gets these signals, one when the one before has been
@@ -241,8 +203,9 @@ static void test_signals (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_values),  cmocka_unit_test (test_wrong),
-        cmocka_unit_test (test_help),    cmocka_unit_test (test_fail),
+        cmocka_unit_test (test_values),
+        cmocka_unit_test (test_wrong),
+        cmocka_unit_test (test_fail),
         cmocka_unit_test (test_signals),
     };
     return cmocka_run_group_tests_name ("args.h", tests, NULL, NULL);
