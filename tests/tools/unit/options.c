@@ -174,7 +174,7 @@ static void s_gives (const char *line, const char *want)
         return;
     }
     assert_int_equal (status, OPTIONS_WRONG);
-    char whole[300];
+    char whole[400];
     snprintf (whole, sizeof whole, "program: %s\n", want);
     assert_string_equal (err_text, whole);
     assert_ptr_equal (strchr (err_text, '\n'), err_text + strlen (err_text) - 1);
@@ -335,7 +335,7 @@ static void test_bad_values (void **state)
         {"--curve-dir", "want a folder that is there", "|/nowhere/keys|/etc/passwd"},
     };
     for (size_t i = 0; i < COUNT (cases); i++) {
-        char word[200], line[200], want[200];
+        char word[200], line[300], want[400];
         for (const char *list = cases[i].values; unit_word (&list, word);) {
             snprintf (line, sizeof line, "%s=%s", cases[i].option, word);
             snprintf (want, sizeof want, "%s: '%s': %s", cases[i].option, word, cases[i].want);
@@ -443,7 +443,7 @@ static void test_endpoints (void **state)
     for (size_t i = 0; i < 2 * COUNT (cases); i++) {
         const char *name = i % 2 ? "connect" : "bind";
         const char *why = i % 2 ? cases[i / 2].connect : cases[i / 2].bind;
-        char word[200], line[200], want[300];
+        char word[200], line[300], want[400];
         for (const char *list = cases[i / 2].endpoints; unit_word (&list, word);) {
             snprintf (line, sizeof line, "--%s=%s", name, word);
             if (why)
