@@ -155,7 +155,7 @@ static void test_situations (void **state)
          "replay 5 brings 0-6>5r 6r|"
          "counts>7 received, 2 delivered, 2 replayed, 5 duplicates, 0 gaps, 0 lost, 0 restarts, "
          "0 strays"},
-        //  Without a second message, a jump is believed after a while; without a replay it is a loss
+        //  A jump is believed after a while without a second message. Without a replay it is lost.
         {"a gap without replays", KV_FROM_LIVE, false,
          "live 0>0|live 3>gap(1-2)|is>waiting until 1000|wait 999|wait 1>lost(1-2) 3|"
          "live 7-8>gap(4-6) lost(4-6) 7 8"},

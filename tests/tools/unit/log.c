@@ -11,8 +11,8 @@ static int s_setup (void **state)
     return 0;
 }
 
-//  Each way to print a text, and what becomes of bytes that a peer may have sent to forge a line or to
-//  command the terminal
+//  Each way to print a text, and what becomes of bytes that a peer may have sent to forge a line or
+//  to command the terminal
 static void test_lines (void **state)
 {
     static const struct {

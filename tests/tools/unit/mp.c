@@ -417,8 +417,8 @@ static void test_utf8_size (void **state)
 
 //  -- Print
 
-//  What mp_print writes, and mp_print_json where that differs: JSON has no bytes, no NaN and no keys
-//  but strings
+//  What mp_print writes, and mp_print_json where that differs: JSON has no bytes, no NaN, and only
+//  strings as keys
 static void test_print (void **state)
 {
     static const struct {

@@ -95,7 +95,7 @@ static int s_parse (const char **argv)
     return status;
 }
 
-//  The words of `line` are separated by '|'; those that the values point to stay until the next call
+//  The words of `line` are separated by '|'. What the values point to stays until the next call.
 static int s_parse_line (const char *line)
 {
     static char words[20][200];

@@ -5,8 +5,8 @@
 
 #include <signal.h>
 
-//  A blocking call returns although the signal came before it; how long it may last at most is for a
-//  test that fails, so that it does not hang
+//  A blocking call returns although the signal came before it. The timeout is for a test that fails:
+//  it does not hang.
 static void s_receive (zsock_t *socket)
 {
     zsock_set_rcvtimeo (socket, 20000);
