@@ -5,8 +5,7 @@
 
 #include <signal.h>
 
-//  A blocking call returns although the signal came before it. The timeout is for a test that fails:
-//  it does not hang.
+//  A blocking call returns although the signal came before it. The timeout ends a test that fails.
 static void s_receive (zsock_t *socket)
 {
     zsock_set_rcvtimeo (socket, 20000);
