@@ -37,31 +37,39 @@ INSTALLS = {
 def bare(tmp_path):
     """A PATH with a shell's tools and nothing else; bare (name, script) puts a command into it."""
 
-    def add(name, script):
+    def add(name, script="exit 0"):
+        (tmp_path / name).unlink(missing_ok=True)
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
 
     for tool in ("sh", "id", "tr", "sort", "grep", "echo", "env"):
         os.symlink(shutil.which(tool), tmp_path / tool)
-    add.path = str(tmp_path)
+    add.path = tmp_path
+    add("apt-cache", "exit 1")  # An older Debian: no libmsgpack-c-dev
     return add
 
 
 def install(bare, *args):
     return subprocess.run(
         ["/bin/sh", str(ROOT / "scripts" / "install-deps"), *args],
-        env={"PATH": bare.path},
+        env={"PATH": str(bare.path)},
         capture_output=True,
         text=True,
         timeout=30,
     )
 
 
+def wanted(bare, level):
+    """The words of what it would run."""
+    done = install(bare, "--print", level)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
 @pytest.mark.parametrize("manager", INSTALLS)
 def test_install_says_and_runs_the_command_of_each_manager(bare, manager):
-    log = Path(bare.path) / "log"
+    log = bare.path / "log"
     bare(manager, f'echo "$@" >> {log}')
-    bare("apt-cache", "exit 1")  # An older Debian: no libmsgpack-c-dev
     done = install(bare, "lint")
     ran = log.read_text().splitlines()[-1]
     assert ran in done.stdout
@@ -73,70 +81,48 @@ def test_install_says_and_runs_the_command_of_each_manager(bare, manager):
     assert ("AUR" in done.stderr) == (manager == "pacman")
 
 
-def test_install_takes_the_new_name_of_msgpack_where_there_is_one(bare):
-    bare("apt-get", "exit 0")
-    bare("apt-cache", '[ "$2" = libmsgpack-c-dev ]')
-    done = install(bare, "--print", "build")
-    assert done.returncode == 0
-    assert " libmsgpack-c-dev" in done.stdout and " libmsgpack-dev" not in done.stdout
+# The manager, other commands that are there, the level; what is wanted then, and what is not
+WANTED = [
+    ("apt-get", {}, "build", "libmsgpack-dev libc6-dev", "libmsgpack-c-dev valgrind"),
+    ("apt-get", {"apt-cache": '[ "$2" = libmsgpack-c-dev ]'}, "build", "libmsgpack-c-dev",
+     "libmsgpack-dev"),
+    ("apt-get", {}, "page", "chromium", "cppcheck"),
+    ("apt-get", {"google-chrome": ""}, "page", "libmsgpack-dev", "chromium"),  # Another browser
+    ("apt-get", {}, "lint", "cppcheck", "chromium"),
+    # Tests between two network namespaces, where they can run
+    *(
+        (manager, {"uname": "echo Linux", "id": f"echo {user}"}, level, *both)
+        for manager in ("apt-get", "dnf", "apk", "pacman")
+        for package in ("iproute" if manager == "dnf" else "iproute2",)
+        for user, level, *both in ((0, "test", package, ""), (1000, "test", "", package),
+                                   (0, "build", "", package))
+    ),
+    ("apt-get", {"uname": "echo Linux"}, "test", "valgrind", ""),
+    ("apt-get", {"uname": "echo Darwin"}, "test", "", "valgrind"),
+    ("apt-get", {"uname": "echo Darwin"}, "lint", "valgrind", ""),
+    # A gcc without libc6-dev, as on Debian, does not count as a compiler
+    ("apt-get", {"pkg-config": "", "gcc": "exit 1"}, "build", "libc6-dev", ""),
+    ("apt-get", {"pkg-config": "", "gcc": ""}, "build", None, ""),
+    ("apt-get", {}, "machine", "debootstrap git", "gcc"),
+    ("apt-get", {"debootstrap": "", "git": ""}, "machine", None, ""),
+]  # fmt: skip
 
 
-def test_page_wants_a_browser(bare):
-    bare("apt-get", "exit 0")
-    bare("apt-cache", "exit 1")
-    printed = install(bare, "--print", "page").stdout
-    assert " chromium" in printed and "cppcheck" not in printed
-    assert " chromium" not in install(bare, "--print", "lint").stdout
-    bare("google-chrome", "exit 0")  # Another name of one
-    assert " chromium" not in install(bare, "--print", "page").stdout
-
-
-@pytest.mark.parametrize("manager", ["apt-get", "dnf", "apk", "pacman"])
-def test_network_tests_want_ip_where_they_can_run(bare, manager):
-    bare(manager, "exit 0")
-    bare("apt-cache", "exit 1")
-    bare("uname", "echo Linux")
-    package = "iproute" if manager == "dnf" else "iproute2"
-    for user, wanted in ((0, True), (1000, False)):
-        (Path(bare.path) / "id").unlink()
-        bare("id", f"echo {user}")
-        words = install(bare, "--print", "test").stdout.split()
-        assert (package in words) == wanted
-    assert package not in install(bare, "--print", "build").stdout
-
-
-@pytest.mark.parametrize("system", ["Linux", "Darwin"])
-def test_tests_want_valgrind_where_it_runs(bare, system):
-    bare("apt-get", "exit 0")
-    bare("apt-cache", "exit 1")
-    bare("uname", f"echo {system}")
-    for level, wanted in (("build", False), ("test", system == "Linux"), ("lint", True)):
-        assert ("valgrind" in install(bare, "--print", level).stdout.split()) == wanted
-
-
-def test_a_compiler_without_headers_is_none(bare):
-    """A gcc without libc6-dev, as on Debian, does not count as a compiler."""
-    bare("pkg-config", "exit 0")
-    bare("apt-get", "exit 0")
-    bare("gcc", "exit 1")
-    assert " libc6-dev" in install(bare, "--print", "build").stdout
-    bare("gcc", "exit 0")
-    assert install(bare, "--print", "build").stdout == ""
-
-
-def test_machine_wants_only_what_makes_one(bare):
-    bare("apt-get", "exit 0")
-    words = install(bare, "--print", "machine").stdout.split()
-    assert {"debootstrap", "git"} < set(words) and "gcc" not in words
-    bare("debootstrap", "exit 0")
-    bare("git", "exit 0")
-    assert install(bare, "--print", "machine").stdout == ""
+@pytest.mark.parametrize("manager, there, level, these, others", WANTED)
+def test_install_wants_what_a_level_needs(bare, manager, there, level, these, others):
+    for name, script in {manager: "", **there}.items():
+        bare(name, script)
+    words = wanted(bare, level)
+    if these is None:
+        assert words == []
+    else:
+        assert set(these.split()) <= set(words) and not set(others.split()) & set(words)
 
 
 def test_print_runs_nothing(bare):
     bare("dnf", f"touch {bare.path}/ran")
-    assert install(bare, "--print", "test").returncode == 0
-    assert not (Path(bare.path) / "ran").exists()
+    assert wanted(bare, "test")
+    assert not (bare.path / "ran").exists()
 
 
 def test_install_without_a_manager_names_what_is_missing(bare):
@@ -146,8 +132,8 @@ def test_install_without_a_manager_names_what_is_missing(bare):
 
 
 def test_install_is_silent_when_nothing_is_missing(bare):
-    bare("cc", "exit 0")
-    bare("pkg-config", "exit 0")
+    bare("cc")
+    bare("pkg-config")
     done = install(bare, "build")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -226,38 +212,31 @@ def test_tour_is_silent_about_silence_in_a_pipe():
     assert pipe.getvalue() == ""
 
 
-def panes(bare, *names, **env):
+def panes(bare, *names):
     return subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "panes.py"), *names],
-        env={"PATH": bare.path, **env},
+        env={"PATH": str(bare.path)},
         capture_output=True,
         text=True,
         timeout=30,
     )
 
 
-def test_panes_types_the_first_command_of_each_terminal(bare):
-    log = Path(bare.path) / "log"
-    bare("tmux", f'echo "$@" >> {log}; case $1 in new-session | split-window) echo %7 ;; esac')
+def test_panes_types_the_first_command_of_each_terminal_when_its_prompt_is_there(bare):
+    log, asked = bare.path / "log", bare.path / "asked"
+    bare("tmux", f"""echo "$@" >> {log}; case $1 in
+        new-session | split-window) echo %7 ;;
+        display-message) echo . >> {asked}; [ $(grep -c . {asked}) -ge 3 ] && echo 2 || echo 0 ;;
+        esac""")  # fmt: skip
     done = panes(bare, "1")
     assert (done.returncode, done.stdout) == (0, "panes: tmux attach -t demo-1\n"), done.stderr
     calls = log.read_text().splitlines()
     typed = [call for call in calls if call.startswith("send-keys")]
-    assert [call.split(" -l ")[1] for call in typed] == [
-        "build/req_rep/basic_server",
-        "build/req_rep/basic_client",
-    ]
+    commands = ["build/req_rep/basic_server", "build/req_rep/basic_client"]
+    assert [call.split(" -l ")[1] for call in typed] == commands
+    before = calls[: calls.index(typed[0])]
+    assert sum(call.startswith("display-message") for call in before) == 3
     assert not any("Enter" in call for call in calls)  # Typed, not started
-
-
-def test_panes_types_when_the_prompt_is_there(bare):
-    folder = Path(bare.path)
-    at_prompt = f"""display-message)
-        echo . >> {folder}/asked; [ $(grep -c . {folder}/asked) -ge 3 ] && echo 2 || echo 0 ;;"""
-    bare("tmux", f'echo "$1" >> {folder}/log; case $1 in new-session | split-window) echo %7 ;; {at_prompt} esac')
-    assert panes(bare, "1").returncode == 0
-    calls = (folder / "log").read_text().splitlines()
-    assert calls[: calls.index("send-keys")].count("display-message") == 3
 
 
 @pytest.mark.skipif(not shutil.which("tmux"), reason="needs tmux")
@@ -280,22 +259,21 @@ def test_panes_shows_each_command_once(tmp_path):
         shutil.rmtree(env["TMUX_TMPDIR"], ignore_errors=True)
 
 
-def test_panes_without_tmux_says_so_in_one_line(bare):
-    done = panes(bare, "1")
-    assert done.returncode == 1
-    assert done.stderr == "panes: tmux is not installed; open the terminals by hand\n"
-
-
-def test_panes_names_the_demos_that_there_are(bare):
-    done = panes(bare, "9.9")
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1 and "2.2" in done.stderr
-
-
-def test_panes_reports_what_tmux_refuses(bare):
-    bare("tmux", "[ $1 != new-session ] || { echo no server >&2; exit 1; }")
-    done = panes(bare, "1")
-    assert (done.returncode, done.stderr) == (1, "panes: tmux new-session: no server\n")
+@pytest.mark.parametrize(
+    "demo, tmux, status, said",
+    [
+        ("1", None, 1, "panes: tmux is not installed; open the terminals by hand"),
+        ("9.9", None, 2, "panes: want one demo of: 1 1.1 1.2 "),
+        ("1", "[ $1 != new-session ] || { echo no server >&2; exit 1; }", 1,
+         "panes: tmux new-session: no server"),
+    ],
+)  # fmt: skip
+def test_panes_that_cannot_be_opened(bare, demo, tmux, status, said):
+    if tmux:
+        bare("tmux", tmux)
+    done = panes(bare, demo)
+    assert done.returncode == status
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
 def test_help_lists_what_a_learner_needs_first():
