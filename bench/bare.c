@@ -35,12 +35,6 @@ static void s_on_signal (int signal)
     stopped = 1;
 }
 
-//  A signal ends what waits in libzmq; what comes between two calls is seen here
-static bool s_stopped (void)
-{
-    return stopped != 0;
-}
-
 //  A socket with high-water marks of `hwm`
 static void *s_socket (int type, int hwm)
 {
@@ -99,90 +93,56 @@ static uint64_t s_number (const char *text)
     return number;
 }
 
-//  Not 0
-static uint64_t s_positive (const char *text)
-{
-    uint64_t number = s_number (text);
-    if (number == 0) {
-        fprintf (stderr, "bare: '%s': want a number above 0\n", text);
-        exit (2);
-    }
-    return number;
-}
-
-//  Waits until `count` peers have connected to a socket that `events` is the monitor of
-static void s_wait_peers (void *events, uint64_t count)
-{
-    zmq_msg_t frame;
-    zmq_msg_init (&frame);
-    for (uint64_t i = 0; i < count; i++)
-        s_recv (events, &frame);
-    zmq_msg_close (&frame);
-}
-
 //  -- Publish, subscribe
 
-//  A file of payloads: each a size of 4 bytes, little-endian, and so many bytes
-typedef struct {
-    unsigned char *bytes;
-    const unsigned char **payloads;
-    size_t *sizes;
-    size_t count;
-} s_payloads_t;
-
-static s_payloads_t s_load (const char *path)
+//  The content of a file
+static unsigned char *s_load (const char *path, size_t *size)
 {
-    s_payloads_t self = {0};
     FILE *file = fopen (path, "rb");
-    long size = -1;
-    if (file && fseek (file, 0, SEEK_END) == 0 && (size = ftell (file)) > 0) {
+    long length = -1;
+    unsigned char *bytes = NULL;
+    if (file && fseek (file, 0, SEEK_END) == 0 && (length = ftell (file)) > 0) {
         rewind (file);
-        self.bytes = malloc ((size_t) size);
-        self.payloads = calloc ((size_t) size / 4, sizeof *self.payloads);
-        self.sizes = calloc ((size_t) size / 4, sizeof *self.sizes);
+        bytes = malloc ((size_t) length);
     }
-    if (!self.bytes || !self.payloads || !self.sizes ||
-        fread (self.bytes, 1, (size_t) size, file) != (size_t) size) {
+    if (!bytes || fread (bytes, 1, (size_t) length, file) != (size_t) length) {
         fprintf (stderr, "bare: %s: cannot be read\n", path);
         exit (EXIT_FAILURE);
     }
     fclose (file);
-    for (size_t at = 0; at + 4 <= (size_t) size;) {
-        const unsigned char *head = self.bytes + at;
-        size_t length = head[0] | (size_t) head[1] << 8 | (size_t) head[2] << 16;
-        self.payloads[self.count] = head + 4;
-        self.sizes[self.count++] = length;
-        at += 4 + length;
-    }
-    return self;
+    *size = (size_t) length;
+    return bytes;
 }
 
-//  [topic][seq][payload], to `subscribers` that are there before the first one. It drops what is
-//  above its high-water mark, as the demo does; with a mark of 0 it waits instead, and each gets
-//  all.
+//  [topic][seq][payload], once a subscriber is there. It drops what is above its high-water mark, as
+//  the demo does; with a mark of 0 it waits instead, and the subscriber gets all. The file has a
+//  size of 4 bytes, little-endian, before each payload, and is sent again and again.
 static void s_pub (char **argv)
 {
-    s_payloads_t payloads = s_load (argv[1]);
-    uint64_t count = s_number (argv[2]), subscribers = s_number (argv[3]);
-    int hwm = (int) s_number (argv[4]), waits = hwm == 0, yes = 1;
+    size_t size, at = 0;
+    unsigned char *payloads = s_load (argv[1], &size);
+    uint64_t count = s_number (argv[2]);
+    int hwm = (int) s_number (argv[3]), waits = hwm == 0;
     void *socket = s_socket (ZMQ_XPUB, waits ? 1000 : hwm);
-    if (zmq_setsockopt (socket, ZMQ_XPUB_NODROP, &waits, sizeof waits) == -1 ||
-        zmq_setsockopt (socket, ZMQ_XPUB_VERBOSE, &yes, sizeof yes) == -1)
+    if (zmq_setsockopt (socket, ZMQ_XPUB_NODROP, &waits, sizeof waits) == -1)
         s_fail ("socket");
     s_bind (socket, argv[0]);
-    s_wait_peers (socket, subscribers);
+    zmq_msg_t frame;
+    zmq_msg_init (&frame);
+    s_recv (socket, &frame);
+    zmq_msg_close (&frame);
     for (uint64_t seq = 0; seq < count; seq++) {
         unsigned char number[8];
         for (int i = 0; i < 8; i++)
             number[i] = (unsigned char) (seq >> (56 - 8 * i));
-        size_t i = (size_t) (seq % payloads.count);
+        const unsigned char *head = payloads + at;
+        size_t length = head[0] | (size_t) head[1] << 8 | (size_t) head[2] << 16;
         s_send (socket, "kv-events", 9, ZMQ_SNDMORE);
         s_send (socket, number, sizeof number, ZMQ_SNDMORE);
-        s_send (socket, payloads.payloads[i], payloads.sizes[i], 0);
+        s_send (socket, head + 4, length, 0);
+        at = (at + 4 + length) % size;
     }
-    free (payloads.bytes);
-    free (payloads.payloads);
-    free (payloads.sizes);
+    free (payloads);
     zmq_close (socket);
 }
 
@@ -201,7 +161,7 @@ static void s_sub (char **argv)
     zmq_close (socket);
 }
 
-//  -- Engines and their front-end. A request has the size of an EngineCoreRequest with five tokens
+//  -- An engine and its front-end. A request has the size of an EngineCoreRequest with five tokens
 //  of prompt; a step's message that of EngineCoreOutputs with one token for each running request.
 //  The first four bytes of that are what the front-end counts by: how many requests it ends.
 
@@ -209,21 +169,20 @@ static void s_sub (char **argv)
 #define OUTPUTS_SIZE 17
 #define OUTPUT_SIZE 25
 
+static const unsigned char identity[] = {0, 0};
+
 static void s_frontend (char **argv)
 {
-    uint64_t engines = s_positive (argv[2]), requests = s_number (argv[3]);
-    uint64_t in_flight = s_number (argv[4]), sent = 0, ended = 0;
+    uint64_t requests = s_number (argv[2]), in_flight = s_number (argv[3]), sent = 0, ended = 0;
     char request[REQUEST_SIZE] = {0};
     void *router = s_socket (ZMQ_ROUTER, 0), *pull = s_socket (ZMQ_PULL, 0);
     s_bind (router, argv[0]);
     s_bind (pull, argv[1]);
     zmq_msg_t frame;
     zmq_msg_init (&frame);
-    for (uint64_t i = 0; i < engines; i++)
-        s_recv (router, &frame);
+    s_recv (router, &frame);
     while (ended < requests) {
         for (; sent < requests && sent - ended < in_flight; sent++) {
-            unsigned char identity[] = {(unsigned char) (sent % engines), 0};
             s_send (router, identity, sizeof identity, ZMQ_SNDMORE);
             s_send (router, "", 1, ZMQ_SNDMORE);
             s_send (router, request, sizeof request, 0);
@@ -242,17 +201,16 @@ static void s_frontend (char **argv)
 //  in which they came, so per step that makes its first token a number is all there is to remember.
 static void s_engine (char **argv)
 {
-    unsigned char identity[] = {(unsigned char) s_number (argv[0]), 0};
-    uint64_t tokens = s_positive (argv[3]), step = 0;
+    uint64_t tokens = s_number (argv[2]), step = 0;
     uint32_t *started = calloc (tokens, sizeof *started), running = 0;
     void *dealer = s_socket (ZMQ_DEALER, 0), *push = s_socket (ZMQ_PUSH, 0);
     zmq_setsockopt (dealer, ZMQ_ROUTING_ID, identity, sizeof identity);
-    s_connect (push, argv[2]);
-    s_connect (dealer, argv[1]);
+    s_connect (push, argv[1]);
+    s_connect (dealer, argv[0]);
     s_send (dealer, "", 0, 0);
     zmq_msg_t frame;
     zmq_msg_init (&frame);
-    while (!s_stopped ()) {
+    while (!stopped) {
         //  With requests running it only looks, otherwise it waits
         uint32_t more = 0;
         while (zmq_msg_recv (&frame, dealer, running + more > 0 ? ZMQ_DONTWAIT : 0) != -1)
@@ -286,10 +244,10 @@ static const struct {
     int count;
     void (*run) (char **argv);
 } roles[] = {
-    {"pub", "ENDPOINT PAYLOADS COUNT SUBSCRIBERS HWM", 5, s_pub},
+    {"pub", "ENDPOINT PAYLOADS COUNT HWM", 4, s_pub},
     {"sub", "ENDPOINT COUNT", 2, s_sub},
-    {"frontend", "INPUT OUTPUT ENGINES REQUESTS IN-FLIGHT", 5, s_frontend},
-    {"engine", "INDEX INPUT OUTPUT TOKENS", 4, s_engine},
+    {"frontend", "INPUT OUTPUT REQUESTS IN-FLIGHT", 4, s_frontend},
+    {"engine", "INPUT OUTPUT TOKENS", 3, s_engine},
 };
 
 int main (int argc, char **argv)

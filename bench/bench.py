@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,57 +40,46 @@ STRACE = ["strace", "-D", "-f", "-c", "-U", "calls,name"]
 
 
 class BenchError(Exception):
-    pass
+    """Why nothing can be measured."""
 
 
 # --- Processes ---------------------------------------------------------------------------------
 
 
 class Process:
-    """A program under bench/measure.c, and the lines it prints."""
+    """A program under bench/measure.c, and the file with what it prints."""
 
     def __init__(self, run, role, command):
         self.role, self.name = role, Path(command[0]).name
-        self.file = run.folder / f"{len(run.processes)}.usage"
-        self.lines = []
-        self.news = threading.Condition()
-        prints = role == "subscriber"  # Batches, on stdout
-        self.process = subprocess.Popen(
-            [str(run.bench.build / "bench" / "measure"), str(self.file), *map(str, command)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL if prints else subprocess.PIPE,
-            stderr=subprocess.PIPE if prints else subprocess.STDOUT,
-            text=True,
-            errors="backslashreplace",
-            start_new_session=True,  # It is a group with its program, and both are killed
-        )
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
+        file = run.folder / str(len(run.processes))
+        self.cost, self.log = file.with_suffix(".usage"), file.with_suffix(".log")
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [str(run.bench.build / "bench" / "measure"), str(self.cost), *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if role == "subscriber" else log,  # It prints batches
+                stderr=log,
+                start_new_session=True,  # It is a group with its program, and both are killed
+            )
 
-    def _read(self):
-        for line in self.process.stderr or self.process.stdout:
-            with self.news:
-                self.lines.append(line.rstrip("\n"))
-                self.news.notify_all()
-        with self.news:
-            self.news.notify_all()
+    def text(self):
+        return self.log.read_text(errors="backslashreplace")
 
     def endpoint(self, nth=1):
         """What the nth line that has one says to listen on."""
         deadline = time.monotonic() + PATIENCE_S
-        with self.news:
-            while True:
-                found = re.findall(r"listening on (\S+)", "\n".join(self.lines))
-                if len(found) >= nth:
-                    return found[nth - 1]
-                if not self.reader.is_alive() or time.monotonic() > deadline:
-                    raise BenchError(f"{self} does not listen")
-                self.news.wait(0.05)
+        while True:
+            ended = self.process.poll() is not None or time.monotonic() > deadline
+            found = re.findall(r"listening on (\S+)\n", self.text())
+            if len(found) >= nth:
+                return found[nth - 1]
+            if ended:
+                raise BenchError(f"{self} does not listen")
+            time.sleep(0.01)
 
     def wait(self):
         try:
             self.process.wait(PATIENCE_S)
-            self.reader.join(PATIENCE_S)
         except subprocess.TimeoutExpired:
             raise BenchError(f"{self} runs for more than {PATIENCE_S} s") from None
 
@@ -99,8 +87,8 @@ class Process:
         """Seconds of CPU, peak of memory in KB, and what it printed. Once it has ended."""
         if self.process.returncode != 0:
             raise BenchError(f"{self} ended with {self.process.returncode}")
-        _, user, system, peak, _ = self.file.read_text().split()
-        return float(user) + float(system), int(peak), "\n".join(self.lines)
+        cpu, peak = self.cost.read_text().split()
+        return float(cpu), int(peak), self.text()
 
     def kill(self):
         if self.process.poll() is None:
@@ -108,7 +96,7 @@ class Process:
             self.process.wait()
 
     def __str__(self):
-        return f"{self.role} ({self.name}) {self.lines[-3:]}"
+        return f"{self.role} ({self.name}) {self.text().splitlines()[-3:]}"
 
 
 class Run:
@@ -135,11 +123,11 @@ class Run:
             given += ["--" + key.replace("_", "-"), *[value] * (value is not True)]
         return self.start(role, self.bench.build / "tools" / name, *given, endless=endless)
 
-    def python(self, role, *arguments, endless=False):
-        return self.start(role, sys.executable, BENCH / "python.py", *arguments, endless=endless)
-
-    def bare(self, role, *arguments, endless=False):
-        return self.start(role, self.bench.build / "bench" / "bare", *arguments, endless=endless)
+    def other(self, side, role, *arguments, endless=False):
+        """A role of python.py or of bare.c."""
+        python = [sys.executable, BENCH / "python.py"]
+        command = python if side == "Python" else [self.bench.build / "bench" / "bare"]
+        return self.start(role, *command, *arguments, endless=endless)
 
     def finish(self):
         """The usage of the measured process, once all have ended."""
@@ -147,7 +135,7 @@ class Run:
             if process not in self.endless:
                 process.wait()
         for process in self.endless:
-            process.process.send_signal(signal.SIGTERM)
+            process.process.terminate()
             process.wait()
         return {process.role: process.usage() for process in self.processes}[self.measured]
 
@@ -171,23 +159,21 @@ def engine(run, side, count, in_flight, tokens):
         handshake = frontend.endpoint()
         run.tool("engine", "mock_engine", handshake=handshake, step_ms=0, quiet=True, endless=True)
         return
-    start = run.python if side == "Python" else run.bare
     wanted = [tokens] if side == "Python" else []
-    frontend = start("frontend", "frontend", TCP, TCP, 1, count, in_flight, *wanted)
+    frontend = run.other(side, "frontend", "frontend", TCP, TCP, count, in_flight, *wanted)
     ends = frontend.endpoint(), frontend.endpoint(2)
-    start("engine", "engine", 0, *ends, tokens, endless=True)
+    run.other(side, "engine", "engine", *ends, tokens, endless=True)
 
 
 def subscribe(run, side, count, blocks, json):
-    feeder = run.bare("publisher", "pub", TCP, run.bench.payloads(blocks), count, 1, 0)
+    feeder = run.other("bare", "publisher", "pub", TCP, run.bench.payloads(blocks), count, 0)
     endpoint = feeder.endpoint()
     if side == "C":
         how = {"json" if json else "quiet": True}
         run.tool("subscriber", "kv_subscriber", endpoint=endpoint, count=count, **how)
-    elif side == "Python":
-        run.python("subscriber", "sub", endpoint, count, int(json))
     else:
-        run.bare("subscriber", "sub", endpoint, count)
+        more = [int(json)] if side == "Python" else []
+        run.other(side, "subscriber", "sub", endpoint, count, *more)
 
 
 # Batches that a publisher keeps for a replay. Few: the row is about encoding and sending, and a ring of
@@ -204,10 +190,12 @@ def publish(run, side, count, blocks):
         reader = {"wait_subscribers": 1, "count": count, "quiet": True}
         publisher = run.tool("publisher", "kv_publisher", **wire, **load, **reader)
     elif side == "Python":
-        publisher = run.python("publisher", "pub", TCP, TCP, blocks, KEPT, HWM, count, 1)
+        arguments = (TCP, TCP, blocks, KEPT, HWM, count)
+        publisher = run.other(side, "publisher", "pub", *arguments)
     else:
-        publisher = run.bare("publisher", "pub", TCP, run.bench.payloads(blocks), count, 1, HWM)
-    run.bare("reader", "sub", publisher.endpoint(), count)
+        arguments = (TCP, run.bench.payloads(blocks), count, HWM)
+        publisher = run.other(side, "publisher", "pub", *arguments)
+    run.other("bare", "reader", "sub", publisher.endpoint(), count)
 
 
 # --- Cases -------------------------------------------------------------------------------------
@@ -234,23 +222,20 @@ def cases(args):
         name = f"mock_engine, {n} in flight, {args.tokens} tokens"
         many = {"in_flight": n, "tokens": args.tokens}
         count, counted = max(20000 // args.tokens * (1 if n < 10 else 16), 100), 400 if n < 10 else 4000
-        one = n == 1 and args.tokens == 16
-        wanted = (None, 120000, 5) if one else ()
-        case = Case(name, engine, many, "engine", count, counted, *wanted, messages=args.tokens)
-        found.append(case)
+        wanted = {"most": 120000, "calls": 5} if n == 1 and args.tokens == 16 else {}
+        wanted["messages"] = args.tokens
+        found.append(Case(name, engine, many, "engine", count, counted, **wanted))
+    sizes = [(n, f"{n} block{'s'[: n > 1]}", 200000 if n < 8 else 60000) for n in args.blocks]
     for json in (True, False):
-        for n in args.blocks:
+        for n, size, count in sizes:
             most = {1: 18000, 64: 250000}.get(n) if json else None
             times = None if json else {1: 1.35, 64: 1.2}.get(n)
-            name = f"kv_subscriber {'--json' if json else '--quiet'}, {n} block{'s'[: n > 1]}"
+            name = f"kv_subscriber {'--json' if json else '--quiet'}, {size}"
             many = {"blocks": n, "json": json}
-            count = 200000 if n < 8 else 60000
-            case = Case(name, subscribe, many, "subscriber", count, 3000, times, most, peak=16)
-            found.append(case)
-    for n in args.blocks:
-        name, times = f"kv_publisher, {n} block{'s'[: n > 1]}", {1: 2, 64: 1.5}.get(n)
-        count = 200000 if n < 8 else 60000
-        found.append(Case(name, publish, {"blocks": n}, "publisher", count, 3000, times))
+            found.append(Case(name, subscribe, many, "subscriber", count, 3000, times, most, peak=16))
+    for n, size, count in sizes:
+        times, many = {1: 2, 64: 1.5}.get(n), {"blocks": n}
+        found.append(Case(f"kv_publisher, {size}", publish, many, "publisher", count, 3000, times))
     return [case for case in found if re.search(args.only, case.name)]
 
 
@@ -360,7 +345,7 @@ def ratios_table(results):
         counts = c.instructions / bare.instructions if c.instructions else None
         peak = statistics.median(c.peak_kb) / 1024
         rows.append(
-            (
+            [
                 case.name,
                 number(ratio(c, python), 2),
                 compared(ratio(c, bare), case.times, 2),
@@ -369,7 +354,7 @@ def ratios_table(results):
                 number(counts, 2),
                 compared(c.calls, case.calls, 1),
                 compared(peak, case.peak, 0, " MB"),
-            )
+            ]
         )
     return table(rows)
 
@@ -445,15 +430,14 @@ def main():
     parser.add_argument("--mode", choices=("full", "quick", "test"), default="full")
     # (test: for tests/test_bench.py, so small that the numbers mean nothing)
     parser.add_argument("--only", default="", help="cases whose name has this regex in it")
-    blocks = "blocks of 16 tokens in a KV batch (default 1 64)"
-    parser.add_argument("--blocks", type=positive(256), nargs="+", default=[1, 64], help=blocks)
-    in_flight = "requests that are open at a time (default 1 64 1024)"
-    parser.add_argument(
-        "--in-flight", type=positive(100000), nargs="+", default=[1, 64, 1024], help=in_flight
-    )
+    for name, most, default, what in (
+        ("--blocks", 256, [1, 64], "blocks of 16 tokens in a KV batch"),
+        ("--in-flight", 100000, [1, 64, 1024], "requests that are open at a time"),
+    ):
+        what = f"{what} (default {' '.join(map(str, default))})"
+        parser.add_argument(name, type=positive(most), nargs="+", default=default, help=what)
     tokens = "tokens that a request gets (default 16, as in vLLM)"
     parser.add_argument("--tokens", type=positive(8000), default=16, help=tokens)
-    parser.add_argument("--repeat", type=positive(1000), help="repetitions (default by mode)")
     parser.add_argument(
         "--no-counts", dest="counts", action="store_false", help="without callgrind and strace"
     )
@@ -461,14 +445,13 @@ def main():
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Ends what is running on the way
     repeat, args.divide = {"full": (5, 2), "quick": (1, 10), "test": (1, 2000)}[args.mode]
-    args.repeat = args.repeat or repeat
 
     before = load()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         bench = Bench(args, Path(folder))
         results = [(case, {side: Figures() for side in SIDES}) for case in cases(args)]
         try:
-            for _ in range(args.repeat):
+            for _ in range(repeat):
                 for case, figures in results:
                     bench.measure(case, figures)
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # Counts do not depend on the load

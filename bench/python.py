@@ -20,7 +20,6 @@ from pathlib import Path
 
 import msgspec
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "tools" / "peers"))
 
@@ -65,18 +64,15 @@ def make_batches(blocks, count=16):
     return batches
 
 
-def pub(endpoint, replay_endpoint, blocks, kept, hwm, count, subscribers):
+def pub(endpoint, replay_endpoint, blocks, kept, hwm, count):
     """As kv_publisher: encodes, sends and keeps each batch, and looks once a millisecond whether
     a replay is wanted. The lists of tokens and hashes are made once."""
-    blocks, count, subscribers = int(blocks), int(count), int(subscribers)
-    batches = make_batches(blocks)
+    batches, count = make_batches(int(blocks)), int(count)
     encode, kept = msgspec.msgpack.Encoder().encode, deque(maxlen=int(kept))
     publisher, router = open_socket(zmq.XPUB, int(hwm)), open_socket(zmq.ROUTER)
-    publisher.xpub_verbose = 1
     bind(publisher, endpoint)
     bind(router, replay_endpoint)
-    for _ in range(subscribers):
-        publisher.recv()
+    publisher.recv()  # A subscription
     send, topic, now, clock, more = publisher.send, b"kv-events", time.time, time.monotonic, zmq.SNDMORE
     looked = 0
     for seq in range(count):
@@ -113,25 +109,20 @@ def sub(endpoint, count, json):
         batch = decode(payload)
         events += len(batch.events)
         if json:
-            line = {
-                "seq": seq,
-                "topic": topic.decode(),
-                "ts": batch.ts,
-                "dp_rank": batch.data_parallel_rank,
-                "replayed": False,
-                "events": batch.events,
-            }
+            line = {"seq": seq, "topic": topic.decode(), "ts": batch.ts,
+                    "dp_rank": batch.data_parallel_rank, "replayed": False,
+                    "events": batch.events}  # fmt: skip
             write(encode(line) + b"\n")
             flush()
     print(f"python: {count} received, {events} events, {gaps} gaps", file=sys.stderr)
 
 
-def frontend(input, output, engines, requests, in_flight, tokens):
-    engines, requests, in_flight = int(engines), int(requests), int(in_flight)
+def frontend(input, output, requests, in_flight, tokens):
+    requests, in_flight = int(requests), int(in_flight)
     router, pull = open_socket(zmq.ROUTER, 0), open_socket(zmq.PULL, 0)
     bind(router, input)
     bind(pull, output)
-    identities = sorted(router.recv_multipart()[0] for _ in range(engines))
+    identity = router.recv_multipart()[0]
     encode = msgspec.msgpack.Encoder().encode
     decode = msgspec.msgpack.Decoder(EngineCoreOutputs).decode
     made, sent, ended, all_tokens = {}, 0, 0, 0
@@ -140,7 +131,7 @@ def frontend(input, output, engines, requests, in_flight, tokens):
             name = f"r{sent}"
             made[name] = 0
             request = encode(toy_request(name, int(tokens)))
-            router.send_multipart([identities[sent % engines], b"\0", request])
+            router.send_multipart([identity, b"\0", request])
             sent += 1
         for out in decode(pull.recv()).outputs:
             made[out.request_id] += len(out.new_token_ids)
@@ -150,11 +141,10 @@ def frontend(input, output, engines, requests, in_flight, tokens):
     print(f"python: {ended} requests, {all_tokens} tokens")
 
 
-def engine(index, input, output, _):
+def engine(input, output, _):
     """Takes what has come, makes a step, and so on until it is stopped."""
-    index = int(index)
     dealer, push = open_socket(zmq.DEALER, 0), open_socket(zmq.PUSH, 0)
-    dealer.routing_id = index.to_bytes(2, "little")
+    dealer.routing_id = b"\0\0"
     push.connect(output)
     dealer.connect(input)
     encode = msgspec.msgpack.Encoder().encode
@@ -167,11 +157,8 @@ def engine(index, input, output, _):
             while True:
                 frames = receive(zmq.DONTWAIT if running else 0)
                 request = decode(frames[1])
-                running[request.request_id] = [
-                    0,
-                    request.sampling_params.max_tokens,
-                    sum(request.prompt_token_ids),
-                ]
+                limit, seed = request.sampling_params.max_tokens, sum(request.prompt_token_ids)
+                running[request.request_id] = [0, limit, seed]
         except zmq.Again:
             pass
         outputs, finished = [], set()
@@ -185,9 +172,8 @@ def engine(index, input, output, _):
             outputs.append(output)
         for name in finished:
             del running[name]
-        push.send(
-            encode(EngineCoreOutputs(index, outputs, None, time.monotonic(), None, finished or None))
-        )
+        step = EngineCoreOutputs(0, outputs, None, time.monotonic(), None, finished or None)
+        push.send(encode(step))
 
 
 ROLES = {role.__name__: role for role in (pub, sub, frontend, engine)}
