@@ -114,8 +114,8 @@ static unsigned char *s_load (const char *path, size_t *size)
     return bytes;
 }
 
-//  [topic][seq][payload], once a subscriber is there. It drops what is above its high-water mark, as
-//  the demo does; with a mark of 0 it waits instead, and the subscriber gets all. The file has a
+//  [topic][seq][payload], once a subscriber is there. It drops what is above its high-water mark,
+//  as the demo does; with a mark of 0 it waits instead, and the subscriber gets all. The file has a
 //  size of 4 bytes, little-endian, before each payload, and is sent again and again.
 static void s_pub (char **argv)
 {
