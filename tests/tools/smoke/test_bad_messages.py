@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Bad messages at each receiver: it prints one line on stderr for each, and serves the next good message.
-The other ends are raw pyzmq sockets."""
-
+The other ends are raw pyzmq sockets. What can be wrong in a message is tested in tests/tools/unit; these
+tests check that the program goes on."""
 
 import msgspec
 import pytest
@@ -12,6 +12,8 @@ from harness import UNREADABLE
 
 pack = msgspec.msgpack.encode
 unpack = msgspec.msgpack.decode
+ZERO = b"\0\0"
+ADD, ABORT, WAVE, UTILITY = b"\0", b"\1", b"\2", b"\3"
 
 
 def check_complaints(program, number, about="bad "):
@@ -23,65 +25,28 @@ def check_complaints(program, number, about="bad "):
         assert line.isprintable(), line
 
 
-# --- pub_sub
-
-
-@pytest.fixture
-def replay(start, ipc, peer):
-    """A publisher that has published 0 to 9 or more, and a DEALER that can ask it."""
-    endpoint = ipc()
-    program = start(
-        "kv_publisher",
-        endpoint=ipc(),
-        replay_endpoint=endpoint,
-        interval_ms=3,
-        buffer_steps=1000,
-    )
-    program.wait_line("^seq 9")
-    return program, peer(zmq.DEALER, connect=endpoint)
-
-
 @pytest.mark.valgrind
-def test_replay_request(replay):
-    """As in vLLM: what has not 3 frames is not answered."""
-    publisher, client = replay
+def test_replay_request(start, ipc, peer):
+    """As in vLLM: what has not 3 frames is not answered, and a number may have any length."""
+    endpoint = ipc()
+    publisher = start(
+        "kv_publisher", endpoint=ipc(), replay_endpoint=endpoint, interval_ms=3, buffer_steps=1000
+    )
+    publisher.wait_line("^seq 9")
+    client = peer(zmq.DEALER, connect=endpoint)
     for request in [[b""], [bytes(8)], [b"", bytes(8), b""], [b"", b"", bytes(8), b""]]:
         client.send_multipart(request)
     client.send_multipart([b"", bytes(8)])
     for seq in range(10):
         assert client.recv_multipart()[:3] == [b"", b"kv-events", seq.to_bytes(8, "big")]
+    lengths = {b"": 0, b"\x05": 5, b"\0" * 1000 + b"\x05": 5, b"\x01" + bytes(8): None}
+    for number, first in lengths.items():
+        client = peer(zmq.DEALER, connect=endpoint)
+        client.send_multipart([b"", number])
+        end = b"\xff" * 8  # At once, if the number is far in the future
+        assert client.recv_multipart()[2] == (end if first is None else first.to_bytes(8, "big"))
     check_complaints(publisher, 4, "bad replay request: ")
     assert publisher.stop() == 0
-
-
-@pytest.mark.parametrize(
-    "start_seq, first",
-    [
-        (b"", 0),
-        (b"\x05", 5),
-        (b"\0\x05", 5),
-        (b"\0" * 15 + b"\x05", 5),
-        (b"\0" * 1000 + b"\x05", 5),
-        (b"\x01" + bytes(8), None),  # 2**64
-        (b"\xff" * 8, None),
-        (b"\x7f" + b"\xff" * 7, None),
-    ],
-)
-def test_replay_from_a_number_of_any_length(replay, start_seq, first):
-    """As in vLLM: int.from_bytes takes them all. None: far in the future, there is only the end."""
-    publisher, client = replay
-    client.send_multipart([b"", start_seq])
-    answer = client.recv_multipart()
-    seq = b"\xff" * 8 if first is None else first.to_bytes(8, "big")
-    assert answer[2] == seq
-    assert publisher.stop() == 0
-    assert publisher.err == []
-
-
-# --- router_dealer
-
-ZERO = b"\0\0"
-ADD, ABORT, WAVE, UTILITY = b"\0", b"\1", b"\2", b"\3"
 
 
 def request(request_id="a", **fields):
@@ -101,34 +66,11 @@ def test_engine(start, ipc, peer):
     messages += [[kind, request()] for kind in (b"\x04", b"\x05", b"\x80", b"\xff", b"0")]
     messages += [[kind, bad] for kind in (ADD, ABORT, UTILITY) for bad in UNREADABLE]
     messages += [[ADD, bad] for bad in map(pack, (None, 1, {}, [], ["a"] * 8))]
-    messages += [
-        [ADD, request(**{name: value})]
-        for name, value in [
-            ("request_id", 1),
-            ("request_id", None),
-            ("request_id", "a\0b"),
-            ("prompt_token_ids", "x"),
-            ("prompt_token_ids", [-1]),
-            ("prompt_token_ids", [2**32]),
-            ("sampling_params", []),
-            ("sampling_params", {"max_tokens": -1}),
-            ("sampling_params", {"max_tokens": "1"}),
-            ("arrival_time", "x"),
-            ("client_index", -1),
-            ("client_index", None),
-        ]
-    ]
-    messages += [[ABORT, pack(bad)] for bad in (1, "a", {}, [1], ["a", None], ["a\0b"])]
-    messages += [
-        [UTILITY, pack(bad)]
-        for bad in (
-            [0, 1, "f"],
-            [0, -1, "f", []],
-            [0, "1", "f", []],
-            [0, 1, 2, []],
-            [-1, 1, "f", []],
-        )
-    ]
+    messages += [[ADD, request(request_id=bad)] for bad in (1, None, "a\0b")]
+    messages += [[ADD, request(prompt_token_ids=bad)] for bad in ("x", [-1], [2**32])]
+    messages += [[ADD, request(sampling_params=bad)] for bad in ([], {"max_tokens": -1})]
+    messages += [[ABORT, pack(bad)] for bad in (1, [1], ["a", None], ["a\0b"])]
+    messages += [[UTILITY, pack(bad)] for bad in ([0, 1, "f"], [0, -1, "f", []], [0, 1, 2, []])]
     for message in messages:
         router.send_multipart([ZERO, *message])
     # What vLLM also sends is good: frames of tensors, aborts of what is over, a wave
@@ -147,28 +89,10 @@ def test_engine(start, ipc, peer):
     assert engine.summary() == f"1 finished, 0 aborted, {len(messages)} bad"
 
 
-def test_engine_refuses_an_id_that_is_running(start, ipc, peer):
-    engine, router, pull, _ = join_engine(start, peer, ipc, step_ms=1)
-    for _ in range(2):
-        router.send_multipart([ZERO, ADD, request(sampling_params={"max_tokens": 200})])
-    reasons, tokens = [], 0
-    while 1 not in reasons:
-        for output in unpack(pull.recv())[1]:
-            tokens += len(output[1])
-            reasons += [output[5]] if output[5] is not None else []
-    assert (reasons, tokens) == ([3, 1], 200)  # The second in error; the first goes on
-    check_complaints(engine, 1, "a: ")
-    assert engine.stop() == 0
-
-
 READY = {"max_model_len": 1, "num_gpu_blocks": 1, "block_size": 1}
 NO_READY = [
     *UNREADABLE[1:],  # An empty one was good before v0.20
-    *(
-        pack(value)
-        for value in (1, [], {}, {**READY, "block_size": -1}, {**READY, "world_size": ""})
-    ),
-    *(pack({key: 1 for key in READY if key != missing}) for missing in READY),
+    *(pack(value) for value in (1, [], {}, {**READY, "block_size": -1}, {**READY, "world_size": ""})),
 ]
 
 
@@ -185,38 +109,15 @@ def output(request_id, tokens, reason=None):
 
 NO_OUTPUTS = [
     *UNREADABLE,
-    pack(1),
-    pack({}),
     outputs(engine_index=-1),
-    outputs(engine_index="0"),
     outputs(outputs=None),
-    outputs(1),
     outputs(["r0"]),
     outputs(output(0, [])),
-    outputs(output("r0", None)),
     outputs(output("r0", [-1])),
     outputs(output("r0", [1], 5)),
-    outputs(output("r0", [1], -1)),
-    outputs(output("r0", [1], "length")),
-    outputs(output("r0\0", [1], 1)),
     outputs(timestamp="now"),
-    outputs(utility=[]),
     outputs(utility=[1, 2, None]),
-]
-STRANGE_IDS = [
-    "r2",
-    "r",
-    "",
-    "x",
-    "r-1",
-    "r+0",
-    "r 0",
-    "r00",
-    "R0",
-    "0",
-    "r0 ",
-    "r" + "9" * 30,
-    "%s",
+    b"ENGINE_CORE_DEAD ",
 ]
 
 
@@ -244,23 +145,20 @@ def test_front_end(stage):
     registrations = [[bad] for bad in NO_READY] + [[pack(READY), b""], [b"", pack(READY)]]
     for message in registrations:
         engine.send_multipart(message)
-    frontend.wait_err(".", nth=5 + len(registrations))
+    heard = 5 + len(registrations)
+    frontend.wait_err(".", nth=heard)
     engine.send(b"")
     frontend.wait_line("^engine 0 registered")
     assert [engine.recv_multipart()[0] for _ in range(2)] == [ADD, ADD]
 
-    heard = len(frontend.err)
-    bad_outputs = [[bad] for bad in NO_OUTPUTS] + [
-        [b"ENGINE_CORE_DEAD", b""],
-        [b"ENGINE_CORE_DEAD "],
-    ]
+    bad_outputs = [[bad] for bad in NO_OUTPUTS] + [[b"ENGINE_CORE_DEAD", b""]]
     for message in bad_outputs:
         push.send_multipart(message)
     frontend.wait_err("bad outputs: .", nth=len(bad_outputs))
-    for strange in STRANGE_IDS:
-        push.send(outputs(output(strange, [1], 1)))
-    frontend.wait_err("no open request has the id", nth=len(STRANGE_IDS))
-    assert len(frontend.err) == heard + len(bad_outputs) + len(STRANGE_IDS)
+    strange = ["r2", "r-1", "r00", "r" + "9" * 30, "%s"]
+    for request_id in strange:
+        push.send(outputs(output(request_id, [1], 1)))
+    frontend.wait_err("no open request has the id", nth=len(strange))
 
     # Good: one that has only what it must, frames of tensors, outputs of nothing, of both at once
     push.send_multipart([pack([])])
@@ -269,7 +167,7 @@ def test_front_end(stage):
     push.send(pack([0, [["r0", [5]], output("r1", [6], 1)]]))
     push.send(outputs(output("r0", [7], 0)))
     assert frontend.wait() == 0
-    assert len(frontend.err) == heard + len(bad_outputs) + len(STRANGE_IDS)
+    assert len(frontend.err) == heard + len(bad_outputs) + len(strange)
     assert "r0 <- engine 0: 2 tokens, stop" in frontend.out
     assert "r1 <- engine 0: 1 token, length" in frontend.out
     assert frontend.summary() == "2 of 2 requests complete, 3 tokens"
@@ -289,14 +187,13 @@ def test_engine_core_dead(stage):
     assert frontend.summary() == "1 of 2 requests complete, 1 token"
 
 
-@pytest.mark.parametrize("reason, word", [(2, "abort"), (3, "error"), (4, "repetition")])
-def test_a_request_that_ends_badly(stage, reason, word):
+def test_a_request_that_ends_badly(stage):
     frontend, dealer, push = stage
     dealer(ZERO).send(pack(READY))
     frontend.wait_line("^r1 -> engine 0$")
-    push.send(outputs(output("r0", [6], 1), output("r1", [], reason)))
+    push.send(outputs(output("r0", [6], 1), output("r1", [], 3)))
     assert frontend.wait() == 1
-    assert f"r1 <- engine 0: 0 tokens, {word}" in frontend.out
+    assert "r1 <- engine 0: 0 tokens, error" in frontend.out
     assert frontend.summary() == "1 of 2 requests complete, 1 token"
 
 

@@ -71,125 +71,71 @@ def state(function):
     return function
 
 
-def deaf(peer, kind, **options):
-    """A socket that takes next to nothing."""
-    return peer(kind, rcvhwm=1, rcvbuf=4096, **options)
+def deaf(peer, endpoint):
+    """A subscriber that takes next to nothing."""
+    subscriber = peer(zmq.SUB, connect=endpoint, rcvhwm=1, rcvbuf=4096)
+    subscriber.subscribe(b"")
+    return subscriber
 
 
-@state
-def kv_publisher_flat_out(start, ipc, peer):
-    program = start(
-        "kv_publisher", "--quiet", endpoint=ipc(), replay_endpoint=ipc(), interval_ms=0
-    )
-    program.endpoint(2)
-    return program
+def publishing(start, ipc, **options):
+    live = ipc()
+    options |= {"endpoint": live, "replay_endpoint": ipc(), "interval_ms": 0}
+    return start("kv_publisher", "--quiet", **options), live
 
 
 @state
 def kv_publisher_with_a_deaf_subscriber(start, ipc, peer):
-    endpoint = ipc()
-    program = start(
-        "kv_publisher",
-        "--quiet",
-        endpoint=endpoint,
-        replay_endpoint=ipc(),
-        interval_ms=0,
-        buffer_steps=10,
-    )
-    subscriber = deaf(peer, zmq.SUB, connect=endpoint)
-    subscriber.subscribe(b"")
-    subscriber.recv_multipart()
+    program, live = publishing(start, ipc, buffer_steps=10)
+    deaf(peer, live).recv_multipart()
     return program
 
 
 @state
 def kv_publisher_is_done_and_lingers(start, ipc, peer):
-    endpoint = ipc()
-    program = start(
-        "kv_publisher",
-        "--quiet",
-        endpoint=endpoint,
-        replay_endpoint=ipc(),
-        interval_ms=0,
-        count=50000,
-    )
-    deaf(peer, zmq.SUB, connect=endpoint).subscribe(b"")
+    program, live = publishing(start, ipc, count=50000)
+    deaf(peer, live)
     program.wait_line("^kv_publisher: 50000 published$")
     return program
 
 
-@state
-def kv_publisher_asked_all_the_time(start, ipc, peer):
-    replay = ipc()
-    program = start("kv_publisher", endpoint=ipc(), replay_endpoint=replay, interval_ms=0)
-    program.wait_line("^seq 100")
-    client = peer(zmq.DEALER, connect=replay, rcvhwm=0)
-    for _ in range(300):
-        client.send_multipart([b"", bytes(8)])
-    program.wait_line("^replay from 0")
-    return program
-
-
-def add(router, request_id, max_tokens):
-    request = [request_id, [1], None, {"max_tokens": max_tokens}, None, 0.0, None, None, None]
+def engine_in_a_step(start, ipc, peer, step_ms):
+    program, router, _, _ = join_engine(start, peer, ipc, step_ms=step_ms)
+    request = ["a", [1], None, {"max_tokens": HUGE}, None, 0.0, None, None, None]
     router.send_multipart([b"\0\0", b"\0", msgspec.msgpack.encode(request)])
-
-
-@state
-def engine_waits_for_requests(start, ipc, peer):
-    return join_engine(start, peer, ipc)[0]
-
-
-@state
-def engine_in_mid_stream(start, ipc, peer):
-    program, router, pull, _ = join_engine(start, peer, ipc, step_ms=10)
-    add(router, "a", HUGE)
-    pull.recv()
+    program.wait_line("^a: 1 prompt token")
     return program
 
 
 @state
 def engine_flat_out(start, ipc, peer):
-    program, router, pull, _ = join_engine(start, peer, ipc, step_ms=0)
-    add(router, "a", HUGE)
-    pull.recv()
-    return program
+    return engine_in_a_step(start, ipc, peer, 0)
 
 
 @state
 def engine_in_a_long_step(start, ipc, peer):
-    program, router, _, _ = join_engine(start, peer, ipc, step_ms=60000)
-    add(router, "a", HUGE)
-    program.wait_line("^a: 1 prompt token")
-    return program
+    return engine_in_a_step(start, ipc, peer, 60000)
 
 
-def pair(start, ipc, *args, **options):
-    wire = {"handshake": ipc(), "input": ipc(), "output": ipc()}
-    frontend = start("mock_frontend", *args, max_tokens=HUGE, **wire)
-    handshake = {"handshake": wire["handshake"]}
-    return frontend, start("mock_engine", "--log-requests", **handshake, **options)
+def pair(start, ipc, **options):
+    handshake = ipc()
+    wire = {"handshake": handshake, "input": ipc(), "output": ipc()}
+    frontend = start("mock_frontend", max_tokens=HUGE, **wire)
+    engine = start("mock_engine", "--log-requests", handshake=handshake, **options)
+    engine.wait_line("r9: 5 prompt tokens")
+    return frontend, engine
 
 
 @state
 def engine_with_a_paused_front_end(start, ipc, peer):
     frontend, program = pair(start, ipc, step_ms=0)
-    program.wait_line("r9: 5 prompt tokens")
     frontend.send_signal(signal.SIGSTOP)
-    return program
-
-
-@state
-def front_end_in_mid_stream(start, ipc, peer):
-    program, engine = pair(start, ipc, step_ms=1)
-    engine.wait_line("r1: 5 prompt tokens$")
     return program
 
 
 @state
 def front_end_with_a_paused_engine(start, ipc, peer):
     program, engine = pair(start, ipc, step_ms=1)
-    engine.wait_line("r1: 5 prompt tokens$")
     engine.send_signal(signal.SIGSTOP)
     return program
 
