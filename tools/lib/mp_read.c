@@ -1,215 +1,39 @@
 //  SPDX-License-Identifier: MIT
+//  mp_read.c - reads, skips and checks msgpack in place, with bounds
+//
+//  msgpack-c's unpacker takes the count of an array at its word and reserves memory for it: five
+//  bytes can claim 100 GB. So mp_check compares each claim with the bytes that are there, before
+//  mp_decode lets msgpack-c unpack anything.
 
 #include "lib/mp.h"
 
 #include <inttypes.h>
 
-//  -- Reading in place, and the check before unpacking
-//
-//  Both go by msgpack-c's own unpack template, whose callbacks here build nothing. Reading stops at
-//  the first head. The check goes on to the end: msgpack-c's unpacker takes the count of an array
-//  at its word and reserves memory for it, five bytes can claim 100 GB; so a first pass compares
-//  each claim with the bytes that are there.
+#define TIMES4(n) n, n, n, n
+#define TIMES16(n) TIMES4 (n), TIMES4 (n), TIMES4 (n), TIMES4 (n)
+#define TIMES64(n) TIMES16 (n), TIMES16 (n), TIMES16 (n), TIMES16 (n)
 
-typedef struct {
-    size_t elements;         //  Claimed so far by arrays and maps
-    size_t limit;            //  Each element has one byte at least, and there is MP_MAX_ELEMENTS
-    bool refused;            //  A claim went over the limit
-    msgpack_object *opened;  //  Reading: where the head of an array or map goes. NULL: checking
-    bool stopped;            //  Reading: it has gone there
-} s_claims_t;
+//  In this order: numbers from 0; maps and arrays; short strings; nil, -, false, true, bin, ext,
+//  float, double; other integers, short ext, and str, array and map with a size; numbers below 0
+// clang-format off
+const uint8_t mp_sizes[256] = {
+    TIMES64 (1), TIMES64 (1), TIMES16 (0), TIMES16 (0),               //  00 to 9f
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,            //  a0 to af
+    17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,   //  b0 to bf
+    1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 5, 9, 2, 3, 5, 9,                   //  c0 to cf
+    2, 3, 5, 9, 3, 4, 6, 10, 18, 0, 0, 0, 0, 0, 0, 0,                 //  d0 to df
+    TIMES16 (1), TIMES16 (1)};                                        //  e0 to ff
+// clang-format on
 
-static bool s_claim (s_claims_t *claims, size_t elements)
-{
-    claims->refused = elements > claims->limit - claims->elements;
-    if (!claims->refused)
-        claims->elements += elements;
-    return !claims->refused;
-}
-
-#define msgpack_unpack_struct(name) struct s_scan##name
-#define msgpack_unpack_func(ret, name) static inline ret s_scan##name
-#define msgpack_unpack_callback(name) s_on##name
-#define msgpack_unpack_object msgpack_object
-#define msgpack_unpack_user s_claims_t
-
-//  clang-format off
-#define S_VALUE(name, arg, object_type, field)                                                     \
-    static inline int s_on_##name (s_claims_t *claims, arg value, msgpack_object *object)          \
-    {                                                                                              \
-        (void) claims;                                                                             \
-        object->type = object_type;                                                                \
-        object->via.field = value;                                                                 \
-        return 0;                                                                                  \
-    }
-#define S_SIGNED(name, arg)                                                                        \
-    static inline int s_on_##name (s_claims_t *claims, arg value, msgpack_object *object)          \
-    {                                                                                              \
-        (void) claims;                                                                             \
-        object->type =                                                                             \
-            value < 0 ? MSGPACK_OBJECT_NEGATIVE_INTEGER : MSGPACK_OBJECT_POSITIVE_INTEGER;         \
-        object->via.i64 = value;                                                                   \
-        return 0;                                                                                  \
-    }
-#define S_SIMPLE(name, object_type, truth)                                                         \
-    static inline int s_on_##name (s_claims_t *claims, msgpack_object *object)                     \
-    {                                                                                              \
-        (void) claims;                                                                             \
-        object->type = object_type;                                                                \
-        object->via.boolean = truth;                                                               \
-        return 0;                                                                                  \
-    }
-#define S_BYTES(name, object_type)                                                                 \
-    static inline int s_on_##name (s_claims_t *claims, const char *base, const char *data,         \
-                                   unsigned int size, msgpack_object *object)                      \
-    {                                                                                              \
-        (void) claims;                                                                             \
-        (void) base;                                                                               \
-        object->type = object_type;                                                                \
-        object->via.name.ptr = data;                                                               \
-        object->via.name.size = size;                                                              \
-        return 0;                                                                                  \
-    }
-//  An array or a map of so many elements
-#define S_CONTAINER(name, object_type, elements)                                                   \
-    static inline int s_on_##name (s_claims_t *claims, unsigned int count, msgpack_object *object) \
-    {                                                                                              \
-        object->type = object_type;                                                                \
-        object->via.name.size = count;                                                             \
-        object->via.name.ptr = NULL;                                                               \
-        if (!s_claim (claims, (elements) * (size_t) count))                                        \
-            return -1;                                                                             \
-        if (!claims->opened)                                                                       \
-            return 0;                                                                              \
-        *claims->opened = *object;                                                                 \
-        claims->stopped = true;                                                                    \
-        return -1; /* Far enough */                                                                \
-    }
-//  clang-format on
-
-S_VALUE (uint8, uint8_t, MSGPACK_OBJECT_POSITIVE_INTEGER, u64)
-S_VALUE (uint16, uint16_t, MSGPACK_OBJECT_POSITIVE_INTEGER, u64)
-S_VALUE (uint32, uint32_t, MSGPACK_OBJECT_POSITIVE_INTEGER, u64)
-S_VALUE (uint64, uint64_t, MSGPACK_OBJECT_POSITIVE_INTEGER, u64)
-S_SIGNED (int8, int)
-S_SIGNED (int16, int16_t)
-S_SIGNED (int32, int32_t)
-S_SIGNED (int64, int64_t)
-S_VALUE (float, float, MSGPACK_OBJECT_FLOAT32, f64)
-S_VALUE (double, double, MSGPACK_OBJECT_FLOAT64, f64)
-S_SIMPLE (nil, MSGPACK_OBJECT_NIL, false)
-S_SIMPLE (true, MSGPACK_OBJECT_BOOLEAN, true)
-S_SIMPLE (false, MSGPACK_OBJECT_BOOLEAN, false)
-S_BYTES (str, MSGPACK_OBJECT_STR)
-S_BYTES (bin, MSGPACK_OBJECT_BIN)
-S_CONTAINER (array, MSGPACK_OBJECT_ARRAY, 1)
-S_CONTAINER (map, MSGPACK_OBJECT_MAP, 2)
-
-//  Its first byte is the type. It has none when a size of 2^32-1 and one for that byte became 0.
-static inline int s_on_ext (s_claims_t *claims, const char *base, const char *data,
-                            unsigned int size, msgpack_object *object)
-{
-    (void) claims;
-    (void) base;
-    if (size == 0)
-        return -1;
-    object->type = MSGPACK_OBJECT_EXT;
-    object->via.ext.type = (int8_t) *data;
-    object->via.ext.ptr = data + 1;
-    object->via.ext.size = size - 1;
-    return 0;
-}
-
-static inline msgpack_object s_on_root (s_claims_t *claims)
-{
-    (void) claims;
-    return (msgpack_object){.type = MSGPACK_OBJECT_NIL};
-}
-
-static inline int s_on_array_item (s_claims_t *claims, const msgpack_object *array,
-                                   msgpack_object item)
-{
-    (void) claims;
-    (void) array;
-    (void) item;
-    return 0;
-}
-
-static inline int s_on_map_item (s_claims_t *claims, const msgpack_object *map, msgpack_object key,
-                                 msgpack_object value)
-{
-    (void) claims;
-    (void) map;
-    (void) key;
-    (void) value;
-    return 0;
-}
-
-#include <msgpack/unpack_define.h>
-#include <msgpack/unpack_template.h>
-
-//  The context's stack is 2 KB, of which little is used: it is not cleared
-static void s_begin (struct s_scan_context *context, s_claims_t claims)
-{
-    s_scan_init (context);
-    context->user = claims;
-}
-
-//  How many elements data[0..size) may claim
-static size_t s_limit (size_t size)
-{
-    return size < MP_MAX_ELEMENTS ? size : MP_MAX_ELEMENTS;
-}
-
-int mp_check (const void *data, size_t size, const char *what, mp_error_t *error)
-{
-    mp_reader_t reader = mp_reader (data, size);
-    if (mp_pass (&reader) && reader.at == reader.end)
-        return 0;
-    struct s_scan_context context;
-    s_begin (&context, (s_claims_t){.limit = s_limit (size)});
-    size_t end = 0;
-    int rc = size > 0 ? s_scan_execute (&context, data, size, &end) : 0;
-    const char *why = NULL;
-    if (size == 0)
-        why = "empty";
-    else if (rc == 0)
-        why = "truncated";
-    else if (rc < 0)
-        why = !context.user.refused       ? "not msgpack, or nested more than 32 deep"
-              : context.user.limit < size ? "has more than 4194304 elements, or claims to"
-                                          : "claims more elements than it has bytes for";
-    else if (end != size)
-        why = "has bytes after its end";
-    if (why)
-        mp_error_set (error, what, "%s", why);
-    return why ? -1 : 0;
-}
+//  The largest size in the table
+#define SIZED_MAX 32
 
 mp_reader_t mp_reader (const void *data, size_t size)
 {
     //  An empty frame may have no address, of which C lets us take none that is 0 bytes on
-    return (mp_reader_t){
-        .at = data, .end = size ? (const byte *) data + size : data, .room = s_limit (size)};
-}
-
-//  By msgpack-c: any value, up to the end of it or to the end of its head
-static bool s_read_any (mp_reader_t *self, msgpack_object *object)
-{
-    struct s_scan_context context;
-    object->type = MSGPACK_OBJECT_NIL;
-    s_begin (&context, (s_claims_t){.limit = self->room, .opened = object});
-    size_t size = (size_t) (self->end - self->at), end = 0;
-    int rc = size > 0 ? s_scan_execute (&context, (const char *) self->at, size, &end) : 0;
-    if (rc > 0)
-        *object = s_scan_data (&context);
-    else if (context.user.stopped)
-        end++;  //  At the last byte of the head
-    else
-        return false;
-    self->at += end;
-    self->room -= context.user.elements;
-    return true;
+    return (mp_reader_t){.at = data,
+                         .end = size ? (const byte *) data + size : data,
+                         .room = size < MP_MAX_ELEMENTS ? size : MP_MAX_ELEMENTS};
 }
 
 //  A big-endian number of 8 bytes; compilers know this for one load
@@ -229,20 +53,178 @@ static uint64_t s_number (const byte *at, size_t size)
     return number;
 }
 
-static bool s_take_number (mp_reader_t *self, msgpack_object *object, uint64_t number, size_t size)
+//  -- Heads
+
+typedef enum {
+    GOOD,
+    CUT_OFF,
+    REFUSED,  //  It claims more elements than there is room for
+    WRONG     //  No msgpack, or nested too deep
+} s_result_t;
+
+typedef struct {
+    size_t start;     //  Bytes in front of the contents of a str, bin or ext
+    size_t size;      //  All bytes, with those contents
+    size_t elements;  //  Elements of an array; keys and values of a map
+    bool container;
+} s_head_t;
+
+static s_result_t s_read_head (const byte *at, size_t left, size_t room, s_head_t *head)
+{
+    byte first = left > 0 ? *at : 0xc0;
+    size_t size = mp_sizes[first];
+    *head = (s_head_t){1, size, 0, false};
+    if (first >= 0x80 && first < 0xa0) {
+        *head = (s_head_t){1, 1, (size_t) (first & 0x0f) << (first < 0x90), true};
+    } else if (size == 0) {
+        //  c4 to c6: bin, c7 to c9: ext, d9 to db: str, with a size of 1, 2 or 4 bytes; dc and dd:
+        //  array, de and df: map, with a size of 2 or 4
+        size_t bytes = first <= 0xc6   ? (size_t) 1 << (first - 0xc4)
+                       : first <= 0xc9 ? (size_t) 1 << (first - 0xc7)
+                       : first <= 0xdb ? (size_t) 1 << (first - 0xd9)
+                                       : (size_t) 2 << (first & 1);
+        if (first == 0xc1)
+            return WRONG;
+        if (left <= bytes)
+            return CUT_OFF;
+        size_t number = s_number (at + 1, bytes);
+        head->container = first >= 0xdc;
+        head->elements = head->container ? number << (first >= 0xde) : 0;
+        head->start = 1 + bytes + (first >= 0xc7 && first <= 0xc9);  //  An ext has a type
+        head->size = head->start + (head->container ? 0 : number);
+    } else if (first >= 0xd4 && first <= 0xd8) {
+        head->start = 2;
+    }
+    return head->elements > room ? REFUSED : head->size > left ? CUT_OFF : GOOD;
+}
+
+//  -- Skip
+
+//  Skips the leading values that have the same first byte, eight or four at a time, out of `count`.
+//  Returns how many are left.
+static size_t s_pass_alike (const byte **at_p, const byte *end, size_t count)
+{
+    //  Most token ids have two bytes. Where the first bytes of eight of them are:
+    static const byte heads[24] = {0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0,
+                                   0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0};
+    const byte *at = *at_p, first = *at;
+    size_t size = mp_sizes[first];
+    uint64_t mask[3], a, b, c, firsts = 0x0101010101010101u * first;
+    memcpy (mask, heads, sizeof mask);
+    while (size == 3 && count >= 8 && end - at >= 24) {
+        memcpy (&a, at, sizeof a);
+        memcpy (&b, at + 8, sizeof b);
+        memcpy (&c, at + 16, sizeof c);
+        if (((a ^ firsts) & mask[0]) | ((b ^ firsts) & mask[1]) | ((c ^ firsts) & mask[2]))
+            break;
+        at += 24;
+        count -= 8;
+    }
+    while (size > 0 && count >= 4 && (size_t) (end - at) >= 4 * size && *at == first &&
+           at[size] == first && at[2 * size] == first && at[3 * size] == first) {
+        at += 4 * size;
+        count -= 4;
+    }
+    *at_p = at;
+    return count;
+}
+
+//  Skips the leading values whose size is in the table and that are complete, out of `count`.
+//  Returns how many are left.
+static size_t s_pass_sized (const byte **at_p, const byte *end, size_t count)
+{
+    const byte *at = *at_p;
+    size_t size;
+    //  With this many bytes left, any size fits
+    while (count > 0 && end - at >= SIZED_MAX && (size = mp_sizes[*at]) > 0) {
+        at += size;
+        count--;
+    }
+    while (count > 0 && at < end && (size = mp_sizes[*at]) > 0 && size <= (size_t) (end - at)) {
+        at += size;
+        count--;
+    }
+    *at_p = at;
+    return count;
+}
+
+//  How many values to skip one by one before trying the fast way again
+#define SINGLES 4
+
+//  The same, for the elements of a long array
+static size_t s_pass_array (const byte **at_p, const byte *end, size_t count)
+{
+    size_t singles = 0;
+    while (singles == 0 && count >= SINGLES && *at_p < end) {
+        count = s_pass_alike (at_p, end, count);
+        singles = count < SINGLES ? count : SINGLES;
+        count -= singles;
+        singles = s_pass_sized (at_p, end, singles);
+    }
+    return count + singles;
+}
+
+//  Skips a value that is nested up to `max` deep. Unless it is GOOD, nothing has changed.
+static inline s_result_t s_skip (mp_reader_t *self, size_t max)
+{
+    const byte *at = self->at;
+    size_t room = self->room, depth = 0, due[MP_MAX_DEPTH + 1];
+    due[0] = 1;
+    while ((due[depth] = s_pass_sized (&at, self->end, due[depth])) > 0 || depth > 0) {
+        if (due[depth] == 0) {
+            depth--;
+            continue;
+        }
+        s_head_t head;
+        s_result_t result = s_read_head (at, (size_t) (self->end - at), room, &head);
+        if (result != CUT_OFF && head.container && depth == max)
+            return WRONG;
+        if (result != GOOD)
+            return result;
+        bool is_long = *at == 0xdc || *at == 0xdd;  //  An array of 16 elements or more
+        due[depth]--;
+        at += head.size;
+        room -= head.elements;
+        if (head.elements > 0)
+            due[++depth] = is_long ? s_pass_array (&at, self->end, head.elements) : head.elements;
+    }
+    self->at = at;
+    self->room = room;
+    return GOOD;
+}
+
+bool mp_pass (mp_reader_t *self)
+{
+    return s_skip (self, 8) == GOOD;
+}
+
+bool mp_skip_more (mp_reader_t *self)
+{
+    return s_skip (self, MP_MAX_DEPTH) == GOOD;
+}
+
+int mp_check (const void *data, size_t size, const char *what, mp_error_t *error)
+{
+    mp_reader_t reader = mp_reader (data, size);
+    s_result_t result = s_skip (&reader, MP_MAX_DEPTH);
+    if (result == GOOD && reader.at == reader.end)
+        return 0;
+    mp_error_set (error, what, "%s",
+                  size == 0                ? "empty"
+                  : result == GOOD         ? "has bytes after its end"
+                  : result == CUT_OFF      ? "truncated"
+                  : result == WRONG        ? "not msgpack, or nested more than 32 deep"
+                  : size > MP_MAX_ELEMENTS ? "has more than 4194304 elements, or claims to"
+                                           : "claims more elements than it has bytes for");
+    return -1;
+}
+
+//  -- Read
+
+static bool s_take (mp_reader_t *self, msgpack_object *object, uint64_t number, size_t size)
 {
     object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
     object->via.u64 = number;
-    self->at += size;
-    return true;
-}
-
-static bool s_take_map (mp_reader_t *self, msgpack_object *object, size_t count, size_t size)
-{
-    object->type = MSGPACK_OBJECT_MAP;
-    object->via.map.size = (uint32_t) count;
-    object->via.map.ptr = NULL;
-    self->room -= 2 * count;
     self->at += size;
     return true;
 }
@@ -257,63 +239,78 @@ static bool s_take_array (mp_reader_t *self, msgpack_object *object, size_t coun
     return true;
 }
 
-//  The commoner of the other heads at once, and the rest of msgpack by msgpack-c
+//  An integer or a float behind its first byte
+static void s_read_number (msgpack_object *object, const byte *at, size_t size)
+{
+    uint64_t bits = size == 8 ? s_number8 (at + 1) : s_number (at + 1, size);
+    uint64_t sign = (uint64_t) 1 << (8 * size - 1);
+    if (*at == 0xca) {
+        uint32_t bits32 = (uint32_t) bits;
+        float value;
+        memcpy (&value, &bits32, sizeof value);
+        object->type = MSGPACK_OBJECT_FLOAT32;
+        object->via.f64 = value;
+    } else if (*at == 0xcb) {
+        object->type = MSGPACK_OBJECT_FLOAT64;
+        memcpy (&object->via.f64, &bits, sizeof bits);
+    } else if (*at >= 0xd0 && (bits & sign)) {
+        object->type = MSGPACK_OBJECT_NEGATIVE_INTEGER;
+        object->via.u64 = (bits ^ sign) - sign;  //  The bits of i64
+    } else {
+        object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
+        object->via.u64 = bits;
+    }
+}
+
+//  The commonest of the other heads at once
 bool mp_read_more (mp_reader_t *self, msgpack_object *object)
 {
     const byte *at = self->at;
     size_t left = (size_t) (self->end - at);
-    byte head = left > 0 ? *at : 0xc1;
-    if (head == 0xcd && left >= 3)
-        return s_take_number (self, object, s_number (at + 1, 2), 3);
-    if (head == 0xcf && left >= 9)
-        return s_take_number (self, object, s_number8 (at + 1), 9);
-    if ((head & 0xf0) == 0x90 && self->room >= (head & 0x0fu))
-        return s_take_array (self, object, head & 0x0f, 1);
-    if ((head & 0xf0) == 0x80 && self->room >= (size_t) 2 * (head & 0x0f))
-        return s_take_map (self, object, head & 0x0f, 1);
-    if (head == 0xce && left >= 5)
-        return s_take_number (self, object, s_number (at + 1, 4), 5);
-    if (head == 0xcc && left >= 2)
-        return s_take_number (self, object, at[1], 2);
-    if (head == 0xd3 && left >= 9) {
-        uint64_t bits = s_number8 (at + 1);
-        object->type =
-            bits >> 63 ? MSGPACK_OBJECT_NEGATIVE_INTEGER : MSGPACK_OBJECT_POSITIVE_INTEGER;
-        object->via.u64 = bits;  //  Those of i64
-        self->at = at + 9;
-        return true;
-    }
-    if (head == 0xcb && left >= 9) {
-        uint64_t bits = s_number8 (at + 1);
-        object->type = MSGPACK_OBJECT_FLOAT64;
-        memcpy (&object->via.f64, &bits, sizeof bits);
-        self->at = at + 9;
-        return true;
-    }
-    if (head == 0xc2 || head == 0xc3) {
-        object->type = MSGPACK_OBJECT_BOOLEAN;
-        object->via.boolean = head == 0xc3;
-        self->at = at + 1;
-        return true;
-    }
-    if (head == 0xdc && left >= 3 && self->room >= s_number (at + 1, 2))
-        return s_take_array (self, object, s_number (at + 1, 2), 3);
-    if (head == 0xde && left >= 3 && self->room >= 2 * s_number (at + 1, 2))
-        return s_take_map (self, object, s_number (at + 1, 2), 3);
-    return s_read_any (self, object);
-}
-
-bool mp_skip_more (mp_reader_t *self)
-{
-    if (mp_pass (self))
-        return true;
-    struct s_scan_context context;
-    s_begin (&context, (s_claims_t){.limit = self->room});
-    size_t left = (size_t) (self->end - self->at), size = 0;
-    if (left == 0 || s_scan_execute (&context, (const char *) self->at, left, &size) <= 0)
+    byte first = left > 0 ? *at : 0xc1;
+    if (first == 0xcd && left >= 3)
+        return s_take (self, object, s_number (at + 1, 2), 3);
+    if (first == 0xcf && left >= 9)
+        return s_take (self, object, s_number8 (at + 1), 9);
+    if ((first & 0xf0) == 0x90 && self->room >= (first & 0x0fu))
+        return s_take_array (self, object, first & 0x0f, 1);
+    s_head_t head;
+    if (s_read_head (at, left, self->room, &head) != GOOD)
         return false;
-    self->at += size;
-    self->room -= context.user.elements;
+    bool map = (first & 0xf0) == 0x80 || first >= 0xde;
+    if (head.container && !map)
+        return s_take_array (self, object, head.elements, head.size);
+    self->at += head.size;
+    self->room -= head.elements;
+    const char *contents = (const char *) at + head.start;
+    uint32_t size = (uint32_t) (head.size - head.start);
+    if (head.container) {
+        object->type = MSGPACK_OBJECT_MAP;
+        object->via.map.size = (uint32_t) (head.elements / 2);
+        object->via.map.ptr = NULL;
+    } else if (first < 0x80 || first >= 0xe0) {
+        object->type =
+            first < 0x80 ? MSGPACK_OBJECT_POSITIVE_INTEGER : MSGPACK_OBJECT_NEGATIVE_INTEGER;
+        object->via.i64 = (int8_t) first;
+    } else if (first >= 0xca && first <= 0xd3) {
+        s_read_number (object, at, size);
+    } else if (first < 0xc0 || (first >= 0xd9 && first <= 0xdb)) {
+        object->type = MSGPACK_OBJECT_STR;
+        object->via.str.size = size;
+        object->via.str.ptr = contents;
+    } else if (first >= 0xc4 && first <= 0xc6) {
+        object->type = MSGPACK_OBJECT_BIN;
+        object->via.bin.size = size;
+        object->via.bin.ptr = contents;
+    } else if (first >= 0xc7) {
+        object->type = MSGPACK_OBJECT_EXT;
+        object->via.ext.type = (int8_t) contents[-1];
+        object->via.ext.size = size;
+        object->via.ext.ptr = contents;
+    } else {
+        object->type = first == 0xc0 ? MSGPACK_OBJECT_NIL : MSGPACK_OBJECT_BOOLEAN;
+        object->via.boolean = first == 0xc3;
+    }
     return true;
 }
 
