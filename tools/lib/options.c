@@ -9,7 +9,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,17 +23,15 @@ static const option_t common_options[] = {
 //  sockaddr_un.sun_path has 108 bytes with its NUL; libzmq refuses a longer ipc path
 #define IPC_PATH_MAX 107
 
-//  Digits only, no sign, no blanks, not above `max`. Returns false otherwise.
-static bool s_parse_uint (const char *text, uint64_t max, uint64_t *value)
+//  Digits only, up to text[size], no sign, no blanks, not above `max`. Returns false otherwise.
+static bool s_parse_uint (const char *text, size_t size, uint64_t max, uint64_t *value)
 {
-    if (!*text || strspn (text, "0123456789") != strlen (text))
-        return false;
     errno = 0;
-    uintmax_t number = strtoumax (text, NULL, 10);
-    if (errno == ERANGE || number > max)
-        return false;
-    *value = number;
-    return true;
+    uint64_t number = strtoumax (text, NULL, 10);
+    bool ok = size > 0 && strspn (text, "0123456789") == size && errno != ERANGE && number <= max;
+    if (ok)
+        *value = number;
+    return ok;
 }
 
 static const char *s_tcp_error (const char *address, bool to_bind)
@@ -59,7 +56,7 @@ static const char *s_tcp_error (const char *address, bool to_bind)
     if (to_bind && strcmp (port, "*") == 0)
         return NULL;
     uint64_t number;
-    if (!s_parse_uint (port, UINT16_MAX, &number))
+    if (!s_parse_uint (port, strlen (port), UINT16_MAX, &number))
         return to_bind ? "the port must be a number up to 65535, or *"
                        : "the port must be a number from 1 to 65535";
     if (number == 0 && !to_bind)
@@ -89,26 +86,15 @@ const char *options_endpoint_error (const char *endpoint, bool to_bind)
 //  The range "A-B". Returns false when it is not one.
 static bool s_parse_range (const char *text, option_range_t *range)
 {
-    char first[24];
+    option_range_t read = {.set = true};
     size_t size = strcspn (text, "-");
-    if (text[size] != '-' || size >= sizeof first)
+    const char *last = text + size + (text[size] == '-');
+    if (size > 20 ||  //  The digits that 64 bits have
+        !s_parse_uint (text, size, UINT64_MAX - 1, &read.first) ||
+        !s_parse_uint (last, strlen (last), UINT64_MAX - 1, &read.last) || read.first > read.last)
         return false;
-    memcpy (first, text, size);
-    first[size] = 0;
-    if (!s_parse_uint (first, UINT64_MAX - 1, &range->first) ||
-        !s_parse_uint (text + size + 1, UINT64_MAX - 1, &range->last) || range->first > range->last)
-        return false;
-    range->set = true;
+    *range = read;
     return true;
-}
-
-static bool s_parse_seconds (const char *text, double *seconds)
-{
-    char *end;
-    if (!*text || strspn (text, "0123456789.") != strlen (text))
-        return false;
-    *seconds = strtod (text, &end);
-    return *end == 0 && isfinite (*seconds);
 }
 
 static bool s_is_choice (const char *choices, const char *text)
@@ -123,165 +109,126 @@ static bool s_is_choice (const char *choices, const char *text)
     return false;
 }
 
-static bool s_add (option_list_t *list, const char *text, char *want, size_t want_size)
+//  What a value that is refused should have been; false
+#define WANT_MAX 120
+#define S_WANT(...) (snprintf (want, WANT_MAX, __VA_ARGS__), false)
+
+static bool s_add (option_list_t *list, const char *text, char *want)
 {
-    snprintf (want, want_size, "at most %d of them", OPTION_LIST_MAX);
     if (list->count == OPTION_LIST_MAX)
-        return false;
+        return S_WANT ("at most %d of them", OPTION_LIST_MAX);
     list->items[list->count++] = text;
     return true;
 }
 
-static bool s_store_endpoint (const option_t *option, const char *text, char *want,
-                              size_t want_size)
+static bool s_store_endpoint (const option_t *option, const char *text, char *want)
 {
     const char *why = options_endpoint_error (text, option->kind != OPTION_KIND_CONNECT);
-    if (why) {
-        snprintf (want, want_size, "%s", why);
-        return false;
-    }
+    if (why)
+        return S_WANT ("%s", why);
     //  libzmq takes an IPv6 address only from a socket that has IPv6 turned on
     if (strchr (text, '['))
         zsys_set_ipv6 (1);
     if (option->kind == OPTION_KIND_ENDPOINTS)
-        return s_add (option->value.list, text, want, want_size);
+        return s_add (option->value.list, text, want);
     *option->value.text = text;
     return true;
 }
 
-//  Stores the value of one option; returns true, or false with what was wanted in `want`
-static bool s_store (const option_t *option, const char *text, char *want, size_t want_size)
+//  Stores the value of one option; returns true, or false with what was wanted in want[WANT_MAX]
+static bool s_store (const option_t *option, const char *text, char *want)
 {
     uint64_t number;
-    double seconds;
     struct stat status;
     switch (option->kind) {
     case OPTION_KIND_BIND:
     case OPTION_KIND_CONNECT:
     case OPTION_KIND_ENDPOINTS:
-        return s_store_endpoint (option, text, want, want_size);
-    case OPTION_KIND_TEXT:
-        *option->value.text = text;
-        return true;
+        return s_store_endpoint (option, text, want);
     case OPTION_KIND_DIR:
-        if (stat (text, &status) == -1 || !S_ISDIR (status.st_mode)) {
-            snprintf (want, want_size, "want a folder that is there");
-            return false;
-        }
-        *option->value.text = text;
-        return true;
+        if (stat (text, &status) == -1 || !S_ISDIR (status.st_mode))
+            return S_WANT ("want a folder that is there");
+        break;
     case OPTION_KIND_CHOICE:
-        snprintf (want, want_size, "want one of %s", option->choices);
         if (!s_is_choice (option->choices, text))
-            return false;
-        *option->value.text = text;
-        return true;
+            return S_WANT ("want one of %s", option->choices);
+        break;
     case OPTION_KIND_INT:
-        snprintf (want, want_size, "want a whole number from %d to %d", option->min, option->max);
-        if (!s_parse_uint (text, (uint64_t) option->max, &number) ||
+        if (!s_parse_uint (text, strlen (text), (uint64_t) option->max, &number) ||
             number < (uint64_t) option->min)
-            return false;
+            return S_WANT ("want a whole number from %d to %d", option->min, option->max);
         *option->value.number = (int) number;
         return true;
     case OPTION_KIND_UINT64:
-        snprintf (want, want_size, "want a whole number up to %" PRIu64, UINT64_MAX);
-        return s_parse_uint (text, UINT64_MAX, option->value.uint64);
-    case OPTION_KIND_SECONDS:
-        snprintf (want, want_size, "want seconds from %d to %d", option->min, option->max);
-        if (!s_parse_seconds (text, &seconds) || seconds < option->min || seconds > option->max)
-            return false;
-        *option->value.seconds = seconds;
-        return true;
+        return s_parse_uint (text, strlen (text), UINT64_MAX, option->value.uint64) ||
+               S_WANT ("want a whole number up to %" PRIu64, UINT64_MAX);
     case OPTION_KIND_LIST:
-        return s_add (option->value.list, text, want, want_size);
+        return s_add (option->value.list, text, want);
     case OPTION_KIND_RANGE:
-        snprintf (want, want_size, "want FIRST-LAST, two whole numbers");
-        return s_parse_range (text, option->value.range);
+        return s_parse_range (text, option->value.range) ||
+               S_WANT ("want FIRST-LAST, two whole numbers");
     case OPTION_KIND_FROM:
-        snprintf (want, want_size, "want a sequence number, or live");
-        if (strcmp (text, "live") == 0)
-            *option->value.from = UINT64_MAX;
-        else if (s_parse_uint (text, UINT64_MAX - 1, &number))
-            *option->value.from = number;
-        else
-            return false;
+        if (streq (text, "live"))
+            number = UINT64_MAX;
+        else if (!s_parse_uint (text, strlen (text), UINT64_MAX - 1, &number))
+            return S_WANT ("want a sequence number, or live");
+        *option->value.uint64 = number;
         return true;
-    case OPTION_KIND_FLAG:
-    case OPTION_KIND_END:
+    default:
         break;
     }
-    return false;
-}
-
-//  What stands behind the name in --help
-static const char *s_metavar (const option_t *option)
-{
-    switch (option->kind) {
-    case OPTION_KIND_BIND:
-    case OPTION_KIND_CONNECT:
-    case OPTION_KIND_ENDPOINTS:
-        return "ENDPOINT";
-    case OPTION_KIND_DIR:
-        return "DIR";
-    case OPTION_KIND_CHOICE:
-        return option->choices;
-    case OPTION_KIND_INT:
-    case OPTION_KIND_UINT64:
-        return "N";
-    case OPTION_KIND_SECONDS:
-        return "SECONDS";
-    case OPTION_KIND_RANGE:
-        return "FIRST-LAST";
-    case OPTION_KIND_FROM:
-        return "SEQ|live";
-    case OPTION_KIND_FLAG:
-        return "";
-    default:
-        return "TEXT";
-    }
+    *option->value.text = text;
+    return true;
 }
 
 static void s_print_default (FILE *out, const option_t *option)
 {
+    const char *text = "none", *more = "";
+    char number[24];
     switch (option->kind) {
+    case OPTION_KIND_FLAG:
+        return;
+    case OPTION_KIND_RANGE:
+        break;
     case OPTION_KIND_INT:
-        fprintf (out, " (default %d)", *option->value.number);
+        snprintf (number, sizeof number, "%d", *option->value.number);
+        text = number;
         break;
     case OPTION_KIND_UINT64:
-        fprintf (out, " (default %" PRIu64 ")", *option->value.uint64);
-        break;
-    case OPTION_KIND_SECONDS:
-        fprintf (out, " (default %g)", *option->value.seconds);
+    case OPTION_KIND_FROM:
+        snprintf (number, sizeof number, "%" PRIu64, *option->value.uint64);
+        text = option->kind == OPTION_KIND_FROM && *option->value.uint64 == UINT64_MAX ? "live"
+                                                                                       : number;
         break;
     case OPTION_KIND_LIST:
     case OPTION_KIND_ENDPOINTS:
         if (option->value.list->fallback)
-            fprintf (out, " (default %s; repeatable)",
-                     *option->value.list->fallback ? option->value.list->fallback : "\"\"");
-        else
-            fprintf (out, " (default none; repeatable)");
-        break;
-    case OPTION_KIND_FLAG:
-        break;
-    case OPTION_KIND_RANGE:
-        fprintf (out, " (default none)");
-        break;
-    case OPTION_KIND_FROM:
-        if (*option->value.from == UINT64_MAX)
-            fprintf (out, " (default live)");
-        else
-            fprintf (out, " (default %" PRIu64 ")", *option->value.from);
+            text = *option->value.list->fallback ? option->value.list->fallback : "\"\"";
+        more = "; repeatable";
         break;
     default:
-        fprintf (out, " (default %s)", *option->value.text ? *option->value.text : "none");
+        text = *option->value.text ? *option->value.text : "none";
     }
+    fprintf (out, " (default %s%s)", text, more);
 }
 
 static void s_print_options (FILE *out, const option_t *options)
 {
+    //  What stands behind the name
+    static const char *const metavars[] = {[OPTION_KIND_BIND] = "ENDPOINT",
+                                           [OPTION_KIND_CONNECT] = "ENDPOINT",
+                                           [OPTION_KIND_TEXT] = "TEXT",
+                                           [OPTION_KIND_DIR] = "DIR",
+                                           [OPTION_KIND_INT] = "N",
+                                           [OPTION_KIND_UINT64] = "N",
+                                           [OPTION_KIND_FLAG] = "",
+                                           [OPTION_KIND_LIST] = "TEXT",
+                                           [OPTION_KIND_RANGE] = "FIRST-LAST",
+                                           [OPTION_KIND_ENDPOINTS] = "ENDPOINT",
+                                           [OPTION_KIND_FROM] = "SEQ|live"};
     for (const option_t *option = options; option->kind != OPTION_KIND_END; option++) {
         char usage[80];
-        const char *metavar = s_metavar (option);
+        const char *metavar = option->choices ? option->choices : metavars[option->kind];
         snprintf (usage, sizeof usage, "--%s%s%s", option->name, *metavar ? " " : "", metavar);
         fprintf (out, "  %-28s %s", usage, option->help);
         s_print_default (out, option);
@@ -362,8 +309,8 @@ int options_parse (int argc, char **argv, const about_t *about, const option_t *
         const char *value = name[size] == '=' ? name + size + 1 : argv[++i];
         if (!value)
             return s_wrong (err, "--%s: a value is missing", option->name);
-        char want[120];
-        if (!s_store (option, value, want, sizeof want))
+        char want[WANT_MAX];
+        if (!s_store (option, value, want))
             return s_wrong (err, "--%s: '%s': %s", option->name, value, want);
     }
     for (const option_t *option = options; option->kind != OPTION_KIND_END; option++)

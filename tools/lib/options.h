@@ -55,7 +55,6 @@ typedef enum {
     OPTION_KIND_CHOICE,     //  One of the words in `choices`, separated by '|'
     OPTION_KIND_INT,        //  Whole number from min to max
     OPTION_KIND_UINT64,     //  Whole number, all that 64 bits can be
-    OPTION_KIND_SECONDS,    //  Decimal number from min to max
     OPTION_KIND_FLAG,       //  No value
     OPTION_KIND_LIST,       //  Text, repeatable
     OPTION_KIND_ENDPOINTS,  //  Endpoint to bind or to connect to, repeatable
@@ -70,77 +69,33 @@ typedef struct {
     union {
         const char **text;
         int *number;
-        double *seconds;
         bool *flag;
         option_list_t *list;
         option_range_t *range;
         uint64_t *uint64;
-        uint64_t *from;
     } value;
     int min;
     int max;
     const char *choices;
 } option_t;
 
-//  clang-format off
+// clang-format off
 #define OPTION_(k, n, h) .kind = OPTION_KIND_##k, .name = (n), .help = (h)
-#define OPTION_BIND(n, v, h)                                                                       \
-    {                                                                                              \
-        OPTION_ (BIND, n, h), .value.text = (v)                                                    \
-    }
-#define OPTION_CONNECT(n, v, h)                                                                    \
-    {                                                                                              \
-        OPTION_ (CONNECT, n, h), .value.text = (v)                                                 \
-    }
-#define OPTION_TEXT(n, v, h)                                                                       \
-    {                                                                                              \
-        OPTION_ (TEXT, n, h), .value.text = (v)                                                    \
-    }
-#define OPTION_DIR(n, v, h)                                                                        \
-    {                                                                                              \
-        OPTION_ (DIR, n, h), .value.text = (v)                                                     \
-    }
-#define OPTION_CHOICE(n, v, c, h)                                                                  \
-    {                                                                                              \
-        OPTION_ (CHOICE, n, h), .value.text = (v), .choices = (c)                                  \
-    }
+#define OPTION_BIND(n, v, h) {OPTION_ (BIND, n, h), .value.text = (v)}
+#define OPTION_CONNECT(n, v, h) {OPTION_ (CONNECT, n, h), .value.text = (v)}
+#define OPTION_TEXT(n, v, h) {OPTION_ (TEXT, n, h), .value.text = (v)}
+#define OPTION_DIR(n, v, h) {OPTION_ (DIR, n, h), .value.text = (v)}
+#define OPTION_CHOICE(n, v, c, h) {OPTION_ (CHOICE, n, h), .value.text = (v), .choices = (c)}
 #define OPTION_INT(n, v, lo, hi, h)                                                                \
-    {                                                                                              \
-        OPTION_ (INT, n, h), .value.number = (v), .min = (lo), .max = (hi)                         \
-    }
-#define OPTION_UINT64(n, v, h)                                                                     \
-    {                                                                                              \
-        OPTION_ (UINT64, n, h), .value.uint64 = (v)                                                \
-    }
-#define OPTION_SECONDS(n, v, lo, hi, h)                                                            \
-    {                                                                                              \
-        OPTION_ (SECONDS, n, h), .value.seconds = (v), .min = (lo), .max = (hi)                    \
-    }
-#define OPTION_FLAG(n, v, h)                                                                       \
-    {                                                                                              \
-        OPTION_ (FLAG, n, h), .value.flag = (v)                                                    \
-    }
-#define OPTION_ENDPOINTS(n, v, h)                                                                  \
-    {                                                                                              \
-        OPTION_ (ENDPOINTS, n, h), .value.list = (v)                                               \
-    }
-#define OPTION_LIST(n, v, h)                                                                       \
-    {                                                                                              \
-        OPTION_ (LIST, n, h), .value.list = (v)                                                    \
-    }
-#define OPTION_RANGE(n, v, h)                                                                      \
-    {                                                                                              \
-        OPTION_ (RANGE, n, h), .value.range = (v)                                                  \
-    }
-#define OPTION_FROM(n, v, h)                                                                       \
-    {                                                                                              \
-        OPTION_ (FROM, n, h), .value.from = (v)                                                    \
-    }
-#define OPTION_END                                                                                 \
-    {                                                                                              \
-        .kind = OPTION_KIND_END                                                                    \
-    }
-//  clang-format on
+    {OPTION_ (INT, n, h), .value.number = (v), .min = (lo), .max = (hi)}
+#define OPTION_UINT64(n, v, h) {OPTION_ (UINT64, n, h), .value.uint64 = (v)}
+#define OPTION_FLAG(n, v, h) {OPTION_ (FLAG, n, h), .value.flag = (v)}
+#define OPTION_ENDPOINTS(n, v, h) {OPTION_ (ENDPOINTS, n, h), .value.list = (v)}
+#define OPTION_LIST(n, v, h) {OPTION_ (LIST, n, h), .value.list = (v)}
+#define OPTION_RANGE(n, v, h) {OPTION_ (RANGE, n, h), .value.range = (v)}
+#define OPTION_FROM(n, v, h) {OPTION_ (FROM, n, h), .value.uint64 = (v)}
+#define OPTION_END {.kind = OPTION_KIND_END}
+// clang-format on
 
 //  What options_parse found
 #define OPTIONS_RUN (-1)  //  All well: go on

@@ -12,7 +12,6 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
     const char *bind = "tcp://127.0.0.1:5555", *connect = bind, *text = "ping", *choice = "req";
     int count = 5;
-    double seconds = 1.5;
     bool flag = false;
     option_list_t list = {.fallback = ""}, endpoints = {.count = 0};
     option_range_t range = {.set = false};
@@ -23,7 +22,6 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
         OPTION_TEXT ("text", &text, "any text"),
         OPTION_CHOICE ("choice", &choice, "req|dealer", "one of two"),
         OPTION_INT ("count", &count, 1, 1000, "how many"),
-        OPTION_SECONDS ("delay-s", &seconds, 0, 3600, "how long"),
         OPTION_FLAG ("flag", &flag, "or not"),
         OPTION_LIST ("topic", &list, "topics"),
         OPTION_ENDPOINTS ("peer", &endpoints, "endpoints"),
@@ -61,7 +59,7 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     } else {
         DEMAND (!options_endpoint_error (bind, true) && !options_endpoint_error (connect, false));
         DEMAND (streq (choice, "req") || streq (choice, "dealer"));
-        DEMAND (count >= 1 && count <= 1000 && seconds >= 0 && seconds <= 3600);
+        DEMAND (count >= 1 && count <= 1000);
         DEMAND (list.count <= OPTION_LIST_MAX && endpoints.count <= OPTION_LIST_MAX);
         DEMAND (list.count >= 1 || status == OPTIONS_HELP);
         for (size_t i = 0; i < endpoints.count; i++)

@@ -16,7 +16,6 @@ static about_t about = {.name = "program",
 static struct {
     const char *bind, *connect, *text, *none, *choice;
     int count, port;
-    double delay;
     option_list_t topics, endpoints, others;
     bool flag;
     option_range_t skip;
@@ -32,7 +31,6 @@ static const option_t options[] = {
     OPTION_INT ("count", &v.count, 0, INT_MAX, "how many"),
     OPTION_INT ("port", &v.port, 1, 65535, "which one"),
     OPTION_UINT64 ("seed", &v.seed, "what to begin with"),
-    OPTION_SECONDS ("delay", &v.delay, 0, 3600, "how long"),
     OPTION_LIST ("topic", &v.topics, "what messages begin with"),
     OPTION_RANGE ("skip", &v.skip, "which to miss"),
     OPTION_FROM ("from", &v.from, "where to start"),
@@ -65,7 +63,6 @@ static int s_setup (void **state)
     v.count = 7;
     v.seed = 12345678901234567890u;
     v.port = 80;
-    v.delay = 1.5;
     v.from = UINT64_MAX;
     v.seq = 3;
     v.topics.fallback = "";
@@ -147,7 +144,6 @@ static char *s_changed (void)
     PUT ("count", "%d", v.count, 7);
     PUT ("port", "%d", v.port, 80);
     PUT ("seed", "%" PRIu64, v.seed, 12345678901234567890u);
-    PUT ("delay", "%g", v.delay, 1.5);
     s_put_list (&out, "topic", &v.topics);
     if (v.skip.set) {
         snprintf (text, sizeof text, "%" PRIu64 "-%" PRIu64, v.skip.first, v.skip.last);
@@ -234,9 +230,9 @@ static void test_lines (void **state)
     static const char *const cases[][2] = {
         {"", ""},
         {"--bind|tcp://*:*|--connect=ipc:///tmp/x|--text=a=b|--none||--choice=v0.9|--count|0|"
-         "--port=65535|--delay|.25|--topic=|--topic|b|--skip=3-5|--from|12|--seq=live|--flag",
+         "--port=65535|--topic=|--topic|b|--skip=3-5|--from|12|--seq=live|--flag",
          "bind=tcp://*:* connect=ipc:///tmp/x text=a=b none= choice=v0.9 count=0 port=65535 "
-         "delay=0.25 topic=,b skip=3-5 from=12 seq=18446744073709551615 flag=1"},
+         "topic=,b skip=3-5 from=12 seq=18446744073709551615 flag=1"},
         //  Of one that is given twice the last counts
         {"--count=1|--count=2|--text=|--skip=7-7|--flag|--flag", "text= count=2 skip=7-7 flag=1"},
         //  What looks like an option can be a value
@@ -252,9 +248,6 @@ static void test_lines (void **state)
         {"--port=65536", "--port: '65536': want a whole number from 1 to 65535"},
         {"--seed|0", "seed=0"},
         {"--seed=18446744073709551615", "seed=18446744073709551615"},
-        {"--delay|0", "delay=0"},
-        {"--delay|2.", "delay=2"},
-        {"--delay|3600", "delay=3600"},
         {"--skip=0-18446744073709551614", "skip=0-18446744073709551614"},
         {"--from|0", "from=0"},
         {"--from|live", ""},
@@ -322,8 +315,6 @@ static void test_bad_values (void **state)
          "2147483648|4294967296|4294967303|9223372036854775807|18446744073709551615|"
          "18446744073709551616|99999999999999999999|-1|-0|+1| 1|1 |1x|x1||0x10|1e3|1.0|1,000|"
          "\xd9\xa1"},  //  The last one is a digit, but an Arabic one
-        {"--delay", "want seconds from 0 to 3600",
-         "3600.001|3601|-1|-0|+1| 1|1s||.|1..2|1.2.3|1e3|0x10|inf|nan|1,5|99999999999999999999"},
         {"--choice", "want one of v0.26|v0.24|v0.9", "|v0|v0.2|v0.260|V0.26|v0.9 "},
         {"--skip", "want FIRST-LAST, two whole numbers",
          "|3|-|3-|-5|5-3|3--5|3-5-7|3 -5|a-b|3-5x|+3-5|3-live|0x1-5|3-18446744073709551615|"
@@ -344,10 +335,6 @@ static void test_bad_values (void **state)
             unit_is (s_changed (), "topic= endpoints=");  //  Lists get their defaults last
         }
     }
-    char digits[401] = "";
-    memset (digits, '9', 400);
-    assert_int_equal (s_parse ((const char *[]){"program", "--delay", digits, NULL}),
-                      OPTIONS_WRONG);
     for (const char *const *choice = (const char *[]){"v0.26|v0.24", "|", "v0.24|v0.9", NULL};
          *choice; choice++)
         assert_int_equal (s_parse ((const char *[]){"program", "--choice", *choice, NULL}),
@@ -369,7 +356,6 @@ static const char help_text[] =
     "  --count N                    how many (default 7)\n"
     "  --port N                     which one (default 80)\n"
     "  --seed N                     what to begin with (default 12345678901234567890)\n"
-    "  --delay SECONDS              how long (default 1.5)\n"
     "  --topic TEXT                 what messages begin with (default \"\"; repeatable)\n"
     "  --skip FIRST-LAST            which to miss (default none)\n"
     "  --from SEQ|live              where to start (default live)\n"
