@@ -91,44 +91,14 @@ void log_line (FILE *out, bool named, const char *format, va_list args)
     zstr_free (&line);
 }
 
-static FILE *s_out (void)
+void log_print (bool named, const char *format, ...)
 {
-    return log_out ? log_out : stdout;
-}
-
-//  Prints a line on stdout. If stdout cannot be written, there is no point in going on: the program
-//  ends as after Ctrl-C.
-static void s_print (bool named, const char *format, va_list args)
-{
-    log_line (s_out (), named, format, args);
+    va_list args;
+    va_start (args, format);
+    log_line (log_out ? log_out : stdout, named, format, args);
+    va_end (args);
     if (ferror (stdout) && !zsys_interrupted)
         raise (SIGTERM);
-}
-
-void print_line (const char *format, ...)
-{
-    if (log_level == LOG_QUIET)
-        return;
-    va_list args;
-    va_start (args, format);
-    s_print (false, format, args);
-    va_end (args);
-}
-
-void print_summary (const char *format, ...)
-{
-    va_list args;
-    va_start (args, format);
-    s_print (true, format, args);
-    va_end (args);
-}
-
-void print_result (const char *format, ...)
-{
-    va_list args;
-    va_start (args, format);
-    s_print (false, format, args);
-    va_end (args);
 }
 
 void warn_line (const char *format, ...)

@@ -1,7 +1,5 @@
 //  SPDX-License-Identifier: MIT
 //  log.h - lines on stdout, warnings on stderr
-//
-//  No sockets are used in here.
 
 #pragma once
 
@@ -28,13 +26,13 @@ extern FILE *log_out;
 //  Control bytes in any of these lines are printed as '?': the text may come from a peer.
 
 //  One line on stdout. Not with --quiet.
-void print_line (const char *format, ...) CHECK_PRINTF (1);
+#define print_line(...) (log_level == LOG_QUIET ? (void) 0 : log_print (false, __VA_ARGS__))
 
 //  The summary: one line on stdout, `<program>: ...`, even with --quiet
-void print_summary (const char *format, ...) CHECK_PRINTF (1);
+#define print_summary(...) log_print (true, __VA_ARGS__)
 
 //  A line of the summary without the program's name, even with --quiet
-void print_result (const char *format, ...) CHECK_PRINTF (1);
+#define print_result(...) log_print (false, __VA_ARGS__)
 
 //  For work that may take over 2 s while --quiet keeps a program silent: prints how far it is to
 //  stderr, twice a second on the same line. Prints nothing when stderr is not a terminal. NULL: the
@@ -65,5 +63,7 @@ void warn_line (const char *format, ...) CHECK_PRINTF (1);
 //  with EXIT_FAILURE.
 void log_check_stdout (void);
 
-//  Used by all of the above: one line on `out`, with the program's name in front if `named`
+//  Used by all of the above: one line on stdout, and one on `out`, with the program's name in front
+//  if `named`. When stdout takes no more the program ends as after Ctrl-C.
+void log_print (bool named, const char *format, ...) CHECK_PRINTF (2);
 void log_line (FILE *out, bool named, const char *format, va_list args);
