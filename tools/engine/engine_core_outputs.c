@@ -420,7 +420,7 @@ static bool s_read_outputs (mp_reader_t *reader, s_owner_t *owner, mp_error_t *e
             continue;
         }
         mp_reader_t start = *reader;
-        ok = mp_skip (reader) && mp_read (&start, &object);
+        ok = mp_skip (reader) && (i == 2 || i > 4 || mp_read (&start, &object));
         if (ok && i == 0)
             ok = mp_get_uint32 (&object, "EngineCoreOutputs.engine_index", &self->engine_index,
                                 error);

@@ -63,39 +63,52 @@ typedef enum {
 } s_result_t;
 
 typedef struct {
-    size_t start;     //  Bytes in front of the contents of a str, bin or ext
-    size_t size;      //  All bytes, with those contents
+    size_t size;      //  All bytes, with the contents of a str, bin or ext
     size_t elements;  //  Elements of an array; keys and values of a map
-    bool container;
+    size_t contents;  //  Bytes of those contents, the last of all
 } s_head_t;
 
-static s_result_t s_read_head (const byte *at, size_t left, size_t room, s_head_t *head)
+static inline bool s_is_container (byte first)
 {
-    byte first = left > 0 ? *at : 0xc0;
-    size_t size = mp_sizes[first];
-    *head = (s_head_t){1, size, 0, false};
-    if (first >= 0x80 && first < 0xa0) {
-        *head = (s_head_t){1, 1, (size_t) (first & 0x0f) << (first < 0x90), true};
-    } else if (size == 0) {
-        //  c4 to c6: bin, c7 to c9: ext, d9 to db: str, with a size of 1, 2 or 4 bytes; dc and dd:
-        //  array, de and df: map, with a size of 2 or 4
-        size_t bytes = first <= 0xc6   ? (size_t) 1 << (first - 0xc4)
-                       : first <= 0xc9 ? (size_t) 1 << (first - 0xc7)
-                       : first <= 0xdb ? (size_t) 1 << (first - 0xd9)
-                                       : (size_t) 2 << (first & 1);
-        if (first == 0xc1)
+    return (first & 0xe0) == 0x80 || (first >= 0xdc && first <= 0xdf);
+}
+
+static s_result_t s_read_other_head (const byte *at, size_t left, size_t room, s_head_t *head)
+{
+    //  How many bytes its size has, from c0 on: of bin from c4, ext from c7, str from d9, array from
+    //  dc, map from de
+    static const uint8_t sizes[32] = {0, 0, 0, 0, 1, 2, 4, 1, 2, 4, [25] = 1, 2, 4, 2, 4, 2, 4};
+    if (left == 0)
+        return CUT_OFF;
+    byte first = *at;
+    *head = (s_head_t){.size = mp_sizes[first]};
+    if (head->size > 0) {
+        head->contents = head->size - (first >= 0xd4 && first <= 0xd8 ? 2 : 1);
+    } else {
+        size_t bytes = sizes[first - 0xc0];
+        if (bytes == 0)
             return WRONG;
         if (left <= bytes)
             return CUT_OFF;
         size_t number = s_number (at + 1, bytes);
-        head->container = first >= 0xdc;
-        head->elements = head->container ? number << (first >= 0xde) : 0;
-        head->start = 1 + bytes + (first >= 0xc7 && first <= 0xc9);  //  An ext has a type
-        head->size = head->start + (head->container ? 0 : number);
-    } else if (first >= 0xd4 && first <= 0xd8) {
-        head->start = 2;
+        bool container = first >= 0xdc, ext = first >= 0xc7 && first <= 0xc9;  //  An ext has a type
+        head->elements = container ? number << (first >= 0xde) : 0;
+        head->contents = container ? 0 : number;
+        head->size = 1 + bytes + ext + head->contents;
     }
     return head->elements > room ? REFUSED : head->size > left ? CUT_OFF : GOOD;
+}
+
+//  Most are those of arrays and maps of less than 65536 elements
+static inline s_result_t s_read_head (const byte *at, size_t left, size_t room, s_head_t *head)
+{
+    if (left > 0 && (*at & 0xe0) == 0x80)
+        *head = (s_head_t){1, (size_t) (*at & 0x0f) << (*at < 0x90), 0};
+    else if (left >= 3 && (*at & 0xfd) == 0xdc)
+        *head = (s_head_t){3, (size_t) (at[1] << 8 | at[2]) << (*at == 0xde), 0};
+    else
+        return s_read_other_head (at, left, room, head);
+    return head->elements > room ? REFUSED : GOOD;
 }
 
 //  -- Skip
@@ -177,7 +190,7 @@ static inline s_result_t s_skip (mp_reader_t *self, size_t max)
         }
         s_head_t head;
         s_result_t result = s_read_head (at, (size_t) (self->end - at), room, &head);
-        if (result != CUT_OFF && head.container && depth == max)
+        if (depth == max && result != CUT_OFF && s_is_container (*at))
             return WRONG;
         if (result != GOOD)
             return result;
@@ -239,27 +252,29 @@ static bool s_take_array (mp_reader_t *self, msgpack_object *object, size_t coun
     return true;
 }
 
-//  An integer or a float behind its first byte
-static void s_read_number (msgpack_object *object, const byte *at, size_t size)
+//  An integer or a float, of `size` bytes with the first
+static bool s_take_number (mp_reader_t *self, msgpack_object *object, size_t size)
 {
-    uint64_t bits = size == 8 ? s_number8 (at + 1) : s_number (at + 1, size);
-    uint64_t sign = (uint64_t) 1 << (8 * size - 1);
-    if (*at == 0xca) {
+    const byte *at = self->at;
+    uint64_t bits = size == 9 ? s_number8 (at + 1) : s_number (at + 1, size - 1);
+    uint64_t sign = (uint64_t) 1 << (8 * (size - 1) - 1);
+    self->at += size;
+    object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
+    object->via.u64 = bits;
+    if (*at == 0xcb) {
+        object->type = MSGPACK_OBJECT_FLOAT64;
+        memcpy (&object->via.f64, &bits, sizeof bits);
+    } else if (*at == 0xca) {
         uint32_t bits32 = (uint32_t) bits;
         float value;
         memcpy (&value, &bits32, sizeof value);
         object->type = MSGPACK_OBJECT_FLOAT32;
         object->via.f64 = value;
-    } else if (*at == 0xcb) {
-        object->type = MSGPACK_OBJECT_FLOAT64;
-        memcpy (&object->via.f64, &bits, sizeof bits);
     } else if (*at >= 0xd0 && (bits & sign)) {
         object->type = MSGPACK_OBJECT_NEGATIVE_INTEGER;
         object->via.u64 = (bits ^ sign) - sign;  //  The bits of i64
-    } else {
-        object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
-        object->via.u64 = bits;
     }
+    return true;
 }
 
 //  The commonest of the other heads at once
@@ -274,17 +289,18 @@ bool mp_read_more (mp_reader_t *self, msgpack_object *object)
         return s_take (self, object, s_number8 (at + 1), 9);
     if ((first & 0xf0) == 0x90 && self->room >= (first & 0x0fu))
         return s_take_array (self, object, first & 0x0f, 1);
+    if (first >= 0xca && first <= 0xd3 && left >= mp_sizes[first])
+        return s_take_number (self, object, mp_sizes[first]);
     s_head_t head;
     if (s_read_head (at, left, self->room, &head) != GOOD)
         return false;
-    bool map = (first & 0xf0) == 0x80 || first >= 0xde;
-    if (head.container && !map)
+    if ((first & 0xf0) == 0x90 || first == 0xdc || first == 0xdd)
         return s_take_array (self, object, head.elements, head.size);
     self->at += head.size;
     self->room -= head.elements;
-    const char *contents = (const char *) at + head.start;
-    uint32_t size = (uint32_t) (head.size - head.start);
-    if (head.container) {
+    const char *contents = (const char *) self->at - head.contents;
+    uint32_t size = (uint32_t) head.contents;
+    if (s_is_container (first)) {
         object->type = MSGPACK_OBJECT_MAP;
         object->via.map.size = (uint32_t) (head.elements / 2);
         object->via.map.ptr = NULL;
@@ -292,8 +308,6 @@ bool mp_read_more (mp_reader_t *self, msgpack_object *object)
         object->type =
             first < 0x80 ? MSGPACK_OBJECT_POSITIVE_INTEGER : MSGPACK_OBJECT_NEGATIVE_INTEGER;
         object->via.i64 = (int8_t) first;
-    } else if (first >= 0xca && first <= 0xd3) {
-        s_read_number (object, at, size);
     } else if (first < 0xc0 || (first >= 0xd9 && first <= 0xdb)) {
         object->type = MSGPACK_OBJECT_STR;
         object->via.str.size = size;
@@ -380,11 +394,13 @@ static bool s_read_items (mp_reader_t *self, const char *field, uint32_t *values
 bool mp_read_array (mp_reader_t *self, const char *field, uint32_t min, uint32_t *count,
                     mp_error_t *error)
 {
-    byte head = self->at < self->end ? *self->at : 0xc1;
-    if ((head & 0xf0) == 0x90 && (head & 0x0fu) >= min && (head & 0x0fu) <= self->room) {
-        *count = head & 0x0f;
-        self->room -= *count;
-        self->at++;
+    s_head_t head;
+    if (mp_is_array (self) &&
+        s_read_head (self->at, (size_t) (self->end - self->at), self->room, &head) == GOOD &&
+        head.elements >= min) {
+        *count = (uint32_t) head.elements;
+        self->room -= head.elements;
+        self->at += head.size;
         return true;
     }
     msgpack_object object;
