@@ -72,30 +72,21 @@ zframe_t *engine_core_ready_encode (const engine_core_ready_t *ready)
 int engine_core_ready_decode (zframe_t *frame, engine_core_ready_t *ready, mp_error_t *error)
 {
     static const char what[] = "EngineCoreReadyResponse";
+    mp_entry_t entries[] = {MP_ENTRY ("max_model_len"), MP_ENTRY ("num_gpu_blocks"),
+                            MP_ENTRY ("block_size"), MP_ENTRY ("world_size"),
+                            MP_ENTRY ("data_parallel_size")};
+    uint32_t *const values[] = {&ready->max_model_len, &ready->num_gpu_blocks, &ready->block_size,
+                                &ready->world_size, &ready->data_parallel_size};
     *ready = (engine_core_ready_t){0};
     if (zframe_size (frame) == 0)
         return 0;
-    msgpack_unpacked doc;
-    if (mp_decode (&doc, zframe_data (frame), zframe_size (frame), what, error) == -1)
+    if (!mp_read_map (zframe_data (frame), zframe_size (frame), what, entries, 5, error))
         return -1;
-    const msgpack_object_map *map;
-    bool ok =
-        mp_get_map (&doc.data, what, &map, error) &&
-        mp_get_uint32 (mp_find (map, "max_model_len"), "EngineCoreReadyResponse.max_model_len",
-                       &ready->max_model_len, error) &&
-        mp_get_uint32 (mp_find (map, "num_gpu_blocks"), "EngineCoreReadyResponse.num_gpu_blocks",
-                       &ready->num_gpu_blocks, error) &&
-        mp_get_uint32 (mp_find (map, "block_size"), "EngineCoreReadyResponse.block_size",
-                       &ready->block_size, error);
-    //  Newer than v0.20.0, which had only the three above
-    const msgpack_object *field;
-    if (ok && !mp_is_nil (field = mp_find (map, "world_size")))
-        ok = mp_get_uint32 (field, "EngineCoreReadyResponse.world_size", &ready->world_size, error);
-    if (ok && !mp_is_nil (field = mp_find (map, "data_parallel_size")))
-        ok = mp_get_uint32 (field, "EngineCoreReadyResponse.data_parallel_size",
-                            &ready->data_parallel_size, error);
-    msgpack_unpacked_destroy (&doc);
-    return ok ? 0 : -1;
+    for (size_t i = 0; i < 5; i++)
+        if ((i < 3 || !mp_is_nil (entries[i].value)) &&  //  v0.20.0 had only the first three
+            !mp_entry_uint32 (&entries[i], what, values[i], error))
+            return -1;
+    return 0;
 }
 
 int engine_core_registration (zmsg_t *message, engine_core_ready_t *ready, mp_error_t *error)
@@ -161,42 +152,29 @@ void engine_core_abort_destroy (engine_core_abort_t **self_p)
 
 //  -- Utility
 
-//  See engine_core_utility_t.number
-static int64_t s_get_number_arg (const msgpack_object *args)
-{
-    const msgpack_object *arg =
-        args->type == MSGPACK_OBJECT_ARRAY ? mp_item (&args->via.array, 0) : NULL;
-    if (arg && arg->type == MSGPACK_OBJECT_ARRAY)
-        arg = mp_item (&arg->via.array, 1);  //  LoRARequest: lora_name, lora_int_id, ...
-    return arg && arg->type == MSGPACK_OBJECT_POSITIVE_INTEGER && arg->via.u64 <= INT64_MAX
-               ? (int64_t) arg->via.u64
-               : -1;
-}
-
-//  See engine_core_utility_t.word. What is no C string, or none at all, is none.
-static char *s_get_word_arg (const msgpack_object *args)
-{
-    char *word = NULL;
-    for (uint32_t i = 0; args->type == MSGPACK_OBJECT_ARRAY && i < args->via.array.size; i++)
-        if (mp_get_cstr (&args->via.array.ptr[i], "args[]", &word, NULL))
-            return word;
-    return NULL;
-}
-
 static bool s_is_str (const msgpack_object *object, const char *text)
 {
     return object->type == MSGPACK_OBJECT_STR && object->via.str.size == strlen (text) &&
            memcmp (object->via.str.ptr, text, strlen (text)) == 0;
 }
 
-//  See engine_core_utility_t.tagged
-static void s_get_tags_arg (const msgpack_object *args, engine_core_utility_t *self)
+//  The fields of engine_core_utility_t that come from the arguments
+static void s_read_args (engine_core_utility_t *self, const msgpack_object_array *args)
 {
-    const msgpack_object *arg =
-        args->type == MSGPACK_OBJECT_ARRAY ? mp_item (&args->via.array, 0) : NULL;
-    self->tagged = arg && arg->type == MSGPACK_OBJECT_ARRAY;
-    for (uint32_t i = 0; self->tagged && i < arg->via.array.size; i++) {
-        const msgpack_object *tag = &arg->via.array.ptr[i];
+    const msgpack_object *first = mp_item (args, 0), *number = first;
+    self->number = -1;
+    self->tagged = first && first->type == MSGPACK_OBJECT_ARRAY;
+    if (self->tagged)
+        number = mp_item (&first->via.array, 1);  //  LoRARequest: lora_name, lora_int_id, ...
+    if (number && number->type == MSGPACK_OBJECT_POSITIVE_INTEGER && number->via.u64 <= INT64_MAX)
+        self->number = (int64_t) number->via.u64;
+    //  What is no C string is none
+    char *word = NULL;
+    for (uint32_t i = 0; i < args->size && !word; i++)
+        mp_get_cstr (&args->ptr[i], "args[]", &word, NULL);
+    self->word = word;
+    for (uint32_t i = 0; self->tagged && i < first->via.array.size; i++) {
+        const msgpack_object *tag = &first->via.array.ptr[i];
         if (s_is_str (tag, "weights"))
             self->tags |= ENGINE_CORE_TAG_WEIGHTS;
         else if (s_is_str (tag, "kv_cache"))
@@ -219,9 +197,9 @@ engine_core_utility_t *engine_core_utility_decode (zframe_t *frame, mp_error_t *
         mp_get_uint32 (&array->ptr[0], "utility call.client_index", &self->client_index, error) &&
         mp_get_uint (&array->ptr[1], "utility call.call_id", UINT64_MAX, &self->call_id, error) &&
         mp_get_cstr (&array->ptr[2], "utility call.method", &method, error);
-    self->number = s_get_number_arg (&array->ptr[3]);
-    self->word = s_get_word_arg (&array->ptr[3]);
-    s_get_tags_arg (&array->ptr[3], self);
+    static const msgpack_object_array none = {.size = 0};
+    s_read_args (self,
+                 array->ptr[3].type == MSGPACK_OBJECT_ARRAY ? &array->ptr[3].via.array : &none);
     msgpack_unpacked_destroy (&doc);
     self->method = method;
     if (!ok)

@@ -18,38 +18,30 @@ const char *engine_core_finish_name (engine_core_finish_t reason)
     return reason == ENGINE_CORE_RUNNING ? "running" : names[reason];
 }
 
-static void s_pack_nils (msgpack_packer *packer, size_t count)
-{
-    while (count-- > 0)
-        msgpack_pack_nil (packer);
-}
+#define S_PUT_COUNTER(at, key, value) (mp_put_text (at, key), mp_put_uint64 (at, value))
+#define S_PUT_DOUBLE(at, key, value) (mp_put_text (at, key), mp_put_double (at, value))
+#define S_PUT_CSTR(at, key, value) (mp_put_text (at, key), mp_put_cstr (at, value))
+#define S_PUT_NIL(at, key) (mp_put_text (at, key), mp_put_nil (at))
+#define S_PUT_EMPTY_MAP(at, key) (mp_put_text (at, key), mp_put_map (at, 0))
 
 //  EngineCoreEvent: QUEUED (1) or SCHEDULED (2)
-static void s_put_event (char **at, int type, double timestamp)
+static void s_put_event (char **at, uint32_t type, double timestamp)
 {
     mp_put_map (at, 2);
-    mp_put_text (at, "type");
-    mp_put_int (at, type);
-    mp_put_text (at, "timestamp");
-    mp_put_double (at, timestamp);
+    S_PUT_COUNTER (at, "type", type);
+    S_PUT_DOUBLE (at, "timestamp", timestamp);
 }
 
 //  Of a prompt that was computed in full, nothing of it cached
 static void s_put_prefill_stats (char **at, uint32_t tokens)
 {
     mp_put_map (at, 6);
-    mp_put_text (at, "num_prompt_tokens");
-    mp_put_uint32 (at, tokens);
-    mp_put_text (at, "num_computed_tokens");
-    mp_put_uint32 (at, tokens);
-    mp_put_text (at, "num_cached_tokens");
-    mp_put_int (at, 0);
-    mp_put_text (at, "num_local_cached_tokens");
-    mp_put_int (at, 0);
-    mp_put_text (at, "num_external_cached_tokens");
-    mp_put_int (at, 0);
-    mp_put_text (at, "num_cache_creation_tokens");
-    mp_put_int (at, 0);
+    S_PUT_COUNTER (at, "num_prompt_tokens", tokens);
+    S_PUT_COUNTER (at, "num_computed_tokens", tokens);
+    S_PUT_COUNTER (at, "num_cached_tokens", 0);
+    S_PUT_COUNTER (at, "num_local_cached_tokens", 0);
+    S_PUT_COUNTER (at, "num_external_cached_tokens", 0);
+    S_PUT_COUNTER (at, "num_cache_creation_tokens", 0);
 }
 
 //  A numpy array or a tensor as vLLM's MsgpackEncoder writes it: its type, its shape, and its bytes
@@ -90,30 +82,33 @@ static void s_put_logprobs (char **at, const engine_core_logprobs_t *logprobs, c
     mp_put_nils (at, fields - 3);
 }
 
-//  What an output takes up without id, tokens and logprobs; when it is the first of its request;
-//  what logprobs do without their numbers; and what a message does without its outputs, stats and
-//  utility output
+//  What an output takes up without id, tokens, error and logprobs; when it is the first of its
+//  request; what logprobs do without their numbers; and what a message does without its outputs, or
+//  an error or a utility output without its texts. Scheduler stats are 500 bytes, most of them names.
 #define OUTPUT_BOUND 64
 #define FIRST_OUTPUT_BOUND 320
 #define LOGPROBS_BOUND 128
-#define OUTPUTS_BOUND 64
+#define OUTPUTS_BOUND 900
+#define TEXTS_BOUND 64
 
 static size_t s_logprobs_bound (const engine_core_logprobs_t *logprobs)
 {
     return logprobs ? LOGPROBS_BOUND + 4 * logprobs->rows * (2 * logprobs->columns + 1) : 0;
 }
 
-static size_t s_error_bound (const engine_core_error_t *error)
-{
-    return error ? 64 + mp_cstr_size (error->code) + mp_cstr_size (error->message) : 0;
-}
-
+//  The id of one that has finished comes a second time
 static size_t s_output_bound (const engine_core_output_t *output)
 {
+    const engine_core_error_t *error = output->error;
     return (output->scheduled > 0 ? FIRST_OUTPUT_BOUND : OUTPUT_BOUND) +
-           mp_cstr_size (output->request_id) + 5 * output->new_token_count +
-           s_error_bound (output->error) + s_logprobs_bound (output->logprobs) +
-           s_logprobs_bound (output->prompt_logprobs);
+           2 * mp_cstr_size (output->request_id) + 5 * output->new_token_count +
+           (error ? TEXTS_BOUND + mp_cstr_size (error->code) + mp_cstr_size (error->message) : 0) +
+           s_logprobs_bound (output->logprobs) + s_logprobs_bound (output->prompt_logprobs);
+}
+
+static size_t s_utility_bound (const engine_core_utility_output_t *output)
+{
+    return output ? TEXTS_BOUND + mp_cstr_size (output->failure_message) + output->result.size : 0;
 }
 
 //  What is behind the tokens of an output that has nothing else to tell, as nearly all: 11 nils,
@@ -141,15 +136,10 @@ static void s_put_error (char **at, const engine_core_error_t *error)
         return;
     }
     mp_put_map (at, 3);
-    mp_put_text (at, "code");
-    mp_put_cstr (at, error->code);
-    mp_put_text (at, "message");
-    mp_put_cstr (at, error->message);
+    S_PUT_CSTR (at, "code", error->code);
+    S_PUT_CSTR (at, "message", error->message);
     mp_put_text (at, "retryable");
-    if (error->retryable)
-        mp_put_true (at);
-    else
-        mp_put_false (at);
+    mp_put_byte (at, error->retryable ? 0xc3 : 0xc2);
 }
 
 static void s_put_output (char **at, const engine_core_output_t *output, int release)
@@ -199,13 +189,6 @@ static void s_put_output (char **at, const engine_core_output_t *output, int rel
     s_put_error (at, output->error);
 }
 
-//  Room for the following: 500 bytes, most of them the names
-#define STATS_BOUND 800
-
-#define S_PUT_COUNTER(at, key, value) (mp_put_text (at, key), mp_put_uint64 (at, value))
-#define S_PUT_NIL(at, key) (mp_put_text (at, key), mp_put_nil (at))
-#define S_PUT_EMPTY_MAP(at, key) (mp_put_text (at, key), mp_put_map (at, 0))
-
 static void s_put_scheduler_stats (char **at, const engine_core_scheduler_stats_t *stats)
 {
     mp_put_map (at, 18);
@@ -215,8 +198,7 @@ static void s_put_scheduler_stats (char **at, const engine_core_scheduler_stats_
     S_PUT_EMPTY_MAP (at, "num_kv_fetch_reqs_by_stage");
     S_PUT_COUNTER (at, "step_counter", 0);
     S_PUT_COUNTER (at, "current_wave", 0);
-    mp_put_text (at, "kv_cache_usage");
-    mp_put_double (at, stats->kv_cache_usage);
+    S_PUT_DOUBLE (at, "kv_cache_usage", stats->kv_cache_usage);
     S_PUT_NIL (at, "iteration_details");
     mp_put_text (at, "prefix_cache_stats");
     mp_put_map (at, 8);
@@ -242,32 +224,31 @@ static void s_put_scheduler_stats (char **at, const engine_core_scheduler_stats_
 }
 
 //  UtilityResult is an array of 2: the Python type of the value, nil here, and the value
-static void s_pack_utility_output (msgpack_packer *packer,
-                                   const engine_core_utility_output_t *output)
+static void s_put_utility_output (char **at, const engine_core_utility_output_t *output)
 {
-    msgpack_pack_array (packer, 3);
-    msgpack_pack_uint64 (packer, output->call_id);
-    mp_pack_str (packer, output->failure_message);
+    mp_put_array (at, 3);
+    mp_put_uint64 (at, output->call_id);
+    mp_put_cstr (at, output->failure_message);
     if (!output->failure_message && output->result.data) {
-        msgpack_pack_array (packer, 2);
-        msgpack_pack_nil (packer);
-        packer->callback (packer->data, output->result.data, output->result.size);
+        mp_put_array (at, 2);
+        mp_put_nil (at);
+        mp_put_bytes (at, output->result.data, output->result.size);
     } else {
-        msgpack_pack_nil (packer);
+        mp_put_nil (at);
     }
 }
 
 zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs)
 {
-    size_t finished = 0, bound = OUTPUTS_BOUND + STATS_BOUND;
+    size_t finished = 0, bound = OUTPUTS_BOUND + s_utility_bound (outputs->utility_output) +
+                                 mp_cstr_size (outputs->weight_version);
     for (size_t i = 0; i < outputs->output_count; i++) {
-        const engine_core_output_t *output = &outputs->outputs[i];
-        finished += output->finish_reason != ENGINE_CORE_RUNNING;
-        bound += s_output_bound (output);
+        finished += outputs->outputs[i].finish_reason != ENGINE_CORE_RUNNING;
+        bound += s_output_bound (&outputs->outputs[i]);
     }
 
     mp_writer_t writer;
-    msgpack_packer *packer = mp_begin (&writer);
+    mp_begin (&writer);
     char *at = mp_reserve (&writer, bound);
     int release = outputs->release ? outputs->release : ENGINE_CORE_RELEASE_MAX;
     mp_put_array (&at, release >= 32 ? 9 : 8);
@@ -280,22 +261,21 @@ zframe_t *engine_core_outputs_encode (const engine_core_outputs_t *outputs)
     else
         mp_put_nil (&at);
     mp_put_double (&at, outputs->timestamp);
-    mp_commit (&writer, at);
     if (outputs->utility_output)
-        s_pack_utility_output (packer, outputs->utility_output);
+        s_put_utility_output (&at, outputs->utility_output);
     else
-        msgpack_pack_nil (packer);
-    if (finished > 0) {
-        msgpack_pack_array (packer, finished);
-        for (size_t i = 0; i < outputs->output_count; i++)
-            if (outputs->outputs[i].finish_reason != ENGINE_CORE_RUNNING)
-                mp_pack_str (packer, outputs->outputs[i].request_id);
-    } else {
-        msgpack_pack_nil (packer);
-    }
-    s_pack_nils (packer, 2);  //  wave_complete, start_wave
+        mp_put_nil (&at);
+    if (finished > 0)
+        mp_put_array (&at, finished);
+    else
+        mp_put_nil (&at);
+    for (size_t i = 0; finished > 0 && i < outputs->output_count; i++)
+        if (outputs->outputs[i].finish_reason != ENGINE_CORE_RUNNING)
+            mp_put_cstr (&at, outputs->outputs[i].request_id);
+    mp_put_nils (&at, 2);  //  wave_complete, start_wave
     if (release >= 32)
-        mp_pack_str (packer, outputs->weight_version);
+        mp_put_cstr (&at, outputs->weight_version);
+    mp_commit (&writer, at);
     return mp_end (&writer);
 }
 
@@ -348,14 +328,9 @@ static bool s_read_output (mp_reader_t *reader, s_owner_t *owner, engine_core_ou
         return true;
     }
     for (uint32_t i = 2; i < fields; i++) {
-        if (i != 5) {
-            if (!mp_skip (reader))
-                return false;
-            continue;
-        }
-        if (!mp_read (reader, &object))
+        if (i != 5 ? !mp_skip (reader) : !mp_read (reader, &object))
             return false;
-        if (mp_is_nil (&object))
+        if (i != 5 || mp_is_nil (&object))
             continue;
         if (!mp_get_uint (&object, "EngineCoreOutput.finish_reason", ENGINE_CORE_REPETITION,
                           &reason, error))

@@ -71,16 +71,17 @@ zframe_t *engine_core_request_encode (const engine_core_request_t *request)
     return mp_end (&writer);
 }
 
+static const char params[] = "EngineCoreRequest.sampling_params";
+
 //  How many are wanted, and the token's own: see engine_core_request_t.logprobs
-static bool s_get_logprobs (const msgpack_object *object, const char *field, uint32_t *logprobs,
-                            mp_error_t *error)
+static bool s_read_logprobs (const mp_entry_t *entry, uint32_t *logprobs, mp_error_t *error)
 {
-    if (mp_is_nil (object))
+    if (mp_is_nil (entry->value))
         return true;
     *logprobs = ENGINE_CORE_NO_LIMIT;
-    if (object->type == MSGPACK_OBJECT_NEGATIVE_INTEGER)  //  -1
+    if (entry->value->type == MSGPACK_OBJECT_NEGATIVE_INTEGER)  //  -1
         return true;
-    if (!mp_get_uint32 (object, field, logprobs, error))
+    if (!mp_entry_uint32 (entry, params, logprobs, error))
         return false;
     *logprobs += *logprobs < ENGINE_CORE_NO_LIMIT;
     return true;
@@ -100,79 +101,48 @@ static bool s_read_token_ids (const mp_entry_t *entry, const char *field, const 
     return true;
 }
 
-//  The token that ends the text, unless it is to be ignored
-static bool s_read_eos (const msgpack_object *eos, const msgpack_object *ignore,
-                        engine_core_request_t *self, mp_error_t *error)
-{
-    uint32_t token = 0;
-    if (mp_is_nil (eos))
-        return true;
-    if (!mp_get_uint32 (eos, "EngineCoreRequest.sampling_params._eos_token_id", &token, error))
-        return false;
-    if (!ignore || ignore->type != MSGPACK_OBJECT_BOOLEAN || !ignore->via.boolean)
-        self->eos_token_id = token;
-    return true;
-}
-
 //  Of a pooling request there are no sampling_params: it makes no tokens. `object` is the value, or
 //  its head, and `bytes` all of it.
 static bool s_read_sampling_params (const msgpack_object *object, mp_slice_t bytes,
                                     engine_core_request_t *self, mp_error_t *error)
 {
-    static const char what[] = "EngineCoreRequest.sampling_params";
-    enum {
-        SEED,
-        MAX_TOKENS,
-        MIN_TOKENS,
-        STOP_TOKEN_IDS,
-        EOS_TOKEN_ID,
-        IGNORE_EOS,
-        LOGPROBS,
-        LOGPROB_TOKEN_IDS,
-        PROMPT_LOGPROBS,
-        COUNT
-    };
     mp_entry_t entries[] = {
         MP_ENTRY ("seed"),           MP_ENTRY ("max_tokens"),        MP_ENTRY ("min_tokens"),
         MP_ENTRY ("stop_token_ids"), MP_ENTRY ("_eos_token_id"),     MP_ENTRY ("ignore_eos"),
         MP_ENTRY ("logprobs"),       MP_ENTRY ("logprob_token_ids"), MP_ENTRY ("prompt_logprobs")};
+    const mp_entry_t *seed = &entries[0], *max_tokens = &entries[1], *min_tokens = &entries[2];
+    const mp_entry_t *stop = &entries[3], *eos = &entries[4], *ignore_eos = &entries[5];
     const msgpack_object_map *map;
     self->eos_token_id = -1;
     self->pooling = mp_is_nil (object);
     if (self->pooling)
         return true;
-    if (!mp_get_map (object, what, &map, error) ||
-        !mp_read_map (bytes.data, bytes.size, what, entries, COUNT, error))
+    if (!mp_get_map (object, params, &map, error) ||
+        !mp_read_map (bytes.data, bytes.size, params, entries, sizeof entries / sizeof *entries,
+                      error))
         return false;
-    const msgpack_object *seed = entries[SEED].value, *max_tokens = entries[MAX_TOKENS].value;
-    if (seed && (seed->type == MSGPACK_OBJECT_POSITIVE_INTEGER ||
-                 seed->type == MSGPACK_OBJECT_NEGATIVE_INTEGER))
-        self->seed = seed->via.u64;
-    if (!s_get_logprobs (entries[LOGPROBS].value, "EngineCoreRequest.sampling_params.logprobs",
-                         &self->logprobs, error) ||
-        !s_read_token_ids (&entries[LOGPROB_TOKEN_IDS],
-                           "EngineCoreRequest.sampling_params.logprob_token_ids",
+    if (seed->value && (seed->object.type == MSGPACK_OBJECT_POSITIVE_INTEGER ||
+                        seed->object.type == MSGPACK_OBJECT_NEGATIVE_INTEGER))
+        self->seed = seed->object.via.u64;
+    self->max_tokens = max_tokens->value ? ENGINE_CORE_NO_LIMIT : DEFAULT_MAX_TOKENS;
+    uint32_t token = 0;
+    if (!s_read_logprobs (&entries[6], &self->logprobs, error) ||
+        !s_read_token_ids (&entries[7], "EngineCoreRequest.sampling_params.logprob_token_ids",
                            &self->logprob_token_ids, &self->logprob_token_count, error) ||
-        !s_get_logprobs (entries[PROMPT_LOGPROBS].value,
-                         "EngineCoreRequest.sampling_params.prompt_logprobs",
-                         &self->prompt_logprobs, error))
+        !s_read_logprobs (&entries[8], &self->prompt_logprobs, error) ||
+        (!mp_is_nil (max_tokens->value) &&
+         !mp_entry_uint32 (max_tokens, params, &self->max_tokens, error)) ||
+        (min_tokens->value && !mp_entry_uint32 (min_tokens, params, &self->min_tokens, error)) ||
+        !s_read_token_ids (stop, "EngineCoreRequest.sampling_params.stop_token_ids",
+                           &self->stop_token_ids, &self->stop_token_count, error) ||
+        (!mp_is_nil (eos->value) && !mp_entry_uint32 (eos, params, &token, error)))
         return false;
-    self->max_tokens = DEFAULT_MAX_TOKENS;
-    if (max_tokens && max_tokens->type == MSGPACK_OBJECT_NIL)
-        self->max_tokens = ENGINE_CORE_NO_LIMIT;
-    else if (max_tokens &&
-             !mp_get_uint32 (max_tokens, "EngineCoreRequest.sampling_params.max_tokens",
-                             &self->max_tokens, error))
-        return false;
-    if (entries[MIN_TOKENS].value &&
-        !mp_get_uint32 (entries[MIN_TOKENS].value, "EngineCoreRequest.sampling_params.min_tokens",
-                        &self->min_tokens, error))
-        return false;
-    if (!s_read_token_ids (&entries[STOP_TOKEN_IDS],
-                           "EngineCoreRequest.sampling_params.stop_token_ids",
-                           &self->stop_token_ids, &self->stop_token_count, error))
-        return false;
-    return s_read_eos (entries[EOS_TOKEN_ID].value, entries[IGNORE_EOS].value, self, error);
+    //  The token that ends the text, unless it is to be ignored
+    bool ignore =
+        ignore_eos->object.type == MSGPACK_OBJECT_BOOLEAN && ignore_eos->object.via.boolean;
+    if (!mp_is_nil (eos->value) && !ignore)
+        self->eos_token_id = token;
+    return true;
 }
 
 //  Nil, or token ids
@@ -201,15 +171,11 @@ static bool s_read_request (mp_reader_t *reader, engine_core_request_t *self, mp
     for (uint32_t i = 0; i < fields; i++) {
         msgpack_object object;
         mp_slice_t bytes;
-        if (i == 1) {
-            if (!s_read_prompt (reader, self, error))
-                return false;
-            continue;
-        }
-        if (!mp_read_whole (reader, &object, &bytes))
-            return false;
         char *request_id = NULL;
-        bool ok = true;
+        bool ok =
+            i == 1 ? s_read_prompt (reader, self, error) : mp_read_whole (reader, &object, &bytes);
+        if (!ok)
+            return false;
         switch (i) {
         case 0:
             ok = mp_get_cstr (&object, "EngineCoreRequest.request_id", &request_id, error);

@@ -32,25 +32,17 @@ static byte server_key[KEY_SIZE];  //  The public one, when there is a client_ce
 static zsock_t *doorbell;          //  The pipe to the thread below
 static pthread_t zap_thread;
 
-//  -- Keys
-
-static char *s_load_server (void)
+static char *s_load (curve_role_t role)
 {
-    char *path = zsys_sprintf ("%s/server.key_secret", curve_dir);
-    char *why = keys_read_secret (path, &server_cert);
-    zstr_free (&path);
-    bool found;
-    return why ? why : keys_search_list (curve_dir, NULL, &found);
-}
-
-static char *s_load_client (void)
-{
-    char *path = zsys_sprintf ("%s/server.key", curve_dir);
-    char *why = keys_read_public (path, server_key);
+    bool server = role == CURVE_SERVER, found;
+    char *path = zsys_sprintf ("%s/server.key%s", curve_dir, server ? "_secret" : "");
+    char *why =
+        server ? keys_read_secret (path, &server_cert) : keys_read_public (path, server_key);
     zstr_free (&path);
     path = zsys_sprintf ("%s/client.key_secret", curve_dir);
     if (!why)
-        why = keys_read_secret (path, &client_cert);
+        why = server ? keys_search_list (curve_dir, NULL, &found)
+                     : keys_read_secret (path, &client_cert);
     zstr_free (&path);
     return why;
 }
@@ -78,9 +70,7 @@ typedef struct {
 } door_t;
 
 //  One line on stderr, once for each pair of the first two
-static void s_tell (door_t *self, const char *who, const char *what, const char *format, ...)
-    CHECK_PRINTF (4);
-
+CHECK_PRINTF (4)
 static void s_tell (door_t *self, const char *who, const char *what, const char *format, ...)
 {
     char *key = zsys_sprintf ("%s %s", who, what);
@@ -102,45 +92,34 @@ static void s_tell (door_t *self, const char *who, const char *what, const char 
 //  the same key (an assertion of zcertstore_insert).
 static void s_serve_zap (door_t *self)
 {
+    //  [version][request id][domain][address][identity][mechanism][key]
+    zframe_t *frames[7] = {NULL};
     zmsg_t *request = zmsg_recv (self->zap);
     if (!request)
         return;
-    char *version = zmsg_popstr (request), *id = zmsg_popstr (request);
-    char *domain = zmsg_popstr (request), *address = zmsg_popstr (request);
-    char *identity = zmsg_popstr (request), *mechanism = zmsg_popstr (request);
-    zframe_t *key = zmsg_first (request);
-    if (address && *address == ':') {  //  Of an ipc socket's peer libzmq makes ":uid:gid:pid"
-        zstr_free (&address);
-        address = strdup (LOCAL);
-    }
+    size_t count = 0;
+    for (zframe_t *at = zmsg_first (request); at && count < 7; at = zmsg_next (request))
+        frames[count++] = at;
     bool allowed = false;
-    if (key && address && streq (version, "1.0") && streq (mechanism, "CURVE") &&
-        zframe_size (key) == KEY_SIZE) {
-        char text[KEY_TEXT_SIZE + 1];
-        zmq_z85_encode (text, zframe_data (key), KEY_SIZE);
-        char *bad = keys_search_list (curve_dir, zframe_data (key), &allowed);
+    if (count == 7 && zframe_streq (frames[0], "1.0") && zframe_streq (frames[5], "CURVE") &&
+        zframe_size (frames[6]) == KEY_SIZE) {
+        char text[KEY_TEXT_SIZE + 1], *address = zframe_strdup (frames[3]);
+        //  Of an ipc socket's peer libzmq makes ":uid:gid:pid"
+        const char *who = *address == ':' ? LOCAL : address;
+        zmq_z85_encode (text, zframe_data (frames[6]), KEY_SIZE);
+        char *bad = keys_search_list (curve_dir, zframe_data (frames[6]), &allowed);
         if (bad)
             s_tell (self, "the list", bad, "%s", bad);
-        zstr_free (&bad);
         if (!allowed)
-            s_tell (self, address, "key", "refused %s: %s/clients does not have %s", address,
-                    curve_dir, text);
+            s_tell (self, who, "key", "refused %s: %s/clients does not have %s", who, curve_dir,
+                    text);
+        zstr_free (&bad);
+        zstr_free (&address);
     }
-    zmsg_t *reply = zmsg_new ();
-    zmsg_addstr (reply, "1.0");
-    zmsg_addstr (reply, id ? id : "");
-    zmsg_addstr (reply, allowed ? "200" : "400");
-    zmsg_addstr (reply, "");       //  Nobody reads a reason: the client gets the number only
-    zmsg_addstr (reply, "");       //  User id
-    zmsg_addmem (reply, NULL, 0);  //  Metadata
-    zmsg_send (&reply, self->zap);
-    zmsg_destroy (&reply);
-    zstr_free (&version);
+    //  Reason, user id and metadata are empty: the client gets the number only
+    char *id = count > 1 ? zframe_strdup (frames[1]) : strdup ("");
+    zstr_sendx (self->zap, "1.0", id, allowed ? "200" : "400", "", "", "", NULL);
     zstr_free (&id);
-    zstr_free (&domain);
-    zstr_free (&address);
-    zstr_free (&identity);
-    zstr_free (&mechanism);
     zmsg_destroy (&request);
 }
 
@@ -189,10 +168,10 @@ static void s_server_event (door_t *self, watch_t *watch, int event, uint32_t va
                event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) {
         watch->failure = s_server_failure (event, value);
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
-        const char *who = zhash_lookup (self->peers, connection);
+        const char *known = zhash_lookup (self->peers, connection);
+        const char *who = known ? known : "somebody";
         if (watch->failure)
-            s_tell (self, who ? who : "somebody", watch->failure, "refused %s: %s",
-                    who ? who : "somebody", watch->failure);
+            s_tell (self, who, watch->failure, "refused %s: %s", who, watch->failure);
         watch->failure = NULL;
         zhash_delete (self->peers, connection);
     }
@@ -296,16 +275,14 @@ static void *s_zap_thread (void *args)
     zpoller_set_nonstop (self.poller, true);  //  Also while the program says goodbye
     zsock_signal (pipe, 0);
 
-    bool more = true;
-    while (more) {
+    for (bool more = true; more;) {
         void *ready = zpoller_wait (self.poller, -1);
-        if (ready == pipe) {
+        if (ready == pipe)
             more = s_serve_pipe (&self, pipe);
-        } else if (ready == self.zap) {
+        else if (ready == self.zap)
             s_serve_zap (&self);
-        } else if (ready) {
+        else if (ready)
             s_serve_watch (&self, ready);
-        }
     }
     zpoller_destroy (&self.poller);
     for (watch_t *watch; (watch = zlist_pop (self.watches));) {
@@ -365,10 +342,8 @@ bool curve_load (curve_role_t role)
         why = zsys_sprintf ("cannot read %s: %s", curve_dir, strerror (errno));
     else
         why = keys_check_mode (curve_dir, &status, S_IWGRP | S_IWOTH);
-    if (!why && role == CURVE_SERVER && !server_cert)
-        why = s_load_server ();
-    if (!why && role == CURVE_CLIENT && !client_cert)
-        why = s_load_client ();
+    if (!why && !(role == CURVE_SERVER ? server_cert : client_cert))
+        why = s_load (role);
     if (why)
         warn_line ("%s", why);
     bool ok = !why;
@@ -396,10 +371,8 @@ static void s_start_zap_thread (void)
 }
 
 //  Lets the ZAP thread know where to hear of the connections
-void curve_watch (zsock_t *socket)
+static void s_watch (zsock_t *socket)
 {
-    if (!curve_dir)
-        return;
     static int number = 0;  //  A name is free again only some time after its socket was closed
     sigset_t before;
     s_block_signals (&before);
@@ -430,7 +403,7 @@ void curve_server (zsock_t *socket)
     if (zmq_setsockopt (zsock_resolve (socket), ZMQ_ZAP_ENFORCE_DOMAIN, &enforce, sizeof enforce) ==
         -1)
         warn_line ("ZAP cannot be made mandatory: %s", zmq_strerror (zmq_errno ()));
-    curve_watch (socket);
+    s_watch (socket);
 }
 
 void curve_client (zsock_t *socket)
@@ -439,7 +412,7 @@ void curve_client (zsock_t *socket)
         return;
     zcert_apply (client_cert, socket);
     zsock_set_curve_serverkey_bin (socket, server_key);
-    curve_watch (socket);
+    s_watch (socket);
 }
 
 //  We have no keys, and connect to somebody who wants them. libzmq does not try there again, so

@@ -40,11 +40,9 @@ bool curve_load (curve_role_t role);
 
 //  Makes of a socket a CURVE server, before it is bound; or a client, before it is connected. The
 //  thread then monitors it, for the news of who was refused. A socket has one monitor: a program
-//  that wants its own starts it after this call, hands the events over with curve_event, and may
-//  give the socket back with curve_watch.
+//  that wants its own starts it after this call, and hands the events over with curve_event.
 void curve_server (zsock_t *socket);
 void curve_client (zsock_t *socket);
-void curve_watch (zsock_t *socket);
 
 //  For the mask of zmq_socket_monitor: what curve_event wants to know of, beside the events
 //  HANDSHAKE_SUCCEEDED and DISCONNECTED

@@ -198,6 +198,15 @@ bool mp_get_uint32 (const msgpack_object *object, const char *field, uint32_t *v
     return true;
 }
 
+bool mp_entry_uint32 (const mp_entry_t *entry, const char *what, uint32_t *value, mp_error_t *error)
+{
+    if (mp_get_uint32 (entry->value, what, value, NULL))
+        return true;
+    char field[100];
+    snprintf (field, sizeof field, "%s.%s", what, entry->key);
+    return mp_get_uint32 (entry->value, field, value, error);
+}
+
 bool mp_get_double (const msgpack_object *object, const char *field, double *value,
                     mp_error_t *error)
 {

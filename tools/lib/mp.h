@@ -154,6 +154,10 @@ typedef struct {
 bool mp_read_map (const void *data, size_t size, const char *what, mp_entry_t *entries,
                   size_t count, mp_error_t *error);
 
+//  The getter for such a value, which the error calls "<what>.<key>"
+bool mp_entry_uint32 (const mp_entry_t *entry, const char *what, uint32_t *value,
+                      mp_error_t *error);
+
 //  Writes "<what>: <formatted text>" into `error`, unless that is NULL
 void mp_error_set (mp_error_t *error, const char *what, const char *format, ...) CHECK_PRINTF (3);
 

@@ -46,7 +46,6 @@ static void test_off (void **state)
     zsock_t *socket = zsock_new (ZMQ_REP);
     curve_server (socket);
     curve_client (socket);
-    curve_watch (socket);
     zmsg_t *event = zmsg_new ();
     byte accepted[6] = {ZMQ_EVENT_ACCEPTED};
     zmsg_addmem (event, accepted, sizeof accepted);
