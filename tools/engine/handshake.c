@@ -8,47 +8,39 @@ zframe_t *handshake_status_encode (const handshake_status_t *status)
     mp_writer_t writer;
     msgpack_packer *packer = mp_begin (&writer);
     msgpack_pack_map (packer, status->parallel_config_hash ? 4 : 3);
-    mp_pack_str (packer, "status");
-    mp_pack_str (packer, status->status);
+    mp_pack_text (packer, "status", status->status);
     mp_pack_flag (packer, "local", status->local);
     mp_pack_flag (packer, "headless", status->headless);
-    if (status->parallel_config_hash) {
-        mp_pack_str (packer, "parallel_config_hash");
-        mp_pack_str (packer, status->parallel_config_hash);
-    }
+    if (status->parallel_config_hash)
+        mp_pack_text (packer, "parallel_config_hash", status->parallel_config_hash);
     return mp_end (&writer);
 }
 
-static bool s_get_flag (const msgpack_object_map *map, const char *name, bool *value,
-                        mp_error_t *error)
+static bool s_get_flag (const mp_entry_t *entry, bool *value, mp_error_t *error)
 {
-    const msgpack_object *object = mp_find (map, name);
-    if (!object || object->type != MSGPACK_OBJECT_BOOLEAN)
-        return mp_wrong (error, "handshake", "want a boolean %s", name);
-    *value = object->via.boolean;
+    if (!entry->value || entry->object.type != MSGPACK_OBJECT_BOOLEAN)
+        return mp_wrong (error, "handshake", "want a boolean %s", entry->key);
+    *value = entry->object.via.boolean;
     return true;
 }
 
 int handshake_status_decode (zframe_t *frame, handshake_status_t *status, mp_error_t *error)
 {
-    msgpack_unpacked doc;
-    const msgpack_object_map *map;
+    static const char *const known[] = {"HELLO", "READY", "FAILED"};
+    mp_entry_t entries[] = {MP_ENTRY ("status"), MP_ENTRY ("local"), MP_ENTRY ("headless")};
     char *text = NULL;
     *status = (handshake_status_t){.status = NULL};
-    if (mp_decode (&doc, zframe_data (frame), zframe_size (frame), "handshake", error) == -1)
+    if (!mp_read_map (zframe_data (frame), zframe_size (frame), "handshake", entries, 3, error) ||
+        !mp_get_cstr (entries[0].value, "handshake.status", &text, error))
         return -1;
-    bool ok = mp_get_map (&doc.data, "handshake", &map, error) &&
-              mp_get_cstr (mp_find (map, "status"), "handshake.status", &text, error);
-    static const char *const known[] = {"HELLO", "READY", "FAILED"};
-    for (size_t i = 0; ok && i < sizeof known / sizeof known[0]; i++)
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (streq (text, known[i]))
             status->status = known[i];
-    if (ok && !status->status)
-        ok = mp_wrong (error, "handshake.status", "want HELLO or READY, got %s", text);
+    bool ok =
+        status->status || mp_wrong (error, "handshake.status", "want HELLO or READY, got %s", text);
     if (ok && !streq (text, "FAILED"))
-        ok = s_get_flag (map, "local", &status->local, error) &&
-             s_get_flag (map, "headless", &status->headless, error);
-    msgpack_unpacked_destroy (&doc);
+        ok = s_get_flag (&entries[1], &status->local, error) &&
+             s_get_flag (&entries[2], &status->headless, error);
     zstr_free (&text);
     return ok ? 0 : -1;
 }
@@ -71,12 +63,9 @@ zframe_t *handshake_init_encode (const handshake_init_t *init)
     msgpack_pack_map (packer, 5);
     s_pack_addresses (packer, "inputs", init->inputs, init->count);
     s_pack_addresses (packer, "outputs", init->outputs, init->count);
-    mp_pack_str (packer, "coordinator_input");
-    mp_pack_str (packer, init->coordinator_input);
-    mp_pack_str (packer, "coordinator_output");
-    mp_pack_str (packer, init->coordinator_output);
-    mp_pack_str (packer, "frontend_stats_publish_address");
-    mp_pack_str (packer, init->frontend_stats_publish_address);
+    mp_pack_text (packer, "coordinator_input", init->coordinator_input);
+    mp_pack_text (packer, "coordinator_output", init->coordinator_output);
+    mp_pack_text (packer, "frontend_stats_publish_address", init->frontend_stats_publish_address);
     mp_pack_str (packer, "parallel_config");
     msgpack_pack_map (packer, 0);  //  Has something in it for models with experts only
     return mp_end (&writer);
@@ -113,6 +102,13 @@ static bool s_get_address (const msgpack_object_map *map, const char *name, cons
     return ok;
 }
 
+static void s_free_addresses (const char **list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free ((char *) list[i]);
+    free (list);
+}
+
 handshake_init_t *handshake_init_decode (zframe_t *frame, mp_error_t *error)
 {
     msgpack_unpacked doc;
@@ -136,9 +132,7 @@ handshake_init_t *handshake_init_decode (zframe_t *frame, mp_error_t *error)
         ok = mp_wrong (error, "INIT.addresses", "a coordinator has an input and an output");
     msgpack_unpacked_destroy (&doc);
     if (!ok) {
-        for (size_t i = 0; i < outputs; i++)
-            free ((char *) self->outputs[i]);
-        free (self->outputs);
+        s_free_addresses (self->outputs, outputs);
         self->outputs = NULL;
         handshake_init_destroy (&self);
     }
@@ -150,13 +144,8 @@ void handshake_init_destroy (handshake_init_t **self_p)
     handshake_init_t *self = *self_p;
     if (!self)
         return;
-    for (size_t i = 0; i < self->count; i++) {
-        free ((char *) self->inputs[i]);
-        if (self->outputs)
-            free ((char *) self->outputs[i]);
-    }
-    free (self->inputs);
-    free (self->outputs);
+    s_free_addresses (self->inputs, self->count);
+    s_free_addresses (self->outputs, self->outputs ? self->count : 0);
     free ((char *) self->coordinator_input);
     free ((char *) self->coordinator_output);
     free ((char *) self->frontend_stats_publish_address);
@@ -196,43 +185,40 @@ void startup_destroy (startup_t **self_p)
 int startup_handle (startup_t *self, zmsg_t *message, zmsg_t **reply, mp_error_t *error)
 {
     *reply = NULL;
+    zframe_t *identity = zmsg_first (message);
+    int engine = zmsg_size (message) == 2 ? engine_core_index (identity) : -1;
+    char name[32];
+    snprintf (name, sizeof name, "engine %d", engine);
+    handshake_status_t status;
+    mp_error_t wrong;
     if (zmsg_size (message) != 2) {
         mp_error_set (error, "handshake", "want identity and status, got %zu frames",
                       zmsg_size (message));
         return STARTUP_NONE;
     }
-    zframe_t *identity = zmsg_first (message);
-    int engine = engine_core_index (identity);
     if (engine == -1 || engine >= self->count) {
         char *hex = zframe_strhex (identity);
         mp_error_set (error, "handshake", "identity %.40s is of no engine that is expected", hex);
         zstr_free (&hex);
         return STARTUP_NONE;
     }
-    char name[32];
-    snprintf (name, sizeof name, "engine %d", engine);
-    handshake_status_t status;
-    mp_error_t wrong;
     if (handshake_status_decode (zmsg_next (message), &status, &wrong) == -1) {
         mp_error_set (error, name, "%s", wrong.text);
         return STARTUP_NONE;
     }
-    if (streq (status.status, "FAILED")) {
-        mp_error_set (error, name, "it has reported FAILED, its own log says why");
-        return STARTUP_FAILED;
-    }
-    if (status.local || !status.headless) {
-        mp_error_set (error, name, "%s says local %d, headless %d; want a remote, headless engine",
-                      status.status, status.local, status.headless);
-        return STARTUP_FAILED;
-    }
+    s_state_t *state = &self->states[engine];
     s_state_t turn = streq (status.status, "HELLO") ? STATE_NEW : STATE_CONNECTED;
-    if (self->states[engine] != turn) {
-        mp_error_set (error, name, "%s in state %s", status.status,
-                      state_names[self->states[engine]]);
+    bool ok = true;
+    if (streq (status.status, "FAILED"))
+        ok = mp_wrong (error, name, "it has reported FAILED, its own log says why");
+    else if (status.local || !status.headless)
+        ok = mp_wrong (error, name, "%s says local %d, headless %d; want a remote, headless engine",
+                       status.status, status.local, status.headless);
+    else if (*state != turn)
+        ok = mp_wrong (error, name, "%s in state %s", status.status, state_names[*state]);
+    if (!ok)
         return STARTUP_FAILED;
-    }
-    self->states[engine] = turn + 1;
+    *state = turn + 1;
     if (turn == STATE_NEW) {
         zframe_t *init = handshake_init_encode (self->init);
         *reply = zmsg_new ();
@@ -242,21 +228,26 @@ int startup_handle (startup_t *self, zmsg_t *message, zmsg_t **reply, mp_error_t
     return engine;
 }
 
+//  The first engine that is not ready, or `count`
+static int s_first_pending (const startup_t *self)
+{
+    int i = 0;
+    while (i < self->count && self->states[i] == STATE_READY)
+        i++;
+    return i;
+}
+
 bool startup_done (const startup_t *self)
 {
-    for (int i = 0; i < self->count; i++)
-        if (self->states[i] != STATE_READY)
-            return false;
-    return true;
+    return s_first_pending (self) == self->count;
 }
 
 char *startup_pending (const startup_t *self)
 {
-    for (int i = 0; i < self->count; i++)
-        if (self->states[i] != STATE_READY)
-            return zsys_sprintf ("engine %d: no %s", i,
-                                 self->states[i] == STATE_NEW ? "HELLO" : "READY");
-    return NULL;
+    int i = s_first_pending (self);
+    return i == self->count ? NULL
+                            : zsys_sprintf ("engine %d: no %s", i,
+                                            self->states[i] == STATE_NEW ? "HELLO" : "READY");
 }
 
 const char *startup_state (const startup_t *self, int engine)
