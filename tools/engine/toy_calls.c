@@ -13,8 +13,8 @@ typedef enum {
     RESULT_FALSE,
     RESULT_TASKS,
     RESULT_EMPTY,
-    RESULT_LORAS,
     RESULT_CHECKSUMS,
+    RESULT_LORAS,
     RESULT_VERSION,
     RESULT_LATER,  //  When the pause is complete
     RESULT_NO_WORKERS,
@@ -26,6 +26,11 @@ typedef enum {
     RESULT_NO_ROOM,
     RESULT_NO_METHOD
 } s_result_t;
+
+static s_result_t s_truth (bool truth)
+{
+    return truth ? RESULT_TRUE : RESULT_FALSE;
+}
 
 static bool s_is (const engine_core_utility_t *call, const char *method)
 {
@@ -39,17 +44,13 @@ static s_result_t s_call_lora (toy_engine_t *self, const engine_core_utility_t *
     while (at < self->lora_count && self->loras[at] != call->number)
         at++;
     bool known = at < self->lora_count;
-    if (call->number == -1)
-        return RESULT_FALSE;
-    if (s_is (call, "add_lora") && !known) {
-        if (self->lora_count == LORAS_MAX)
-            return RESULT_FALSE;
+    if (call->number != -1 && !known && s_is (call, "add_lora") && at < LORAS_MAX) {
         self->loras[self->lora_count++] = call->number;
         return RESULT_TRUE;
     }
-    if (s_is (call, "remove_lora") && known)
+    if (known && s_is (call, "remove_lora"))
         self->loras[at] = self->loras[--self->lora_count];
-    return known ? RESULT_TRUE : RESULT_FALSE;
+    return s_truth (known);
 }
 
 //  As vLLM's pause_scheduler: requests that run end, stay as they are, or come to their end. Those
@@ -69,11 +70,12 @@ static s_result_t s_pause (toy_engine_t *self, const engine_core_utility_t *call
     return wait ? RESULT_LATER : RESULT_NONE;
 }
 
-static void s_resume (toy_engine_t *self)
+static s_result_t s_resume (toy_engine_t *self)
 {
     self->refusing = false;
     self->pause = GOING;
     toy_scheduler_hold (self->scheduler, false);
+    return RESULT_NONE;
 }
 
 //  As vLLM's pause_generation, which is pause_scheduler for a user's pause: with "abort" and "wait"
@@ -108,91 +110,85 @@ static s_result_t s_set_weight_version (toy_engine_t *self, const engine_core_ut
 
 //  As vLLM's wake_up: what the tags name, or everything. It goes on when nothing sleeps any more. A
 //  tag of something that does not sleep, and none is woken.
-static void s_wake_up (toy_engine_t *self, const engine_core_utility_t *call)
+static s_result_t s_wake_up (toy_engine_t *self, const engine_core_utility_t *call)
 {
     unsigned tags = call->tagged ? call->tags : self->asleep;
     if (!(tags & ~self->asleep))
         self->asleep &= ~tags;
     if (!self->asleep)
         s_resume (self);
+    return self->config.release < RELEASE_WAKE_UP_BOOL ? RESULT_NONE : s_truth (!self->asleep);
 }
 
 static s_result_t s_call (toy_engine_t *self, const engine_core_utility_t *call)
 {
-    if (s_is (call, "get_supported_tasks"))
-        return RESULT_TASKS;
+    static const struct {
+        const char *method;
+        s_result_t result;
+    } constant[] = {{"get_supported_tasks", RESULT_TASKS},
+                    {"get_weight_version", RESULT_VERSION},
+                    {"compute_weight_checksums", RESULT_CHECKSUMS},
+                    {"list_loras", RESULT_LORAS},
+                    {"reset_prefix_cache", RESULT_TRUE},
+                    {"get_kv_cache_group_metadata", RESULT_EMPTY},
+                    {"reset_mm_cache", RESULT_NONE},
+                    {"reset_encoder_cache", RESULT_NONE},
+                    {"profile", RESULT_NONE},
+                    {"execute_dummy_batch", RESULT_NONE},
+                    {"collective_rpc", RESULT_NO_WORKERS},
+                    {"save_sharded_state", RESULT_NO_WORKERS},
+                    {"reinitialize_distributed", RESULT_NO_RESCALING},
+                    {"commit_prepared_elastic_ep", RESULT_NO_RESCALING},
+                    {"eep_handle_engine_core_notification", RESULT_NO_RESCALING},
+                    {"handle_fault_tolerance", RESULT_NO_RESCALING}};
+    for (size_t i = 0; i < sizeof constant / sizeof *constant; i++)
+        if (s_is (call, constant[i].method))
+            return constant[i].result;
     if (s_is (call, "is_sleeping"))
-        return self->asleep || self->pause != GOING ? RESULT_TRUE : RESULT_FALSE;
+        return s_truth (self->asleep || self->pause != GOING);
     if (s_is (call, "is_scheduler_paused"))
-        return self->pause != GOING ? RESULT_TRUE : RESULT_FALSE;
+        return s_truth (self->pause != GOING);
     if (s_is (call, "sleep") || s_is (call, "pause_scheduler"))
         return s_pause (self, call);
-    if (s_is (call, "wake_up")) {
-        s_wake_up (self, call);
-        if (self->config.release < RELEASE_WAKE_UP_BOOL)
-            return RESULT_NONE;
-        return self->asleep ? RESULT_FALSE : RESULT_TRUE;
-    }
     if (s_is (call, "pause_generation"))
         return s_pause_generation (self, call);
+    if (s_is (call, "resume_scheduler"))
+        return s_resume (self);
+    if (s_is (call, "wake_up"))
+        return s_wake_up (self, call);
     if (s_is (call, "release_kv_cache_memory"))
         return s_release_kv_cache (self);
-    if (s_is (call, "get_weight_version"))
-        return RESULT_VERSION;
     if (s_is (call, "set_weight_version"))
         return s_set_weight_version (self, call);
-    if (s_is (call, "compute_weight_checksums"))
-        return RESULT_CHECKSUMS;
-    if (s_is (call, "resume_scheduler")) {
-        s_resume (self);
-        return RESULT_NONE;
-    }
     if (s_is (call, "add_lora") || s_is (call, "remove_lora") || s_is (call, "pin_lora"))
         return s_call_lora (self, call);
-    if (s_is (call, "list_loras"))
-        return RESULT_LORAS;
-    if (s_is (call, "reset_prefix_cache"))
-        return RESULT_TRUE;
-    if (s_is (call, "get_kv_cache_group_metadata"))
-        return RESULT_EMPTY;
-    if (s_is (call, "reset_mm_cache") || s_is (call, "reset_encoder_cache") ||
-        s_is (call, "profile") || s_is (call, "execute_dummy_batch"))
-        return RESULT_NONE;
-    if (s_is (call, "collective_rpc") || s_is (call, "save_sharded_state"))
-        return RESULT_NO_WORKERS;
-    if (s_is (call, "reinitialize_distributed") || s_is (call, "commit_prepared_elastic_ep") ||
-        s_is (call, "eep_handle_engine_core_notification") || s_is (call, "handle_fault_tolerance"))
-        return RESULT_NO_RESCALING;
     return RESULT_NO_METHOD;
 }
 
 //  The value as msgpack, or NULL for a failure. The caller's.
 static zframe_t *s_encode_result (toy_engine_t *self, s_result_t result)
 {
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } constant[] = {[RESULT_NONE] = {"\xc0", 1},
+                    [RESULT_TRUE] = {"\xc3", 1},
+                    [RESULT_FALSE] = {"\xc2", 1},
+                    [RESULT_TASKS] = {"\x91\xa8generate", 10},
+                    [RESULT_EMPTY] = {"\x90", 1},
+                    [RESULT_CHECKSUMS] = {"\x91\x80", 2}};  //  Of one worker, without weights
+    if (result <= RESULT_CHECKSUMS)
+        return zframe_new (constant[result].bytes, constant[result].size);
     if (result >= RESULT_NO_WORKERS)
         return NULL;
     mp_writer_t writer;
     msgpack_packer *packer = mp_begin (&writer);
-    if (result == RESULT_TRUE) {
-        msgpack_pack_true (packer);
-    } else if (result == RESULT_FALSE) {
-        msgpack_pack_false (packer);
-    } else if (result == RESULT_TASKS) {
-        msgpack_pack_array (packer, 1);
-        mp_pack_str (packer, "generate");
-    } else if (result == RESULT_LORAS) {
+    if (result == RESULT_VERSION) {
+        mp_pack_str (packer, self->weight_version);
+    } else {
         msgpack_pack_array (packer, self->lora_count);
         for (size_t i = 0; i < self->lora_count; i++)
             msgpack_pack_int64 (packer, self->loras[i]);
-    } else if (result == RESULT_EMPTY) {
-        msgpack_pack_array (packer, 0);
-    } else if (result == RESULT_VERSION) {
-        mp_pack_str (packer, self->weight_version);
-    } else if (result == RESULT_CHECKSUMS) {  //  Of one worker, which has no weights
-        msgpack_pack_array (packer, 1);
-        msgpack_pack_map (packer, 0);
-    } else {
-        msgpack_pack_nil (packer);
     }
     return mp_end (&writer);
 }
@@ -242,21 +238,15 @@ bool toy_calls_handle (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
     engine_core_utility_t *call = engine_core_utility_decode (payload, error);
     if (!call)
         return false;
-    if (call->client_index >= self->config.clients) {
-        mp_error_set (error, "utility call.client_index",
-                      "%" PRIu32 ", but there are %" PRIu32 " front-ends", call->client_index,
-                      self->config.clients);
-        engine_core_utility_destroy (&call);
-        return false;
+    bool ok = toy_engine_has_client (self, "utility call.client_index", call->client_index, error);
+    if (ok) {
+        s_result_t result = s_call (self, call);
+        if (result == RESULT_LATER && zlist_size (self->pausing) < PAUSING_MAX) {
+            zlist_append (self->pausing, call);
+            return true;
+        }
+        s_answer (self, call, result == RESULT_LATER ? RESULT_NO_ROOM : result);
     }
-    s_result_t result = s_call (self, call);
-    if (result == RESULT_LATER && zlist_size (self->pausing) == PAUSING_MAX)
-        result = RESULT_NO_ROOM;
-    if (result == RESULT_LATER) {
-        zlist_append (self->pausing, call);
-        return true;
-    }
-    s_answer (self, call, result);
     engine_core_utility_destroy (&call);
-    return true;
+    return ok;
 }

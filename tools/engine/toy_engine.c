@@ -70,6 +70,14 @@ void toy_engine_send (toy_engine_t *self, uint32_t client_index, engine_core_out
     self->send (self->owner, client_index, engine_core_outputs_encode (&outputs));
 }
 
+bool toy_engine_has_client (const toy_engine_t *self, const char *field, uint32_t client_index,
+                            mp_error_t *error)
+{
+    return client_index < self->config.clients ||
+           mp_wrong (error, field, "%" PRIu32 ", but there are %" PRIu32 " front-ends",
+                     client_index, self->config.clients);
+}
+
 //  Ends a request that has not begun
 static void s_refuse (toy_engine_t *self, uint32_t client_index, const char *request_id,
                       const engine_core_error_t *error)
@@ -102,35 +110,30 @@ static void s_send_shares (toy_engine_t *self, const engine_core_output_t *outpu
 {
     static const engine_core_scheduler_stats_t idle = {0};
     engine_core_scheduler_stats_t stats;
-    const engine_core_scheduler_stats_t *news = NULL;
+    engine_core_outputs_t message = {
+        .outputs = outputs, .output_count = count, .weight_version = self->weight_version};
     if (!self->config.plain) {
         stats = s_take_stats (self);
-        news = &stats;
+        message.scheduler_stats = &stats;
     }
+    if (count == 0)
+        return;
     if (self->config.clients == 1) {  //  Nothing is to be shared out, nor copied
-        if (count > 0)
-            toy_engine_send (self, 0,
-                             (engine_core_outputs_t){.outputs = outputs,
-                                                     .output_count = count,
-                                                     .scheduler_stats = news,
-                                                     .weight_version = self->weight_version});
+        toy_engine_send (self, 0, message);
         return;
     }
-    bool all = count > 0 && news && news->num_running_reqs == 0;
-    engine_core_output_t *share = zmalloc ((count + 1) * sizeof *share);
+    bool all = !self->config.plain && stats.num_running_reqs == 0;
+    engine_core_output_t *share = zmalloc (count * sizeof *share);
+    message.outputs = share;
     for (uint32_t client = 0; client < self->config.clients; client++) {
-        size_t size = 0;
+        message.output_count = 0;
         for (size_t i = 0; i < count; i++)
             if (toy_scheduler_request (self->scheduler, &outputs[i])->client_index == client)
-                share[size++] = outputs[i];
-        if (size == 0 && !all)
+                share[message.output_count++] = outputs[i];
+        if (message.output_count == 0 && !all)
             continue;
-        toy_engine_send (self, client,
-                         (engine_core_outputs_t){.outputs = share,
-                                                 .output_count = size,
-                                                 .scheduler_stats = news,
-                                                 .weight_version = self->weight_version});
-        news = all ? &idle : NULL;  //  What has come is told once
+        toy_engine_send (self, client, message);
+        message.scheduler_stats = all ? &idle : NULL;  //  What has come is told once
     }
     free (share);
 }
@@ -159,9 +162,14 @@ static void s_abort_these (toy_engine_t *self, const char *const *request_ids, s
 
 static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
 {
+    //  As EngineCoreProc._reject_add_while_paused
+    static const engine_core_error_t paused = {
+        .code = "engine_paused",
+        .message = "Generation is paused. Please retry after it resumes.",
+        .retryable = true};
     engine_core_request_t *request = engine_core_request_decode (payload, error);
     if (!request) {
-        //  Its front-end waits for an end: if we know whom and what, it gets one
+        //  Its front-end waits for an end: if we know which one and what, it gets one
         uint32_t client_index;
         char *request_id = engine_core_request_id (payload, &client_index);
         if (request_id)
@@ -169,40 +177,31 @@ static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
         zstr_free (&request_id);
         return false;
     }
-    if (request->client_index >= self->config.clients) {
-        mp_error_set (error, "EngineCoreRequest.client_index",
-                      "%" PRIu32 ", but there are %" PRIu32 " front-ends", request->client_index,
-                      self->config.clients);
+    uint32_t client_index = request->client_index;
+    if (!toy_engine_has_client (self, "EngineCoreRequest.client_index", client_index, error)) {
         engine_core_request_destroy (&request);
         return false;
     }
-    if (!self->config.quiet)
-        print_line ("%s: %zu prompt tokens", request->request_id, request->prompt_token_count);
-    size_t prompt_tokens = request->prompt_token_count;
     const char *request_id = request->request_id;
+    size_t prompt_tokens = request->prompt_token_count;
     bool abort_immediately = request->abort_immediately;
-    //  As EngineCoreProc._reject_add_while_paused. One that is to end at once is no new work.
-    if (self->refusing && !abort_immediately) {
-        static const engine_core_error_t paused = {
-            .code = "engine_paused",
-            .message = "Generation is paused. Please retry after it resumes.",
-            .retryable = true};
-        s_refuse (self, request->client_index, request_id, &paused);
-        engine_core_request_destroy (&request);
+    if (!self->config.quiet)
+        print_line ("%s: %zu prompt tokens", request_id, prompt_tokens);
+    if (self->refusing && !abort_immediately) {  //  One that is to end at once is no new work
+        s_refuse (self, client_index, request_id, &paused);
     } else if (!toy_scheduler_has_room (self->scheduler, request)) {
-        warn_line ("%s: no room for one more request", request->request_id);
-        s_refuse (self, request->client_index, request->request_id, NULL);
-        engine_core_request_destroy (&request);
-    } else if (toy_scheduler_add (self->scheduler, &request, s_now ()) == 0) {
+        warn_line ("%s: no room for one more request", request_id);
+        s_refuse (self, client_index, request_id, NULL);
+    } else if (toy_scheduler_add (self->scheduler, &request, s_now ()) == -1) {
+        warn_line ("%s: a request of that id is running", request_id);
+        s_refuse (self, client_index, request_id, NULL);
+    } else {
         self->new_requests++;
         self->new_tokens += prompt_tokens;
         if (abort_immediately)
             s_abort_these (self, &request_id, 1);
-    } else {
-        warn_line ("%s: a request of that id is running", request->request_id);
-        s_refuse (self, request->client_index, request->request_id, NULL);
-        engine_core_request_destroy (&request);
     }
+    engine_core_request_destroy (&request);
     return true;
 }
 
@@ -275,18 +274,16 @@ void toy_engine_step (toy_engine_t *self)
     toy_calls_answer_pausing (self);
 }
 
-void toy_engine_abort_all (toy_engine_t *self)
-{
-    const engine_core_output_t *outputs;
-    size_t count = toy_scheduler_abort_client (self->scheduler, TOY_SCHEDULER_ALL, &outputs);
-    s_tell_aborted (self, outputs, count);
-}
-
 void toy_engine_abort_client (toy_engine_t *self, uint32_t client_index)
 {
     const engine_core_output_t *outputs;
     size_t count = toy_scheduler_abort_client (self->scheduler, client_index, &outputs);
     s_tell_aborted (self, outputs, count);
+}
+
+void toy_engine_abort_all (toy_engine_t *self)
+{
+    toy_engine_abort_client (self, TOY_SCHEDULER_ALL);
 }
 
 bool toy_engine_busy (toy_engine_t *self)

@@ -39,6 +39,10 @@ struct toy_engine {
     toy_engine_counts_t counts;
 };
 
+//  False with `error` set for a client_index that nobody has; `field` is what the error calls it
+bool toy_engine_has_client (const toy_engine_t *self, const char *field, uint32_t client_index,
+                            mp_error_t *error);
+
 //  Sends outputs to a front-end; nothing for a client_index that nobody has
 void toy_engine_send (toy_engine_t *self, uint32_t client_index, engine_core_outputs_t outputs);
 
