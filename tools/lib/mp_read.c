@@ -307,7 +307,7 @@ bool mp_read_more (mp_reader_t *self, msgpack_object *object)
     } else if (first < 0x80 || first >= 0xe0) {
         object->type =
             first < 0x80 ? MSGPACK_OBJECT_POSITIVE_INTEGER : MSGPACK_OBJECT_NEGATIVE_INTEGER;
-        object->via.i64 = (int8_t) first;
+        object->via.i64 = first < 0x80 ? first : first - 256;
     } else if (first < 0xc0 || (first >= 0xd9 && first <= 0xdb)) {
         object->type = MSGPACK_OBJECT_STR;
         object->via.str.size = size;
