@@ -9,7 +9,9 @@ import time
 
 import pytest
 
-from traced import PYTHON, RAW, WAIT_S, ZTRACE, compiled, contents, events, frames, messages, objects, run
+from traced import (
+    PYTHON, RAW, WAIT_S, ZTRACE, compiled, contents, events, frames, messages, objects, run, traced
+)
 
 pytestmark = pytest.mark.skipif(not ZTRACE.exists(), reason="ztrace needs glibc")
 
@@ -24,9 +26,8 @@ CALLS = [b"send", b"send_const", b"msg_send", b"sendmsg"]
 
 @pytest.mark.parametrize("program", [RAW, NOPLT], ids=["plt", "noplt"])
 def test_every_call_is_seen(program, ipc, trace):
-    done = run(program, "calls", ipc(), options=["--json", trace])
-    assert (done.returncode, done.stdout, done.stderr) == (0, "-1 1\n", "")
-    sent, got, answer, answered = messages(trace)
+    printed, (sent, got, answer, answered) = traced(trace, program, "calls", ipc())
+    assert printed == "-1 1\n"
     assert (sent["socket"], sent["dir"], frames(sent)) == ("REQ", "send", CALLS)
     assert (got["socket"], got["dir"]) == ("REP", "recv")
     assert [frame["size"] for frame in got["frames"]] == [4, 10, 8, 7]
@@ -80,18 +81,15 @@ def test_the_text_on_stderr(ipc):
 
 def test_text_and_json_go_to_files(ipc, trace, tmp_path):
     text = tmp_path / "text"
-    done = run(RAW, "say", ipc(), options=["--output", text, "--json", trace])
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert "    [5] 68656c6c6f  hello\n" in text.read_text()
-    assert len(messages(trace)) == 2
+    _, told = traced(trace, RAW, "say", ipc(), options=["--output", text])
+    assert "    [5] 68656c6c6f  hello\n" in text.read_text() and len(told) == 2
     run(RAW, "say", ipc(), options=["-o", text, "-j", trace])  # They append
     assert text.read_text().count("hello\n") == len(messages(trace)) == 4
 
 
 def test_threads(ipc, trace):
     """Four threads send: nothing is lost or mixed up, and each socket's messages are in order."""
-    done = run(RAW, "threads", ipc(), 2000, options=["--json", trace])
-    assert (done.returncode, done.stderr) == (0, "")
+    traced(trace, RAW, "threads", ipc(), 2000)
     assert contents(messages(trace, dir="send")) == contents(messages(trace, dir="recv"))
     assert {"tid" in message for message in messages(trace, dir="send")} == {True}
     assert {"tid" in message for message in messages(trace, dir="recv")} == {False}
@@ -109,16 +107,15 @@ def test_threads(ipc, trace):
 @pytest.mark.parametrize("options", [[], ["--follow"]])
 def test_children(options, ipc, trace):
     """By fork while another thread sends, and by exec: followed if that is wanted, else untouched."""
-    done = run(RAW, "fork", ipc(), 500, options=[*options, "--json", trace])
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    by_pid = collections.Counter(message["pid"] for message in messages(trace))
+    _, told = traced(trace, RAW, "fork", ipc(), 500, options=options)
+    by_pid = collections.Counter(message["pid"] for message in told)
     said = [frames(message) for message in messages(trace, dir="recv")]
     if not options:
         assert list(by_pid.values()) == [1000]
         return
     assert sorted(by_pid.values()) == [2, 2, 2, 2, 4, 1000]
     assert said.count([b"child"]) == 5 and said.count([b"hello"]) == 1
-    assert {m["number"] for m in messages(trace) if by_pid[m["pid"]] == 2} == {1}
+    assert {m["number"] for m in told if by_pid[m["pid"]] == 2} == {1}
     lives = collections.Counter(each["life"] for each in objects(trace) if "life" in each)
     assert lives["start"] == 7 and lives["end"] == 6  # Of the one that becomes another program
     text = run(RAW, "fork", ipc(), 1, options=options).stderr
@@ -128,9 +125,8 @@ def test_children(options, ipc, trace):
 def test_a_program_that_starts_another_and_becomes_it(ipc, trace):
     """Without --follow: not the children, but the program that takes its place."""
     script = f"{RAW} say {ipc()}; exec {RAW} say {ipc()}"
-    done = run("sh", "-c", script, options=["--json", trace])
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(messages(trace)) == 2
+    _, told = traced(trace, "sh", "-c", script)
+    assert len(told) == 2
     assert {each["program"] for each in objects(trace)} == {"raw"}
 
 
@@ -169,11 +165,13 @@ def pair(a, b, endpoint):
 """
 
 
-def python(text, *arguments, options=()):
-    """Runs a script that ends well and says nothing of its own accord; PAIRS comes before it."""
-    done = run(PYTHON, "-c", PAIRS + text, *arguments, options=options)
-    assert done.returncode == 0, done.stderr
-    return done
+def python(path, text, *arguments, **more):
+    """The messages of a script that begins with PAIRS."""
+    return traced(path, PYTHON, "-c", PAIRS + text, *arguments, **more)[1]
+
+
+def texts(found):
+    return [frames(message) for message in found]
 
 
 INPROC = """
@@ -186,11 +184,10 @@ context.socket(zmq.PAIR).close()  # It goes nowhere
 
 
 def test_inproc_is_left_out(ipc, trace):
-    python(INPROC, ipc(), options=["--json", trace])
-    assert [frames(m) for m in messages(trace)] == [[b"outside"]] * 2
+    assert texts(python(trace, INPROC, ipc())) == [[b"outside"]] * 2
     trace.unlink()
-    python(INPROC, ipc(), options=["--json", trace, "--inproc"])
-    assert [frames(m) for m in messages(trace)] == [[b"inside"]] * 2 + [[b"outside"]] * 2
+    told = python(trace, INPROC, ipc(), options=["--inproc"])
+    assert texts(told) == [[b"inside"]] * 2 + [[b"outside"]] * 2
     assert events(trace, socket="PAIR", event="close")
 
 
@@ -205,11 +202,8 @@ assert pull.recv() == b"through"
 
 
 def test_proxy_is_told_of(ipc, trace):
-    done = python(PROXY, ipc(), ipc(), options=["--json", trace])
-    assert done.stderr == (
-        "ztrace: zmq_proxy: the messages that pass inside this call are not shown\n"
-    )
-    assert [frames(m) for m in messages(trace)] == [[b"through"]] * 2
+    line = "ztrace: zmq_proxy: the messages that pass inside this call are not shown\n"
+    assert texts(python(trace, PROXY, ipc(), ipc(), told=line)) == [[b"through"]] * 2
 
 
 FLOOD = """
@@ -226,8 +220,7 @@ assert other.recv() == b"at last"
 
 
 def test_a_flood_of_eagain_is_no_message(ipc, trace):
-    python(FLOOD, ipc(), options=["--json", trace])
-    assert [frames(m) for m in messages(trace)] == [[b"at last"]] * 2
+    assert texts(python(trace, FLOOD, ipc())) == [[b"at last"]] * 2
     assert not events(trace, event="error")
 
 
@@ -254,8 +247,7 @@ asyncio.run(main(sys.argv[1]))
 
 
 def test_asyncio(ipc, trace):
-    done = run(PYTHON, "-c", ASYNCIO, ipc(), options=["--json", trace])
-    assert (done.returncode, done.stderr) == (0, "")
+    traced(trace, PYTHON, "-c", ASYNCIO, ipc())
     questions = [(b"q", b"%d" % number) for number in range(50)]
     for index in range(3):
         identity = index.to_bytes(2, "little")
@@ -286,8 +278,7 @@ def test_subscriptions(ipc, trace):
     script = trace.with_name("subscriber.py")
     script.write_text(SUBSCRIBE, "utf-8")
     endpoint = ipc()
-    done = run(PYTHON, "-u", script, endpoint, options=["--json", trace])
-    assert (done.returncode, done.stderr) == (0, "")
+    traced(trace, PYTHON, "-u", script, endpoint)
     assert {each["program"] for each in objects(trace)} == {"subscriber.py"}
     assert [(e["event"], bytes.fromhex(e.get("topic", ""))) for e in events(trace, socket="SUB")] == [
         ("subscribe", b"kv"),
@@ -309,23 +300,24 @@ def test_subscriptions(ipc, trace):
     assert f'python: SUB #1 subscribe "kv"\npython: SUB #1 connect, {endpoint}\n' in text
 
 
+TWO_COPIES = """
+import ctypes
+z = ctypes.CDLL("libzmq.so.5")
+z.zmq_ctx_new.restype = z.zmq_socket.restype = ctypes.c_void_p
+push = ctypes.c_void_p(z.zmq_socket(ctypes.c_void_p(z.zmq_ctx_new()), zmq.PUSH))
+assert z.zmq_bind(push, sys.argv[1].encode()) == 0
+pull = context.socket(zmq.PULL)
+pull.connect(sys.argv[1])
+assert z.zmq_send(push, b"between two", 11, 0) == 11
+assert pull.recv() == b"between two"
+z.zmq_close(push)
+"""
+
+
 def test_two_copies_of_libzmq_in_one_process(ipc, trace):
     """pyzmq's own and the system's, called through ctypes."""
-    script = (
-        "import ctypes, sys, zmq\n"
-        "z = ctypes.CDLL('libzmq.so.5')\n"
-        "z.zmq_ctx_new.restype = z.zmq_socket.restype = ctypes.c_void_p\n"
-        "push = ctypes.c_void_p(z.zmq_socket(ctypes.c_void_p(z.zmq_ctx_new()), zmq.PUSH))\n"
-        "assert z.zmq_bind(push, sys.argv[1].encode()) == 0\n"
-        "pull = zmq.Context().socket(zmq.PULL)\n"
-        "pull.connect(sys.argv[1])\n"
-        "assert z.zmq_send(push, b'between two', 11, 0) == 11\n"
-        "print(pull.recv().decode())\n"
-        "z.zmq_close(push)\n"
-    )
-    done = run(PYTHON, "-c", script, ipc(), options=["--json", trace])
-    assert (done.returncode, done.stdout, done.stderr) == (0, "between two\n", "")
-    assert [(m["socket"], frames(m)) for m in messages(trace)] == [
+    told = python(trace, TWO_COPIES, ipc())
+    assert [(m["socket"], frames(m)) for m in told] == [
         ("PUSH", [b"between two"]),
         ("PULL", [b"between two"]),
     ]
@@ -358,16 +350,13 @@ def test_object_that_is_opened_and_closed_again(flags, ipc, trace, tmp_path):
         "    _ctypes.dlclose(library._handle)\n"
         "    ctypes.CDLL('libc.so.6').getpid()\n"
     )
-    done = run(PYTHON, "-c", script, library, ipc(), options=["--json", trace])
-    assert (done.returncode, done.stdout, done.stderr) == (0, "7\n" * 3, "")
-    assert [frames(m) for m in messages(trace)] == [[b"plugged"]] * 3
+    printed, told = traced(trace, PYTHON, "-c", script, library, ipc())
+    assert (printed, texts(told)) == ("7\n" * 3, [[b"plugged"]] * 3)
 
 
 # --- Encrypted messages are seen in clear
 
 CURVE = """
-import sys, zmq
-context = zmq.Context()
 rep, req = context.socket(zmq.REP), context.socket(zmq.REQ)
 public, secret = zmq.curve_keypair()
 rep.curve_server, rep.curve_secretkey = True, secret
@@ -377,15 +366,12 @@ port = rep.bind_to_random_port("tcp://127.0.0.1")
 req.connect(f"tcp://127.0.0.1:{port}")
 req.send(b"secret")
 rep.send(b"answer to " + rep.recv())
-print(req.recv().decode())
-context.destroy(linger=0)
+assert req.recv() == b"answer to secret"
 """
 
 
 def test_curve_is_seen_in_clear(trace):
-    done = run(PYTHON, "-c", CURVE, options=["--json", trace])
-    assert (done.returncode, done.stdout) == (0, "answer to secret\n")
-    assert [frames(m) for m in messages(trace)] == [[b"secret"]] * 2 + [[b"answer to secret"]] * 2
+    assert texts(python(trace, CURVE)) == [[b"secret"]] * 2 + [[b"answer to secret"]] * 2
 
 
 # --- Large
@@ -401,8 +387,8 @@ assert pull.recv(copy=False).bytes == data
 
 @pytest.mark.slow
 def test_a_frame_of_100_mb(ipc, trace):
-    python(BIG, ipc(), options=["--json", trace])
-    assert [m["frames"][0]["size"] for m in messages(trace)] == [100_000_000] * 2
+    told = python(trace, BIG, ipc())
+    assert [m["frames"][0]["size"] for m in told] == [100_000_000] * 2
     assert trace.stat().st_size < 20_000
 
 

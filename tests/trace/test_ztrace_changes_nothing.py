@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-from traced import PYTHON, RAW, ROOT, WAIT_S, ZTRACE, compiled, messages, objects, run
+from traced import PYTHON, RAW, ROOT, WAIT_S, ZTRACE, compiled, messages, objects, run, traced
 
 pytestmark = pytest.mark.skipif(not ZTRACE.exists(), reason="ztrace needs glibc")
 
@@ -51,9 +51,8 @@ def test_a_full_disk_ends_the_trace_only(ipc):
     assert done.stderr == (
         "ztrace: cannot write /dev/full: no space left on device; raw goes on without a trace\n"
     )
-    argv = list(map(str, [ZTRACE, RAW, "say", ipc()]))
     with open("/dev/full", "w", encoding="ascii") as full:
-        assert subprocess.run(argv, stderr=full, timeout=WAIT_S).returncode == 0
+        assert run(RAW, "say", ipc(), capture_output=False, stderr=full).returncode == 0
 
 
 def test_a_file_that_may_not_grow(ipc, trace):
@@ -75,9 +74,8 @@ def test_a_file_that_may_not_grow(ipc, trace):
 def test_nobody_reads_the_pipe(ipc):
     read, write = os.pipe()
     os.close(read)
-    done = run(RAW, "say", ipc(), capture_output=False, stdout=subprocess.PIPE, stderr=write)
+    assert run(RAW, "say", ipc(), capture_output=False, stderr=write).returncode == 0
     os.close(write)
-    assert done.returncode == 0
 
 
 def test_a_pipe_that_does_not_wait(ipc):
@@ -101,10 +99,8 @@ def test_a_pipe_that_does_not_wait(ipc):
 def test_descriptors_belong_to_the_program(tmp_path, trace):
     """It closes and reuses all of them: what it writes to stays its own."""
     own = tmp_path / "own"
-    done = run(RAW, "descriptors", own, options=["--json", trace])
-    assert (done.returncode, done.stderr) == (0, "")
-    assert own.read_bytes() == b""
-    assert len(messages(trace)) == 2
+    _, told = traced(trace, RAW, "descriptors", own)
+    assert own.read_bytes() == b"" and len(told) == 2
     own.unlink()
     done = run(RAW, "descriptors", own)
     assert (done.returncode, own.read_bytes()) == (0, b"")
@@ -121,33 +117,27 @@ def test_several_processes_write_to_one_file(ipc, trace):
 
 def test_file_is_found_from_another_folder(ipc, tmp_path):
     script = f"cd / && {RAW} say {ipc()}"
-    done = run("sh", "-c", script, options=["-f", "--json", "here.jsonl"], cwd=tmp_path)
-    assert done.returncode == 0
+    assert run("sh", "-c", script, options=["-f", "-j", "here.jsonl"], cwd=tmp_path).returncode == 0
     assert len(messages(tmp_path / "here.jsonl")) == 2
 
 
 # --- What it cannot do is said
 
 
-def one_line(done, text):
-    assert done.stderr == f"ztrace: {text}\n"
+def one_line(done, text, status=0):
+    assert (done.returncode, done.stderr) == (status, f"ztrace: {text}\n")
 
 
 def test_program_without_libzmq():
-    done = run("sh", "-c", "exit 7")
-    assert done.returncode == 7
-    one_line(done, "sh has loaded no libzmq")
-    done = run(PYTHON, "-c", "import zmq")
-    one_line(done, "python has opened no socket of libzmq")
-    done = run(RAW, "say", "inproc://here")
-    one_line(done, "raw has used inproc:// only; see --inproc")
+    one_line(run("sh", "-c", "exit 7"), "sh has loaded no libzmq", status=7)
+    one_line(run(PYTHON, "-c", "import zmq"), "python has opened no socket of libzmq")
+    one_line(run(RAW, "say", "inproc://here"), "raw has used inproc:// only; see --inproc")
 
 
 def test_static_program(tmp_path):
     program = compiled(tmp_path, "int main (void) { return 4; }", "-static")
-    done = run(program)
-    assert done.returncode == 4
-    one_line(done, f"{program} runs without a trace: it is linked statically, and so is its libzmq, if it has one")
+    text = f"{program} runs without a trace: it is linked statically, and so is its libzmq, if it has one"
+    one_line(run(program), text, status=4)
 
 
 def test_program_with_libzmq_inside(tmp_path):
@@ -198,8 +188,8 @@ def test_setuid_program(tmp_path):
 )
 def test_wrong_usage(argv, status, text):
     done = run(*argv)
-    assert (done.returncode, done.stdout) == (status, "")
-    one_line(done, text)
+    assert done.stdout == ""
+    one_line(done, text, status)
 
 
 def test_help():

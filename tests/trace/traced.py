@@ -23,6 +23,14 @@ def run(*command, options=(), **more):
     return subprocess.run(argv, text=True, errors="backslashreplace", **more)
 
 
+def traced(path, *command, told="", options=(), **more):
+    """Runs a program that ends well, and prints no more than `told` on stderr, under ztrace. Returns its
+    stdout and the messages in `path`."""
+    done = run(*command, options=["--json", path, *options], **more)
+    assert (done.returncode, done.stderr) == (0, told)
+    return done.stdout, messages(path)
+
+
 def objects(path):
     """The objects of a trace, in the order of time, each checked to be strict JSON and one line."""
 
