@@ -15,16 +15,11 @@ import tempfile
 import time
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",  # It may be run by root; and it sees nothing but our own file
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--remote-debugging-pipe",
-]
+# Without a sandbox: it may be run by root, and sees nothing but our own file
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync --remote-debugging-pipe"
+).split()
 WAIT_S = 60  # Far more than anything takes
 
 
@@ -49,9 +44,7 @@ class Browser:
 
         self._process = subprocess.Popen(
             [executable(), *FLAGS, f"--user-data-dir={self._folder}", "about:blank"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL),
             preexec_fn=pipes,
             close_fds=False,
         )
@@ -96,9 +89,7 @@ class Browser:
 
     def open(self, url):
         self.call("Page.navigate", url=url)
-        deadline = time.monotonic() + WAIT_S
-        while self.eval("document.readyState") != "complete" or self.eval("location.href") != url:
-            assert time.monotonic() < deadline, f"{url} does not load"
+        self.wait(f"document.readyState === 'complete' && location.href === {url!r}")
 
     def eval(self, expression):
         """The value of a JavaScript expression."""
@@ -119,44 +110,26 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[feature])
 
     def size(self, width, height):
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
 
-    def key(self, name, text=None):
+    def key(self, name):
         """A key is pressed and released, as a user would."""
         codes = {"Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39, "Tab": 9}
-        codes[" "] = 32
         key = {"key": name, "code": name, "windowsVirtualKeyCode": codes[name]}
-        if name == "Enter":
-            key["text"] = "\r"
-        self.call("Input.dispatchKeyEvent", type="keyDown", **key)
-        key.pop("text", None)
+        text = {"text": "\r"} if name == "Enter" else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **key, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", **key)
 
-    def _mouse(self, kind, x, y, held):
-        self.call(
-            "Input.dispatchMouseEvent",
-            type=kind,
-            x=x,
-            y=y,
-            button="left",
-            buttons=held,
-            clickCount=1,
-        )
+    def drag(self, *places):
+        """The button is pressed at the first place, and released at the last."""
+        kinds = ["mousePressed", *["mouseMoved"] * (len(places) - 2), "mouseReleased"]
+        for kind, (x, y) in zip(kinds, places):
+            held = {"button": "left", "buttons": int(kind != "mouseReleased"), "clickCount": 1}
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **held)
 
     def click(self, x, y):
-        self._mouse("mousePressed", x, y, 1)
-        self._mouse("mouseReleased", x, y, 0)
-
-    def drag(self, x, y, to_x, to_y):
-        self._mouse("mousePressed", x, y, 1)
-        self._mouse("mouseMoved", to_x, to_y, 1)
-        self._mouse("mouseReleased", to_x, to_y, 0)
+        self.drag((x, y), (x, y))
 
     def close(self):
         self._process.kill()

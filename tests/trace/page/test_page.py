@@ -47,22 +47,20 @@ def page(browser, url):
     browser.eval("0")  # What is still on its way comes before the answer
     told = [event["method"] for event in browser.events]
     assert not {"Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"} & set(told)
-    asked = [
+    asked = {
         event["params"]["request"]["url"]
         for event in browser.events
         if event["method"] == "Network.requestWillBeSent"
-    ]
-    assert asked and set(asked) == {url}, "the page has asked for something else"
+    }
+    assert asked == {url}, "the page has asked for something else"
 
 
 def arrow(page, label):
-    """The number of the arrow with this label."""
-    found = page.eval(
-        "[...document.querySelectorAll('.arrow')].filter((a) =>"
-        f" a.querySelector('text').textContent === {label!r}).map((a) => +a.dataset.n)"
-    )
-    assert len(found) == 1, found
-    return found[0]
+    """The selector of the arrow with this label."""
+    labels = page.eval("[...document.querySelectorAll('.arrow text')].map((e) => e.textContent)")
+    numbers = page.eval("[...document.querySelectorAll('.arrow')].map((e) => e.dataset.n)")
+    assert labels.count(label) == 1 and len(labels) == len(numbers)
+    return f".arrow[data-n='{numbers[labels.index(label)]}']"
 
 
 def middle(page, selector):
@@ -86,11 +84,8 @@ def shown(page):
 def test_it_renders(page):
     assert page.eval("document.title") == "Demo 2.2: two engines, in turn"
     assert page.eval("document.querySelectorAll('.arrow').length") == MESSAGES
-    box = page.eval(
-        "(() => { const r = document.querySelector('#diagram svg').getBoundingClientRect();"
-        " return [r.width, r.height] })()"
-    )
-    assert box[0] > 500 and box[1] > 300
+    x, y = middle(page, "#diagram svg")
+    assert x > 250 and y > 150
     lanes = page.eval("[...document.querySelectorAll('svg .title')].map((e) => e.textContent)")
     assert lanes == ["engine 0", "round_robin_frontend", "engine 1"]
     # Everything is there from the beginning; nothing has been chosen
@@ -99,8 +94,7 @@ def test_it_renders(page):
 
 
 def test_click_shows_the_frames_of_an_arrow(page):
-    number = arrow(page, "[01 00] ADD r3, 5 tokens")
-    page.click(*middle(page, f".arrow[data-n='{number}'] .area"))
+    page.click(*middle(page, arrow(page, "[01 00] ADD r3, 5 tokens") + " .area"))
     text = side(page)
     assert text.startswith("[01 00] ADD r3, 5 tokens\n")
     assert "round_robin_frontend → engine 1" in text
@@ -117,8 +111,7 @@ def test_click_shows_the_frames_of_an_arrow(page):
 
 
 def test_frames_that_are_equal_are_shown_once(page):
-    number = arrow(page, "r1 r3: +1 token, length")
-    page.click(*middle(page, f".arrow[data-n='{number}'] .area"))
+    page.click(*middle(page, arrow(page, "r1 r3: +1 token, length") + " .area"))
     assert "Sent and received 1 frame, PUSH → PULL at tcp://127.0.0.1:5571" in side(page)
     assert page.eval("document.querySelectorAll('#side .frame').length") == 1
 
@@ -187,16 +180,16 @@ def test_play_button_steps_and_stops(page):
 
 
 def test_text_can_be_selected(page):
-    number = arrow(page, "[01 00] ADD r3, 5 tokens")
-    selector = f".arrow[data-n='{number}'] text"
+    chosen = arrow(page, "[01 00] ADD r3, 5 tokens")
+    selector = chosen + " text"
     x, y = middle(page, selector)
     half = page.eval(f"document.querySelector({selector!r}).getBoundingClientRect().width / 2")
-    page.drag(x - half + 1, y, x + half - 1, y)
+    page.drag((x - half + 1, y), (x + half - 1, y), (x + half - 1, y))
     assert page.eval("String(getSelection())") == "[01 00] ADD r3, 5 tokens"
     # That was no click on the arrow
     assert "Choose an arrow" in side(page)
     page.eval("getSelection().removeAllRanges()")
-    page.click(*middle(page, f".arrow[data-n='{number}'] .area"))
+    page.click(*middle(page, chosen + " .area"))
     page.eval("getSelection().selectAllChildren(document.querySelector('#side pre'))")
     assert page.eval("String(getSelection())").strip().startswith("0000")
 
@@ -238,11 +231,10 @@ def test_narrow_window(page):
     """On a small screen the frames come below the diagram, and nothing sticks out."""
     page.size(420, 800)
     assert page.eval("document.documentElement.scrollWidth") <= 420
-    below = page.eval(
+    assert page.eval(
         "document.getElementById('side').getBoundingClientRect().top >="
         " document.getElementById('diagram').getBoundingClientRect().bottom"
     )
-    assert below
 
 
 def test_hostile_frames_are_only_shown(page, tmp_path):
