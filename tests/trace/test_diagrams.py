@@ -3,22 +3,16 @@
 
 import difflib
 import json
-import os
 import re
-import sys
-from pathlib import Path
 
 import pytest
+import readme
+import trace_demo
+import trace_draw
+import trace_read
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "trace"), str(ROOT / "scripts")]
+from harness import BUILD, ROOT
 
-import readme  # noqa: E402
-import trace_demo  # noqa: E402
-import trace_draw  # noqa: E402
-import trace_read  # noqa: E402
-
-BUILD = os.environ.get("BUILD", "build")
 DEMOS = readme.demos()
 KEPT = {name: trace_demo.DIAGRAMS / f"{name}.jsonl" for name in DEMOS}
 

@@ -4,11 +4,10 @@
 import re
 
 import pytest
+import trace_read
 
 from harness import ZTRACE
-from traced import contents, events, messages  # Finds trace_read
-
-import trace_read  # isort: skip
+from traced import contents, events, messages
 
 pytestmark = pytest.mark.skipif(not ZTRACE.exists(), reason="ztrace needs glibc")
 

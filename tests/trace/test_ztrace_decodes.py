@@ -10,6 +10,7 @@ import pytest
 import zmq
 
 from traced import PYTHON, WAIT_S, ZTRACE, frames, messages
+from vllm_messages import MESSAGES, pack
 
 pytestmark = pytest.mark.skipif(not ZTRACE.exists(), reason="ztrace needs glibc")
 
@@ -31,7 +32,7 @@ for kind, frames in msgspec.msgpack.decode(sys.stdin.buffer.read()):
 
 def send_all(wanted, *options, endpoint):
     """Sends messages, each (socket type, frames), to nobody, under ztrace."""
-    given = msgspec.msgpack.encode([(int(kind), parts) for kind, parts in wanted])
+    given = pack([(int(kind), parts) for kind, parts in wanted])
     argv = list(map(str, [ZTRACE, *options, PYTHON, "-c", SEND_ALL, endpoint]))
     done = subprocess.run(argv, input=given, capture_output=True, timeout=WAIT_S * 3)
     assert done.returncode == 0, done.stderr
@@ -71,17 +72,22 @@ def test_any_bytes_are_valid_json_and_harmless_text(ipc, trace):
     text.decode("utf-8")
 
 
-@pytest.mark.parametrize("value", [0, -1, 2**63, 1.5, -2.5e-3, 1e300, True, None, "a\nb", b"\x01", [], {}])
-def test_msgpack_is_shown_as_text(value, ipc, trace):
-    send_all([(zmq.PUSH, [msgspec.msgpack.encode([value, {"k": value}])])], "--json", trace, endpoint=ipc())
-    (message,) = messages(trace)
-    shown = message["frames"][0]["text"].replace("h'01'", '"AQ=="')
-    assert msgspec.json.decode(shown) == msgspec.json.decode(msgspec.json.encode([value, {"k": value}]))
+def shown(frames, endpoint, trace):
+    """How ztrace shows each of these frames."""
+    send_all([(zmq.PUSH, [data]) for data in frames], "--json", trace, endpoint=endpoint)
+    return [message["frames"][0].get("text") for message in messages(trace)]
 
 
-@pytest.mark.parametrize(
-    "data, text",
-    [
+def test_msgpack_is_shown_as_text(ipc, trace):
+    values = [0, -1, 2**63, 1.5, -2.5e-3, 1e300, True, None, "a\nb", b"\x01", [], {}]
+    values = [[value, {"k": value}] for value in values]
+    told = [text.replace("h'01'", '"AQ=="') for text in shown(map(pack, values), ipc(), trace)]
+    encoded = [msgspec.json.encode(value) for value in values]
+    assert [msgspec.json.decode(text) for text in told] == [msgspec.json.decode(text) for text in encoded]
+
+
+def test_what_a_frame_holds(ipc, trace):
+    wanted = [
         (b"hello", "hello"),
         (b"hello\n", "hello\\n"),
         (b"C string\0", "C string\\u0000"),
@@ -95,85 +101,21 @@ def test_msgpack_is_shown_as_text(value, ipc, trace):
         (b"\xca\x3f\x80\x00\x00", "1.0"),
         (b"\xc1", None),
         (b"\xff\xfe", None),
-    ],
-)
-def test_what_a_frame_holds(data, text, ipc, trace):
-    send_all([(zmq.PUSH, [data])], "--json", trace, endpoint=ipc())
-    (message,) = messages(trace)
-    assert message["frames"][0].get("text") == text
+    ]
+    told = shown([data for data, _ in wanted], ipc(), trace)
+    assert list(zip([data for data, _ in wanted], told)) == wanted
 
 
 # --- --decode vllm
 
-pack = msgspec.msgpack.encode
-ENGINE = b"\x01\x00"
 
-
-def output(name, tokens=(7,), reason=None):
-    return [name, list(tokens), None, None, None, reason, *[None] * 13]
-
-
-def outputs(*of, utility=None):
-    return pack([0, of, None, 1.5, utility, None, None, None, None])
-
-
-def seq(number):
-    return number.to_bytes(8, "big")
-
-
-def batch(*tags):
-    return pack([1.5, [{"type": tag, "block_hashes": [2**64 - 1]} for tag in tags], 0])
-
-
-REQUEST = pack(["r3", [1, 2, 3, 4, 5], None, {"max_tokens": 4}, *[None] * 18])
-
-
-@pytest.mark.parametrize(
-    "kind, parts, means",
-    [
-        (zmq.DEALER, [b"\x00", REQUEST], "ADD r3, 5 tokens"),
-        (zmq.ROUTER, [ENGINE, b"\x00", REQUEST], "ADD r3, 5 tokens"),
-        (zmq.ROUTER, [ENGINE, b"\x00", REQUEST, bytes(10**6)], "ADD r3, 5 tokens"),
-        (zmq.ROUTER, [ENGINE, b"\x00", pack(["r", list(range(9000))])], "ADD r, 9000 tokens"),
-        (zmq.DEALER, [b"\x01", pack(["r0", "r2"])], "ABORT r0 r2"),
-        (zmq.DEALER, [b"\x02", pack([0, 1])], "START_DP_WAVE"),
-        (zmq.DEALER, [b"\x03", pack([0, 7, "is_sleeping", []])], "UTILITY is_sleeping"),
-        (zmq.PUSH, [outputs(output("r3"))], "EngineCoreOutputs r3 +1 token"),
-        (zmq.PUSH, [outputs(output("r3", [], 1))], "EngineCoreOutputs r3 length"),
-        (
-            zmq.PUSH,
-            [outputs(output("r0"), output("r2", [1, 2], 0)), b"a tensor"],
-            "EngineCoreOutputs r0 +1 token; r2 +2 tokens, stop",
-        ),
-        (zmq.PUSH, [outputs(utility=[7, None, [None, False]])], "EngineCoreOutputs answer to UTILITY call 7"),
-        (zmq.PUSH, [outputs()], "EngineCoreOutputs"),
-        (zmq.PUSH, [b"ENGINE_CORE_DEAD"], "ENGINE_CORE_DEAD"),
-        (zmq.DEALER, [pack({"status": "HELLO", "local": False, "headless": True})], "HELLO"),
-        (zmq.ROUTER, [ENGINE, pack({"status": "READY"})], "READY"),
-        (zmq.ROUTER, [ENGINE, pack({"addresses": {"inputs": ["a"]}, "parallel_config": {}})], "INIT"),
-        (zmq.DEALER, [pack({"max_model_len": 8192, "dtype": "bf16"})], "registration"),
-        (zmq.PUB, [b"kv", seq(7), batch("BlockStored")], "seq 7 BlockStored"),
-        (zmq.PUB, [b"", seq(8), batch("BlockStored", "BlockRemoved")], "seq 8 BlockStored, BlockRemoved"),
-        (zmq.PUB, [b"kv", seq(7), pack([1.5, [["BlockRemoved", [1]]]])], "seq 7 BlockRemoved"),
-        (zmq.PUB, [b"kv", seq(7), batch()], "seq 7 no events"),
-        (zmq.REQ, [seq(3)], "replay request from 3"),
-        (zmq.DEALER, [b"", seq(3)], "replay request from 3"),
-        (zmq.ROUTER, [ENGINE, b"", b"kv", seq(3), batch("AllBlocksCleared")], "seq 3 AllBlocksCleared"),
-        (zmq.ROUTER, [ENGINE, b"", seq(3), batch("BlockStored")], "seq 3 BlockStored"),
-        (zmq.ROUTER, [ENGINE, b"", b"", b"\xff" * 8, b""], "end of replay"),
-        (zmq.PUSH, [pack("ping")], None),
-        (zmq.PUSH, [pack({"task": 1, "value": 1})], None),
-        (zmq.PUSH, [b"hello"], None),
-        (zmq.PUSH, [b"\x09", b"hello"], None),
-        (zmq.PUB, [b"topic", b"payload"], None),
-        (zmq.PUSH, [pack([0, []])], None),
-    ],
-)
-def test_vllm_is_decoded(kind, parts, means, ipc, trace):
-    text = send_all([(kind, parts)], "--json", trace, "-o", "/dev/stderr", "-d", "vllm", endpoint=ipc())
-    (message,) = messages(trace, dir="send")
-    assert message.get("means") == means
-    if kind == zmq.DEALER:
-        assert text.startswith(b"python 1: DEALER #1 (identity 0100)") or b"\npython 1: DEALER" in text
-    if means:
-        assert f"frames: {means}\n" in text.decode() or f"frame: {means}\n" in text.decode()
+def test_vllm_is_decoded(ipc, trace):
+    sent = [(getattr(zmq, kind), parts) for kind, parts, *_ in MESSAGES]
+    text = send_all(sent, "--json", trace, "-o", "/dev/stderr", "-d", "vllm", endpoint=ipc()).decode()
+    wanted = [(kind, means) for kind, _, means, *_ in MESSAGES]
+    assert [(m["socket"], m.get("means")) for m in messages(trace, dir="send")] == wanted
+    # An engine has the identity of its DEALER
+    lines = re.findall(r"^python 1: (\w+) #\d+ (\(identity 0100\) )?send, \S+, \d+ frames?(?:: (.*))?$", text, re.M)
+    assert lines == [
+        (kind, "(identity 0100) " if kind == "DEALER" else "", means or "") for kind, means in wanted
+    ]

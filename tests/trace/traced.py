@@ -4,13 +4,10 @@
 import collections
 import json
 import subprocess
-import sys
 
 import pytest
 
 from harness import BUILD, ROOT, WAIT_S, ZTRACE
-
-sys.path[:0] = [str(ROOT / "trace"), str(ROOT / "scripts")]
 
 RAW = BUILD / "tests" / "trace" / "programs" / "raw"
 PYTHON = ROOT / ".venv" / "bin" / "python"

@@ -1,20 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The page that `make trace` writes of a demo, in a headless Chromium: `make test-page`."""
 
-import sys
-from pathlib import Path
-
 import pytest
+import readme
+import trace_demo
+import trace_page
+import trace_read
 
 from browser import Browser
-
-ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT / "trace"), str(ROOT / "scripts")]
-
-import readme  # noqa: E402
-import trace_demo  # noqa: E402
-import trace_page  # noqa: E402
-import trace_read  # noqa: E402
 
 #: Of that run: registrations, requests, outputs
 MESSAGES = 10
