@@ -40,17 +40,21 @@ typedef enum {
     FAILED
 } state_t;
 
+//  A front-end; all is NULL when it has left
+typedef struct {
+    zsock_t *dealer, *push;
+    zsock_t *events;  //  Connections of the dealer,
+    bool greeted;     //  and whether it has completed ZMTP's handshake
+} client_t;
+
 typedef struct {
     mock_shared_t *shared;
     uint16_t index;
     state_t state;
     zsock_t *greeter, *greeter_events;  //  The DEALER of the handshake, and its connections
-    size_t clients;                     //  Front-ends: the i-th has client_index i
-    zsock_t **dealers, **pushes;
-    zsock_t **events;       //  Connections of the dealers,
-    bool *greeted;          //  which of them have completed ZMTP's handshake,
-    size_t connected;       //  and how many that are
-    size_t gone;            //  Front-ends that have left while others have not
+    client_t *clients;                  //  Front-ends: the i-th has client_index i
+    size_t count, connected,
+        gone;               //  All; greeted ones; those that have left while others have not
     zsock_t *xsub, *stats;  //  From and to the coordinator; NULL: there is none
     bool start;             //  It has said READY
     toy_engine_t *engine;   //  From JOINING on
@@ -74,8 +78,8 @@ static void s_send (zsock_t *socket, zframe_t *payload)
 static void s_send_outputs (void *owner, uint32_t client_index, zframe_t *payload)
 {
     mock_engine_t *self = owner;
-    if (self->pushes[client_index])
-        s_send (self->pushes[client_index], payload);
+    if (self->clients[client_index].push)
+        s_send (self->clients[client_index].push, payload);
     else  //  It is gone
         zframe_destroy (&payload);
 }
@@ -164,7 +168,7 @@ static void s_send_status (mock_engine_t *self, const char *name)
 //  Says READY when that is true
 static void s_become_ready (mock_engine_t *self)
 {
-    if (self->connected < self->clients || (self->xsub && !self->start))
+    if (self->connected < self->count || (self->xsub && !self->start))
         return;
     self->state = SERVING;
     s_send_status (self, "READY");
@@ -173,18 +177,18 @@ static void s_become_ready (mock_engine_t *self)
 }
 
 //  The sockets to one front-end. False when one of the endpoints is not valid.
-static bool s_join_client (mock_engine_t *self, size_t client, const char *input,
+static bool s_join_client (mock_engine_t *self, client_t *client, const char *input,
                            const char *output)
 {
-    self->pushes[client] = s_new_socket (self, ZMQ_PUSH, 4000);  //  As vLLM: for ENGINE_CORE_DEAD
-    self->dealers[client] = s_new_socket (self, ZMQ_DEALER, 0);
-    self->events[client] = monitor_new (self->dealers[client]);
-    zpoller_add (self->shared->poller, self->dealers[client]);
-    zpoller_add (self->shared->poller, self->events[client]);
-    if (!s_connect (self->pushes[client], output) || !s_connect (self->dealers[client], input))
+    client->push = s_new_socket (self, ZMQ_PUSH, 4000);  //  As vLLM: for ENGINE_CORE_DEAD
+    client->dealer = s_new_socket (self, ZMQ_DEALER, 0);
+    client->events = monitor_new (client->dealer);
+    zpoller_add (self->shared->poller, client->dealer);
+    zpoller_add (self->shared->poller, client->events);
+    if (!s_connect (client->push, output) || !s_connect (client->dealer, input))
         return false;
     //  A ROUTER can only send to an identity that it has met: so we speak first
-    s_send (self->dealers[client], toy_engine_registration (self->engine));
+    s_send (client->dealer, toy_engine_registration (self->engine));
     return true;
 }
 
@@ -214,11 +218,8 @@ static void s_join (mock_engine_t *self, const handshake_init_t *init)
     snprintf (instance, sizeof instance, "mock_engine-%u", self->index);
     config.ready.instance_id = instance;
     self->engine = toy_engine_new (&config, s_send_outputs, self);
-    self->clients = init->count;
-    self->dealers = zmalloc (init->count * sizeof *self->dealers);
-    self->pushes = zmalloc (init->count * sizeof *self->pushes);
-    self->events = zmalloc (init->count * sizeof *self->events);
-    self->greeted = zmalloc (init->count * sizeof *self->greeted);
+    self->count = init->count;
+    self->clients = zmalloc (init->count * sizeof *self->clients);
     size_t sockets = (init->count + 1) * SOCKETS_EACH;
     bool ok = self->shared->sockets + sockets <= self->shared->socket_limit;
     if (ok)
@@ -227,7 +228,7 @@ static void s_join (mock_engine_t *self, const handshake_init_t *init)
         warn_line ("engine %u: too many sockets: %zu, for %zu front-ends", self->index,
                    self->shared->sockets + sockets, init->count);
     for (size_t i = 0; ok && i < init->count; i++)
-        ok = s_join_client (self, i, init->inputs[i], init->outputs[i]);
+        ok = s_join_client (self, &self->clients[i], init->inputs[i], init->outputs[i]);
     if (ok && init->coordinator_input)
         ok = s_join_coordinator (self, init->coordinator_input, init->coordinator_output);
     if (!ok) {
@@ -240,27 +241,23 @@ static void s_join (mock_engine_t *self, const handshake_init_t *init)
 }
 
 //  `gone`: nobody is there to take its last outputs
-static void s_leave_client (mock_engine_t *self, size_t client, bool gone)
+static void s_leave_client (mock_engine_t *self, client_t *client, bool gone)
 {
-    if (gone && self->pushes[client])
-        zsock_set_linger (self->pushes[client], 0);
-    s_close_with_events (self, &self->dealers[client], &self->events[client]);
-    zsock_destroy (&self->pushes[client]);
+    if (gone && client->push)
+        zsock_set_linger (client->push, 0);
+    s_close_with_events (self, &client->dealer, &client->events);
+    zsock_destroy (&client->push);
 }
 
 //  Lets go of everything that INIT named
 static void s_leave (mock_engine_t *self, bool gone)
 {
-    for (size_t i = 0; i < self->clients; i++)
-        s_leave_client (self, i, gone);
-    free (self->events);
-    free (self->greeted);
-    self->greeted = NULL;
-    free (self->dealers);
-    free (self->pushes);
-    self->events = self->dealers = self->pushes = NULL;
-    self->shared->sockets -= self->clients > 0 ? (self->clients + 1) * SOCKETS_EACH : 0;
-    self->clients = self->connected = self->gone = 0;
+    for (size_t i = 0; i < self->count; i++)
+        s_leave_client (self, &self->clients[i], gone);
+    free (self->clients);
+    self->clients = NULL;
+    self->shared->sockets -= self->count > 0 ? (self->count + 1) * SOCKETS_EACH : 0;
+    self->count = self->connected = self->gone = 0;
     self->start = false;
     s_close (self, &self->xsub);
     zsock_destroy (&self->stats);
@@ -331,27 +328,26 @@ static void s_serve_coordinator (mock_engine_t *self)
 //  False when the front-end is gone. The events are read first: libzmq hands over what a peer has
 //  sent before it reports that the connection has ended, so an ABORT that came just before the end
 //  is in the DEALER when we see the event.
-static bool s_serve_client (mock_engine_t *self, size_t client)
+static bool s_serve_client (mock_engine_t *self, client_t *client)
 {
     bool gone = false;
-    while (s_has_input (self->events[client])) {
-        uint16_t event = monitor_recv (self->dealers[client], self->events[client]);
+    while (s_has_input (client->events)) {
+        uint16_t event = monitor_recv (client->dealer, client->events);
         //  Connected is not greeted: the parent of vLLM's API servers listens before one of them
         //  takes the listener over and speaks ZMTP. After 30 s libzmq ends such a connection
         //  (ZMQ_HANDSHAKE_IVL) and makes another; the registration is still queued. vLLM's own
         //  engine does the same.
-        if (event == ZMQ_EVENT_DISCONNECTED && self->greeted[client])
+        if (event == ZMQ_EVENT_DISCONNECTED && client->greeted)
             gone = true;
-        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED && !self->greeted[client]) {
-            self->greeted[client] = true;
+        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED && !client->greeted) {
+            client->greeted = true;
             self->connected++;
         }
     }
     int64_t until = zclock_mono () + (gone ? LAST_MS : SERVE_MS);
     for (int i = 0;
-         (gone || i < SERVE_MAX) && s_has_input (self->dealers[client]) && zclock_mono () < until;
-         i++) {
-        zmsg_t *message = zmsg_recv (self->dealers[client]);
+         (gone || i < SERVE_MAX) && s_has_input (client->dealer) && zclock_mono () < until; i++) {
+        zmsg_t *message = zmsg_recv (client->dealer);
         if (!message)
             break;
         if (!toy_engine_busy (self->engine))
@@ -375,8 +371,8 @@ static void s_start_over (mock_engine_t *self)
 //  It is not connected to again: another one at its place says so in the handshake.
 static void s_lose_client (mock_engine_t *self, size_t client)
 {
-    print_line ("engine %u: front-end %zu of %zu is gone", self->index, client, self->clients);
-    s_leave_client (self, client, true);
+    print_line ("engine %u: front-end %zu of %zu is gone", self->index, client, self->count);
+    s_leave_client (self, &self->clients[client], true);
     toy_engine_abort_client (self->engine, (uint32_t) client);
     self->gone++;
 }
@@ -389,10 +385,10 @@ static void s_look (mock_engine_t *self)
         return;
     for (int i = 0; i < SERVE_MAX && self->xsub && s_has_input (self->xsub); i++)
         s_serve_coordinator (self);
-    for (size_t i = 0; i < self->clients; i++) {
-        if (!self->dealers[i] || s_serve_client (self, i))
+    for (size_t i = 0; i < self->count; i++) {
+        if (!self->clients[i].dealer || s_serve_client (self, &self->clients[i]))
             continue;
-        if (self->state == SERVING && self->gone + 1 < self->clients)
+        if (self->state == SERVING && self->gone + 1 < self->count)
             s_lose_client (self, i);
         else
             there = false;
@@ -421,7 +417,7 @@ static void s_die (mock_engine_t *self)
 {
     if (self->state == SERVING) {
         toy_engine_abort_all (self->engine);
-        for (uint32_t i = 0; i < self->clients; i++)
+        for (uint32_t i = 0; i < self->count; i++)
             s_send_outputs (self, i, zframe_new (ENGINE_CORE_DEAD, strlen (ENGINE_CORE_DEAD)));
     }
     s_leave (self, false);

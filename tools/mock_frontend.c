@@ -50,33 +50,35 @@ typedef struct {
 
 //  -- Sockets
 
+//  No ZMTP PING: the engine may be one that does not know it
+static zsock_t *s_new_socket (int type, int max_size)
+{
+    zsock_t *socket = zsock_new (type);
+    curve_server (socket);
+    zsock_set_maxmsgsize (socket, max_size);
+    keepalive_probe (socket);
+    return socket;
+}
+
+static bool s_bind (zsock_t *socket, const char *endpoint)
+{
+    return log_bound (socket, endpoint, zsock_bind (socket, "%s", endpoint));
+}
+
 //  True when all are bound
 static bool s_listen (frontend_t *self)
 {
-    self->router = zsock_new (ZMQ_ROUTER);
-    self->pull = zsock_new (ZMQ_PULL);
-    if (self->handshake) {
-        self->greeter = zsock_new (ZMQ_ROUTER);
-        curve_server (self->greeter);
-        zsock_set_maxmsgsize (self->greeter, MP_MAX_SMALL_FRAME);
-        keepalive_probe (self->greeter);
-    }
-    curve_server (self->router);
-    curve_server (self->pull);
-    zsock_set_maxmsgsize (self->router, MP_MAX_SMALL_FRAME);  //  Engines only register here
-    zsock_set_maxmsgsize (self->pull, MP_MAX_FRAME);
+    if (self->handshake)
+        self->greeter = s_new_socket (ZMQ_ROUTER, MP_MAX_SMALL_FRAME);
+    self->router = s_new_socket (ZMQ_ROUTER, MP_MAX_SMALL_FRAME);  //  Engines only register here
+    self->pull = s_new_socket (ZMQ_PULL, MP_MAX_FRAME);
     zsock_set_sndhwm (self->router, 0);
     zsock_set_rcvhwm (self->pull, REQUESTS_HWM);
     zsock_set_rcvtimeo (self->pull, 1);  //  See s_receive
     zsock_set_router_mandatory (self->router, 1);
     zsock_set_linger (self->router, 250);  //  On exit, wait up to 250 ms for an ABORT to be sent
-    //  No ZMTP PING: the engine may be one that does not know it
-    keepalive_probe (self->router);
-    keepalive_probe (self->pull);
-    return (!self->greeter || log_bound (self->greeter, self->handshake,
-                                         zsock_bind (self->greeter, "%s", self->handshake))) &&
-           log_bound (self->router, self->input, zsock_bind (self->router, "%s", self->input)) &&
-           log_bound (self->pull, self->output, zsock_bind (self->pull, "%s", self->output));
+    return (!self->greeter || s_bind (self->greeter, self->handshake)) &&
+           s_bind (self->router, self->input) && s_bind (self->pull, self->output);
 }
 
 //  Polls the first socket before the second, and the sentinels after both. `second` may be NULL.
@@ -453,8 +455,8 @@ int main (int argc, char **argv)
     s_read_options (&self, argc, argv);
     self.deadline = zclock_mono () + self.timeout_s * INT64_C (1000);
     self.set = engine_set_new (self.engines);
-    self.requests = requests_new (self.request_count, self.max_tokens, false);
-    requests_set_release (self.requests, (int) strtol (self.release + 2, NULL, 10));
+    self.requests = requests_new (self.request_count, self.max_tokens,
+                                  (int) strtol (self.release + 2, NULL, 10));
     self.spawned = spawned_new ((size_t) self.engines);
     self.sentinels = zmalloc ((size_t) self.engines * sizeof *self.sentinels);
 

@@ -90,11 +90,6 @@ int engine_set_at (const engine_set_t *self, int i)
     return self->engines[i].index;
 }
 
-bool engine_set_lives_at (const engine_set_t *self, int i)
-{
-    return !self->engines[i].dead;
-}
-
 bool engine_set_lives (const engine_set_t *self, int engine)
 {
     const s_engine_t *known = s_find (self, engine);

@@ -31,9 +31,8 @@ int engine_set_deaths (const engine_set_t *self);
 int engine_set_size (const engine_set_t *self);    //  All that have registered
 int engine_set_living (const engine_set_t *self);  //  But for the dead ones
 
-//  The i-th engine, by index; and whether it lives
+//  The i-th engine, by index
 int engine_set_at (const engine_set_t *self, int i);
-bool engine_set_lives_at (const engine_set_t *self, int i);
 
 //  True for one that has registered and is not dead
 bool engine_set_lives (const engine_set_t *self, int engine);

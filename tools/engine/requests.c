@@ -16,7 +16,6 @@ typedef struct {
 struct requests {
     uint32_t max_tokens;
     int release;  //  0: the newest
-    bool stream;
     int count;
     int open;
     int in_flight;  //  Of these, sent
@@ -27,11 +26,11 @@ struct requests {
     s_request_t all[];
 };
 
-requests_t *requests_new (int count, int max_tokens, bool stream)
+requests_t *requests_new (int count, int max_tokens, int release)
 {
     requests_t *self = zmalloc (sizeof *self + (size_t) count * sizeof self->all[0]);
     self->max_tokens = (uint32_t) max_tokens;
-    self->stream = stream;
+    self->release = release;
     self->count = self->open = count;
     for (int i = 0; i < count; i++) {
         snprintf (self->all[i].id, sizeof self->all[i].id, "r%d", i);
@@ -48,11 +47,6 @@ void requests_destroy (requests_t **self_p)
     engine_core_outputs_destroy (&self->outputs);
     free (self);
     *self_p = NULL;
-}
-
-void requests_set_release (requests_t *self, int release)
-{
-    self->release = release;
 }
 
 int requests_unsent (requests_t *self)
@@ -102,8 +96,6 @@ static void s_take_output (requests_t *self, const engine_core_output_t *output,
         warn_line ("engine %u: no open request has the id %s", engine, output->request_id);
         return;
     }
-    for (size_t i = 0; self->stream && i < output->new_token_count; i++)
-        print_line ("%s <- engine %u: token %u", request->id, engine, output->new_token_ids[i]);
     request->tokens += output->new_token_count;
     if (output->finish_reason == ENGINE_CORE_RUNNING)
         return;

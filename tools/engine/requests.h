@@ -15,13 +15,10 @@
 
 typedef struct requests requests_t;
 
-//  For `count` requests, none of them sent, of max_tokens each. With `stream` each new token is
-//  told and not only the end of each request.
-requests_t *requests_new (int count, int max_tokens, bool stream);
+//  For `count` requests, none of them sent, of max_tokens each, to engines of a vLLM release, 23 and
+//  above; 0: the newest
+requests_t *requests_new (int count, int max_tokens, int release);
 void requests_destroy (requests_t **self_p);
-
-//  For engines of this vLLM release, 23 and above. Without it: the newest.
-void requests_set_release (requests_t *self, int release);
 
 //  The number of a request that has yet to be sent, for the first time or again; -1: there is none
 int requests_unsent (requests_t *self);

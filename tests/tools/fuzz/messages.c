@@ -111,7 +111,7 @@ static void s_requests (zmsg_t *message, mp_error_t *error)
     engine_core_ready_t ready;
     if (engine_core_registration (message, &ready, error) == -1)
         fuzz_is_told (error);
-    requests_t *requests = requests_new (3, 2, true);
+    requests_t *requests = requests_new (3, 2, 0);
     for (int i = 0; i < 2; i++) {
         zmsg_t *request = requests_message (requests, i, i);
         zmsg_destroy (&request);

@@ -19,7 +19,7 @@ static void test_join (void **state)
     static const int by_index[] = {0, 1, 256};
     for (int i = 0; i < 3; i++) {
         assert_int_equal (engine_set_at (self, i), by_index[i]);
-        assert_true (engine_set_lives_at (self, i));
+        assert_true (engine_set_lives (self, engine_set_at (self, i)));
         assert_true (engine_set_knows (self, by_index[i]));
     }
     assert_false (engine_set_knows (self, 2));
@@ -44,7 +44,7 @@ static void test_turns (void **state)
     assert_int_equal (engine_set_living (self), 2);
     assert_int_equal (engine_set_deaths (self), 1);
     assert_int_equal (engine_set_size (self), 3);
-    assert_false (engine_set_lives_at (self, 1));
+    assert_false (engine_set_lives (self, engine_set_at (self, 1)));
     assert_true (engine_set_knows (self, 1));
     assert_false (engine_set_lives (self, 1));
     assert_true (engine_set_lives (self, 2));

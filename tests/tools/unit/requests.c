@@ -127,7 +127,7 @@ static void s_play (const char *script)
 
 static void test_request (void **state)
 {
-    requests = requests_new (12, 4, false);
+    requests = requests_new (12, 4, 0);
     zmsg_t *message = requests_message (requests, 11, 258);
     assert_int_equal (zmsg_size (message), 3);
     zframe_t *identity = zmsg_pop (message), *type = zmsg_pop (message);
@@ -153,7 +153,7 @@ static void test_request (void **state)
 //  Outputs in any order, several tokens at a time, several requests in a message
 static void test_take (void **state)
 {
-    requests = requests_new (3, 4, false);
+    requests = requests_new (3, 4, 0);
     s_play ("state -> > 3 open, 0 in flight, next 0\n"
             "send 0 1; send 1 1; send 2 1 -> "
             "> r0 -> engine 1 | > r1 -> engine 1 | > r2 -> engine 1\n"
@@ -168,19 +168,10 @@ static void test_take (void **state)
             "> 3 of 3 requests complete, 9 tokens");
 }
 
-static void test_stream (void **state)
-{
-    requests = requests_new (1, 4, true);
-    s_play ("send 0 1 -> > r0 -> engine 1\n"
-            "take 1 r0 2 running -> > r0 <- engine 1: token 17 | > r0 <- engine 1: token 18\n"
-            "take 1 r0 1 length -> > r0 <- engine 1: token 17 | "
-            "> r0 <- engine 1: 3 tokens, length");
-}
-
 //  Aborted, or in error: it has ended, and yet not all are complete
 static void test_not_complete (void **state)
 {
-    requests = requests_new (4, 4, false);
+    requests = requests_new (4, 4, 0);
     s_play ("send 0 0; send 1 0; send 2 0; send 3 0 -> > r0 -> engine 0 | > r1 -> engine 0 | "
             "> r2 -> engine 0 | > r3 -> engine 0\n"
             "take 0 r0 2 length r1 1 abort -> > r0 <- engine 0: 2 tokens, length | "
@@ -190,7 +181,7 @@ static void test_not_complete (void **state)
             "> r3 <- engine 0: 1 token, repetition | > 0 open, 0 in flight, next -1\n"
             "summary -> > 1 of 4 requests complete, 5 tokens | ! 3 requests ended early");
     requests_destroy (&requests);
-    requests = requests_new (1, 4, false);
+    requests = requests_new (1, 4, 0);
     s_play ("send 0 0; take 0 r0 1 abort; summary -> > r0 -> engine 0 | "
             "> r0 <- engine 0: 1 token, abort | > 0 of 1 requests complete, 1 token | "
             "! 1 request ended early");
@@ -224,11 +215,11 @@ static void test_strange_ids (void **state)
         "r99999999999999999999",
         "r18446744073709551617",
     };
-    requests = requests_new (4, 4, true);
+    requests = requests_new (4, 4, 0);
     //  r3 is not open any more, and r2 was not sent
     s_play ("send 0 1; send 1 1; send 3 1 -> "
             "> r0 -> engine 1 | > r1 -> engine 1 | > r3 -> engine 1\n"
-            "take 1 r3 1 length -> > r3 <- engine 1: token 17 | > r3 <- engine 1: 1 token, length");
+            "take 1 r3 1 length -> > r3 <- engine 1: 1 token, length");
     for (size_t i = 0; i < COUNT (ids); i++) {
         char text[60], want[100];
         snprintf (text, sizeof text, "[1,[['%s',[17],null,null,null,1]]]", ids[i]);
@@ -246,7 +237,7 @@ static void test_strange_ids (void **state)
 
 static void test_bad_outputs (void **state)
 {
-    requests = requests_new (1, 4, false);
+    requests = requests_new (1, 4, 0);
     s_play ("send 0 0 -> > r0 -> engine 0\n"
             "frame x'' -> ! bad outputs: EngineCoreOutputs: empty\n"
             "frame {} -> ! bad outputs: EngineCoreOutputs: want an array, got map\n"
@@ -261,7 +252,7 @@ static void test_bad_outputs (void **state)
 
 static void test_abort (void **state)
 {
-    requests = requests_new (6, 4, false);
+    requests = requests_new (6, 4, 0);
     s_play ("abort 0 -> > nothing\n"
             "send 0 0; send 1 1; send 2 0; send 3 1; send 4 0 -> > r0 -> engine 0 | "
             "> r1 -> engine 1 | > r2 -> engine 0 | > r3 -> engine 1 | > r4 -> engine 0\n"
@@ -279,7 +270,7 @@ static void test_abort (void **state)
 //  What is open at a dead engine is lost, and nothing else
 static void test_lose (void **state)
 {
-    requests = requests_new (5, 4, false);
+    requests = requests_new (5, 4, 0);
     s_play ("send 0 0; send 1 1; send 2 0; state; send 3 1 -> > r0 -> engine 0 | "
             "> r1 -> engine 1 | > r2 -> engine 0 | > 5 open, 3 in flight, next 3 | "
             "> r3 -> engine 1\n"
@@ -299,7 +290,7 @@ static void test_lose (void **state)
 
 static void test_reroute (void **state)
 {
-    requests = requests_new (4, 4, false);
+    requests = requests_new (4, 4, 0);
     s_play (
         "send 0 0; send 1 1; send 2 0; send 3 1; state -> > r0 -> engine 0 | "
         "> r1 -> engine 1 | > r2 -> engine 0 | > r3 -> engine 1 | "
@@ -331,7 +322,6 @@ int main (void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown (test_request, s_end),
         cmocka_unit_test_teardown (test_take, s_end),
-        cmocka_unit_test_teardown (test_stream, s_end),
         cmocka_unit_test_teardown (test_not_complete, s_end),
         cmocka_unit_test_teardown (test_strange_ids, s_end),
         cmocka_unit_test_teardown (test_bad_outputs, s_end),
