@@ -76,21 +76,31 @@ def normal(trace):
     return "\n".join(kept) + "\n"
 
 
-def update_diagram(name, scene, build):
-    """Returns what went wrong, and what was done: "drawn again" or "recorded"."""
+def update_diagram(name, scene, options):
+    """Returns what went wrong, and what was done."""
     kept = DIAGRAMS / f"{name}.jsonl"
-    DIAGRAMS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="zmq-") as folder:
         fresh = Path(folder) / "trace.jsonl"
-        wrong = record(scene, build, fresh)
+        wrong = record(scene, options.build, fresh)
         if wrong:
-            return wrong, "left alone"
+            return wrong, f"docs/diagrams/{name}: left alone"
         new = trace_read.structure(trace_read.read(fresh))
         same = kept.exists() and trace_read.structure(trace_read.read(kept)) == new
         if not same:
             kept.write_text(normal(fresh.read_text("utf-8")), "utf-8")
     kept.with_suffix(".svg").write_text(trace_draw.svg(trace_read.read(kept), scene.title), "utf-8")
-    return [], "drawn again" if same else "recorded"
+    return [], f"docs/diagrams/{name}: {'drawn again' if same else 'recorded'}"
+
+
+def draw_demo(name, scene, options):
+    """Returns what went wrong, and what was done."""
+    path = readme.ROOT / options.build / "trace" / f"{name}.jsonl"
+    wrong = record(scene, options.build, path)
+    run = draw(scene.title, path)
+    if options.open:
+        webbrowser.open(path.with_suffix(".html").as_uri())
+    where = path.relative_to(readme.ROOT).with_suffix("")
+    return wrong, f"Demo {name}: {len(run.messages)} messages: {where}.html, .svg, .mmd and .jsonl"
 
 
 def main():
@@ -114,23 +124,12 @@ def main():
         return 2
     failed = False
     for name in options.demo or demos:
-        if options.diagrams:
-            wrong, done = update_diagram(name, demos[name], options.build)
-            for text in wrong:
-                print(f"trace: {demos[name]}: {text}", file=sys.stderr)
-            failed = failed or bool(wrong)
-            print(f"docs/diagrams/{name}: {done}", flush=True)
-            continue
-        path = readme.ROOT / options.build / "trace" / f"{name}.jsonl"
-        wrong = record(demos[name], options.build, path)
+        play = update_diagram if options.diagrams else draw_demo
+        wrong, done = play(name, demos[name], options)
         for text in wrong:
             print(f"trace: {demos[name]}: {text}", file=sys.stderr)
         failed = failed or bool(wrong)
-        run = draw(demos[name].title, path)
-        where = path.relative_to(readme.ROOT).with_suffix("")
-        print(f"Demo {name}: {len(run.messages)} messages: {where}.html, .svg, .mmd and .jsonl")
-        if options.open:
-            webbrowser.open(path.with_suffix(".html").as_uri())
+        print(done, flush=True)
     return int(failed)
 
 

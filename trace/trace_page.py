@@ -2,6 +2,7 @@
 """One HTML page of a run: the diagram, the frames of each message, and a slider that plays it."""
 
 import json
+import re
 from html import escape
 from pathlib import Path
 
@@ -23,19 +24,9 @@ def html(run, title):
     if told > MESSAGES_MAX:
         summary += f"; the first {MESSAGES_MAX} are shown"
     data = {"summary": summary, "messages": [of_message(run, message) for message in run.messages]}
-    page = TEMPLATE.read_text("utf-8")
     parts = {"@TITLE@": escape(title), "@SVG@": picture.svg(), "@DATA@": embedded(data)}
     # In one pass, so that inserted text is not searched again
-    first, *rest = page.split("@")
-    text = [first]
-    while rest:
-        word = rest.pop(0)
-        part = parts.get(f"@{word}@")
-        if part is not None and rest:
-            text += [part, rest.pop(0)]
-        else:
-            text += ["@", word]
-    return "".join(text)
+    return re.sub("@(TITLE|SVG|DATA)@", lambda found: parts[found[0]], TEMPLATE.read_text("utf-8"))
 
 
 def embedded(data):

@@ -15,23 +15,12 @@ import re
 
 from trace_labels import body, label
 
-# Which socket may be at the other end
-FITS = {
-    ("REQ", "REP"),
-    ("REQ", "ROUTER"),
-    ("REP", "REQ"),
-    ("REP", "DEALER"),
-    ("DEALER", "REP"),
-    ("DEALER", "ROUTER"),
-    ("DEALER", "DEALER"),
-    ("ROUTER", "REQ"),
-    ("ROUTER", "DEALER"),
-    ("ROUTER", "ROUTER"),
-    ("PUSH", "PULL"),
-    ("PAIR", "PAIR"),
-    *((pub, sub) for pub in ("PUB", "XPUB") for sub in ("SUB", "XSUB")),
-    *((sub, pub) for pub in ("PUB", "XPUB") for sub in ("SUB", "XSUB")),  # Subscriptions
-}
+# Which socket may be at the other end, of sockets that send in both directions (a SUB subscribes)
+BOTH_WAYS = (
+    "REQ-REP REQ-ROUTER REP-DEALER DEALER-DEALER DEALER-ROUTER ROUTER-ROUTER PAIR-PAIR"
+    " PUB-SUB PUB-XSUB XPUB-SUB XPUB-XSUB"
+)
+FITS = {tuple(pair.split("-")[::way]) for pair in BOTH_WAYS.split() for way in (1, -1)} | {("PUSH", "PULL")}
 
 #: In seconds: a message that took longer has waited in a queue; if nothing happens for longer, it is a
 #: wait. Both are drawn.
