@@ -335,10 +335,13 @@ def test_the_handshake_is_for_the_start_only(start, peer, ipc):
 
 
 def test_joining_as_several(start, peer, ipc):
-    front = FrontEnd(peer, ipc)
+    """A coordinator waits for one subscription of each."""
+    front = FrontEnd(peer, ipc, coordinator=True)
     program = start("mock_engine", handshake=front.handshake_at, index=254, engine_count=4)
     expected = {index.to_bytes(2, "little") for index in range(254, 258)}
     assert set(front.hellos(4)) == expected
+    assert [front.xpub.recv() for _ in expected] == [structs.SUBSCRIBE_ALL] * 4
+    front.xpub.send(structs.COORDINATOR_READY)
     assert {front.routers[0].recv_multipart()[0] for _ in expected} == expected
     assert {front.handshake.recv_multipart()[0] for _ in expected} == expected
     for identity in expected:
@@ -575,17 +578,6 @@ def test_coordinator(start, peer, ipc):
     assert front.pulls[0].recv() == structs.ENGINE_CORE_DEAD
     while front.stats.poll(0):  # The coordinator does not get the last words
         assert front.stats.recv() != structs.ENGINE_CORE_DEAD
-
-
-def test_two_engines_and_a_coordinator(start, peer, ipc):
-    """The coordinator waits for one subscription of each."""
-    front = FrontEnd(peer, ipc, coordinator=True)
-    program = start("mock_engine", handshake=front.handshake_at, engine_count=2)
-    identities = front.hellos(2)
-    assert [front.xpub.recv(), front.xpub.recv()] == [structs.SUBSCRIBE_ALL] * 2
-    front.xpub.send(structs.COORDINATOR_READY)
-    assert {front.handshake.recv_multipart()[0] for _ in identities} == {b"\0\0", b"\1\0"}
-    assert program.stop() == 0
 
 
 # --- the C engine, beyond what vLLM's does
