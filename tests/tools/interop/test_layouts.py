@@ -152,20 +152,20 @@ class Front:
             if outputs.utility_output:
                 return outputs.utility_output
 
-    def request(self, name, more=None, **sampling):
-        """A request of this release, whose fields have their defaults."""
-        values = dict(
-            request_id=name,
-            prompt_token_ids=[1, 2, 3],
-            mm_features=None,
-            sampling_params=self.types["SamplingParams"](**sampling),
-            pooling_params=None,
-            arrival_time=1.5,
-            lora_request=None,
-            cache_salt=None,
-            data_parallel_rank=None,
-        )
-        return self.types["EngineCoreRequest"](**values, **(more or {}))
+    def request(self, name, **sampling):
+        return request(self.types, name, **sampling)
+
+
+def request(types, name, **sampling):
+    """A request of this release, whose fields have their defaults."""
+    names = vllm_drift.names_of(types.layout["structs"]["EngineCoreRequest"])
+    values = {
+        "request_id": name,
+        "prompt_token_ids": [1, 2, 3],
+        "sampling_params": types["SamplingParams"](**sampling),
+        "arrival_time": 1.5,
+    }
+    return types["EngineCoreRequest"](**{**dict.fromkeys(names[:9]), **values})
 
 
 def everything(front):
@@ -396,33 +396,19 @@ def test_kv_publisher_and_other_releases(start, peer, ipc, release):
 def test_kv_subscriber(start, peer, ipc, release, fill):
     """Events of every release, with as little in them as there may be and with everything."""
     types = layouts.types_of(release)
-    values = {
-        "block_hashes": [2**64 - 1 if release != "0.9.2" else -5, 1],
-        "parent_block_hash": None,
-        "token_ids": [1, 2, 3, 4],
-        "block_size": 2,
-        "lora_id": None,
-        "medium": None,
-        "lora_name": None,
-    }
-    more = {
-        "extra_keys": [["a", 1], None],
-        "group_idx": 3,
-        "kv_cache_spec_kind": "full_attention",
-        "kv_cache_spec_sliding_window": 7,
-        "locality": "LOCAL",
-        "ownership": "tier",
-        "session_id": "s",
-        "lookahead_token_ids": [[5], []],
-    }
+    values = dict.fromkeys(("parent_block_hash", "lora_id", "medium", "lora_name"))
+    values["block_hashes"] = [2**64 - 1 if release != "0.9.2" else -5, 1]
+    values |= {"token_ids": [1, 2, 3, 4], "block_size": 2}
+    more = {"extra_keys": [["a", 1], None], "group_idx": 3}
+    more |= {"kv_cache_spec_kind": "full_attention", "kv_cache_spec_sliding_window": 7}
+    more |= {"locality": "LOCAL", "ownership": "tier", "session_id": "s"}
+    more["lookahead_token_ids"] = [[5], []]
     made = []
     for name in ("BlockStored", "BlockRemoved", "AllBlocksCleared"):
-        fields = types.layout["structs"][name]["fields"]
         names = vllm_drift.names_of(types.layout["structs"][name])
         assert set(names) <= values.keys() | more.keys(), f"{name} has a field that is new"
         given = {**values, **(more if fill else {})}
         made.append(types[name](**{key: given[key] for key in names if key in given}))
-        assert len(fields) == len(names)
     batch = pack(types["KVEventBatch"](1.5, made, 2))
     endpoint = ipc()
     publisher = peer(zmq.XPUB, bind=endpoint)
@@ -521,12 +507,14 @@ def test_nothing_breaks(release):
 
 # --- the lessons, which speak as the newest release does
 
-SINCE_26 = pytest.mark.parametrize(
-    "release", [r for r in layouts.RELEASES if vllm_layout.version(r) >= (0, 26)]
-)
 
 
-@SINCE_26
+def since(*version):
+    releases = [r for r in layouts.RELEASES if vllm_layout.version(r) >= version]
+    return pytest.mark.parametrize("release", releases)
+
+
+@since(0, 26)
 def test_lesson_engine(start, peer, ipc, release):
     """Its registration and its outputs, read strictly by each release; requests of each."""
     inputs, outputs = ipc(), ipc()
@@ -535,15 +523,7 @@ def test_lesson_engine(start, peer, ipc, release):
     identity, registration = router.recv_multipart()
     assert identity == b"\1\0"
     layouts.decode(release, "EngineCoreReadyResponse", registration)
-    types = layouts.types_of(release)
-    values = dict.fromkeys(vllm_drift.names_of(types.layout["structs"]["EngineCoreRequest"])[:9])
-    values |= {
-        "request_id": "r0",
-        "prompt_token_ids": [1, 2, 3],
-        "sampling_params": types["SamplingParams"](max_tokens=3),
-        "arrival_time": 1.5,
-    }
-    payload = pack(types["EngineCoreRequest"](**values))
+    payload = pack(request(layouts.types_of(release), "r0", max_tokens=3))
     router.send_multipart([identity, ADD, payload])
     tokens, reason = 0, None
     while reason is None:
@@ -556,7 +536,7 @@ def test_lesson_engine(start, peer, ipc, release):
     assert program.stop() == 0
 
 
-@SINCE_26
+@since(0, 26)
 @pytest.mark.parametrize("fill", [False, True], ids=["least", "most"])
 def test_lesson_frontend(start, peer, ipc, release, fill):
     """Its requests, read strictly by each release, and outputs of each with a newer tail."""
@@ -568,9 +548,7 @@ def test_lesson_frontend(start, peer, ipc, release, fill):
     assert program.summary().startswith("2 of 2 requests complete")
 
 
-@pytest.mark.parametrize(
-    "release", [r for r in layouts.RELEASES if vllm_layout.version(r) >= (0, 24)]
-)
+@since(0, 24)
 def test_lesson_publisher(start, peer, ipc, release):
     """Its batches, read strictly by each release whose events are maps."""
     endpoint = ipc()
@@ -585,9 +563,7 @@ def test_lesson_publisher(start, peer, ipc, release):
     assert program.stop() == 0
 
 
-@pytest.mark.parametrize(
-    "release", [r for r in layouts.RELEASES if vllm_layout.version(r) >= (0, 24)]
-)
+@since(0, 24)
 def test_lesson_subscriber(start, peer, ipc, release):
     """Batches of each release whose events are maps."""
     types = layouts.types_of(release)
@@ -597,12 +573,7 @@ def test_lesson_subscriber(start, peer, ipc, release):
     )  # fmt: skip
     endpoint = ipc()
     publisher = peer(zmq.XPUB, bind=endpoint)
-    program = start(
-        "replay_dealer_subscriber",
-        endpoint=endpoint,
-        replay_endpoint=ipc(),
-        count=2,
-    )
+    program = start("replay_dealer_subscriber", endpoint=endpoint, replay_endpoint=ipc(), count=2)
     publisher.recv()
     for seq in range(2):
         batch = pack(types["KVEventBatch"](1.5, [stored, types["AllBlocksCleared"]()], 0))
