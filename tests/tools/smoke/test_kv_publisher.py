@@ -158,20 +158,6 @@ def test_ranks(publish, peer):
     ]
 
 
-@pytest.mark.valgrind
-def test_replay_of_each_rank(publish, peer):
-    publisher, _, replay = publish(ranks=2, prefill=5, interval_ms=60000)
-    publisher.endpoint(4)
-    for rank, suffix in ((0, ""), (1, "_dp1")):
-        found, _ = replayed(peer(zmq.DEALER, connect=replay + suffix), 2)
-        batches = [decode(frames) for frames in found]
-        assert [(seq, batch.data_parallel_rank) for _, seq, batch in batches] == [
-            (n, rank) for n in (2, 3, 4)
-        ]
-        publisher.wait_line(f"^rank {rank} replay from 2: 3 batches$")
-    assert publisher.stop() == 0
-
-
 def test_ranks_of_one_restart(publish, peer):
     publisher, live, _ = publish(ranks=2, wait_subscribers=1, restart_after=2, count=4)
     both = [peer(zmq.SUB, connect=live + suffix) for suffix in ("", "_dp1")]
@@ -182,23 +168,6 @@ def test_ranks_of_one_restart(publish, peer):
         assert numbers == [(0, rank), (1, rank)] * 2
     assert publisher.wait() == 0
     assert publisher.lines("^restarting from 0$") == ["restarting from 0"]
-
-
-def test_connect(publish, ipc, peer):
-    """As a vLLM whose endpoint has neither * nor ::, to subscribers that bind. The ROUTER binds."""
-    at, suffixes = ipc(), ("", "_dp1")
-    subscribers = [peer(zmq.SUB, bind=at + suffix) for suffix in suffixes]
-    for subscriber in subscribers:
-        subscriber.subscribe(b"kv-events")
-    publisher, live, replay = publish(
-        "--connect", ranks=2, endpoint=at, wait_subscribers=1, count=5
-    )
-    for rank, got in enumerate(collect(subscribers, 5)):
-        for number, (topic, seq, batch) in enumerate(got):
-            assert (topic, seq, batch.data_parallel_rank) == (b"kv-events", number, rank)
-    assert publisher.wait() == 0
-    told = [[f"connecting to {at + each}", f"listening on {replay + each}"] for each in suffixes]
-    assert publisher.out[:4] == [f"kv_publisher: {line}" for pair in told for line in pair]
 
 
 def test_connect_before_the_subscriber_is_there(publish, peer):
@@ -213,7 +182,8 @@ def test_connect_before_the_subscriber_is_there(publish, peer):
 
 
 def test_kv_subscriber_follows_both(start, publish, ipc):
-    """Two ranks, each with a hole, to a subscriber that binds and has a replay of each."""
+    """Two ranks, each with a hole, to a subscriber that binds and has a replay of each. As a vLLM whose
+    endpoint has neither * nor ::, the PUB connects and the ROUTER binds."""
     live, replay = ipc(), ipc()
     ends = [live, live + "_dp1"], [replay, replay + "_dp1"]
     subscriber = start(
@@ -231,6 +201,8 @@ def test_kv_subscriber_follows_both(start, publish, ipc):
         numbers = subscriber.lines(rf"^{end} seq (\d+)")
         assert numbers == [str(n) for n in range(len(numbers))] and len(numbers) > 6
     assert publisher.stop() == 0
+    told = [[f"connecting to {live}", f"listening on {replay}"] for live, replay in zip(*ends)]
+    assert publisher.out[:4] == [f"kv_publisher: {line}" for pair in told for line in pair]
 
 
 def test_curve_when_it_connects(start, publish, keys):
