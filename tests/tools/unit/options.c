@@ -6,7 +6,6 @@
 #include "lib/log.h"
 
 #include <inttypes.h>
-#include <signal.h>
 
 static about_t about = {.name = "program",
                         .purpose = "does what it does.",
@@ -174,53 +173,6 @@ static void s_gives (const char *line, const char *want)
     snprintf (whole, sizeof whole, "program: %s\n", want);
     assert_string_equal (err_text, whole);
     assert_ptr_equal (strchr (err_text, '\n'), err_text + strlen (err_text) - 1);
-}
-
-//  -- What a main() sees. First, since a child should not come after the first socket.
-
-static int child_argc;
-static char **child_argv;
-
-static void s_read_body (void)
-{
-    options_read (child_argc, child_argv, &about, options);
-    printf ("count %d\n", v.count);
-    raise (SIGTERM);
-    printf ("interrupted %d\n", zsys_interrupted);
-    //  That stdout is line-buffered the process tests see: cmocka has used this one
-    fflush (stdout);
-    _exit (0);
-}
-
-static int s_read (const char **argv)
-{
-    child_argv = (char **) argv;
-    for (child_argc = 0; argv[child_argc];)
-        child_argc++;
-    s_forget (NULL);
-    capture_t out = unit_catch (stdout);
-    capture_t err = unit_catch (stderr);
-    int status = unit_in_child (s_read_body);
-    err_text = unit_caught (&err);
-    out_text = unit_caught (&out);
-    return status;
-}
-
-static void test_read (void **state)
-{
-    assert_int_equal (s_read ((const char *[]){"program", "--count", "3", NULL}), 0);
-    assert_string_equal (out_text, "count 3\ninterrupted 1\n");
-    assert_string_equal (err_text, "");
-
-    assert_int_equal (s_read ((const char *[]){"program", "--help", NULL}), 0);
-    assert_memory_equal (out_text, "program - does what it does.\n", 29);
-    assert_null (strstr (out_text, "count 7"));
-    assert_string_equal (err_text, "");
-
-    assert_int_equal (s_read ((const char *[]){"program", "--count", "x", NULL}), 2);
-    assert_string_equal (out_text, "");
-    assert_string_equal (err_text,
-                         "program: --count: 'x': want a whole number from 0 to 2147483647\n");
 }
 
 //  -- Values
@@ -500,7 +452,6 @@ static void test_endpoints_with_libzmq (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup (test_read, s_setup),
         cmocka_unit_test (test_lines),
         cmocka_unit_test (test_bad_values),
         cmocka_unit_test (test_help),
