@@ -6,13 +6,19 @@
 static int s_setup (void **state)
 {
     log_program = "program";
-    log_level = LOG_LINES;
-    log_out = NULL;
     return 0;
 }
 
+static void s_print (const char *text)
+{
+    print_line ("%s %d", text, 1);
+    print_summary ("%s %d", text, 2);
+    print_result ("%s %d", text, 3);
+    warn_line ("%s %d", text, 4);
+}
+
 //  Each way to print a text, and what becomes of bytes that a peer may have sent to forge a line or
-//  to command the terminal
+//  to command the terminal. With log_out set, all that goes to stdout goes there instead.
 static void test_lines (void **state)
 {
     static const struct {
@@ -32,14 +38,22 @@ static void test_lines (void **state)
          "program: \xf0\x9f\x98\x80 4\n"},
     };
     for (size_t i = 0; i < COUNT (cases); i++) {
+        char *elsewhere = NULL;
+        size_t size;
         log_level = cases[i].level;
         hear_begin ();
-        print_line ("%s %d", cases[i].text, 1);
-        print_summary ("%s %d", cases[i].text, 2);
-        print_result ("%s %d", cases[i].text, 3);
-        warn_line ("%s %d", cases[i].text, 4);
+        s_print (cases[i].text);
         hear_end ();
         assert_string_equal (said, cases[i].said);
+        assert_string_equal (complained, cases[i].complained);
+        hear_begin ();
+        log_out = open_memstream (&elsewhere, &size);
+        s_print (cases[i].text);
+        fclose (log_out);
+        log_out = NULL;
+        hear_end ();
+        unit_is (elsewhere, cases[i].said);
+        assert_string_equal (said, "");
         assert_string_equal (complained, cases[i].complained);
     }
     //  A long one is whole
@@ -53,91 +67,53 @@ static void test_lines (void **state)
     assert_int_equal (strlen (complained), 9 + 5001);
 }
 
-//  With log_out set, all that goes to stdout goes there instead, and errors do not
-static void test_out (void **state)
-{
-    char *elsewhere = NULL;
-    size_t size;
-    zsock_t *socket = zsock_new (ZMQ_REP);
-    int bound = zsock_bind (socket, "tcp://127.0.0.1:*");
-    hear_begin ();
-    log_out = open_memstream (&elsewhere, &size);
-    print_line ("line");
-    print_summary ("summary");
-    print_result ("result");
-    warn_line ("complaint");
-    (void) log_bound (socket, "tcp://127.0.0.1:*", bound);
-    fclose (log_out);
-    hear_end ();
-    zsock_destroy (&socket);
-    char want[100];
-    snprintf (want, sizeof want,
-              "line\nprogram: summary\nresult\nprogram: listening on tcp://127.0.0.1:%d\n", bound);
-    unit_is (elsewhere, want);
-    assert_string_equal (said, "");
-    assert_string_equal (complained, "program: complaint\n");
-}
-
-static void test_listening (void **state)
-{
-    log_level = LOG_QUIET;
-    zsock_t *socket = zsock_new (ZMQ_REP), *late = zsock_new (ZMQ_REP);
-    int bound = zsock_bind (socket, "tcp://127.0.0.1:*");
-    assert_int_not_equal (bound, -1);
-    char endpoint[40], want[200];
-    snprintf (endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", bound);
-    hear_begin ();
-    bool good = log_bound (socket, "tcp://127.0.0.1:*", bound);
-    //  Somebody is there already
-    bool taken = log_bound (late, endpoint, zsock_bind (late, "%s", endpoint));
-    //  A name where an address is wanted. No real bind: it would ask the resolver, which may have
-    //  nobody to ask.
-    errno = ENODEV;
-    bool named = log_bound (late, "tcp://no-such-thing:*", -1);
-    hear_end ();
-    zsock_destroy (&late);
-    zsock_destroy (&socket);
-    assert_true (good && !taken && !named);
-    snprintf (want, sizeof want, "program: listening on %s\n", endpoint);
-    assert_string_equal (said, want);
-    snprintf (want, sizeof want,
-              "program: cannot listen on %s: Address already in use\n"
-              "program: cannot listen on tcp://no-such-thing:*: No such device "
-              "(an address or an interface is wanted)\n",
-              endpoint);
-    assert_string_equal (complained, want);
-}
-
-static void test_connecting (void **state)
+//  What is printed of a bind and a connect that have failed, and of a bind that has not, even with
+//  --quiet
+static void test_sockets (void **state)
 {
     static const struct {
-        int connected;
-        int interrupted;
+        bool bind;
+        int error, interrupted;
         const char *complaint;
     } cases[] = {
-        {0, 0, ""},
-        {-1, 0, "program: cannot connect to tcp://x:1: Connection refused\n"},
-        {-1, 1, ""},  //  A Ctrl-C is no failure
+        {true, EADDRINUSE, 0, "program: cannot listen on tcp://x:1: Address already in use\n"},
+        {true, ENODEV, 0,
+         "program: cannot listen on tcp://x:1: No such device "
+         "(an address or an interface is wanted)\n"},
+        {false, ECONNREFUSED, 0, "program: cannot connect to tcp://x:1: Connection refused\n"},
+        {false, ECONNREFUSED, 1, ""},  //  A Ctrl-C is no failure
     };
+    log_level = LOG_QUIET;
+    zsock_t *socket = zsock_new (ZMQ_REP);
     for (size_t i = 0; i < COUNT (cases); i++) {
         zsys_interrupted = cases[i].interrupted;
         hear_begin ();
-        errno = ECONNREFUSED;
-        bool good = log_connected ("tcp://x:1", cases[i].connected);
+        errno = cases[i].error;
+        bool good =
+            cases[i].bind ? log_bound (socket, "tcp://x:1", -1) : log_connected ("tcp://x:1", -1);
         hear_end ();
         zsys_interrupted = 0;
-        assert_int_equal (good, cases[i].connected == 0);
+        assert_false (good);
+        assert_string_equal (said, "");
         assert_string_equal (complained, cases[i].complaint);
     }
+    int bound = zsock_bind (socket, "tcp://127.0.0.1:*");
+    hear_begin ();
+    bool good = log_bound (socket, "tcp://127.0.0.1:*", bound) && log_connected ("tcp://x:1", 0);
+    hear_end ();
+    zsock_destroy (&socket);
+    char want[100];
+    snprintf (want, sizeof want, "program: listening on tcp://127.0.0.1:%d\n", bound);
+    assert_true (good);
+    assert_string_equal (said, want);
+    assert_string_equal (complained, "");
 }
 
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup (test_lines, s_setup),
-        cmocka_unit_test_setup (test_out, s_setup),
-        cmocka_unit_test_setup (test_listening, s_setup),
-        cmocka_unit_test_setup (test_connecting, s_setup),
+        cmocka_unit_test (test_lines),
+        cmocka_unit_test (test_sockets),
     };
-    return cmocka_run_group_tests_name ("log", tests, NULL, hear_teardown);
+    return cmocka_run_group_tests_name ("log", tests, s_setup, hear_teardown);
 }
