@@ -47,6 +47,7 @@ def test_spawned_engines(closed):
     assert frontend.err == []
 
 
+@pytest.mark.valgrind
 def test_kv_subscriber(closed, keys, ipc):
     """And no secret is printed."""
     ends = {"endpoint": ipc(), "replay_endpoint": ipc()}

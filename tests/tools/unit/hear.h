@@ -15,20 +15,42 @@ static inline void hear_nothing (void)
     said = complained = NULL;
 }
 
-static capture_t hear_out, hear_err;
+//  While it is heard, a stream goes to a file
+static FILE *hear_files[2];
+static int hear_saved[2];
 
 //  No assertions until hear_end
 static inline void hear_begin (void)
 {
     hear_nothing ();
-    hear_out = unit_catch (stdout);
-    hear_err = unit_catch (stderr);
+    fflush (NULL);
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
+        FILE *file = hear_files[fd - STDOUT_FILENO] = tmpfile ();
+        assert_non_null (file);
+        hear_saved[fd - STDOUT_FILENO] = dup (fd);
+        dup2 (fileno (file), fd);
+    }
 }
 
 static inline void hear_end (void)
 {
-    complained = unit_caught (&hear_err);
-    said = unit_caught (&hear_out);
+    char *texts[2];
+    fflush (NULL);
+    for (int i = 0; i < 2; i++) {
+        dup2 (hear_saved[i], STDOUT_FILENO + i);
+        close (hear_saved[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        fseek (hear_files[i], 0, SEEK_END);
+        size_t size = (size_t) ftell (hear_files[i]);
+        rewind (hear_files[i]);
+        texts[i] = calloc (1, size + 1);
+        assert_non_null (texts[i]);
+        assert_int_equal (fread (texts[i], 1, size, hear_files[i]), size);
+        fclose (hear_files[i]);
+    }
+    said = texts[0];
+    complained = texts[1];
 }
 
 static inline int hear_teardown (void **state)

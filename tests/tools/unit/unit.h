@@ -1,5 +1,5 @@
 //  SPDX-License-Identifier: MIT
-//  unit.h - what the unit tests share: vectors, values written as text, hostile bytes, captures
+//  unit.h - what the unit tests share: vectors, values written as text, hostile bytes, children
 
 #pragma once
 
@@ -328,39 +328,7 @@ static inline void unit_hostile (unit_decode_fn *decode, vector_t vector)
     free (copy);
 }
 
-//  -- Captures
-
-//  What goes to a stream while it is caught. Assertions belong behind the end of it.
-typedef struct {
-    FILE *stream;
-    FILE *file;
-    int saved;
-} capture_t;
-
-static inline capture_t unit_catch (FILE *stream)
-{
-    fflush (stream);
-    capture_t self = {stream, tmpfile (), dup (fileno (stream))};
-    assert_non_null (self.file);
-    dup2 (fileno (self.file), fileno (stream));
-    return self;
-}
-
-//  Ends it and returns the text, to be freed
-static inline char *unit_caught (capture_t *self)
-{
-    fflush (self->stream);
-    dup2 (self->saved, fileno (self->stream));
-    close (self->saved);
-    fseek (self->file, 0, SEEK_END);
-    size_t size = (size_t) ftell (self->file);
-    rewind (self->file);
-    char *text = calloc (1, size + 1);
-    assert_non_null (text);
-    assert_int_equal (fread (text, 1, size, self->file), size);
-    fclose (self->file);
-    return text;
-}
+//  -- Children
 
 //  Runs `body` in a child and returns its exit status, or -1 when it ended in another way
 static inline int unit_in_child (void (*body) (void))
