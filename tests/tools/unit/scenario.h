@@ -14,16 +14,16 @@
 typedef void scenario_do_fn (char *command);
 
 //  Adds what has come besides lines, each with " | " before it. NULL: nothing does.
-typedef void scenario_print_fn (FILE *out);
+typedef void scenario_print_fn (FILE *into);
 
-static inline void scenario_lines (FILE *out, const char *mark, const char *text)
+static inline void scenario_lines (FILE *into, const char *mark, const char *text)
 {
     size_t program = strlen (log_program);
     for (size_t size; *text; text += size + 1) {
         bool named = strncmp (text, log_program, program) == 0 && text[program] == ':';
         size_t skip = named ? program + 2 : 0;
         size = strcspn (text, "\n");
-        fprintf (out, " | %s %.*s", mark, (int) (size - skip), text + skip);
+        fprintf (into, " | %s %.*s", mark, (int) (size - skip), text + skip);
     }
 }
 
@@ -44,13 +44,13 @@ static inline void scenario_line (const char *line, scenario_do_fn *act, scenari
         act (command);
     }
     hear_end ();
-    FILE *out = open_memstream (&came, &size);
-    assert_non_null (out);
+    FILE *into = open_memstream (&came, &size);
+    assert_non_null (into);
     if (print)
-        print (out);
-    scenario_lines (out, ">", said);
-    scenario_lines (out, "!", complained);
-    fclose (out);
+        print (into);
+    scenario_lines (into, ">", said);
+    scenario_lines (into, "!", complained);
+    fclose (into);
     const char *text = size ? came + 3 : "";
     if (!streq (text, want))
         fail_msg ("%s\ncame:  %s", line, text);

@@ -290,26 +290,16 @@ static void test_min_tokens (void **state)
 {
     toy_scheduler_config_t config = plain;
     config.vocab_size = 3;
-    for (uint32_t min_tokens = 0; min_tokens <= 40; min_tokens += 20) {
-        engine_core_request_t *request = s_request ("r0", 0, 200);
-        request->min_tokens = min_tokens;
-        request->eos_token_id = 1;
-        s_stop_at (request, 2, 2);
-        run_t run = s_run (config, request);
-        assert_int_equal (run.reason, ENGINE_CORE_STOP);
-        assert_true (run.count > min_tokens);
-        for (size_t i = 0; i + 1 < run.count; i++)
-            assert_int_equal (run.tokens[i], 0);
-        assert_int_not_equal (run.tokens[run.count - 1], 0);
-    }
-}
-
-static void test_pooling (void **state)
-{
-    engine_core_request_t *request = s_request ("r0", 0, 0);
-    request->pooling = true;
-    run_t run = s_run (plain, request);
-    s_ends (&run, 0, ENGINE_CORE_ERROR, -1);
+    engine_core_request_t *request = s_request ("r0", 0, 200);
+    request->min_tokens = 20;
+    request->eos_token_id = 1;
+    s_stop_at (request, 2, 2);
+    run_t run = s_run (config, request);
+    assert_int_equal (run.reason, ENGINE_CORE_STOP);
+    assert_true (run.count > 20);
+    for (size_t i = 0; i + 1 < run.count; i++)
+        assert_int_equal (run.tokens[i], 0);
+    assert_int_not_equal (run.tokens[run.count - 1], 0);
 }
 
 //  All ids below it come up, s_run sees that no others do
@@ -486,9 +476,9 @@ int main (void)
         cmocka_unit_test (test_events),           cmocka_unit_test (test_room),
         cmocka_unit_test (test_more_than_a_step), cmocka_unit_test (test_ends),
         cmocka_unit_test (test_stop_tokens),      cmocka_unit_test (test_min_tokens),
-        cmocka_unit_test (test_pooling),          cmocka_unit_test (test_vocab_size),
-        cmocka_unit_test (test_tokens),           cmocka_unit_test (test_samples),
-        cmocka_unit_test (test_logprobs),         cmocka_unit_test (test_prompt_logprobs),
+        cmocka_unit_test (test_vocab_size),       cmocka_unit_test (test_tokens),
+        cmocka_unit_test (test_samples),          cmocka_unit_test (test_logprobs),
+        cmocka_unit_test (test_prompt_logprobs),
     };
     return cmocka_run_group_tests_name ("toy_scheduler", tests, NULL, NULL);
 }
