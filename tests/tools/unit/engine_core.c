@@ -59,22 +59,6 @@ static bool s_request (zframe_t *frame, mp_error_t *error)
     return true;
 }
 
-//  It does not say why there is none: then decoding the whole request fails as well, and says why
-static bool s_request_id (zframe_t *frame, mp_error_t *error)
-{
-    uint32_t client_index;
-    char *request_id = engine_core_request_id (frame, &client_index);
-    if (!request_id) {
-        assert_false (s_request (frame, error));
-        return false;
-    }
-    decoded_begin ();
-    fprintf (out, "%s of %" PRIu32, request_id, client_index);
-    decoded_end ();
-    zstr_free (&request_id);
-    return true;
-}
-
 static bool s_abort (zframe_t *frame, mp_error_t *error)
 {
     engine_core_abort_t *abort = engine_core_abort_decode (frame, error);
@@ -409,32 +393,6 @@ static void test_request_decode (void **state)
          "EngineCoreRequest.client_index: 4294967296 is more than 4294967295"},
     };
     decoded_are (s_request, cases, COUNT (cases));
-}
-
-//  The id and the client_index of a request that cannot be decoded
-static void test_request_id (void **state)
-{
-    decoded_t cases[] = {
-        {unit_vector_frame (VECTOR (REQUEST_FULL)), "r3 of 2"},
-        {unit_frame ("['r7',[7],null,'x',null,1.0,null,null,null,null,null,2]"), "r7 of 2"},
-        {unit_frame ("['r7','x',2,3,4,5,6,7,8,9,10,4294967295,12,13]"), "r7 of 4294967295"},
-        {unit_frame ("['r7']"), "r7 of 0"},
-        {unit_frame ("['']"), " of 0"},
-        {unit_frame ("['r7',1,2,3,4,5,6,7,8,9,10]"), "r7 of 0"},
-        {unit_frame ("['r7',1,2,3,4,5,6,7,8,9,10,null]"), "r7 of 0"},
-        {unit_frame ("['r7',1,2,3,4,5,6,7,8,9,10,-1]"), "r7 of 0"},
-        {unit_frame ("['r7',1,2,3,4,5,6,7,8,9,10,4294967296]"), "r7 of 0"},
-        //  Nobody knows
-        {unit_frame ("[7,1,2,3,4,5,6,7,8,9,10,2]"),
-         "EngineCoreRequest.request_id: want a str, got integer"},
-        {unit_frame ("[x'a3720033',1,2,3,4,5,6,7,8,9,10,2]"),
-         "EngineCoreRequest.request_id: has a NUL byte in it"},
-        {unit_frame ("[]"), "EngineCoreRequest: want an array of 9 or more, got 0"},
-        {unit_frame ("'r7'"), "EngineCoreRequest: want an array, got str"},
-        {unit_frame ("x'91a2'"), "EngineCoreRequest: truncated"},
-        {unit_frame ("x''"), "EngineCoreRequest: empty"},
-    };
-    decoded_are (s_request_id, cases, COUNT (cases));
 }
 
 //  -- Abort
@@ -780,7 +738,6 @@ static void test_hostile (void **state)
     unit_hostile (s_abort, VECTOR (ABORT_TWO));
     unit_hostile (s_utility, VECTOR (UTILITY_CALL));
     unit_hostile (s_utility, VECTOR (UTILITY_ADD_LORA));
-    unit_hostile (s_request_id, VECTOR (REQUEST_SAMPLING));
 }
 
 //  Bytes that are nothing to any of them
@@ -818,7 +775,6 @@ int main (void)
         cmocka_unit_test (test_registration),
         cmocka_unit_test (test_request_encode),
         cmocka_unit_test (test_request_decode),
-        cmocka_unit_test (test_request_id),
         cmocka_unit_test (test_abort),
         cmocka_unit_test (test_utility),
         cmocka_unit_test (test_outputs_encode),
