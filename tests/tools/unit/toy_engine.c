@@ -738,19 +738,19 @@ static void test_id_with_control_bytes (void **state)
 int main (void)
 {
     static const struct CMUnitTest others[] = {
-        cmocka_unit_test_setup_teardown (test_registration, s_begin, s_end),
-        cmocka_unit_test_setup_teardown (test_tokens, s_begin, s_end),
-        cmocka_unit_test_setup_teardown (test_no_room, s_begin, s_end),
-        cmocka_unit_test_setup_teardown (test_methods, s_begin, s_end),
-        cmocka_unit_test_setup_teardown (test_pause_generation, s_begin, s_end),
-        cmocka_unit_test_setup_teardown (test_no_lora, s_begin, s_end),
-        cmocka_unit_test_setup_teardown (test_bounds, s_begin, s_end),
-        cmocka_unit_test_setup_teardown (test_id_with_control_bytes, s_begin, s_end),
-    };
+        cmocka_unit_test (test_registration),     cmocka_unit_test (test_tokens),
+        cmocka_unit_test (test_no_room),          cmocka_unit_test (test_methods),
+        cmocka_unit_test (test_pause_generation), cmocka_unit_test (test_no_lora),
+        cmocka_unit_test (test_bounds),           cmocka_unit_test (test_id_with_control_bytes)};
     struct CMUnitTest tests[COUNT (scenarios) + COUNT (others)];
-    for (size_t i = 0; i < COUNT (scenarios); i++)
-        tests[i] = (struct CMUnitTest){scenarios[i].name, test_scenario, s_begin, s_end,
-                                       (void *) &scenarios[i]};
     memcpy (tests + COUNT (scenarios), others, sizeof others);
+    for (size_t i = 0; i < COUNT (tests); i++) {
+        if (i < COUNT (scenarios))
+            tests[i] = (struct CMUnitTest){.name = scenarios[i].name,
+                                           .test_func = test_scenario,
+                                           .initial_state = (void *) &scenarios[i]};
+        tests[i].setup_func = s_begin;
+        tests[i].teardown_func = s_end;
+    }
     return cmocka_run_group_tests_name ("toy_engine", tests, s_setup, hear_teardown);
 }
