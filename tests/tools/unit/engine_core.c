@@ -539,7 +539,7 @@ static void test_outputs_with_metrics (void **state)
     zframe_destroy (&want);
 }
 
-//  vLLM's numpy arrays: type, shape, and the bytes as an extension.
+//  vLLM's numpy arrays: type, shape, and the bytes as an extension
 static void test_outputs_with_logprobs (void **state)
 {
     static const uint32_t tokens[] = {17, 70000};
