@@ -37,10 +37,6 @@ class Lasting(Schedule):
         self.until_s = time.monotonic() + seconds
         self.lasting, self.samples = {}, []  # By name; for each look, memory and descriptors of each
 
-    def last(self, name, program):
-        self.lasting[name] = program
-        return program
-
     def watch(self, done):
         while not done.wait(LOOK_S):
             if all(each.running() for each in self.lasting.values()):
@@ -100,7 +96,7 @@ class Stream(Lasting, KvStream):
         self.keeps = {"interval_ms": 2, "hwm": 1000, "buffer_steps": 1000, "blocks": 4}
         self.bind(behind_proxies=True)
         super().begin()
-        self.last(*self.who())
+        self.lasting = self.who()
 
     def round(self):
         self.pace(0.2, 2)
@@ -119,7 +115,7 @@ class PublisherLasts(Stream):
     faults = ("subscriber", "pause", "pause", "stall")
 
     def who(self):
-        return "kv_publisher", self.publisher
+        return {"kv_publisher": self.publisher}
 
 
 class SubscriberLasts(Stream):
@@ -127,7 +123,7 @@ class SubscriberLasts(Stream):
     faults = ("publisher", "pause", "pause", "stall")
 
     def who(self):
-        return "kv_subscriber", self.subscriber
+        return {"kv_subscriber": self.subscriber}
 
 
 class Engines(Lasting, RoundRobin):
@@ -136,12 +132,8 @@ class Engines(Lasting, RoundRobin):
     def begin(self):
         self.setup()
         self.tokens = 40
-        self.engines = [self.engine(index) for index in range(3)]
-        self.last("engine 0", self.engines[0])
-        self.last("engine 1", self.engines[1])
-
-    def engine(self, index, **more):
-        return self.start("engine", keep=20, index=index, step_ms=5, **self.wire, **more)
+        self.engines = [self.engine(index, keep=20) for index in range(3)]
+        self.lasting = {f"engine {index}": self.engines[index] for index in (0, 1)}
 
     def round(self):
         pick = self.random
@@ -166,7 +158,7 @@ class Engines(Lasting, RoundRobin):
             self.dead.add(2)
             self.kill(self.engines[2])
             self.finish(self.engines[2])
-            self.engines[2] = self.engine(2)
+            self.engines[2] = self.engine(2, keep=20)
         failed = self.settle(frontend, frontend.wait(patience(10)))
         self.demand(self.how == "fail" or failed == 0, "failed although there was another engine")
         self.counts["rerouted"] += len(frontend.lines("^r.* to be sent again: "))
@@ -183,12 +175,8 @@ class Joining(Lasting, Handshake):
         self.setup()
         self.wire["handshake"] = self.ipc()
         self.spawn, self.tokens, self.requests = False, 40, 20
-        self.engines = [self.engine(index, "--quiet") for index in range(2)]
-        self.last("mock_engine 0", self.engines[0])
-
-    def engine(self, index, *args):
-        ends = {"handshake": self.wire["handshake"]}
-        return self.start("mock_engine", *args, keep=20, index=index, step_ms=5, **ends)
+        self.engines = [self.engine(index, keep=20, quiet=True) for index in range(2)]
+        self.lasting = {"mock_engine 0": self.engines[0]}
 
     def round(self):
         frontend = self.front()
@@ -199,7 +187,7 @@ class Joining(Lasting, Handshake):
             self.dead.add(1)
             self.kill(self.engines[1])
             self.finish(self.engines[1])
-            self.engines[1] = self.engine(1, "--quiet")
+            self.engines[1] = self.engine(1, keep=20, quiet=True)
         if fault == "front-end":
             self.lose_frontend(frontend)
         else:
