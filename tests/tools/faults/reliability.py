@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Writes the figures in docs/reliability.md: `make faults`, `make soak` and `make slow` each replace a part."""
+"""Writes the figures in docs/reliability.md: `make faults`, `soak` and `slow` each replace a part."""
 
 import inspect
 from pathlib import Path
@@ -7,9 +7,9 @@ from pathlib import Path
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reliability.md"
 
 KV_SUM = """
-What was published is the sum of what was delivered live, repaired, reported lost, gone with a killed
-publisher before any subscriber had received it (a `restart` notice says that the run is over), and in
-runs that could not be told apart (behind `unchecked`). So no loss is silent.
+Of KV events, what was published is the sum of what was delivered live, repaired, reported lost,
+gone with a killed publisher before any subscriber had received it (a `restart` notice says that the
+run is over), and in runs that could not be told apart (behind `unchecked`). So no loss is silent.
 """
 
 
@@ -66,13 +66,14 @@ def faults(asked, seed, seconds, kinds, counts, failures):
     text = f"`{asked}` from seed {seed} on: {schedules:,} schedules in {seconds} s."
     text += f" **{failed:,}** of them failed.\n"
     for kind in counts:
-        rows = [(name, many) for name, many in sorted(counts[kind].items()) if many]
-        rows.append(("**schedules that failed**", len(failures[kind])))
-        text += f"\n### {kind}\n\n{inspect.cleandoc(kinds[kind].__doc__)}\n\n"
-        text += table(rows, ["", "how many"])
-        if kind == "kv":
-            text += KV_SUM
-    return text
+        text += f"\n### {kind}\n\n{inspect.cleandoc(kinds[kind].__doc__)}\n"
+    rows = [
+        (name, *(counts[kind][name] or "" for kind in counts))
+        for name in sorted(set().union(*counts.values()))
+        if any(counts[kind][name] for kind in counts)
+    ]
+    rows.append(("**schedules that failed**", *(len(failures[kind]) for kind in counts)))
+    return text + "\n### How many\n\n" + table(rows, ["", *counts]) + KV_SUM
 
 
 def soak(minutes, seed, failures, rooms, growth):

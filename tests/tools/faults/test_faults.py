@@ -62,7 +62,7 @@ def test_the_document_has_the_recorded_figures():
     """Each part can be replaced, and no other text changes; nothing that was recorded has failed."""
     document = reliability.DOCUMENT.read_text("utf-8")
     assert document.count("**0** of them failed.") == document.count("**0** failures.") == 1
-    assert re.findall(r"schedules that failed\*\* \| (\d+)", document) == ["0"] * len(run.KINDS)
+    assert f"\n| **schedules that failed** |{' 0 |' * len(run.KINDS)}\n" in document
     for kind, schedule in run.KINDS.items():
         assert f"\n### {kind}\n\n{inspect.cleandoc(schedule.__doc__)}\n" in document
     for part in ("explored", "faults", "soak"):
