@@ -11,7 +11,9 @@
 
 size_t LLVMFuzzerCustomMutator (uint8_t *data, size_t size, size_t max, unsigned seed)
 {
-    return mutate_behind (1, data, size, max, seed);
+    if (size < 2 || max < 2 || seed % 16 == 0)
+        return LLVMFuzzerMutate (data, size, max);
+    return 1 + mutate_msgpack (data + 1, size - 1, max - 1, seed);
 }
 
 static bool s_same_tokens (const uint32_t *a, size_t a_count, const uint32_t *b, size_t b_count)

@@ -3,7 +3,7 @@
 //
 //  The first byte says what receives it.
 
-#include "mutate.h"
+#include "fuzz.h"
 #include "lib/log.h"
 #include "kv/kv_events.h"
 #include "engine/handshake.h"
@@ -27,11 +27,6 @@ int LLVMFuzzerInitialize (int *argc, char ***argv)
     atexit (s_close);  //  Before CZMQ's own, which misses no socket
     log_program = "messages";
     return 0;
-}
-
-size_t LLVMFuzzerCustomMutator (uint8_t *data, size_t size, size_t max, unsigned seed)
-{
-    return mutate_frames (1, data, size, max, seed);
 }
 
 //  A live message, or a reply

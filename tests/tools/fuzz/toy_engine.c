@@ -4,48 +4,11 @@
 //  Each message is [type][payload] and further frames, as fuzz_message reads them, in a chunk with
 //  a length of two bytes before it; a length of zero is a step.
 
-#include "mutate.h"
+#include "fuzz.h"
 #include "lib/log.h"
 #include "engine/toy_engine.h"
 
 #define CLIENTS 2
-
-size_t LLVMFuzzerCustomMutator (uint8_t *data, size_t size, size_t max, unsigned seed)
-{
-    //  Changes one message and leaves the others as they are
-    mutate_t self = {.random = seed};
-    size_t starts[64], count = 0, at = 0;
-    while (at + 2 <= size && count < 64) {
-        size_t length = (size_t) data[at] << 8 | data[at + 1];
-        if (at + 2 + length > size)
-            break;
-        starts[count++] = at;
-        at += 2 + length;
-    }
-    if (count == 0 || mutate_random (&self, 8) == 0)
-        return LLVMFuzzerMutate (data, size, max);
-    at = starts[mutate_random (&self, (uint32_t) count)];
-    uint8_t bytes[4096];
-    size_t length = (size_t) data[at] << 8 | data[at + 1], tail = size - at - 2 - length;
-    if (length > sizeof bytes / 2)
-        return LLVMFuzzerMutate (data, size, max);
-    size_t changed = length;
-    memcpy (bytes, data + at + 2, length);
-    if (length == 0 || mutate_random (&self, 8) == 0)
-        changed = 0;
-    else
-        changed = mutate_frames (0, bytes, length, sizeof bytes, self.random);
-    //  Now and then it is a further one
-    size_t from = mutate_random (&self, 4) == 0 ? at : at + 2 + length;
-    tail = size - from;
-    if (at + 2 + changed + tail > max)
-        return LLVMFuzzerMutate (data, size, max);
-    memmove (data + at + 2 + changed, data + from, tail);
-    data[at] = (uint8_t) (changed >> 8);
-    data[at + 1] = (uint8_t) changed;
-    memcpy (data + at + 2, bytes, changed);
-    return at + 2 + changed + tail;
-}
 
 //  What the engine has told its front-ends
 typedef struct {
