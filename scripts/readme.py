@@ -57,11 +57,9 @@ class Scene:
     """The terminals under one heading of a README."""
 
     def __init__(self, readme, title):
-        self.readme = readme
-        self.title = title
+        self.readme, self.title, self.terminals = readme, title, []
         found = re.match(r"Demo (\S+?):", title)
-        self.demo = found.group(1) if found else None
-        self.terminals = []
+        self.demo = found and found[1]
 
     def __str__(self):
         return f"{self.readme.relative_to(ROOT)}: {self.title}"
@@ -99,11 +97,8 @@ def learning_path():
 
 def demos():
     """The demos of all READMEs by name, in learning order."""
-    by_name = {}
-    for readme in sorted(ROOT.glob("*/README.md")):
-        for scene in scenes(readme):
-            if scene.demo:
-                by_name[scene.demo] = scene
+    found = [scene for path in sorted(ROOT.glob("*/README.md")) for scene in scenes(path)]
+    by_name = {scene.demo: scene for scene in found}
     return {name: by_name[name] for name in learning_path()}
 
 
@@ -118,10 +113,9 @@ def differs(shown, printed, any_order=False):
         if "..." in missing:
             missing, extra = [line for line in missing if line != "..."], []
         return f"not printed: {missing}, not shown: {extra}" if missing or extra else None
-    at = 0
-    for index, line in enumerate(shown):
+    for at, line in enumerate(shown):
         if line == "...":
-            rest = shown[index + 1 :]
+            rest = shown[at + 1 :]
             tails = range(at, len(printed) + 1)
             if any(differs(rest, printed[tail:]) is None for tail in tails):
                 return None
@@ -130,8 +124,8 @@ def differs(shown, printed, any_order=False):
             return f"shown but not printed: {line!r}"
         if line != printed[at]:
             return f"shown {line!r}, printed {printed[at]!r}"
-        at += 1
-    return f"printed but not shown: {printed[at]!r}" if at < len(printed) else None
+    more = printed[len(shown) :]
+    return f"printed but not shown: {more[0]!r}" if more else None
 
 
 class Stage:
@@ -139,9 +133,7 @@ class Stage:
     for all of them, or None."""
 
     def __init__(self, build, folder, trace=None):
-        self.build = build
-        self.folder = folder
-        self.trace = trace
+        self.build, self.folder, self.trace = build, folder, trace
 
     def private(self, text):
         text = text.replace("/tmp/", f"{self.folder}/tmp-")
@@ -167,15 +159,14 @@ class Stage:
         # The program's --help says which options have a default endpoint
         text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
         defaults = re.findall(r"--(\S+) +(?:ENDPOINT )?.*\(default (\w+://[^\s;)]+)", text)
-        given = [
-            word
-            for name, value in defaults
-            if f"--{name}" not in words
-            for word in (f"--{name}", self.private(value))
-        ]
+        given = []
+        for name, value in defaults:
+            if f"--{name}" not in words:
+                given += [f"--{name}", self.private(value)]
         words = [program, *given, *map(self.private, words[1:])]
         if self.trace and "/scripts/" not in program:
-            words = [ztrace, "--follow", "--decode", "vllm", "--json", str(self.trace), *words, *trace_options]
+            decode = ("--follow", "--decode", "vllm", "--json", str(self.trace))
+            words = [ztrace, *decode, *words, *trace_options]
         return [*wrapper, *words]
 
 
@@ -184,9 +175,7 @@ class Player(threading.Thread):
 
     def __init__(self, terminal, stage, on_line):
         super().__init__(daemon=True)
-        self.terminal = terminal
-        self.stage = stage
-        self.on_line = on_line
+        self.terminal, self.stage, self.on_line = terminal, stage, on_line
         self.printed = [[] for _ in terminal.commands]
         self.status = []
         self.process = None
@@ -205,7 +194,6 @@ class Player(threading.Thread):
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    text=True,
                     encoding="utf-8",
                     errors="backslashreplace",
                     start_new_session=True,  # With its children it is a group of its own
@@ -230,9 +218,8 @@ class Player(threading.Thread):
 
     def is_ready_for_interrupt(self):
         at = len(self.status)
-        shown = self.terminal.commands[at][1]
+        shown, printed = self.terminal.commands[at][1], self.printed[at]
         before = shown[: shown.index(INTERRUPT)]
-        printed = self.printed[at]
         if self.stage.trace and self.terminal.trace_options:  # The numbers are others then
             before, printed = ([re.sub(r"\d+", "0", s) for s in lines] for lines in (before, printed))
         return differs(before, printed, self.terminal.any_order) is None
@@ -308,11 +295,9 @@ def play(scene, build="build", on_line=lambda player, line: None, seconds=60, tr
         wrong = []
         for player in players:
             if trace and player.terminal.trace_options:
-                wrong += [
-                    f"line {player.terminal.line}: $ {command}: ended with status {status}"
-                    for (command, _), status in zip(player.terminal.commands, player.status)
-                    if status != 0
-                ]
+                ended = zip(player.terminal.commands, player.status)
+                wrong += [f"line {player.terminal.line}: $ {command}: ended with status {status}"
+                          for (command, _), status in ended if status != 0]  # fmt: skip
             else:
                 wrong.append(player.complaint())
         wrong += contested(players)

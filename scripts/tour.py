@@ -25,18 +25,20 @@ class Patience:
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
+    def _write(self, text):
+        self.stream.write("\r\033[K" + text)
+        self.stream.flush()
+
     def line(self):
         """A line is about to be printed (with the lock held)."""
         if self.shown:
-            self.stream.write("\r\033[K")
-            self.stream.flush()
+            self._write("")
         self.shown, self.last = False, self.clock()
 
     def tick(self):
         silence = self.clock() - self.last
         if silence >= self.SILENCE_S:
-            self.stream.write(f"\r\033[K... {silence:.0f} s")
-            self.stream.flush()
+            self._write(f"... {silence:.0f} s")
             self.shown = True
 
     def _run(self):
@@ -94,19 +96,15 @@ def main():
     start = time.monotonic()
     failed = []
     for name in chosen:
-        scene = demos[name]
-        width = 22
+        scene, patience = demos[name], Patience(lock)
 
-        patience = Patience(lock)
-
-        def show(player, line, scene=scene, width=width, patience=patience):
-            who = label(scene, player)
+        def show(player, line, scene=scene, patience=patience):
+            who = f"{label(scene, player):>22}"
             if colour:
-                hue = 31 + scene.terminals.index(player.terminal) % 6
-                who = f"\033[{hue}m{who:>{width}}\033[0m"
+                who = f"\033[{31 + scene.terminals.index(player.terminal) % 6}m{who}\033[0m"
             with lock:
                 patience.line()
-                print(f"{who:>{width}} | {line}", flush=True)
+                print(f"{who} | {line}", flush=True)
 
         print(f"\n== {scene.title}  ({scene.readme.relative_to(readme.ROOT)})\n", flush=True)
         with patience:

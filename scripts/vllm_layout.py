@@ -50,26 +50,19 @@ MARKS = {
 }  # fmt: skip
 
 # Where each release from v0.9 on has what crosses a socket; the rest is found from their fields
-ROOTS = (
-    (ENGINE, "EngineCoreRequestType"),
-    (ENGINE, "EngineCoreRequest"),
-    (ENGINE, "EngineCoreOutputs"),
-    (ENGINE, "EngineCoreReadyResponse"),
-    (UTILS, "EngineHandshakeMetadata"),
-    (KV_EVENTS, "KVEventBatch"),
-)
-CONSTANTS = (
-    (CORE, "ENGINE_CORE_DEAD"),
-    (CORE, "HANDSHAKE_TIMEOUT_MINS"),
-    (UTILS, "STARTUP_POLL_PERIOD_MS"),
-    (ENGINE, "FINISH_REASON_STRINGS"),
-    (ENGINE, "EEP_NOTIFICATION_CALL_ID"),
-    (ENGINE, "FT_STATUS_CALL_ID"),
-    (KV_EVENTS, "END_SEQ"),
-    (SERIAL, "CUSTOM_TYPE_PICKLE"),
-    (SERIAL, "CUSTOM_TYPE_CLOUDPICKLE"),
-    (SERIAL, "CUSTOM_TYPE_RAW_VIEW"),
-)
+ROOTS = {
+    ENGINE: ("EngineCoreRequestType", "EngineCoreRequest", "EngineCoreOutputs",
+             "EngineCoreReadyResponse"),
+    UTILS: ("EngineHandshakeMetadata",),
+    KV_EVENTS: ("KVEventBatch",),
+}  # fmt: skip
+CONSTANTS = {
+    CORE: ("ENGINE_CORE_DEAD", "HANDSHAKE_TIMEOUT_MINS"),
+    UTILS: ("STARTUP_POLL_PERIOD_MS",),
+    ENGINE: ("FINISH_REASON_STRINGS", "EEP_NOTIFICATION_CALL_ID", "FT_STATUS_CALL_ID"),
+    KV_EVENTS: ("END_SEQ",),
+    SERIAL: ("CUSTOM_TYPE_PICKLE", "CUSTOM_TYPE_CLOUDPICKLE", "CUSTOM_TYPE_RAW_VIEW"),
+}
 # Files whose functions are searched for calls to sockets; of NETWORK only these functions
 SOCKET_FILES = (CORE, CLIENT, COORDINATOR, UTILS, KV_EVENTS)
 SOCKET_FUNCTIONS = ("make_zmq_socket", "make_zmq_listener", "zmq_socket_ctx")
@@ -263,10 +256,9 @@ def default_text(value):
     return ast.unparse(value)
 
 
-def decorator_names(node):
-    for decorator in node.decorator_list:
-        call = decorator.func if isinstance(decorator, ast.Call) else decorator
-        yield last_name(call)
+# Which bases make a class one of our kinds
+KINDS = {"Enum": "enum", "IntEnum": "enum", "StrEnum": "enum", "Struct": "struct",
+         "NamedTuple": "namedtuple"}  # fmt: skip
 
 
 class Reader:
@@ -304,20 +296,12 @@ class Reader:
                 yield found[0], found[1]
 
     def kind(self, file, node):
-        names = {last_name(base) for base in node.bases}
-        if names & {"Enum", "IntEnum", "StrEnum"}:
-            return "enum"
-        if "Struct" in names:
-            return "struct"
-        if "NamedTuple" in names:
-            return "namedtuple"
-        if {"dataclass", "config"} & set(decorator_names(node)):
-            return "dataclass"
-        for base_file, base in self.bases(file, node):
-            kind = self.kind(base_file, base)
-            if kind:
-                return kind
-        return None
+        kinds = [KINDS[name] for name in map(last_name, node.bases) if name in KINDS]
+        calls = (getattr(decorator, "func", decorator) for decorator in node.decorator_list)
+        if not kinds and {"dataclass", "config"} & set(map(last_name, calls)):
+            kinds = ["dataclass"]
+        kinds = kinds or filter(None, (self.kind(*base) for base in self.bases(file, node)))
+        return next(iter(kinds), None)
 
     def describe(self, file, node):
         """(settings, fields) of a struct, with those that it inherits."""
@@ -355,11 +339,11 @@ class Reader:
         for name in ("array_like", "omit_defaults", "forbid_unknown_fields"):
             if settings.get(name) == "True":
                 layout[name] = True
-        if settings.get("tag") not in (None, "False", "None"):
-            tag = settings["tag"]
+        tag = settings.get("tag", "None")
+        if tag not in ("False", "None"):
             layout["tag"] = node.name if tag == "True" else tag
         for name in ("rename", "tag_field", "kw_only"):
-            if name in settings and settings[name] != "False":
+            if settings.get(name, "False") != "False":
                 layout[name] = settings[name]
         layout["fields"] = [
             f"{name}: {text}" if default is None else f"{name}: {text} = {default}"
@@ -463,11 +447,12 @@ def handshake_of(source):
 
 def constants_of(source):
     found = {}
-    for file, name in CONSTANTS:
+    for file, names in CONSTANTS.items():
         there = now_at(source, file)
         for node in ast.walk(source.tree(there)) if there else ():
-            if name in assigned(node) and node.value:
-                found[name] = ast.unparse(node.value)
+            if getattr(node, "value", None):
+                value = {name: ast.unparse(node.value) for name in assigned(node) if name in names}
+                found.update(value)
     return found
 
 
@@ -494,10 +479,11 @@ def moved_files(source):
 
 def layout_of(source):
     reader = Reader(source)
-    for file, name in ROOTS:
-        found = where(source, file, name)
-        if found:
-            reader.add(found, name)
+    for file, names in ROOTS.items():
+        for name in names:
+            found = where(source, file, name)
+            if found:
+                reader.add(found, name)
     return {
         "release": source.release(),
         "structs": dict(sorted(reader.structs.items())),

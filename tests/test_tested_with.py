@@ -30,10 +30,9 @@ TABLE = table("README.md")
 def steps():
     """{"trixie": its step in .ci/run} of those that can fail the build."""
     text = (ROOT / ".ci" / "run").read_text("utf-8").replace("\\\n", " ")
-    lines = [line for line in text.splitlines() if line.startswith("step ")]
     found = {}
-    for line in lines:
-        match = re.search(r'step \d+ "([^"]*)" +scripts/fresh-machine (\w+)(.*)', line)
+    for line in text.splitlines():
+        match = re.match(r'step \d+ "([^"]*)" +scripts/fresh-machine (\w+)(.*)', line)
         if match and not match[1].startswith("report only"):
             found[match[2]] = match[0]
     return found
@@ -57,11 +56,7 @@ def test_ci_runs_all_of_the_readme_there(release):
 
 
 def output(*command):
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def version_of(library):
-    return output("pkg-config", "--modversion", library).strip()
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.skipif(
@@ -69,16 +64,15 @@ def version_of(library):
     reason="compares the versions in README.md only where .ci/run says so",
 )
 def test_versions_of_this_machine():
-    release = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    system = platform.freedesktop_os_release()
     new = subprocess.run(["pkg-config", "--exists", "msgpack-c"]).returncode == 0
+    libraries = {"libzmq": "libzmq", "CZMQ": "libczmq", "msgpack-c": "msgpack-c" if new else "msgpack"}
     here = {
-        "Debian": platform.freedesktop_os_release()["VERSION_ID"],
-        "libzmq": version_of("libzmq"),
-        "CZMQ": version_of("libczmq"),
-        "msgpack-c": version_of("msgpack-c" if new else "msgpack"),
-        "gcc": output("gcc", "-dumpversion").strip(),
+        "Debian": system["VERSION_ID"],
+        **{name: output("pkg-config", "--modversion", each) for name, each in libraries.items()},
+        "gcc": output("gcc", "-dumpversion"),
         "clang": re.search(r"version (\d+)", output("clang", "--version"))[1],
         "Python": ".".join(platform.python_version_tuple()[:2]),
     }
     assert shutil.which("debootstrap") is None  # A machine that has what its makers had
-    assert here == TABLE[release]
+    assert here == TABLE[system["VERSION_CODENAME"]]

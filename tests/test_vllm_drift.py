@@ -78,7 +78,7 @@ def sources_of(layout):
         define(ENGINE if name.startswith(("Engine", "Finish")) else "vllm/enums.py", name, lines)
     for name, text in layout["aliases"].items():
         define("vllm/aliases.py", name, [f"{name} = {text}"])
-    where = {name: path for path, name in vllm_layout.CONSTANTS}
+    where = {name: path for path, names in vllm_layout.CONSTANTS.items() for name in names}
     for name, value in layout["constants"].items():
         files[where[name]].append([f"{name} = {value}"])
     for key, calls in layout["sockets"].items():
