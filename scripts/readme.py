@@ -163,8 +163,9 @@ class Stage:
         for name, value in defaults:
             if f"--{name}" not in words:
                 given += [f"--{name}", self.private(value)]
+        traced = self.trace and not words[0].startswith("build/scripts/")
         words = [program, *given, *map(self.private, words[1:])]
-        if self.trace and "/scripts/" not in program:
+        if traced:
             decode = ("--follow", "--decode", "vllm", "--json", str(self.trace))
             words = [ztrace, *decode, *words, *trace_options]
         return [*wrapper, *words]
