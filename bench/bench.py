@@ -360,13 +360,16 @@ def ratios_table(results):
 
 
 def figures_table(results):
-    rows = [("case", "side", "CPU, us", "lowest", "highest", "peak, MB")]
+    """Of each side the CPU time in us (lowest to highest), and the peak."""
+    rows = [("case", *(f"CPU of {side}, us; peak" for side in SIDES))]
     for case, figures in results:
+        cells = []
         for side in SIDES:
             cpu = [value * 1e6 for value in figures[side].cpu]
-            times = [f"{value:.3g}" for value in (statistics.median(cpu), min(cpu), max(cpu))]
             peak = statistics.median(figures[side].peak_kb) / 1024
-            rows.append((case.name if side == "C" else "", side, *times, f"{peak:.0f}"))
+            times = f"{statistics.median(cpu):.3g} ({min(cpu):.3g} to {max(cpu):.3g})"
+            cells.append(f"{times}; {peak:.0f} MB")
+        rows.append((case.name, *cells))
     return table(rows)
 
 

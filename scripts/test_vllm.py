@@ -315,6 +315,14 @@ def subscribe(lab, name, live, replay, *args, **more):
         "--from-seq", 0, "--json", "--replay-timeout-ms", 5000, *args], **more)  # fmt: skip
 
 
+def in_order(subscriber, numbers):
+    """The batches, which must have these numbers, and the notices; once it has ended."""
+    subscriber.popen.wait(120)
+    found, notices = batches(subscriber.text())
+    need([x["seq"] for x in found] == numbers, f"{subscriber.log.name}: each once and in order")
+    return found, notices
+
+
 def endpoints():
     """Where a publisher binds, and where its subscriber connects: PUB, then ROUTER."""
     return [(f"tcp://*:{p}", f"tcp://127.0.0.1:{p}") for p in (free_port(), free_port())]
@@ -331,9 +339,7 @@ def kv(lab):
         (live, at), (replay, replay_at) = endpoints()
         publishers().start(live, replay, count, drop=drop, blocks=blocks)
         subscriber = subscribe(lab, "kv_subscriber", at, replay_at, "--count", count)
-        subscriber.popen.wait(120)
-        found, _ = batches(subscriber.text())
-        need([x["seq"] for x in found] == list(range(count)), "each once and in order")
+        found, _ = in_order(subscriber, list(range(count)))
         for x in found:
             kinds = [event["type"] for event in x["events"]]
             need(kinds == ["BlockStored", "AllBlocksCleared"], f"events of {x['seq']}")
@@ -362,9 +368,7 @@ def kv(lab):
         second = publishers().start(live, replay, 200, more=1, since=1000)
         publishers().process.wait_for(f"^published {second}$", 60)
         publishers().tell(f"more {second}")  # Should the others have come before its subscription
-        subscriber.popen.wait(120)
-        found, notices = batches(subscriber.text())
-        need([x["seq"] for x in found] == [*range(300), *range(201)], "both in order")
+        _, notices = in_order(subscriber, [*range(300), *range(201)])
         need("restart" in {x["notice"] for x in notices}, "the restart is told")
         return "killed after 300 batches and started again: 201 more from 0, and the restart told"
 
@@ -378,9 +382,7 @@ def kv(lab):
             at = [f"tcp://127.0.0.1:{base + n}" for base in (port, other)]
             subscribers.append(subscribe(lab, f"rank-{n}", *at, "--count", 300))
         for n, subscriber in enumerate(subscribers):
-            subscriber.popen.wait(120)
-            found, _ = batches(subscriber.text())
-            need([x["seq"] for x in found] == list(range(300)), f"rank {n} in order")
+            found, _ = in_order(subscriber, list(range(300)))
             need({x["dp_rank"] for x in found} == {n}, f"rank {n}")
         return "ranks 0 and 1, each on its port: 300 batches each with its rank"
 
@@ -416,18 +418,11 @@ def kv(lab):
         need(seen == sorted(set(seen)), "each at the most once, in order")
         need(sorted(seen + lost) == list(range(count + more)), "each delivered or named as lost")
         need(replayed and lost, f"{replayed} replayed, {len(lost)} lost: the PUB has not dropped")
-        return (
-            f"{count + more} batches while nobody read: {len(seen) - replayed} received,"
-            f" {replayed} replayed (the ROUTER keeps {buffer}), all {len(lost)} others reported"
-            " lost"
-        )
+        received = f"{len(seen) - replayed} received, {replayed} replayed (the ROUTER keeps {buffer})"
+        return f"{count + more} batches while nobody read: {received}, all {len(lost)} others reported lost"
 
-    yield "all", plain
-    yield "drops", drops
-    yield "large", large
-    yield "restart", starts_again
-    yield "ranks", ranks
-    yield "slow reader", slow
+    yield from {"all": plain, "drops": drops, "large": large, "restart": starts_again,
+                "ranks": ranks, "slow reader": slow}.items()  # fmt: skip
 
 
 def drive(lab, name, *args):
@@ -493,9 +488,7 @@ def engine_core(lab):
         need(dead and "engine 0 is dead" not in text, "engine 1 is dead, and engine 0 is not")
         return f"2 engines, one fails with ENGINE_CORE_DEAD: its {dead[1]} requests go to the other"
 
-    yield "served", served
-    yield "KV events", events
-    yield "one of two fails", fails
+    yield from {"served": served, "KV events": events, "one of two fails": fails}.items()
 
 
 def engine_rust(lab):
@@ -505,7 +498,7 @@ def engine_rust(lab):
         """The program, or why there is none."""
         sdist = lab.cache / f"src/vllm-{lab.release}.tar.gz"
         if not sdist.exists() or not shutil.which("cargo"):
-            return None, "no cargo, or no " + str(sdist)
+            return None, f"no cargo, or no {sdist}"
         folder = lab.cache / f"rust-{lab.release}"
         program = folder / "target/release/vllm-mock-engine"
         if program.exists():

@@ -49,7 +49,9 @@ def test_all_rows(tmp_path):
         assert re.match("-?[0-9]" if counts and shutil.which("strace") else "$", row[6]), row
     assert not counts or "of 120,000)" in ratios[0][3]
     figures = rows(text, "## Figures")
-    assert [row[1] for row in figures] == ["C", "Python", "bare"] * len(ratios)
+    assert [row[0] for row in figures] == [row[0] for row in ratios]
+    for row in figures:
+        assert all(re.fullmatch(r"\S+ \(\S+ to \S+\); \d+ MB", cell) for cell in row[1:]), row
 
 
 def test_other_sizes(tmp_path):
