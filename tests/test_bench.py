@@ -45,7 +45,7 @@ def test_all_rows(tmp_path):
     ]
     for row in ratios:
         for cell in row[3:6]:
-            assert re.match("[0-9]" if counts else "$", cell), row
+            assert re.match("-?[0-9]" if counts else "$", cell), row
         assert re.match("-?[0-9]" if counts and shutil.which("strace") else "$", row[6]), row
     assert not counts or "of 120,000)" in ratios[0][3]
     figures = rows(text, "## Figures")
