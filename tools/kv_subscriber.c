@@ -23,22 +23,15 @@ typedef struct {
     kv_setting_t setting;
 } subscriber_t;
 
-//  False when an endpoint is wrong, which stderr has been told
-static bool s_check_endpoints (const subscriber_t *self)
+//  False when one of the first `max` endpoints is wrong, or there are more, which stderr has been
+//  told
+static bool s_check (const option_list_t *endpoints, const char *option, size_t max, bool bind)
 {
-    for (size_t i = 0; i < self->endpoints.count; i++) {
-        const char *why = options_endpoint_error (self->endpoints.items[i], self->bind);
+    for (size_t i = 0; i < endpoints->count; i++) {
+        const char *why =
+            i < max ? options_endpoint_error (endpoints->items[i], bind) : "it has no --endpoint";
         if (why) {
-            warn_line ("--endpoint: '%s': %s", self->endpoints.items[i], why);
-            return false;
-        }
-    }
-    for (size_t i = 0; i < self->replay_endpoints.count; i++) {
-        const char *why = i >= self->endpoints.count
-                              ? "it has no --endpoint"
-                              : options_endpoint_error (self->replay_endpoints.items[i], false);
-        if (why) {
-            warn_line ("--replay-endpoint: '%s': %s", self->replay_endpoints.items[i], why);
+            warn_line ("--%s: '%s': %s", option, endpoints->items[i], why);
             return false;
         }
     }
@@ -144,7 +137,8 @@ int main (int argc, char **argv)
                          .replay_timeout_ms = 3000,
                          .setting.limits.from_seq = KV_FROM_LIVE};
     s_read_options (argc, argv, &self);
-    if (!s_check_endpoints (&self))
+    if (!s_check (&self.endpoints, "endpoint", self.endpoints.count, self.bind) ||
+        !s_check (&self.replay_endpoints, "replay-endpoint", self.endpoints.count, false))
         return OPTIONS_WRONG;
     if (!s_load_keys (&self))
         return EXIT_FAILURE;

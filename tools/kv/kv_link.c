@@ -97,11 +97,6 @@ zsock_t *kv_link_events (kv_link_t *self)
     return self->events;
 }
 
-bool kv_link_recv (kv_link_t *self, kv_frames_t *message)
-{
-    return kv_frames_recv (message, self->sub);
-}
-
 int kv_link_peer (const kv_link_t *self, kv_frames_t *message)
 {
     return self->bind && message->count > 0 ? zmq_msg_get (&message->frames[0], ZMQ_SRCFD) : 0;
@@ -113,19 +108,14 @@ bool kv_link_is_stuck (const kv_link_t *self, int64_t age)
 }
 
 //  The next event of the monitor, see zmq_socket_monitor(3). False: there is none.
-static bool s_next_event (kv_link_t *self, uint16_t *event, int *value)
+static bool s_next_event (kv_link_t *self, uint16_t *event, int32_t *value)
 {
     zmsg_t *message = zmsg_recv (self->events);
     if (!message)
         return false;
-    zframe_t *frame = zmsg_first (message);
-    *event = 0;
-    uint32_t number = 0;
-    if (zframe_size (frame) >= sizeof *event + sizeof number) {
-        memcpy (event, zframe_data (frame), sizeof *event);
-        memcpy (&number, zframe_data (frame) + sizeof *event, sizeof number);
-    }
-    *value = (int) number;
+    const byte *frame = zframe_data (zmsg_first (message));
+    memcpy (event, frame, sizeof *event);
+    memcpy (value, frame + sizeof *event, sizeof (int32_t));
     curve_event (self->sub, message);
     zmsg_destroy (&message);
     return true;
@@ -154,7 +144,7 @@ static kv_link_news_t s_begun (kv_link_t *self)
 kv_link_news_t kv_link_news (kv_link_t *self)
 {
     uint16_t event;
-    int value;
+    int32_t value;
     kv_link_news_t news = {.event = KV_LINK_OTHER};
     if (!s_next_event (self, &event, &value))
         return (kv_link_news_t){.event = KV_LINK_NOTHING};

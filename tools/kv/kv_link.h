@@ -27,12 +27,9 @@ typedef struct kv_link kv_link_t;
 kv_link_t *kv_link_new (const kv_link_options_t *options);
 void kv_link_destroy (kv_link_t **self_p);
 
-//  Both belong to the link: what to poll
+//  Both belong to the link: what to poll, the first to receive from without waiting
 zsock_t *kv_link_sub (kv_link_t *self);
 zsock_t *kv_link_events (kv_link_t *self);
-
-//  Takes the next message that has come. False: there is none now.
-bool kv_link_recv (kv_link_t *self, kv_frames_t *message);
 
 typedef enum {
     KV_LINK_NOTHING,  //  No news is there now

@@ -75,6 +75,12 @@ static bool s_open_link (kv_source_t *self, int64_t now)
     return true;
 }
 
+//  The link to read; NULL: there is none now
+static kv_link_t *s_read_link (const kv_source_t *self)
+{
+    return self->old ? self->old : self->link;
+}
+
 static void s_close_link (kv_source_t *self, kv_link_t **link)
 {
     if (!*link)
@@ -124,7 +130,7 @@ static void s_begun (kv_source_t *self, int64_t now)
     self->refused = false;
     s_report (self, "connected", NULL);
     for (kv_stream_t *each = self->streams; each; each = each->next)
-        if (!self->bind || !each->topic)
+        if (!self->bind || !each->topic.data)
             kv_stream_connected (each, now);
 }
 
@@ -133,9 +139,8 @@ static void s_ended (kv_source_t *self, int64_t now)
 {
     for (kv_stream_t *each = self->streams; each; each = each->next)
         kv_stream_disconnected (each, now);
-    if (self->up)
-        s_report (self, "disconnected", "the connection has ended");
     if (self->up) {
+        s_report (self, "disconnected", "the connection has ended");
         self->old = self->link;
         self->link = NULL;
     } else {
@@ -160,7 +165,7 @@ static void s_peer_ended (kv_source_t *self, const kv_link_news_t *news, int64_t
          rounds--)
         ;
     for (kv_stream_t *each = self->streams; each; each = each->next)
-        if (each->topic && each->peer == news->peer)
+        if (each->topic.data && each->peer == news->peer)
             kv_stream_disconnected (each, now);
 }
 
@@ -204,8 +209,6 @@ static void s_make_room (kv_source_t *self)
     for (kv_stream_t *each = self->streams; each; each = each->next)
         if (each->used < oldest->used)
             oldest = each;
-    if (!oldest)
-        return;
     if (!self->told_strangers)
         warn_line ("%s: more than %d streams: the one that has been silent longest ends",
                    self->setting.endpoint, KV_STREAMS_MAX);
@@ -214,28 +217,9 @@ static void s_make_room (kv_source_t *self)
     s_remove_stream (self, oldest);
 }
 
-//  The only stream of a topic, where a batch without a rank belongs. NULL: there are several, or
-//  none.
-static kv_stream_t *s_only_stream (kv_source_t *self, mp_slice_t topic, bool *none)
-{
-    kv_stream_t *only = NULL;
-    *none = true;
-    for (kv_stream_t *each = self->streams; each; each = each->next) {
-        if (!each->topic || !kv_stream_has_topic (each, topic))
-            continue;
-        if (only)
-            only = NULL;
-        else if (*none)
-            only = each;
-        *none = false;
-    }
-    return only;
-}
-
 static bool s_fits (const kv_stream_t *stream, mp_slice_t topic, int64_t rank)
 {
-    return kv_stream_has_topic (stream, topic) &&
-           (!stream->ranked || stream->rank < 0 || stream->rank == rank);
+    return kv_stream_has_topic (stream, topic) && (stream->rank < 0 || stream->rank == rank);
 }
 
 //  The stream of a batch; a new one when there is none. NULL: nobody can tell.
@@ -243,20 +227,27 @@ static kv_stream_t *s_find_stream (kv_source_t *self, mp_slice_t topic, int64_t 
                                    int64_t now)
 {
     kv_stream_t *free_one = NULL, *last = self->last;
-    if (rank < 0) {
-        bool none;
-        kv_stream_t *only = s_only_stream (self, topic, &none);
-        if (only || (rank == KV_RANK_UNREADABLE && !none))
+    if (rank < 0) {  //  Belongs to the only stream of its topic
+        kv_stream_t *only = NULL;
+        size_t count = 0;
+        for (kv_stream_t *each = self->streams; each; each = each->next)
+            if (each->topic.data && kv_stream_has_topic (each, topic)) {
+                only = each;
+                count++;
+            }
+        if (count == 1)
             return only;
+        if (count > 1 && rank == KV_RANK_UNREADABLE)
+            return NULL;
     }
-    if (last && last->topic && last->peer == peer && s_fits (last, topic, rank) && last->up)
+    if (last && last->topic.data && last->peer == peer && s_fits (last, topic, rank) && last->up)
         return last;
     for (kv_stream_t *each = self->streams; each; each = each->next) {
         if (!s_fits (each, topic, rank))
             continue;
-        if (each->topic && each->peer == peer)
+        if (each->topic.data && each->peer == peer)
             return each;
-        if (!each->topic || !each->up)
+        if (!each->topic.data || !each->up)
             free_one = each;  //  Its publisher has gone, or has not come yet
     }
     if (!free_one) {
@@ -320,13 +311,13 @@ static bool s_has_room (kv_source_t *self, int64_t now)
 //  Takes up to `limit` live messages
 static s_served_t s_serve_live (kv_source_t *self, int limit, int64_t now)
 {
-    kv_link_t *link = self->old ? self->old : self->link;
+    kv_link_t *link = s_read_link (self);
     if (!link)
         return SERVED_ALL;
     if (!s_has_room (self, now))
         return SERVED_LATER;
     while (limit-- > 0 && !kv_report_is_done (self->setting.report)) {
-        if (!kv_link_recv (link, self->message))
+        if (!kv_frames_recv (self->message, kv_link_sub (link)))
             return SERVED_ALL;
         s_take (self, link, now);
         if (self->last && !kv_sequence_has_room (self->last->sequence) && !s_has_room (self, now))
@@ -344,7 +335,7 @@ static void s_drained (kv_source_t *self, int64_t now)
 //  A SUB that is not read must not wake us up
 static void s_pause (kv_source_t *self, bool pause)
 {
-    kv_link_t *link = self->old ? self->old : self->link;
+    kv_link_t *link = s_read_link (self);
     if (!link || pause == self->paused)
         return;
     self->paused = pause;

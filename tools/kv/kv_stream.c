@@ -30,9 +30,9 @@ bool kv_setting_wants (const kv_setting_t *setting, mp_slice_t topic)
 static kv_origin_t s_origin (const kv_stream_t *self)
 {
     kv_origin_t origin = {.endpoint = self->setting->endpoint, .rank = KV_RANK_NONE};
-    if (!self->alone && self->topic) {
-        origin.topic = (mp_slice_t){self->topic, self->topic_size};
-        origin.rank = self->ranked && self->rank >= 0 ? self->rank : KV_RANK_NONE;
+    if (!self->alone && self->topic.data) {
+        origin.topic = self->topic;
+        origin.rank = self->rank;
     }
     return origin;
 }
@@ -44,9 +44,9 @@ static void s_deliver (void *owner, const kv_numbered_t *batch)
     //  A replay of before v0.26 has no topic: then it is the one that live batches have, or the
     //  one that we subscribe to
     const char *wanted = self->setting->topics[0];
-    if (!named.topic.data && self->topic)
-        named.topic = (mp_slice_t){self->topic, self->topic_size};
-    else if (!named.topic.data && *wanted)
+    if (!named.topic.data)
+        named.topic = self->topic;
+    if (!named.topic.data && *wanted)
         named.topic = (mp_slice_t){wanted, strlen (wanted)};
     kv_origin_t origin = s_origin (self);
     kv_report_batch (self->setting->report, &origin, &named);
@@ -89,7 +89,7 @@ void kv_stream_destroy (kv_stream_t **self_p)
     s_close_replay (self);
     kv_sequence_destroy (&self->sequence);
     kv_frames_destroy (&self->reply);
-    free (self->topic);
+    free ((char *) self->topic.data);
     free (self);
     *self_p = NULL;
 }
@@ -129,26 +129,25 @@ static void s_follow (kv_stream_t *self)
 
 bool kv_stream_has_topic (const kv_stream_t *self, mp_slice_t topic)
 {
-    return !self->topic || !topic.data ||
-           (topic.size == self->topic_size && memcmp (topic.data, self->topic, topic.size) == 0);
+    return !self->topic.data || !topic.data ||
+           (topic.size == self->topic.size &&
+            memcmp (topic.data, self->topic.data, topic.size) == 0);
 }
 
 //  The first batch tells to which topic and rank the stream belongs. False: this one is another's.
 static bool s_claim (kv_stream_t *self, const kv_numbered_t *batch, int64_t rank)
 {
     if (!kv_stream_has_topic (self, batch->topic) ||
-        (self->ranked && self->rank >= 0 && rank >= 0 && rank != self->rank))
+        (self->rank >= 0 && rank >= 0 && rank != self->rank))
         return false;
-    if (!self->topic && batch->topic.data) {
-        self->topic = malloc (batch->topic.size + 1);
-        assert (self->topic);
-        memcpy (self->topic, batch->topic.data, batch->topic.size);
-        self->topic_size = batch->topic.size;
+    if (!self->topic.data && batch->topic.data) {
+        char *topic = malloc (batch->topic.size + 1);
+        assert (topic);
+        self->topic =
+            (mp_slice_t){memcpy (topic, batch->topic.data, batch->topic.size), batch->topic.size};
     }
-    if (rank > self->rank || (!self->ranked && rank != KV_RANK_UNREADABLE)) {
-        self->ranked = true;
+    if (rank > self->rank)
         self->rank = rank;
-    }
     return true;
 }
 

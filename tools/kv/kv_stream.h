@@ -27,15 +27,13 @@ bool kv_setting_wants (const kv_setting_t *setting, mp_slice_t topic);
 typedef struct kv_stream {
     const kv_setting_t *setting;
     kv_sequence_t *sequence;
-    char *topic;  //  NULL: the first batch will tell
-    size_t topic_size;
-    bool ranked;  //  `rank` is known
-    int64_t rank;
-    int peer;         //  By which connection it comes, where several publishers connect to us
-    bool up;          //  That connection is there
-    bool alone;       //  The only one of its endpoint, so notices need not say which
-    int64_t used;     //  When the last batch came, ms
-    zsock_t *dealer;  //  NULL: no replay is under way
+    mp_slice_t topic;  //  No data: the first batch will tell
+    int64_t rank;      //  KV_RANK_NONE: not known, or none
+    int peer;          //  By which connection it comes, where several publishers connect to us
+    bool up;           //  That connection is there
+    bool alone;        //  The only one of its endpoint, so notices need not say which
+    int64_t used;      //  When the last batch came, ms
+    zsock_t *dealer;   //  NULL: no replay is under way
     kv_frames_t *reply;
     struct kv_stream *next;
 } kv_stream_t;
