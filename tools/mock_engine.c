@@ -145,7 +145,7 @@ static void s_greet (mock_engine_t *self)
     //  can only be the INIT of a front-end that has left. The DEALERs for requests are without it.
     zsock_set_immediate (self->greeter, 1);
     zsock_set_sndtimeo (self->greeter, 0);
-    self->greeter_events = monitor_new (self->greeter);
+    self->greeter_events = monitor_new (self->greeter, 0);
     zpoller_add (self->shared->poller, self->greeter);
     zpoller_add (self->shared->poller, self->greeter_events);
     if (!s_connect (self->greeter, self->shared->handshake))
@@ -182,7 +182,7 @@ static bool s_join_client (mock_engine_t *self, client_t *client, const char *in
 {
     client->push = s_new_socket (self, ZMQ_PUSH, 4000);  //  As vLLM: for ENGINE_CORE_DEAD
     client->dealer = s_new_socket (self, ZMQ_DEALER, 0);
-    client->events = monitor_new (client->dealer);
+    client->events = monitor_new (client->dealer, 0);
     zpoller_add (self->shared->poller, client->dealer);
     zpoller_add (self->shared->poller, client->events);
     if (!s_connect (client->push, output) || !s_connect (client->dealer, input))
@@ -293,7 +293,7 @@ static bool s_serve_greeter (mock_engine_t *self)
 {
     bool connected = false, lost = false;
     while (s_has_input (self->greeter_events)) {
-        uint16_t event = monitor_recv (self->greeter, self->greeter_events);
+        uint16_t event = monitor_recv (self->greeter, self->greeter_events, NULL);
         if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED || event == ZMQ_EVENT_DISCONNECTED)
             connected = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
         lost = lost || event == ZMQ_EVENT_DISCONNECTED;
@@ -332,7 +332,7 @@ static bool s_serve_client (mock_engine_t *self, client_t *client)
 {
     bool gone = false;
     while (s_has_input (client->events)) {
-        uint16_t event = monitor_recv (client->dealer, client->events);
+        uint16_t event = monitor_recv (client->dealer, client->events, NULL);
         //  Connected is not greeted: the parent of vLLM's API servers listens before one of them
         //  takes the listener over and speaks ZMTP. After 30 s libzmq ends such a connection
         //  (ZMQ_HANDSHAKE_IVL) and makes another; the registration is still queued. vLLM's own

@@ -4,6 +4,7 @@
 #include "lib/curve.h"
 #include "lib/keepalive.h"
 #include "lib/log.h"
+#include "lib/monitor.h"
 
 //  What exceeds this waits in the publisher, whose PUB keeps 100,000 batches by default. So a burst
 //  takes a few MB of our memory.
@@ -33,20 +34,21 @@ struct kv_link {
     size_t peer_count;
 };
 
-static bool s_connect (kv_link_t *self, const kv_link_options_t *options)
+static bool s_connect (kv_link_t *self, const char *endpoint)
 {
     zsock_set_reconnect_ivl (self->sub, NEVER_MS);
     zmq_setsockopt (zsock_resolve (self->sub), ZMQ_CONNECT_TIMEOUT, &(int){CONNECT_TIMEOUT_MS},
                     sizeof (int));
-    return log_connected (options->endpoint, zsock_connect (self->sub, "%s", options->endpoint));
+    return log_connected (endpoint, zsock_connect (self->sub, "%s", endpoint));
 }
 
-kv_link_t *kv_link_new (const kv_link_options_t *options)
+kv_link_t *kv_link_new (const char *endpoint, bool bind, const char *const *topics,
+                        size_t topic_count)
 {
     kv_link_t *self = zmalloc (sizeof *self);
-    self->bind = options->bind;
+    self->bind = bind;
     self->sub = zsock_new (ZMQ_SUB);
-    if (options->bind)
+    if (bind)
         curve_server (self->sub);
     else
         curve_client (self->sub);
@@ -54,22 +56,14 @@ kv_link_t *kv_link_new (const kv_link_options_t *options)
     zsock_set_maxmsgsize (self->sub, MP_MAX_FRAME);
     zsock_set_rcvhwm (self->sub, SUB_HWM);
     keepalive_probe (self->sub);  //  A publisher whose machine is gone is detected after 12 s
-    for (size_t i = 0; i < options->topic_count; i++)
-        zsock_set_subscribe (self->sub, options->topics[i]);
+    for (size_t i = 0; i < topic_count; i++)
+        zsock_set_subscribe (self->sub, topics[i]);
 
-    char where[64];
-    snprintf (where, sizeof where, "inproc://kv-link-%zu", options->number);
-    zmq_socket_monitor (zsock_resolve (self->sub), where,
-                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
-                            ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CONNECT_DELAYED | ZMQ_EVENT_CLOSED |
-                            CURVE_EVENTS);
-    self->events = zsock_new (ZMQ_PAIR);
-    zsock_set_rcvhwm (self->events, 0);  //  Or libzmq's I/O thread would wait when it is full
+    self->events =
+        monitor_new (self->sub, ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CONNECT_DELAYED | ZMQ_EVENT_CLOSED);
     zsock_set_rcvtimeo (self->events, 0);
-    zsock_connect (self->events, "%s", where);
-    bool ok = options->bind ? log_bound (self->sub, options->endpoint,
-                                         zsock_bind (self->sub, "%s", options->endpoint))
-                            : s_connect (self, options);
+    bool ok = bind ? log_bound (self->sub, endpoint, zsock_bind (self->sub, "%s", endpoint))
+                   : s_connect (self, endpoint);
     if (!ok)
         kv_link_destroy (&self);
     return self;
@@ -80,7 +74,7 @@ void kv_link_destroy (kv_link_t **self_p)
     kv_link_t *self = *self_p;
     if (!self)
         return;
-    zmq_socket_monitor (zsock_resolve (self->sub), NULL, 0);
+    monitor_stop (self->sub);
     zsock_destroy (&self->events);
     zsock_destroy (&self->sub);
     free (self);
@@ -107,20 +101,6 @@ bool kv_link_is_stuck (const kv_link_t *self, int64_t age)
     return !self->bind && !self->dialled && age >= RESOLVE_MS;
 }
 
-//  The next event of the monitor, see zmq_socket_monitor(3). False: there is none.
-static bool s_next_event (kv_link_t *self, uint16_t *event, int32_t *value)
-{
-    zmsg_t *message = zmsg_recv (self->events);
-    if (!message)
-        return false;
-    const byte *frame = zframe_data (zmsg_first (message));
-    memcpy (event, frame, sizeof *event);
-    memcpy (value, frame + sizeof *event, sizeof (int32_t));
-    curve_event (self->sub, message);
-    zmsg_destroy (&message);
-    return true;
-}
-
 //  Takes a connection off the list. True: it was there.
 static bool s_forget_peer (kv_link_t *self, int peer)
 {
@@ -143,12 +123,12 @@ static kv_link_news_t s_begun (kv_link_t *self)
 
 kv_link_news_t kv_link_news (kv_link_t *self)
 {
-    uint16_t event;
     int32_t value;
     kv_link_news_t news = {.event = KV_LINK_OTHER};
-    if (!s_next_event (self, &event, &value))
-        return (kv_link_news_t){.event = KV_LINK_NOTHING};
-    switch (event) {
+    switch (monitor_recv (self->sub, self->events, &value)) {
+    case 0:
+        news.event = KV_LINK_NOTHING;
+        break;
     case ZMQ_EVENT_CONNECT_DELAYED:
     case ZMQ_EVENT_CONNECTED:
         self->dialled = true;

@@ -12,19 +12,12 @@
 
 #include "kv/kv_events.h"
 
-typedef struct {
-    const char *endpoint;
-    bool bind;
-    const char *const *topics;  //  Prefixes to subscribe to
-    size_t topic_count;
-    size_t number;  //  Differs for each link of a program
-} kv_link_options_t;
-
 typedef struct kv_link kv_link_t;
 
-//  NULL when the endpoint cannot be used, which stderr has been told. A link that binds prints
-//  where it listens.
-kv_link_t *kv_link_new (const kv_link_options_t *options);
+//  Connects to `endpoint`, or binds it, and subscribes to these prefixes. NULL when the endpoint
+//  cannot be used, which stderr has been told. A link that binds prints where it listens.
+kv_link_t *kv_link_new (const char *endpoint, bool bind, const char *const *topics,
+                        size_t topic_count);
 void kv_link_destroy (kv_link_t **self_p);
 
 //  Both belong to the link: what to poll, the first to receive from without waiting

@@ -29,8 +29,6 @@ struct kv_source {
     size_t count;
 };
 
-static size_t links;  //  Made so far, by all sources
-
 static kv_stream_t *s_add_stream (kv_source_t *self)
 {
     kv_stream_t *stream = kv_stream_new (&self->setting);
@@ -59,12 +57,8 @@ static void s_remove_stream (kv_source_t *self, kv_stream_t *stream)
 
 static bool s_open_link (kv_source_t *self, int64_t now)
 {
-    kv_link_options_t options = {.endpoint = self->setting.endpoint,
-                                 .bind = self->bind,
-                                 .topics = self->setting.topics,
-                                 .topic_count = self->setting.topic_count,
-                                 .number = links++};
-    self->link = kv_link_new (&options);
+    self->link = kv_link_new (self->setting.endpoint, self->bind, self->setting.topics,
+                              self->setting.topic_count);
     self->born = now;
     self->retry = now + RETRY_MS;
     self->up = false;
