@@ -363,7 +363,7 @@ void kv_sequence_restart (kv_sequence_t *self, uint64_t seq)
     kv_sequence_stop_replay (self);
     self->started = true;
     self->next = self->top = self->gone = 0;
-    self->known = self->heard = self->unchecked = self->cautious = false;
+    self->known = self->heard = self->unchecked = false;
     self->failures = 0;
     memset (&self->memory, 0, sizeof self->memory);
 }

@@ -150,6 +150,15 @@ static void test_situations (void **state)
          //  5 and 6 of the replay were not needed any more
          "counts>8 received, 8 delivered, 3 replayed, 0 duplicates, 1 gaps, 0 lost, 0 restarts, "
          "0 strays"},
+        //  A live number that jumps is believed when the replay brings it, too
+        {"one batch shows a gap", KV_FROM_LIVE, true,
+         "live 0-1>0 1|live 5>gap(2-4)|replay 2 brings 2-5>2r 3r 4r 5|is>following"},
+        {"a doubted reply comes again in its place", KV_FROM_LIVE, true,
+         "live 0>0|live 4-5>gap(1-3)|replay 1 brings 3>replay_short(1-3)|"
+         "replay 1 brings 1-3>1r 2r 3r 4 5|asks nothing"},
+        {"a doubted reply comes twice", KV_FROM_LIVE, true,
+         "live 0>0|live 4-5>gap(1-3)|replay 1 brings 3>replay_short(1-3)|"
+         "replay 1 brings 3>history_lost(1-2) 3r 4 5|asks nothing"},
         {"joining late", 0, true, "replay 0 brings 0-2>0r 1r 2r|live 3>3"},
         {"a publisher that repeats more than was asked for", 5, true,
          "replay 5 brings 0-6>5r 6r|"
@@ -188,6 +197,18 @@ static void test_situations (void **state)
         {"a run that cannot be told", KV_FROM_LIVE, true,
          "live 0-2>0 1 2|cut|replay 2 brings 7-8>unchecked(3)|drained|wait 199|asks nothing|"
          "wait 1|replay 3 brings 7-8>history_lost(3-6) 7r 8r|wait 200"},
+        //  It has told more, although the SUB is never empty
+        {"a run that cannot be told, and a live batch", KV_FROM_LIVE, true,
+         "live 0-2>0 1 2|cut|replay 2 brings 7-8>unchecked(3)|live 9-10|"
+         "replay 3 brings 7-10>history_lost(3-6) 7r 8r 9 10"},
+        //  1:0 came by the connection that was cut before its run was known
+        {"another run after two cuts", KV_FROM_LIVE, true,
+         "live 0-2>0 1 2|cut|live 1:0|cut|replay 2 brings 1:2-3>restart(2) unchecked(0)|"
+         "replay 0 brings 1:0-3>1:0r 1:1r 1:2r 1:3r"},
+        {"two numbers behind, and no replay", KV_FROM_LIVE, true,
+         "live 0-5>0 1 2 3 4 5|live 1:2|replay 5 brings nothing|replay 0 brings nothing|"
+         "replay 5 brings nothing|replay 0 brings nothing|live 1:1>stray(2)|is>waiting until 1000|"
+         "live 1:2>restart(1)|replay 0 brings 1:0-2>1:0r 1:1 1:2"},
         {"a new run without batches", KV_FROM_LIVE, true,
          "live 0-2>0 1 2|cut|replay 2 brings nothing|replay 0 brings nothing|is>unsure|live 3|"
          "replay 2 brings 2-3>3"},
