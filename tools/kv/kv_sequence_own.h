@@ -94,8 +94,8 @@ uint64_t kv_sequence_missing_end (const kv_sequence_t *self);
 //  others
 void kv_sequence_believe (kv_sequence_t *self, kv_doubts_t *doubts);
 
-//  True when the live stream has passed `next`, if also by a number that is not believed yet: enough
-//  to ask, and not to give up
+//  True when the live stream has passed `next`, even if by a number that is doubted: enough to ask,
+//  and not to give up
 bool kv_sequence_passed (const kv_sequence_t *self, int64_t now);
 
 //  Delivers, gives up and asks what is due by now, and moves to the state that follows from it

@@ -203,6 +203,8 @@ static void s_make_room (kv_source_t *self)
     for (kv_stream_t *each = self->streams; each; each = each->next)
         if (each->used < oldest->used)
             oldest = each;
+    if (!oldest)
+        return;
     if (!self->told_strangers)
         warn_line ("%s: more than %d streams: the one that has been silent longest ends",
                    self->setting.endpoint, KV_STREAMS_MAX);
