@@ -107,11 +107,6 @@ static void s_print_outputs (const engine_core_outputs_t *outputs)
         fprintf (out, "; %s %s", output->request_id,
                  engine_core_finish_name (output->finish_reason));
         s_print_numbers ("", output->new_token_ids, output->new_token_count);
-        //  What is encode only
-        bool more = output->logprobs || output->prompt_logprobs || output->stop_reason ||
-                    output->error || output->prefilled || output->queued > 0 ||
-                    output->scheduled > 0;
-        fputs (more ? " and more" : "", out);
     }
     const engine_core_utility_output_t *answer = outputs->utility_output;
     if (answer)
@@ -119,7 +114,7 @@ static void s_print_outputs (const engine_core_outputs_t *outputs)
                  answer->failure_message ? " failed: " : "",
                  answer->failure_message ? answer->failure_message : "",
                  answer->notification ? " notification" : "", answer->result.data ? " result" : "");
-    fputs (outputs->scheduler_stats || outputs->weight_version ? " and more" : "", out);
+    assert_true (!outputs->scheduler_stats && !outputs->weight_version);  //  Encode only
     decoded_end ();
 }
 

@@ -534,6 +534,22 @@ static const scenario_t scenarios[] = {
      "call pause_scheduler ['abort',true]; state -> "
      "0: r4 0 abort | 0: = null | 0: = null | > idle, 0 running"},
 
+    {"while a user's pause lasts, what is new is refused, but not what is to end at once anyway",
+     "call pause_generation ['wait',true]; call is_scheduler_paused [] -> 0: = null | 0: = true\n"
+     "add r0 -> 0: r0 0 error {\"code\":\"engine_paused\",\"message\":\"Generation is paused. "
+     "Please retry after it resumes.\",\"retryable\":true}\n"
+     "request r3 [1] {} 0,0,0,null,false,null,null,null,true -> 0: r3 0 abort\n"
+     //  One more pause changes nothing of that, the end of all of them does
+     "call pause_scheduler ['keep',true]; add r1 -> 0: = null | 0: r1 0 error "
+     "{\"code\":\"engine_paused\",\"message\":\"Generation is paused. Please retry after it "
+     "resumes.\",\"retryable\":true}\n"
+     "call resume_scheduler []; add r2; state -> 0: = null | > busy, 1 running"},
+
+    {"a user's pause that keeps refuses nothing, nor does one of a mode that there is not",
+     "call pause_generation ['doze',true] -> 0: ! pause_generation: there is no such mode | "
+     "> pause_generation: there is no such mode\n"
+     "add r0; call pause_generation ['keep',true]; add r1; state -> 0: = null | > idle, 2 running"},
+
     {"adapters are known by their numbers",
      "with clients 2\n"
      "call add_lora [['sql',5,'/a',null,null,true,false]] 1; call list_loras [] -> "
@@ -638,7 +654,6 @@ static void test_methods (void **state)
         {"is_sleeping []", "true", NULL},
         {"wake_up [['kv_cache']]", "true", NULL},
         {"pause_generation ['abort',true]", "null", NULL},
-        {"pause_generation ['never',true]", NULL, "there is no such mode"},
         {"get_weight_version []", "\"default\"", NULL},
         {"set_weight_version ['v7']", "null", NULL},
         {"set_weight_version [7]", NULL, "a version is a string of up to 256 bytes"},
@@ -669,31 +684,6 @@ static void test_methods (void **state)
             s_playf ("call %s -> 0: = %s | > %.*s: answered", call, cases[i].answer, size, call);
     }
     s_play ("summary -> > 0 finished, 0 aborted, 0 bad");
-}
-
-#define REFUSED(id)                                                                                \
-    "0: " id " 0 error {\"code\":\"engine_paused\",\"message\":\"Generation is paused. "           \
-    "Please retry after it resumes.\",\"retryable\":true}"
-
-//  While a user's pause lasts, what is new ends at once with an error; not with "keep", and not
-//  what ends at once anyway
-static void test_pause_generation (void **state)
-{
-    static const char *const modes[] = {"abort", "wait", "keep"};
-    for (size_t i = 0; i < COUNT (modes); i++) {
-        bool keep = streq (modes[i], "keep");
-        s_playf ("call pause_generation ['%s',true]; call is_scheduler_paused [] -> "
-                 "0: = null | 0: = true",
-                 modes[i]);
-        s_playf ("add r0 1 -> %s", keep ? "" : REFUSED ("r0"));
-        s_play ("request r3 [1] {} 0,0,0,null,false,null,null,null,true -> 0: r3 0 abort");
-        //  One more pause changes nothing of that, the end of all of them does
-        s_playf ("call pause_scheduler ['keep',true]; add r1 1 -> 0: = null%s",
-                 keep ? "" : " | " REFUSED ("r1"));
-        s_playf ("call resume_scheduler []; add r2 1; state -> 0: = null | > busy, %d running",
-                 keep ? 3 : 1);
-        toy_engine_destroy (&engine);
-    }
 }
 
 //  Arguments that name no adapter
@@ -737,11 +727,13 @@ static void test_id_with_control_bytes (void **state)
 
 int main (void)
 {
-    static const struct CMUnitTest others[] = {
-        cmocka_unit_test (test_registration),     cmocka_unit_test (test_tokens),
-        cmocka_unit_test (test_no_room),          cmocka_unit_test (test_methods),
-        cmocka_unit_test (test_pause_generation), cmocka_unit_test (test_no_lora),
-        cmocka_unit_test (test_bounds),           cmocka_unit_test (test_id_with_control_bytes)};
+    static const struct CMUnitTest others[] = {cmocka_unit_test (test_registration),
+                                               cmocka_unit_test (test_tokens),
+                                               cmocka_unit_test (test_no_room),
+                                               cmocka_unit_test (test_methods),
+                                               cmocka_unit_test (test_no_lora),
+                                               cmocka_unit_test (test_bounds),
+                                               cmocka_unit_test (test_id_with_control_bytes)};
     struct CMUnitTest tests[COUNT (scenarios) + COUNT (others)];
     memcpy (tests + COUNT (scenarios), others, sizeof others);
     for (size_t i = 0; i < COUNT (tests); i++) {
