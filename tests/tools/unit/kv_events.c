@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include "kv/kv_events.h"
+#include "kv/rank.h"
 #include "kv/toy_cache.h"
 
 //  -- Messages, as their frames in hex, separated by '|'
@@ -216,6 +217,38 @@ static void test_replay_request_read (void **state)
     }
 }
 
+//  -- The endpoints of data-parallel ranks
+
+static void test_rank_endpoints (void **state)
+{
+    static const struct {
+        const char *endpoint;
+        int rank;
+        const char *own;
+    } cases[] = {
+        {"tcp://127.0.0.1:5557", 0, "tcp://127.0.0.1:5557"},
+        {"tcp://127.0.0.1:5557", 1, "tcp://127.0.0.1:5558"},
+        {"tcp://*:5557", 999, "tcp://*:6556"},
+        {"tcp://[::1]:5557", 2, "tcp://[::1]:5559"},
+        {"tcp://127.0.0.1:65535", 0, "tcp://127.0.0.1:65535"},
+        {"tcp://127.0.0.1:65534", 1, "tcp://127.0.0.1:65535"},
+        {"tcp://127.0.0.1:65535", 1, NULL},
+        {"tcp://127.0.0.1:*", 3, "tcp://127.0.0.1:*"},
+        {"tcp://127.0.0.1:0", 3, "tcp://127.0.0.1:0"},
+        {"ipc:///tmp/kv", 0, "ipc:///tmp/kv"},
+        {"ipc:///tmp/kv", 1, "ipc:///tmp/kv_dp1"},
+        {"inproc://kv", 12, "inproc://kv_dp12"},
+    };
+    for (size_t i = 0; i < COUNT (cases); i++) {
+        char *own = kv_rank_endpoint (cases[i].endpoint, cases[i].rank);
+        if (cases[i].own)
+            assert_string_equal (own, cases[i].own);
+        else
+            assert_null (own);
+        zstr_free (&own);
+    }
+}
+
 //  -- The toy cache
 
 static void test_toy_cache_wires (void **state)
@@ -350,6 +383,7 @@ int main (void)
         cmocka_unit_test (test_send),
         cmocka_unit_test (test_read),
         cmocka_unit_test (test_replay_request_read),
+        cmocka_unit_test (test_rank_endpoints),
         cmocka_unit_test (test_toy_cache_wires),
         cmocka_unit_test (test_toy_cache_chain),
         cmocka_unit_test (test_toy_cache_blocks),

@@ -18,26 +18,6 @@ static uint64_t s_random (void)
 
 //  -- Encode
 
-static void test_writer (void **state)
-{
-    mp_writer_t writer;
-    msgpack_packer *packer = mp_begin (&writer);
-    msgpack_pack_array (packer, 3);
-    mp_pack_str (packer, "pong: ping");
-    mp_pack_str (packer, "");
-    mp_pack_str (packer, NULL);
-    unit_is_vector (mp_end (&writer), (vector_t){"3", (byte *) "\x93\xaapong: ping\xa0\xc0", 14});
-
-    //  More than the buffer's first size
-    packer = mp_begin (&writer);
-    msgpack_pack_array (packer, 100000);
-    for (uint32_t i = 0; i < 100000; i++)
-        msgpack_pack_uint32 (packer, UINT32_MAX);
-    zframe_t *frame = mp_end (&writer);
-    assert_int_equal (zframe_size (frame), 5 + 5 * 100000);
-    zframe_destroy (&frame);
-}
-
 //  What is put is what is packed
 static void test_put (void **state)
 {
@@ -79,14 +59,20 @@ static void test_put (void **state)
     mp_commit (&put, at);
     //  Both ways into one buffer, and room that is made while there is something in it
     mp_pack_str (&put.packer, "more");
+    mp_pack_str (&put.packer, "");
+    mp_pack_str (&put.packer, NULL);
     at = mp_reserve (&put, 100000);
     mp_put_text (&at, "end");
     mp_commit (&put, at);
-    for (const char *text = "null true false null null null 'a C string' 'text' 'more' 'end'";
-         *text;)
-        text = unit_pack (packer, text);
+    const char *packed = "null true false null null null 'a C string' 'text' 'more' '' null 'end'";
+    while (*packed)
+        packed = unit_pack (packer, packed);
+    for (uint32_t i = 0; i < 100000; i++) {
+        msgpack_pack_uint32 (&put.packer, UINT32_MAX);
+        msgpack_pack_uint32 (packer, UINT32_MAX);
+    }
     zframe_t *got = mp_end (&put), *want = mp_end (&pack);
-    assert_true (zframe_eq (got, want));
+    assert_true (zframe_size (got) > 500000 && zframe_eq (got, want));
     zframe_destroy (&got);
     zframe_destroy (&want);
 }
@@ -190,18 +176,6 @@ static void test_decode_elements (void **state)
     }
 }
 
-//  Strings are not copied: they point into the bytes that were decoded
-static void test_decode_points_into_the_data (void **state)
-{
-    static const char data[] = "\x92\xa4ping\xc4\x02\x00\xff";
-    msgpack_unpacked doc;
-    mp_error_t error;
-    assert_int_equal (mp_decode (&doc, data, sizeof data - 1, "thing", &error), 0);
-    assert_ptr_equal (doc.data.via.array.ptr[0].via.str.ptr, data + 2);
-    assert_ptr_equal (doc.data.via.array.ptr[1].via.bin.ptr, data + 8);
-    msgpack_unpacked_destroy (&doc);
-}
-
 //  -- Getters
 
 static void test_wrong (void **state)
@@ -259,7 +233,9 @@ static void s_gets (char getter, uint64_t max, const char *value, const char *wa
     if (getter == 'd' && mp_get_double (object, "f", &real, &error))
         snprintf (got, sizeof got, "%.1f", real);
     if (getter == 's' && mp_get_str (object, "f", &slice, &error)) {
-        assert_ptr_equal (slice.data, object->via.str.ptr);
+        //  Not copied: it points into the bytes that were decoded
+        size_t at = (size_t) ((const byte *) slice.data - zframe_data (open_frame));
+        assert_true (slice.size == 0 || at < zframe_size (open_frame));
         snprintf (got, sizeof got, "%.*s", (int) slice.size, slice.data);
     }
     if (getter == 'c' && mp_get_cstr (object, "f", &copy, &error)) {
@@ -732,13 +708,11 @@ static void test_read_map (void **state)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test (test_writer),
         cmocka_unit_test (test_put),
         cmocka_unit_test (test_decode_hostile),
         cmocka_unit_test (test_decode_refusals),
         cmocka_unit_test (test_decode_depth),
         cmocka_unit_test (test_decode_elements),
-        cmocka_unit_test (test_decode_points_into_the_data),
         cmocka_unit_test (test_wrong),
         cmocka_unit_test (test_getters),
         cmocka_unit_test (test_find_and_is_nil),
