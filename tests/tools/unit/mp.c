@@ -265,8 +265,6 @@ static void test_getters (void **state)
         {'u', 0, "0", "0"},
         {'u', 127, "127", "127"},
         {'u', 127, "128", "f: 128 is more than 127"},
-        {'u', UINT32_MAX, "4294967295", "4294967295"},
-        {'u', UINT32_MAX, "4294967296", "f: 4294967296 is more than 4294967295"},
         {'u', UINT64_MAX, "18446744073709551615", "18446744073709551615"},
         //  A signed form of a number that is not negative
         {'u', 9, "x'd005'", "5"},
@@ -277,7 +275,6 @@ static void test_getters (void **state)
          "f: want an unsigned integer, got negative integer"},
         {'u', 9, "x'ca3f800000'", "f: want an unsigned integer, got float"},
         {'d', 0, "0.1", "0.1"},
-        {'d', 0, "-1.5", "-1.5"},
         {'d', 0, "x'ca3fc00000'", "1.5"},
         {'d', 0, "7", "7.0"},
         {'d', 0, "-7", "-7.0"},
