@@ -71,6 +71,9 @@ static inline void decoded_are (unit_decode_fn *decode, const decoded_t *cases, 
     }
 }
 
+//  All types, of a field that is passed over
+#define ANY "nbuif4shamx"
+
 //  unit_types for each of the paths, between which there are blanks
 static inline void decoded_types (unit_decode_fn *decode, vector_t vector, const char *paths,
                                   const char *field, const char *types)

@@ -649,8 +649,6 @@ static void test_outputs_decode (void **state)
 
 //  -- All of them
 
-#define ANY "nbuif4shamx"
-
 //  Which types the decoders take
 static void test_types (void **state)
 {

@@ -13,8 +13,6 @@ static const char *outputs[] = {"tcp://127.0.0.1:5580", "tcp://127.0.0.1:5581"};
 #define COORDINATOR_OUTPUT "tcp://127.0.0.1:5591"
 #define STATS_ADDRESS "tcp://127.0.0.1:5592"
 
-#define ANY "nbuif4shamx"
-
 //  -- Decoders, as decoded.h wants them
 
 static bool s_status (zframe_t *frame, mp_error_t *error)
@@ -106,7 +104,6 @@ static void test_init_encode (void **state)
 #define SECOND "tcp://127.0.0.1:5571 to tcp://127.0.0.1:5581, "
 #define COORDINATOR "coordinator " COORDINATOR_INPUT " to " COORDINATOR_OUTPUT ", "
 #define NO_MORE "coordinator none to none, stats none"
-#define ONE(path) unit_edit (VECTOR (HANDSHAKE_INIT_ONE), path, NULL)
 #define TWO(path, value)                                                                           \
     unit_edit (VECTOR (HANDSHAKE_INIT_TWO_COORDINATOR), "addresses" path, value)
 

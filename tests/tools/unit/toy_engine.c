@@ -322,9 +322,10 @@ static const scenario_t scenarios[] = {
      "step -> 0: r1 1 length | > r1: 2 tokens, length\n"
      "step; state; summary -> > idle, 0 running | > 3 finished, 0 aborted, 0 bad"},
 
-    {"the configuration goes to the scheduler", "with chunk_size 5; with max_model_len 10\n"
-                                                "add r0 100; step -> 0: r0 5 running\n"
-                                                "step -> 0: r0 2 length"},  //  10 - 3 - 5
+    {"the configuration goes to the scheduler: tokens in a step, and in a request with its prompt",
+     "with chunk_size 5; with max_model_len 10\n"
+     "add r0 100; step -> 0: r0 5 running\n"
+     "step -> 0: r0 2 length"},  //  10 - 3 - 5
 
     {"each front-end gets the outputs of its own requests",
      "with clients 4\n"
