@@ -470,8 +470,6 @@ int main (int argc, char **argv)
 {
     mock_shared_t shared = {.handshake = "tcp://127.0.0.1:29550", .count = 1};
     mock_options_read (&shared, argc, argv);
-    if (!mock_options_check (&shared))
-        return OPTIONS_WRONG;
     shared.sockets = (size_t) shared.count * SOCKETS_EACH;
     if (shared.sockets > shared.socket_limit) {
         warn_line ("too many sockets: %zu, for %d engines", shared.sockets, shared.count);

@@ -23,16 +23,16 @@ static bool s_is_socket (int fd)
     return getsockopt (fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
 }
 
-bool mock_options_check (const mock_shared_t *shared)
+//  Of the options together
+static void s_check (const mock_shared_t *shared)
 {
-    bool beyond = shared->index + shared->count - 1 > UINT16_MAX;
-    if (beyond)
+    if (shared->index + shared->count - 1 > UINT16_MAX)
         warn_line ("--engine-count: '%d': there is no engine beyond %d", shared->count, UINT16_MAX);
     else if (shared->death_pipe > 0 && !s_is_socket (shared->death_pipe))
         warn_line ("--death-pipe: '%d': not an open socket", shared->death_pipe);
     else
-        return true;
-    return false;
+        return;
+    exit (OPTIONS_WRONG);
 }
 
 //  How many sockets this process may have: each takes a file descriptor, of which some are needed
@@ -80,6 +80,7 @@ void mock_options_read (mock_shared_t *shared, int argc, char **argv)
                    "  build/tools/mock_engine --log-requests",
     };
     options_read (argc, argv, &about, options);
+    s_check (shared);
     shared->socket_limit = s_socket_limit ();
     snprintf (shared->version, sizeof shared->version, "%s.0", release);
     shared->config = (toy_engine_config_t){

@@ -21,8 +21,5 @@ typedef struct {
 } mock_shared_t;
 
 //  Reads the command line into what is shared. The defaults are what the caller has set. A wrong
-//  command line ends the program with OPTIONS_WRONG.
+//  command line, or options that make no sense together, end the program with OPTIONS_WRONG.
 void mock_options_read (mock_shared_t *shared, int argc, char **argv);
-
-//  False if the options make no sense together; one line on stderr says why
-bool mock_options_check (const mock_shared_t *shared);

@@ -2,9 +2,9 @@
 
 #include "lib/files.h"
 #include "lib/log.h"
+#include "lib/stop.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -39,13 +39,8 @@ static bool s_are_free (int count)
 static void s_on_abort (int signal)
 {
     (void) signal;
-    if (s_are_free (FILES_LEFT))
-        return;
-    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (poll (&out, 1, 0) == 1 && (out.revents & POLLOUT) &&
-        write (STDERR_FILENO, last_line, strlen (last_line)) == -1)
-        _exit (EXIT_FAILURE);
-    _exit (EXIT_FAILURE);
+    if (!s_are_free (FILES_LEFT))
+        stop_now (last_line, EXIT_FAILURE);
 }
 
 //  The thread that looks, and how the main thread ends it. It waits without a descriptor.

@@ -43,15 +43,14 @@ static void s_on_signal (int signal)
     errno = keep;
 }
 
-//  Ends the program from the handler. A pipe that can be written takes PIPE_BUF bytes at once.
-static void s_end (void)
+void stop_now (const char *line, int status)
 {
-    static const char text[] = "stopped by a signal, and ended by force after 1000 ms\n";
+    //  A pipe that can be written takes PIPE_BUF bytes at once
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
     if (poll (&out, 1, 0) == 1 && (out.revents & POLLOUT) &&
-        write (STDERR_FILENO, text, sizeof text - 1) == -1)
-        _exit (STOP_FORCED);
-    _exit (STOP_FORCED);
+        write (STDERR_FILENO, line, strlen (line)) == -1)
+        _exit (status);
+    _exit (status);
 }
 
 //  SIGALRM: being delivered is what it is for, until the time for an orderly end is over
@@ -64,7 +63,7 @@ static void s_on_timer (int signal)
     long ms = (long) (now.tv_sec - stop_since.tv_sec) * 1000 +
               (now.tv_nsec - stop_since.tv_nsec) / 1000000;
     if (stop_asked && ms >= STOP_FORCED_MS)
-        s_end ();
+        stop_now ("stopped by a signal, and ended by force after 1000 ms\n", STOP_FORCED);
     errno = keep;
 }
 

@@ -23,5 +23,8 @@
 //  The exit status of a program that had to be ended
 #define STOP_FORCED 3
 
+//  For a signal handler: writes a line to stderr, if stderr takes it, and ends the program
+void stop_now (const char *line, int status);
+
 //  Catches SIGINT and SIGTERM as said above. options_read calls it; once is enough.
 void stop_catch_signals (void);

@@ -139,23 +139,12 @@ void text_put_hex (text_t *self, const void *bytes, size_t size)
 //  With more bits behind the point, 17 digits do not fit in 64 bits
 #define MAX_BITS 29
 
-static const uint64_t tens[] = {1,
-                                10,
-                                100,
-                                1000,
-                                10000,
-                                100000,
-                                1000000,
-                                10000000,
-                                100000000,
-                                1000000000,
-                                10000000000,
-                                100000000000,
-                                1000000000000,
-                                10000000000000,
-                                100000000000000,
-                                1000000000000000,
-                                10000000000000000};
+// clang-format off
+static const uint64_t tens[] = {
+    1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000,
+    100000000000, 1000000000000, 10000000000000, 100000000000000, 1000000000000000,
+    10000000000000000};
+// clang-format on
 
 //  A number from 1 to FIXED_MAX as whole + part / 2^bits
 typedef struct {
