@@ -112,13 +112,11 @@ static bool s_read_sampling_params (const msgpack_object *object, mp_slice_t byt
         MP_ENTRY ("logprobs"),       MP_ENTRY ("logprob_token_ids"), MP_ENTRY ("prompt_logprobs")};
     const mp_entry_t *seed = &entries[0], *max_tokens = &entries[1], *min_tokens = &entries[2];
     const mp_entry_t *stop = &entries[3], *eos = &entries[4], *ignore_eos = &entries[5];
-    const msgpack_object_map *map;
     self->eos_token_id = -1;
     self->pooling = mp_is_nil (object);
     if (self->pooling)
         return true;
-    if (!mp_get_map (object, params, &map, error) ||
-        !mp_read_map (bytes.data, bytes.size, params, entries, sizeof entries / sizeof *entries,
+    if (!mp_read_map (bytes.data, bytes.size, params, entries, sizeof entries / sizeof *entries,
                       error))
         return false;
     if (seed->value && (seed->object.type == MSGPACK_OBJECT_POSITIVE_INTEGER ||

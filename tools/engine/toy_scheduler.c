@@ -74,16 +74,6 @@ static void s_running_destroy (s_running_t **self_p)
     *self_p = NULL;
 }
 
-//  Drops one that has been removed from by_id
-static void s_drop (toy_scheduler_t *self, s_running_t *running)
-{
-    running->previous->next = running->next;
-    running->next->previous = running->previous;
-    self->count--;
-    self->bytes -= running->bytes;
-    s_running_destroy (&running);
-}
-
 //  In front of `next`, as the last one before it
 static void s_link (s_running_t *running, s_running_t *next)
 {
@@ -105,11 +95,10 @@ void toy_scheduler_destroy (toy_scheduler_t **self_p)
     toy_scheduler_t *self = *self_p;
     if (!self)
         return;
-    for (s_running_t *at = self->all.next; at != &self->all; at = at->next)
-        if (!at->finished)
-            tdelete (at, &self->by_id, s_compare);
     for (s_running_t *at = self->all.next, *next; at != &self->all; at = next) {
         next = at->next;
+        if (!at->finished)
+            tdelete (at, &self->by_id, s_compare);
         s_running_destroy (&at);
     }
     free (self->outputs);
@@ -121,9 +110,16 @@ void toy_scheduler_destroy (toy_scheduler_t **self_p)
 //  Drops what has finished. The outputs of the last step may point into it, so not before now.
 static void s_retire (toy_scheduler_t *self)
 {
-    for (size_t i = 0; i < self->told_count; i++)
-        if (self->told[i]->finished)
-            s_drop (self, self->told[i]);
+    for (size_t i = 0; i < self->told_count; i++) {
+        s_running_t *running = self->told[i];
+        if (!running->finished)
+            continue;
+        running->previous->next = running->next;
+        running->next->previous = running->previous;
+        self->count--;
+        self->bytes -= running->bytes;
+        s_running_destroy (&running);
+    }
     self->told_count = 0;
 }
 

@@ -11,18 +11,13 @@
 //  msgpack-c's packer calls this for each piece
 static int s_write (void *data, const char *bytes, size_t size)
 {
-    mp_writer_t *writer = data;
-    if (writer->bytes.alloc - writer->bytes.size < size)
-        mp_grow (writer, size < 256 ? 256 : size);
-    if (size > 0)
-        memcpy (writer->bytes.data + writer->bytes.size, bytes, size);
-    writer->bytes.size += size;
+    text_put (&((mp_writer_t *) data)->bytes, bytes, size);
     return 0;
 }
 
 msgpack_packer *mp_begin (mp_writer_t *writer)
 {
-    msgpack_sbuffer_init (&writer->bytes);
+    writer->bytes = (text_t){NULL, 0, 0};
     msgpack_packer_init (&writer->packer, writer, s_write);
     return &writer->packer;
 }
@@ -56,16 +51,10 @@ void mp_pack_flag (msgpack_packer *packer, const char *key, bool value)
         msgpack_pack_false (packer);
 }
 
-void mp_grow (mp_writer_t *writer, size_t more)
-{
-    msgpack_sbuffer *bytes = &writer->bytes;
-    bytes->data = text_enlarge (bytes->data, bytes->size, more, &bytes->alloc);
-}
-
 zframe_t *mp_end (mp_writer_t *writer)
 {
     zframe_t *frame = zframe_new (writer->bytes.data, writer->bytes.size);
-    msgpack_sbuffer_destroy (&writer->bytes);
+    text_destroy (&writer->bytes);
     return frame;
 }
 
@@ -149,32 +138,18 @@ void mp_error_set (mp_error_t *error, const char *what, const char *format, ...)
 
 static const char *s_type_name (const msgpack_object *object)
 {
-    if (!object)
-        return "nothing";
-    switch (object->type) {
-    case MSGPACK_OBJECT_NIL:
-        return "nil";
-    case MSGPACK_OBJECT_BOOLEAN:
-        return "bool";
-    case MSGPACK_OBJECT_POSITIVE_INTEGER:
-        return "integer";
-    case MSGPACK_OBJECT_NEGATIVE_INTEGER:
-        return "negative integer";
-    case MSGPACK_OBJECT_FLOAT32:
-    case MSGPACK_OBJECT_FLOAT64:
-        return "float";
-    case MSGPACK_OBJECT_STR:
-        return "str";
-    case MSGPACK_OBJECT_ARRAY:
-        return "array";
-    case MSGPACK_OBJECT_MAP:
-        return "map";
-    case MSGPACK_OBJECT_BIN:
-        return "bin";
-    case MSGPACK_OBJECT_EXT:
-        return "ext";
-    }
-    return "unknown type";
+    static const char *const names[] = {[MSGPACK_OBJECT_NIL] = "nil",
+                                        [MSGPACK_OBJECT_BOOLEAN] = "bool",
+                                        [MSGPACK_OBJECT_POSITIVE_INTEGER] = "integer",
+                                        [MSGPACK_OBJECT_NEGATIVE_INTEGER] = "negative integer",
+                                        [MSGPACK_OBJECT_FLOAT32] = "float",
+                                        [MSGPACK_OBJECT_FLOAT64] = "float",
+                                        [MSGPACK_OBJECT_STR] = "str",
+                                        [MSGPACK_OBJECT_ARRAY] = "array",
+                                        [MSGPACK_OBJECT_MAP] = "map",
+                                        [MSGPACK_OBJECT_BIN] = "bin",
+                                        [MSGPACK_OBJECT_EXT] = "ext"};
+    return object ? names[object->type] : "nothing";
 }
 
 bool mp_get_uint (const msgpack_object *object, const char *field, uint64_t max, uint64_t *value,

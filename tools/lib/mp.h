@@ -48,7 +48,7 @@ typedef struct {
 
 typedef struct {
     msgpack_packer packer;
-    msgpack_sbuffer bytes;
+    text_t bytes;
 } mp_writer_t;
 
 //  Starts a message; pack into the result with msgpack-c's msgpack_pack_...() calls. Their return
@@ -63,9 +63,6 @@ void mp_pack_str (msgpack_packer *packer, const char *text);
 void mp_pack_text (msgpack_packer *packer, const char *key, const char *value);
 void mp_pack_counter (msgpack_packer *packer, const char *key, uint64_t value);
 void mp_pack_flag (msgpack_packer *packer, const char *key, bool value);
-
-//  Makes room for so many bytes more; see mp_put.h
-void mp_grow (mp_writer_t *writer, size_t more);
 
 //  Ends the message and frees the writer. Returns a frame, which is the caller's.
 zframe_t *mp_end (mp_writer_t *writer);

@@ -21,7 +21,10 @@
 #define MP_PUT_MAX 9
 
 //  Room for `bound` more bytes, and where they go
-static inline char *mp_reserve (mp_writer_t *writer, size_t bound);
+static inline char *mp_reserve (mp_writer_t *writer, size_t bound)
+{
+    return text_reserve (&writer->bytes, bound);
+}
 
 //  They are written up to `at`
 static inline void mp_commit (mp_writer_t *writer, const char *at)
@@ -257,11 +260,4 @@ static inline void mp_put_uint32s (char **at_p, const uint32_t *values, size_t c
             mp_put_uint32 (&at, values[i++]);
     }
     *at_p = at;
-}
-
-static inline char *mp_reserve (mp_writer_t *writer, size_t bound)
-{
-    if (writer->bytes.alloc - writer->bytes.size < bound)
-        mp_grow (writer, bound);
-    return writer->bytes.data + writer->bytes.size;
 }

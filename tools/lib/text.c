@@ -4,6 +4,9 @@
 
 #include <math.h>
 
+//  What is added at the least, in bytes: most messages are smaller
+#define GROW_MIN 256
+
 void text_destroy (text_t *self)
 {
     free (self->data);
@@ -18,20 +21,16 @@ char *text_take (text_t *self)
     return string;
 }
 
-char *text_enlarge (char *data, size_t size, size_t more, size_t *room)
+void text_grow (text_t *self, size_t more)
 {
-    *room = size + more > 2 * *room ? size + more : 2 * *room;
-    data = realloc (data, *room);
-    if (!data) {
+    if (more < GROW_MIN)
+        more = GROW_MIN;
+    self->room = self->size + more > 2 * self->room ? self->size + more : 2 * self->room;
+    self->data = realloc (self->data, self->room);
+    if (!self->data) {
         fprintf (stderr, "FATAL ERROR: out of memory\n");
         abort ();
     }
-    return data;
-}
-
-void text_grow (text_t *self, size_t more)
-{
-    self->data = text_enlarge (self->data, self->size, more, &self->room);
 }
 
 //  -- Integers

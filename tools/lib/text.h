@@ -26,10 +26,6 @@ void text_destroy (text_t *self);
 //  Returns the text as a string, which the caller frees. The text is empty afterwards.
 char *text_take (text_t *self);
 
-//  Returns memory that holds the first `size` bytes of `data`, which it replaces, with room for
-//  `more` behind them. `room` is how large it was, and then is. Aborts when there is no memory.
-char *text_enlarge (char *data, size_t size, size_t more, size_t *room);
-
 //  Makes room for so many bytes more
 void text_grow (text_t *self, size_t more);
 
