@@ -39,25 +39,6 @@ static const char pairs[] = "000102030405060708091011121314151617181920212223242
                             "34353637383940414243444546474849505152535455565758596061626364656667"
                             "6869707172737475767778798081828384858687888990919293949596979899";
 
-static size_t s_digit_count (uint64_t number)
-{
-    size_t count = 1;
-    for (; number >= 10000; number /= 10000)
-        count += 4;
-    return count + (number >= 10) + (number >= 100) + (number >= 1000);
-}
-
-//  Writes `number` with leading zeros: `count` digits, which end at `end`
-static void s_put_digits (char *end, uint64_t number, size_t count)
-{
-    for (; count > 1; count -= 2, number /= 100) {
-        end -= 2;
-        memcpy (end, &pairs[2 * (number % 100)], 2);
-    }
-    if (count > 0)
-        end[-1] = (char) ('0' + number % 10);
-}
-
 //  Four digits, with leading zeros
 static char *s_put_four (char *at, uint64_t number)
 {
@@ -192,7 +173,10 @@ static bool s_put_fixed (text_t *self, double value)
     if (!(magnitude >= 1 && magnitude < FIXED_MAX))
         return false;
     s_fixed_t fixed = s_fixed (magnitude);
-    size_t whole = s_digit_count (fixed.whole), digits = fixed.part == 0 ? 1 : 15 - whole;
+    char *start = text_reserve (self, (size_t) 2 * TEXT_NUMBER_MAX), *at = start + (value < 0);
+    *start = '-';
+    at = text_digits (at, fixed.whole);
+    size_t whole = (size_t) (at - start) - (value < 0), digits = fixed.part == 0 ? 1 : 15 - whole;
     uint64_t rounded = 0;
     while (fixed.part != 0 && !s_round (&fixed, digits, &rounded))
         if (fixed.exact || digits++ == 17 - whole)
@@ -201,11 +185,9 @@ static bool s_put_fixed (text_t *self, double value)
         return false;
     for (; digits > 1 && rounded % 10 == 0; digits--)
         rounded /= 10;
-    char *start = text_reserve (self, (size_t) 2 * TEXT_NUMBER_MAX), *at = start;
-    *at = '-';
-    at = text_digits (at + (value < 0), fixed.whole);
     *at++ = '.';
-    s_put_digits (at + digits, rounded, digits);
+    for (size_t i = digits; i > 0; rounded /= 10)
+        at[--i] = (char) ('0' + rounded % 10);
     self->size += (size_t) (at + digits - start);
     return true;
 }
