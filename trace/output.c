@@ -19,12 +19,13 @@ static const int high_fds[] = {900, 200, 50, 3};
 
 static int s_move_up (int fd)
 {
-    for (size_t i = 0; i < sizeof high_fds / sizeof *high_fds; i++) {
-        int moved = (int) syscall (SYS_fcntl, fd, F_DUPFD_CLOEXEC, high_fds[i]);
-        if (moved != -1)
-            return moved;
-    }
-    return -1;
+    int moved = -1;
+    for (size_t i = 0; moved == -1 && i < sizeof high_fds / sizeof *high_fds; i++)
+        moved = (int) syscall (SYS_fcntl, fd, F_DUPFD_CLOEXEC, high_fds[i]);
+    if (moved == -1)
+        return fd;
+    syscall (SYS_close, fd);
+    return moved;
 }
 
 bool output_take (output_t *self, int fd, uint64_t device, uint64_t inode)
@@ -45,19 +46,8 @@ int output_open (output_t *self, const char *path)
     *self = OUTPUT_NONE;
     self->path = path;
     int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC;
-    int opened = (int) syscall (SYS_openat, AT_FDCWD, path, flags, 0666);
-    if (opened == -1)
-        return -1;
-    int moved = s_move_up (opened);
-    int fault = errno;
-    if (moved != -1)
-        syscall (SYS_close, opened);
-    if (moved == -1 && !output_take (self, opened, 0, 0)) {
-        syscall (SYS_close, opened);
-        errno = fault;
-        return -1;
-    }
-    return moved == -1 || output_take (self, moved, 0, 0) ? 0 : -1;
+    int fd = (int) syscall (SYS_openat, AT_FDCWD, path, flags, 0666);
+    return fd != -1 && output_take (self, s_move_up (fd), 0, 0) ? 0 : -1;
 }
 
 //  True when the descriptor is still our file. If the program has closed it, the file is opened

@@ -146,9 +146,8 @@ int watch_close (zmq_copy_t *copy, call_t call, void *socket)
     return s_leave (result, s_errno (copy));
 }
 
-static void s_record_endpoint (socket_t *found, call_t call, const char *endpoint)
+static void s_record_endpoint (socket_t *found, call_t call, bool is_new, const char *endpoint)
 {
-    bool is_new = call == CALL_bind || call == CALL_connect;
     if (is_new) {
         s_count_endpoint (found, endpoint);
         size_t size = strlen (endpoint) < sizeof found->endpoint ? strlen (endpoint) : 0;
@@ -168,12 +167,12 @@ int watch_endpoint (zmq_copy_t *copy, call_t call, void *socket, const char *end
     socket_t *found = s_find (copy, socket);
     int result = real (socket, endpoint);
     int fault = s_errno (copy);
-    if (found && result == 0 && (call == CALL_bind || call == CALL_connect)) {
-        char resolved[256];
+    bool is_new = call == CALL_bind || call == CALL_connect;
+    char resolved[256] = "";
+    if (found && result == 0 && is_new)
         s_read_endpoint (copy, socket, resolved, sizeof resolved);
-        s_record_endpoint (found, call, resolved[0] ? resolved : endpoint);
-    } else if (found && result == 0)
-        s_record_endpoint (found, call, endpoint);
+    if (found && result == 0)
+        s_record_endpoint (found, call, is_new, resolved[0] ? resolved : endpoint);
     else if (found)
         s_record_fault (copy, call, found, fault);
     return s_leave (result, fault);

@@ -55,7 +55,7 @@ static zmq_msg_t s_frame (const void *data, size_t size)
     return frame;
 }
 
-//  Every call by which a message passes, and one that fails
+//  Every call by which a message passes, and two that fail
 static int s_calls (void)
 {
     pair_t pair = s_pair (ZMQ_REQ, ZMQ_REP, endpoint);
@@ -63,6 +63,7 @@ static int s_calls (void)
     zmq_msg_t frame;
     printf ("%d", zmq_recv (pair.a, data, sizeof data, 0));
     printf (" %d\n", errno == EFSM && zmq_errno () == EFSM);
+    printf ("%d\n", zmq_send (pair.b, "refused", 7, 0));
     s_check (zmq_send (pair.a, "send", 4, ZMQ_SNDMORE));
     s_check (zmq_send_const (pair.a, "send_const", 10, ZMQ_SNDMORE));
     frame = s_frame ("msg_send", 8);
