@@ -116,7 +116,7 @@ pack_result_t pack_read (pack_t *self, pack_item_t *item)
     switch (head.type) {
     case PACK_INT: {
         size_t unused = 64 - 8 * (head.size ? head.size : 1);
-        int64_t value = head.size ? (int64_t) (number << unused) >> unused : (int8_t) first;
+        int64_t value = (int64_t) (number << unused) >> unused;
         item->type = value < 0 ? PACK_INT : PACK_UINT;
         item->negative = value;
         return PACK_OK;
