@@ -59,13 +59,12 @@ HEADING = re.compile(r"^# --- ")
 
 def sources(root):
     """Our files that may cite: rooms, tools/, units, READMEs, docs/, peers. Not vLLM's own."""
-    more = [*root.glob("tools/*/*.c"), *root.glob("tests/tools/unit/*.c")]
-    folders = sorted({path.parent for path in [*root.glob("[!.]*/*.c"), *more]})
-    patterns = ("*.[ch]", "README*.md")
-    found = [path for folder in folders for pattern in patterns for path in folder.glob(pattern)]
-    found += [*root.glob("README*.md"), *root.glob("docs/*.md"), *root.glob("tests/peers/*.py"),
-              *root.glob("tests/tools/peers/*.py")]
-    return sorted(path for path in found if path.is_file())
+    found = [*root.glob("tools/*/*.c"), *root.glob("tests/tools/unit/*.c")]
+    folders = {path.parent for path in [*root.glob("[!.]*/*.c"), *found]}
+    patterns = [f"{folder.relative_to(root)}/{each}" for folder in folders
+                for each in ("*.[ch]", "README*.md")]  # fmt: skip
+    patterns += ["README*.md", "docs/*.md", "tests/peers/*.py", "tests/tools/peers/*.py"]
+    return sorted({path for each in patterns for path in root.glob(each)})
 
 
 def is_ours(root, path):
@@ -219,13 +218,11 @@ def nearest(release):
     """The stored release to compare with: the same, the newest that is older, or the newest."""
     stored = vllm_layout.stored()
     older = [r for r in stored if vllm_layout.version(r) <= vllm_layout.version(release)]
-    return older[-1] if release and older else stored[-1]
+    return (older or stored)[-1]
 
 
 def tell(title, lines, none):
-    print(f"{title}:")
-    for line in lines or [none]:
-        print(f"  {line}")
+    print("\n  ".join([f"{title}:", *(lines or [none])]))
 
 
 def report(root, source):
@@ -238,9 +235,8 @@ def report(root, source):
     table = vllm_drift.ours_for(layout["release"])
     broken = list(vllm_drift.breaks(table, layout))
     tell("breaks", broken, "nothing")
-    known = set(table["answers"]) | set(table["refused"])
-    unknown = [f"{name}: mock_engine has no such method" for name in layout["utility"]]
-    unknown = [line for line in unknown if line.partition(":")[0] not in known]
+    unknown = [f"{name}: mock_engine has no such method" for name in layout["utility"]
+               if name not in table["answers"] and name not in table["refused"]]  # fmt: skip
     tell("utilities", unknown, "mock_engine knows all that this front-end calls")
     print("citations:")
     tell_citations(root, source)

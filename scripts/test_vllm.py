@@ -454,7 +454,9 @@ def engine_core(lab):
     def served():
         (live, at), (replay, replay_at) = endpoints()
         front, handshake = drive(lab, "mock_frontend", "--max-tokens", 40)
-        state["subscriber"] = subscribe(lab, "events", at, replay_at)
+        # An engine that starts on a busy machine answers late
+        patience = ("--replay-timeout-ms", START_S * 1000)
+        state["subscriber"] = subscribe(lab, "events", at, replay_at, *patience)
         engine = start("engine", handshake, "--kv-events", live, "--kv-replay", replay)
         complete(front, 8000)
         state["engine"] = engine
