@@ -75,11 +75,7 @@ def make_batch(n, wire, ts=None, rank=0):
 
 def named(stored):
     """What else a BlockStored of this generation says, as vLLM does by default."""
-    values = {
-        "lora_name": None,
-        "extra_keys": [None],
-        "kv_cache_spec_kind": "full_attention",
-    }
+    values = {"lora_name": None, "extra_keys": [None], "kv_cache_spec_kind": "full_attention"}
     return {name: values[name] for name in values if name in stored.__struct_fields__}
 
 

@@ -231,9 +231,7 @@ def test_every_end_is_here():
 
 
 @pytest.mark.parametrize("end", ENDS, ids="-".join)
-@pytest.mark.parametrize(
-    "who", ["no key", "unknown key", "wrong server", "open server", "friend"]
-)
+@pytest.mark.parametrize("who", ["no key", "unknown key", "wrong server", "open server", "friend"])
 def test_stranger_who_connects(start, keys, strangers, raw, end, who):
     """Our program connects to a pyzmq server. If it is refused it says so. It does not talk to a
     server without CURVE."""

@@ -60,9 +60,7 @@ class Follower:
         found = [each for each in self.story if "notice" in each]
         if name is None:
             return [(each["notice"], each.get("first"), each.get("last")) for each in found]
-        return [
-            (each.get("first"), each.get("last")) for each in found if each["notice"] == name
-        ]
+        return [(each.get("first"), each.get("last")) for each in found if each["notice"] == name]
 
     def lost(self):
         return [
@@ -109,22 +107,17 @@ def publisher(ipc):
     """Makes publishers on endpoints that nobody else has."""
     context = zmq.Context()
 
-    def publisher(wire="v0.26", replay=True, **more):
-        return KvPublisher(context, wire, ipc(), ipc() if replay else None, **more)
+    def publisher(wire="v0.26", replay=True, live=None, **more):
+        return KvPublisher(context, wire, live or ipc(), ipc() if replay else None, **more)
 
     yield publisher
     end_context(context)
 
 
-@pytest.fixture
 def tcp():
-    """Makes up endpoints: ports that were free a moment ago."""
-
-    def tcp():
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-
-    return tcp
+    """An endpoint: a port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture
@@ -154,9 +147,7 @@ def ids(follower):
 # --- what is shown of a batch
 
 
-@pytest.mark.parametrize(
-    "wire", [pytest.param(WIRES[-1], marks=pytest.mark.valgrind), *WIRES[:-1]]
-)
+@pytest.mark.parametrize("wire", [pytest.param(WIRES[-1], marks=pytest.mark.valgrind), *WIRES[:-1]])
 @pytest.mark.parametrize("end", [2, 3])
 def test_every_generation(publisher, follow, wire, end):
     """0 to 6 come by a replay, 7 and 8 live, 9 is missed, 10 is live. With both forms of the end, in
@@ -341,19 +332,16 @@ def test_a_payload_that_is_garbage_in_a_replay(gap):
 # --- live batches that wait for a replay
 
 
-@pytest.mark.parametrize("limit, tokens", [({"max_held": 3}, 1), ({"max_held_mb": 1}, 100000)])
+@pytest.mark.parametrize("limit, tokens", [({"max_held": 3}, 1), ({"max_held_mb": 1}, 500000)])
 def test_so_many_are_held_and_no_more(publisher, follow, limit, tokens):
-    """100,000 tokens are 500 kB."""
+    """500,000 tokens are 500 kB."""
     vllm = publisher()
     follower = follow(vllm, replay_timeout_ms=5000, **limit)
     for n in range(12):
-        batch = structs.BlockStored(
-            [n], None, [n * tokens + i for i in range(tokens)], 16, None, "GPU", None
-        )
+        batch = structs.BlockStored([n], None, [1] * tokens, 16, None, "GPU", None)
         vllm.publish(structs.KVEventBatch(1.5, [batch], 0), live=n != 1)
     follower.see(lambda: follower.notices("held_full"))
     follower.wait_seqs(*range(12))
-    assert [each["events"][0]["token_ids"][0] // tokens for each in follower.batches] == [*range(12)]
     assert follower.lost() == []
     follower.stop()
 
@@ -511,7 +499,7 @@ def test_a_frame_that_is_too_big(publisher, follow):
     follower.stop()
 
 
-def test_the_wrong_peer(start, tcp):
+def test_the_wrong_peer(start):
     """A ROUTER where the PUB should be: it is named, and the right one is found when it comes."""
     endpoint = tcp()
     with zmq.Context() as context:
@@ -548,51 +536,41 @@ def test_two_ranks_behind_one_port(publisher, follow):
     follower.stop()
 
 
-def test_a_stranger_hangs_up(start, tcp):
+def test_a_stranger_hangs_up(publisher, follow):
     """Where we bind, anyone may connect and go: replays go on all the same."""
-    endpoint = tcp()
-    with zmq.Context() as context:
-        vllm = KvPublisher(context, "v0.26", endpoint, tcp(), connect=True)
-        follower = Follower(start, vllm, bind=True)
-        vllm.wait_subscribed()
-        vllm.publish()
-        follower.wait(lambda: follower.seqs == [0])
-        host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
-        for _ in range(3):
-            socket.create_connection((host, int(port))).close()
-        vllm.publish(live=False)
-        vllm.publish()
-        follower.wait_seqs(0, 1, 2)
-        follower.stop()
-        vllm.close()
+    vllm = publisher(live=tcp(), connect=True)
+    follower = follow(vllm, bind=True)
+    vllm.publish()
+    follower.wait(lambda: follower.seqs == [0])
+    host, port = vllm.live.removeprefix("tcp://").rsplit(":", 1)
+    for _ in range(3):
+        socket.create_connection((host, int(port))).close()
+    vllm.publish(live=False)
+    vllm.publish()
+    follower.wait_seqs(0, 1, 2)
+    follower.stop()
 
 
-def test_pods_behind_one_port(start, tcp):
+def test_pods_behind_one_port(publisher, follow):
     """llm-d's way: each pod connects with a topic of its own; one of them restarts."""
-    endpoint = tcp()
-    with zmq.Context() as context:
-        pods = [
-            KvPublisher(context, "v0.26", endpoint, None, connect=True, topic=f"kv@pod-{n}@m")
-            for n in range(3)
-        ]
-        follower = Follower(start, pods[0], bind=True, topic="kv@")
+    options = {"replay": False, "live": tcp(), "connect": True}
+    pods = [publisher(topic=f"kv@pod-{n}@m", **options) for n in range(3)]
+    follower = follow(pods[0], bind=True, topic="kv@")
+    for pod in pods[1:]:
+        pod.wait_subscribed()
+    for _ in range(4):
         for pod in pods:
-            pod.wait_subscribed()
-        for _ in range(4):
-            for pod in pods:
-                pod.publish()
-        follower.wait(lambda: len(follower.batches) == 12)
-        pods[1].restart()
-        pods[1].publish()
-        pods[1].publish()
-        follower.wait(lambda: len(follower.batches) == 14)
-        found = [each["seq"] for each in follower.batches if each["topic"] == "kv@pod-1@m"]
-        assert found == [0, 1, 2, 3, 0, 1]
-        (restart,) = [each for each in follower.story if "notice" in each]
-        assert restart["notice"] == "restart" and restart["topic"] == "kv@pod-1@m"
-        follower.stop()
-        for pod in pods:
-            pod.close()
+            pod.publish()
+    follower.wait(lambda: len(follower.batches) == 12)
+    pods[1].restart()
+    pods[1].publish()
+    pods[1].publish()
+    follower.wait(lambda: len(follower.batches) == 14)
+    found = [each["seq"] for each in follower.batches if each["topic"] == "kv@pod-1@m"]
+    assert found == [0, 1, 2, 3, 0, 1]
+    (restart,) = [each for each in follower.story if "notice" in each]
+    assert restart["notice"] == "restart" and restart["topic"] == "kv@pod-1@m"
+    follower.stop()
 
 
 @pytest.mark.valgrind
