@@ -42,15 +42,13 @@ def test_pair(start, wire, count):
     engine = start("mock_engine", handshake=wire["handshake"], engine_count=count)
     assert frontend.wait() == 0
     names = ("handshake", "input", "output")
-    lines = [f"mock_frontend: listening on {wire[name]}" for name in names]
-    assert frontend.out[:3] == lines
-    for index in range(count):
-        order = [f"engine {index}: HELLO", f"engine {index}: READY", f"engine {index} registered"]
-        assert [line for line in frontend.out if line in order] == order
-    last_ready = max(frontend.out.index(f"engine {index}: READY") for index in range(count))
-    first = frontend.out.index("r0 -> engine 0")
-    assert all(last_ready < frontend.out.index(f"engine {n} registered") for n in range(count))
-    assert all(frontend.out.index(f"engine {n} registered") < first for n in range(count))
+    assert frontend.out[:3] == [f"mock_frontend: listening on {wire[name]}" for name in names]
+    hello, ready, registered = (
+        [frontend.out.index(line.format(index)) for index in range(count)]
+        for line in ("engine {}: HELLO", "engine {}: READY", "engine {} registered")
+    )
+    assert all(first < second for first, second in zip(hello, ready))
+    assert max(ready) < min(registered) and max(registered) < frontend.out.index("r0 -> engine 0")
     for n in range(7):
         assert f"r{n} -> engine {n % count}" in frontend.out
         assert f"r{n} <- engine {n % count}: 4 tokens, length" in frontend.out
@@ -61,30 +59,6 @@ def test_pair(start, wire, count):
     assert frontend.summary() == "7 of 7 requests complete, 28 tokens"
     assert engine.stop() == 0
     assert frontend.err == engine.err == []
-
-
-def test_engines_of_several_processes(start, wire):
-    """The engines may start in any order, also before the front-end; INIT names its tcp ports."""
-    frontend = start(
-        "mock_frontend",
-        engines=3,
-        requests=10,
-        max_tokens=7,
-        handshake=wire["handshake"],
-        input="tcp://127.0.0.1:*",
-        output="tcp://127.0.0.1:*",
-    )
-    first = start("mock_engine", handshake=wire["handshake"], index=2)
-    frontend.wait_line("^engine 2: HELLO")
-    second = start("mock_engine", handshake=wire["handshake"], engine_count=2)
-    assert frontend.wait() == 0
-    assert frontend.out[-4:] == [
-        "engine 0: r0 r3 r6 r9",
-        "engine 1: r1 r4 r7",
-        "engine 2: r2 r5 r8",
-        "mock_frontend: 10 of 10 requests complete, 70 tokens",
-    ]
-    assert first.stop() == second.stop() == 0
 
 
 # --- a front-end alone: what it tells an engine, and what it refuses

@@ -77,15 +77,6 @@ def test_in_turn(cluster):
     assert front.err == []
 
 
-def test_any_index_without_a_handshake(fixed):
-    """Index 256 is the identity 00 01, and 1 is 01 00: the byte order shows."""
-    engines = [fixed.engine(index) for index in (256, 1)]
-    front = fixed.front(requests=3)
-    assert front.wait() == 0
-    assert front.out[-3:-1] == ["engine 1: r0 r2", "engine 256: r1"]
-    assert [engine.stop() for engine in engines] == [0, 0]
-
-
 @pytest.mark.parametrize("in_flight", [0, 1, 3])
 def test_in_flight(cluster, in_flight):
     """Never more than `in_flight` requests are open at a time, and at some time that many."""
