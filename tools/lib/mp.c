@@ -3,7 +3,6 @@
 #include "lib/mp.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdarg.h>
 
 //  -- Encode

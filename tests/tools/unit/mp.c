@@ -653,6 +653,7 @@ static void test_read_uint32s (void **state)
         assert_int_equal (count, size);
         assert_int_equal (values != NULL, size > 0);
         assert_ptr_equal (reader.at, reader.end);
+        assert_int_equal (reader.room, zframe_size (frame) - size);  //  What is left to claim
         if (size > 0)
             assert_memory_equal (values, want, size * sizeof *want);
         free (values);
