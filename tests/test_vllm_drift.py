@@ -173,16 +173,14 @@ CHANGES = {
     "a field appended to the outputs": (
         ENGINE, "error: RequestError | None = None",
         ["error: RequestError | None = None", "cost: float | None = None"],
-        ["EngineCoreOutput: field cost appended at [19]: float | None, default None"], [],
-    ),
+        ["EngineCoreOutput: field cost appended at [19]: float | None, default None"], []),
     "a field inserted in the middle of a request": (
         ENGINE, "arrival_time: float", ["tenant: str | None", "arrival_time: float"],
         ["EngineCoreRequest: field tenant inserted at [5], before arrival_time: str | None, "
          "required"],
         ["EngineCoreRequest[5]: mock_frontend writes arrival_time there, this vLLM reads tenant",
          "EngineCoreRequest: mock_engine reads arrival_time at [5], this vLLM writes it at [6]",
-         "EngineCoreRequest: mock_engine reads client_index at [11], this vLLM writes it at [12]"],
-    ),
+         "EngineCoreRequest: mock_engine reads client_index at [11], this vLLM writes it at [12]"]),
     "a field inserted in the middle of an output": (
         ENGINE, "finish_reason: FinishReason | None = None",
         ["pause_reason: str | None = None", "finish_reason: FinishReason | None = None"],
@@ -190,127 +188,104 @@ CHANGES = {
          "None, default None"],
         ["EngineCoreOutput[5]: mock_engine writes finish_reason there, this vLLM reads "
          "pause_reason",
-         "EngineCoreOutput: mock_frontend reads finish_reason at [5], this vLLM writes it at [6]"],
-    ),
+         "EngineCoreOutput: mock_frontend reads finish_reason at [5], this vLLM writes it at [6]"]),
     "a key of the registration that is now required and new": (
         ENGINE, "max_loras: int", ["max_loras: int", "rack: str"],
         ["EngineCoreReadyResponse: field rack inserted at [17], before mamba_block_size: str, "
          "required"],
-        ["EngineCoreReadyResponse: this vLLM requires rack, mock_engine does not write it"],
-    ),
+        ["EngineCoreReadyResponse: this vLLM requires rack, mock_engine does not write it"]),
     "an optional key of the registration": (
         ENGINE, "coord_store_port: int = 0", ["coord_store_port: int = 0", "rack: str = ''"],
         ["EngineCoreReadyResponse: field rack inserted at [26], before "
-         "coordinator_input_address: str, default ''"], [],
-    ),
+         "coordinator_input_address: str, default ''"], []),
     "a required key of the registration renamed": (
         ENGINE, "max_loras: int", ["lora_slots: int"],
         ["EngineCoreReadyResponse: field renamed from max_loras to lora_slots, [16]"],
-        ["EngineCoreReadyResponse: this vLLM requires lora_slots, mock_engine does not write it"],
-    ),
+        ["EngineCoreReadyResponse: this vLLM requires lora_slots, mock_engine does not write it"]),
     "a default dropped that we write anyway": (
         ENGINE, "enable_sleep_mode: bool = False", ["enable_sleep_mode: bool"],
-        ["EngineCoreReadyResponse.enable_sleep_mode: default False dropped, now required"], [],
-    ),
+        ["EngineCoreReadyResponse.enable_sleep_mode: default False dropped, now required"], []),
     "a default dropped at the end of an array that we write in full": (
         ENGINE, "error: RequestError | None = None", ["error: RequestError | None"],
-        ["EngineCoreOutput.error: default None dropped, now required"], [],
-    ),
+        ["EngineCoreOutput.error: default None dropped, now required"], []),
     "a default dropped that an engine left to vLLM": (
         "vllm/v1/metrics/stats.py", "hits: int = 0", ["hits: int = 0", "misses: int"],
         ["PrefixCacheStats: field misses inserted at [4], before preempted_requests: int, "
          "required"],
-        ["PrefixCacheStats: this vLLM requires misses, mock_engine does not write it"],
-    ),
+        ["PrefixCacheStats: this vLLM requires misses, mock_engine does not write it"]),
     "a key of sampling_params renamed": (
         SAMPLING, "max_tokens: int | None = 16", ["max_new_tokens: int | None = 16"],
         ["SamplingParams: field renamed from max_tokens to max_new_tokens, [13]"],
         ["SamplingParams: mock_frontend writes max_tokens, this vLLM does not know it",
-         "SamplingParams: mock_engine reads max_tokens, this vLLM does not write it"],
-    ),
+         "SamplingParams: mock_engine reads max_tokens, this vLLM does not write it"]),
     "another default of what is left out": (
         SAMPLING, "max_tokens: int | None = 16", ["max_tokens: int | None = 32"],
         ["SamplingParams.max_tokens: default changed from 16 to 32"],
-        ["SamplingParams.max_tokens: left out, it means 32 in this vLLM, and 16 in mock_engine"],
-    ),
+        ["SamplingParams.max_tokens: left out, it means 32 in this vLLM, and 16 in mock_engine"]),
     "two fields that have changed places": (
         ENGINE, "request_id: str\n    new_token_ids: list[int]",
         ["new_token_ids: list[int]\n    request_id: str"],
         ["EngineCoreOutput: field new_token_ids moved from [1] to [0]"],
         ["EngineCoreOutput[0]: mock_engine writes request_id there, this vLLM reads new_token_ids",
-         "EngineCoreOutput[1]: mock_engine writes new_token_ids there, this vLLM reads request_id"],
-    ),
+         "EngineCoreOutput[1]: mock_engine writes new_token_ids there, this vLLM reads request_id"]),
     "a field removed from the middle": (
         ENGINE, "ec_transfer_params: dict[str, Any] | None = None", [],
         ["EngineCoreOutput: field ec_transfer_params removed, it was [9]"],
         ["EngineCoreOutput[11]: mock_engine writes prefill_stats there, this vLLM reads "
-         "routed_experts"],
-    ),
+         "routed_experts"]),
     "an array that became a map": (
         ENGINE, "class EngineCoreOutputs(msgspec.Struct, array_like=True, omit_defaults=True)",
         ["class EngineCoreOutputs(msgspec.Struct, omit_defaults=True)"],
         ["EngineCoreOutputs: array_like changed from True to nothing"],
-        ["EngineCoreOutputs: this vLLM wants a map, mock_engine writes the other"],
-    ),
+        ["EngineCoreOutputs: this vLLM wants a map, mock_engine writes the other"]),
     "another type": (
         ENGINE, "client_index: int = 0", ["client_index: str = '0'"],
         ["EngineCoreRequest.client_index: type changed from int to str",
          "EngineCoreRequest.client_index: default changed from 0 to '0'"],
-        ["EngineCoreRequest.client_index: mock_frontend writes int, this vLLM takes str"],
-    ),
+        ["EngineCoreRequest.client_index: mock_frontend writes int, this vLLM takes str"]),
     "a constant": (
         CORE, "ENGINE_CORE_DEAD = b'ENGINE_CORE_DEAD'", ["ENGINE_CORE_DEAD = b'ENGINE_DEAD'"],
         ["constant ENGINE_CORE_DEAD: changed from b'ENGINE_CORE_DEAD' to b'ENGINE_DEAD'"],
-        ["ENGINE_CORE_DEAD: b'ENGINE_CORE_DEAD' in our programs, b'ENGINE_DEAD' in this vLLM"],
-    ),
+        ["ENGINE_CORE_DEAD: b'ENGINE_CORE_DEAD' in our programs, b'ENGINE_DEAD' in this vLLM"]),
     "a type byte": (
         ENGINE, "UTILITY = b'\\x03'", ["UTILITY = b'\\x07'"],
         ["EngineCoreRequestType: UTILITY: changed from b'\\x03' to b'\\x07'"],
-        ["EngineCoreRequestType.UTILITY: b'\\x03' in our programs, b'\\x07' in this vLLM"],
-    ),
+        ["EngineCoreRequestType.UTILITY: b'\\x03' in our programs, b'\\x07' in this vLLM"]),
     "a finish reason that we do not use": (
         ENGINE, "REPETITION = 4", ["REPETITION = 4", "BUDGET = 5"],
-        ["FinishReason: BUDGET: new, 5"], [],
-    ),
+        ["FinishReason: BUDGET: new, 5"], []),
     "the end of a replay": (
         KV_EVENTS, "END_SEQ = (-1).to_bytes(8, 'big', signed=True)", ["END_SEQ = b'END'"],
         ["constant END_SEQ: changed from (-1).to_bytes(8, 'big', signed=True) to b'END'"],
-        ["END_SEQ: (-1).to_bytes(8, 'big', signed=True) in our programs, b'END' in this vLLM"],
-    ),
+        ["END_SEQ: (-1).to_bytes(8, 'big', signed=True) in our programs, b'END' in this vLLM"]),
     "a utility with another result": (
         CLIENT, "def is_sleeping_x(self) -> bool:", ["def is_sleeping_x(self) -> str:"],
         ["utility is_sleeping: changed from bool to str"],
-        ["utility is_sleeping: mock_engine answers bool, this vLLM takes str"],
-    ),
+        ["utility is_sleeping: mock_engine answers bool, this vLLM takes str"]),
     "a key of an event": (
         KV_EVENTS, "token_ids: list[int]", ["tokens: list[int]"],
         ["BlockStored: field renamed from token_ids to tokens, [2]"],
         ["BlockStored: this vLLM requires tokens, kv_publisher does not write it",
          "BlockStored: kv_publisher writes token_ids, this vLLM does not know it",
-         "BlockStored: kv_subscriber reads token_ids, this vLLM does not write it"],
-    ),
+         "BlockStored: kv_subscriber reads token_ids, this vLLM does not write it"]),
     "a struct in another file": (
         "vllm/outputs.py", "class RequestError", ["class Elsewhere"],
         ["RequestError: struct removed, it was in vllm/outputs.py"],
-        ["RequestError: mock_engine writes it, and this vLLM has no such struct"],
-    ),
+        ["RequestError: mock_engine writes it, and this vLLM has no such struct"]),
     "the wait for an engine": (
         vllm_layout.UTILS, 'msg["local"]', ['msg["local"]', 'msg["rack"]'],
         ["handshake reads rack: new, required"],
-        ["handshake: this vLLM reads rack, mock_engine does not send it"],
-    ),
+        ["handshake: this vLLM reads rack, mock_engine does not send it"]),
     "another tag": (
         KV_EVENTS, "class BlockRemoved(msgspec.Struct, omit_defaults=True, tag=True)",
         ["class BlockRemoved(msgspec.Struct, omit_defaults=True, tag='Removed')"],
         ["BlockRemoved: tag changed from BlockRemoved to 'Removed'"],
-        ["BlockRemoved: its tag is 'Removed' in this vLLM"],
-    ),
+        ["BlockRemoved: its tag is 'Removed' in this vLLM"]),
     "keys in another spelling": (
         ENGINE, "class EngineCoreEvent(msgspec.Struct)",
         ["class EngineCoreEvent(msgspec.Struct, rename='camel')"],
         ["EngineCoreEvent: rename changed from nothing to 'camel'"],
-        ["EngineCoreEvent: rename is 'camel' in this vLLM, and not in our programs"],
-    ),
+        ["EngineCoreEvent: rename is 'camel' in this vLLM, and not in our programs"]),
     "another socket": (
         CORE, "make_zmq_socket(ctx, output_path, zmq.PUSH, linger=4000)",
         ["make_zmq_socket(ctx, output_path, zmq.DEALER, linger=4000)"],
@@ -318,15 +293,13 @@ CHANGES = {
          "make_zmq_socket(ctx, output_path, zmq.PUSH, linger=4000)",
          "sockets, vllm/v1/engine/core.py EngineCoreProc.process_output_sockets: now "
          "make_zmq_socket(ctx, output_path, zmq.DEALER, linger=4000)"],
-        ["sockets, vllm/v1/engine/core.py EngineCoreProc.process_output_sockets: no call like "],
-    ),
+        ["sockets, vllm/v1/engine/core.py EngineCoreProc.process_output_sockets: no call like "]),
     "a high-water mark": (
         vllm_layout.NETWORK[0], "socket.setsockopt(zmq.SNDHWM, 0)",
         ["socket.setsockopt(zmq.SNDHWM, 9)"],
         ["sockets, make_zmq_socket: no longer socket.setsockopt(zmq.SNDHWM, 0)",
          "sockets, make_zmq_socket: now socket.setsockopt(zmq.SNDHWM, 9)"],
-        ["sockets, make_zmq_socket: no call like zmq\\.SNDHWM, 0\\)"],
-    ),
+        ["sockets, make_zmq_socket: no call like zmq\\.SNDHWM, 0\\)"]),
 }  # fmt: skip
 
 
