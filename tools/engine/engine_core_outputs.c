@@ -84,7 +84,7 @@ static void s_put_logprobs (char **at, const engine_core_logprobs_t *logprobs, c
 
 //  What an output takes up without id, tokens, error and logprobs; when it is the first of its
 //  request; what logprobs do without their numbers; and what a message does without its outputs, or
-//  an error or a utility output without its texts. Scheduler stats are 500 bytes, most of them names.
+//  an error or a utility output without its texts. Scheduler stats are 500 bytes, mostly names.
 #define OUTPUT_BOUND 64
 #define FIRST_OUTPUT_BOUND 320
 #define LOGPROBS_BOUND 128

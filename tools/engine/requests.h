@@ -15,8 +15,8 @@
 
 typedef struct requests requests_t;
 
-//  For `count` requests, none of them sent, of max_tokens each, to engines of a vLLM release, 23 and
-//  above; 0: the newest
+//  For `count` requests of max_tokens each, none of them sent, to engines of a vLLM release: 23 and
+//  above, or 0 for the newest
 requests_t *requests_new (int count, int max_tokens, int release);
 void requests_destroy (requests_t **self_p);
 

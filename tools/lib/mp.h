@@ -137,13 +137,9 @@ typedef struct {
     mp_slice_t bytes;             //  All of the value
 } mp_entry_t;
 
-#define MP_ENTRY(key)                                                                              \
-    {                                                                                              \
-        key, sizeof (key) - 1, NULL, {.type = MSGPACK_OBJECT_NIL},                                 \
-        {                                                                                          \
-            NULL, 0                                                                                \
-        }                                                                                          \
-    }
+// clang-format off
+#define MP_ENTRY(key) {key, sizeof (key) - 1, NULL, {.type = MSGPACK_OBJECT_NIL}, {NULL, 0}}
+// clang-format on
 
 //  Reads the map that data[0..size) must be and finds the values of `count` keys; of equal keys the
 //  last counts. Other keys are passed over. False with the errors of mp_decode and mp_get_map; but

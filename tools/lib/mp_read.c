@@ -75,8 +75,8 @@ static inline bool s_is_container (byte first)
 
 static s_result_t s_read_other_head (const byte *at, size_t left, size_t room, s_head_t *head)
 {
-    //  How many bytes its size has, from c0 on: of bin from c4, ext from c7, str from d9, array from
-    //  dc, map from de
+    //  How many bytes its size has, from c0 on: of bin from c4, ext from c7, str from d9, array
+    //  from dc, map from de
     static const uint8_t sizes[32] = {0, 0, 0, 0, 1, 2, 4, 1, 2, 4, [25] = 1, 2, 4, 2, 4, 2, 4};
     if (left == 0)
         return CUT_OFF;
