@@ -48,14 +48,15 @@ uint64_t kv_fingerprint (mp_slice_t payload)
     return s_hash (print, payload.data + payload.size - PRINTED, PRINTED);
 }
 
-size_t kv_held_size (const kv_held_t *held)
+//  Bytes that a batch takes: topic and payload
+static size_t s_size (const kv_held_t *held)
 {
     return held->batch.topic.size + held->batch.payload.size;
 }
 
 kv_held_t *kv_held_copy (const kv_held_t *held)
 {
-    kv_held_t *self = malloc (sizeof *self + kv_held_size (held) + 1);
+    kv_held_t *self = malloc (sizeof *self + s_size (held) + 1);
     assert (self);
     *self = *held;
     char *bytes = (char *) (self + 1);
@@ -102,13 +103,13 @@ size_t kv_store_size (const kv_store_t *self)
 void kv_store_insert (kv_store_t *self, const kv_held_t *held)
 {
     zlistx_insert (self->list, kv_held_copy (held), false);  //  Searches from the end
-    self->bytes += kv_held_size (held);
+    self->bytes += s_size (held);
 }
 
 void kv_store_append (kv_store_t *self, const kv_held_t *held)
 {
     zlistx_add_end (self->list, kv_held_copy (held));
-    self->bytes += kv_held_size (held);
+    self->bytes += s_size (held);
 }
 
 const kv_held_t *kv_store_first (const kv_store_t *self)
@@ -120,7 +121,7 @@ kv_held_t *kv_store_take (kv_store_t *self)
 {
     kv_held_t *held = zlistx_detach (self->list, NULL);
     if (held)
-        self->bytes -= kv_held_size (held);
+        self->bytes -= s_size (held);
     return held;
 }
 
@@ -140,7 +141,7 @@ bool kv_store_replace (kv_store_t *self, const kv_held_t *held)
     const kv_held_t *old = kv_store_find (self, held->batch.seq);
     if (!old)
         return false;
-    self->bytes -= kv_held_size (old);
+    self->bytes -= s_size (old);
     zlistx_delete (self->list, zlistx_cursor (self->list));
     kv_store_insert (self, held);
     return true;

@@ -23,9 +23,6 @@ uint64_t kv_fingerprint (mp_slice_t payload);
 //  A copy with its own bytes; free it with free ()
 kv_held_t *kv_held_copy (const kv_held_t *held);
 
-//  Bytes that a batch takes: topic and payload
-size_t kv_held_size (const kv_held_t *held);
-
 //  -- Batches in the order of their numbers, or in the order in which they came
 
 typedef struct {

@@ -48,6 +48,13 @@ static bool s_is_map (const toy_cache_t *self)
     return self->wire != KV_WIRE_V09;
 }
 
+//  The key of a field, which only a map has
+static inline void s_put_key (char **at, const toy_cache_t *self, const char *key)
+{
+    if (s_is_map (self))
+        mp_put_cstr (at, key);
+}
+
 //  Begins an event: of v0.9.0, an array that begins with the tag and has so many fields; later, a
 //  map of so many
 static void s_put_tag (char **at, const toy_cache_t *self, const char *tag, size_t in_array,
@@ -55,24 +62,14 @@ static void s_put_tag (char **at, const toy_cache_t *self, const char *tag, size
 {
     //  msgspec chooses the form of a map's head by how many fields the struct has: more than 15,
     //  and it is the 16-bit form even for few
-    bool wide = self->wire == KV_WIRE_V033 && streq (tag, "BlockStored");
-    if (!s_is_map (self)) {
+    if (!s_is_map (self))
         mp_put_array (at, 1 + in_array);
-    } else {
-        if (wide)
-            mp_put_number2 (at, 0xde, (uint16_t) (1 + in_map));
-        else
-            mp_put_map (at, 1 + in_map);
-        mp_put_text (at, "type");
-    }
+    else if (self->wire == KV_WIRE_V033 && streq (tag, "BlockStored"))
+        mp_put_number2 (at, 0xde, (uint16_t) (1 + in_map));
+    else
+        mp_put_map (at, 1 + in_map);
+    s_put_key (at, self, "type");
     mp_put_cstr (at, tag);
-}
-
-//  The key of a field, which only a map has
-static inline void s_put_key (char **at, const toy_cache_t *self, const char *key)
-{
-    if (s_is_map (self))
-        mp_put_cstr (at, key);
 }
 
 //  A key, and a value that is text or NULL
