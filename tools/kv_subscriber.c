@@ -119,11 +119,7 @@ static void s_run (subscriber_t *self, kv_source_t *const *sources)
     }
     for (size_t i = 0; i < self->endpoints.count && zsys_interrupted; i++)
         kv_source_flush (sources[i], zclock_mono ());
-    kv_sequence_counts_t sum = self->report.gone;
-    for (size_t i = 0; i < self->endpoints.count; i++)
-        kv_source_add (sources[i], &sum);
     kv_report_flush (&self->report);
-    kv_report_summary (&self->report, &sum);
 }
 
 int main (int argc, char **argv)
@@ -162,6 +158,8 @@ int main (int argc, char **argv)
         s_run (&self, sources);
     for (size_t i = 0; i < self.endpoints.count; i++)
         kv_source_destroy (&sources[i]);
+    if (ok)
+        kv_report_summary (&self.report);
     zpoller_destroy (&self.setting.poller);
     text_destroy (&self.report.lines);
     return ok ? EXIT_SUCCESS : EXIT_STOPPED_OR_FAILED;

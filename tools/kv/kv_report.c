@@ -104,8 +104,9 @@ void kv_report_connection (kv_report_t *self, const char *endpoint, const char *
         print_line ("%s %s%s%s", notice, endpoint, why ? ": " : "", why ? why : "");
 }
 
-void kv_report_add (kv_sequence_counts_t *sum, const kv_sequence_counts_t *counts)
+void kv_report_add (kv_report_t *self, const kv_sequence_counts_t *counts)
 {
+    kv_sequence_counts_t *sum = &self->sum;
     sum->received += counts->received;
     sum->replayed += counts->replayed;
     sum->duplicates += counts->duplicates;
@@ -115,8 +116,9 @@ void kv_report_add (kv_sequence_counts_t *sum, const kv_sequence_counts_t *count
     sum->strays += counts->strays;
 }
 
-void kv_report_summary (const kv_report_t *self, const kv_sequence_counts_t *sum)
+void kv_report_summary (const kv_report_t *self)
 {
+    const kv_sequence_counts_t *sum = &self->sum;
     print_summary ("%" PRIu64 " received, %" PRIu64 " delivered, %" PRIu64 " replayed, %" PRIu64
                    " duplicates, %" PRIu64 " gaps, %" PRIu64 " lost, %" PRIu64
                    " malformed, %" PRIu64 " restarts",

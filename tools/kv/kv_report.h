@@ -16,9 +16,9 @@ typedef struct {
     uint64_t wanted;  //  Stop after so many batches; 0: go on
     uint64_t delivered;
     uint64_t malformed;
-    uint64_t unreadable;        //  Of the malformed, batches in their turn
-    kv_sequence_counts_t gone;  //  Of streams that are no more
-    text_t lines;               //  JSON that is not written yet
+    uint64_t unreadable;       //  Of the malformed, batches in their turn
+    kv_sequence_counts_t sum;  //  Of streams that are no more
+    text_t lines;              //  JSON that is not written yet
 } kv_report_t;
 
 //  Writes the JSON lines that are not written yet. To be called before waiting for messages, and at
@@ -43,8 +43,8 @@ void kv_report_malformed (kv_report_t *self, const kv_origin_t *origin, const ch
 void kv_report_connection (kv_report_t *self, const char *endpoint, const char *notice,
                            const char *why);
 
-//  Adds what a stream has counted to the sum
-void kv_report_add (kv_sequence_counts_t *sum, const kv_sequence_counts_t *counts);
+//  Adds what a stream has counted
+void kv_report_add (kv_report_t *self, const kv_sequence_counts_t *counts);
 
-//  The last line
-void kv_report_summary (const kv_report_t *self, const kv_sequence_counts_t *sum);
+//  The last line, when all streams have been added
+void kv_report_summary (const kv_report_t *self);

@@ -48,7 +48,7 @@ static void s_remove_stream (kv_source_t *self, kv_stream_t *stream)
     *at = stream->next;
     if (self->last == stream)
         self->last = NULL;
-    kv_report_add (&self->setting.report->gone, kv_sequence_counts (stream->sequence));
+    kv_report_add (self->setting.report, kv_sequence_counts (stream->sequence));
     kv_stream_destroy (&stream);
     self->count--;
 }
@@ -390,10 +390,4 @@ void kv_source_flush (kv_source_t *self, int64_t now)
 {
     for (kv_stream_t *each = self->streams; each; each = each->next)
         kv_sequence_flush (each->sequence, now);
-}
-
-void kv_source_add (const kv_source_t *self, kv_sequence_counts_t *sum)
-{
-    for (const kv_stream_t *each = self->streams; each; each = each->next)
-        kv_report_add (sum, kv_sequence_counts (each->sequence));
 }

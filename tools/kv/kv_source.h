@@ -19,6 +19,8 @@ typedef struct kv_source kv_source_t;
 //  NULL when the endpoint cannot be used, which stderr has been told. `setting` is copied; what it
 //  points to must live as long.
 kv_source_t *kv_source_new (const kv_setting_t *setting, bool bind, int64_t now);
+
+//  Adds what its streams have counted to the report
 void kv_source_destroy (kv_source_t **self_p);
 
 //  Takes what has come by now, up to some thousands of messages
@@ -29,6 +31,3 @@ int64_t kv_source_deadline (const kv_source_t *self);
 
 //  For the end of a program: delivers what is held, and reports what is missing as lost
 void kv_source_flush (kv_source_t *self, int64_t now);
-
-//  Adds what its streams have counted
-void kv_source_add (const kv_source_t *self, kv_sequence_counts_t *sum);
