@@ -70,7 +70,9 @@ typedef struct {
 } door_t;
 
 //  One line on stderr, once for each pair of the first two
-CHECK_PRINTF (4)
+static void s_tell (door_t *self, const char *who, const char *what, const char *format, ...)
+    CHECK_PRINTF (4);
+
 static void s_tell (door_t *self, const char *who, const char *what, const char *format, ...)
 {
     char *key = zsys_sprintf ("%s %s", who, what);
