@@ -141,26 +141,6 @@ static inline void fuzz_is_told (const mp_error_t *error)
         DEMAND ((step = fuzz_utf8 (error->text + at, strlen (error->text + at))) > 0);
 }
 
-//  What is printed into a stream of memory; to be ended with fuzz_printed, then freed
-typedef struct {
-    FILE *out;
-    char *text;
-    size_t size;
-} fuzz_print_t;
-
-static inline FILE *fuzz_print (fuzz_print_t *self)
-{
-    self->out = open_memstream (&self->text, &self->size);
-    DEMAND (self->out);
-    return self->out;
-}
-
-static inline const char *fuzz_printed (fuzz_print_t *self)
-{
-    fclose (self->out);
-    return self->text;
-}
-
 static inline bool fuzz_same_text (const text_t *one, const text_t *other)
 {
     return one->size == other->size && memcmp (one->data, other->data, one->size) == 0;

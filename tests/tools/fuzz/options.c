@@ -44,18 +44,20 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 
     curve_dir = NULL;  //  What an input before has left: it was in that input's memory
 
-    fuzz_print_t out, err;
-    FILE *out_file = fuzz_print (&out), *err_file = fuzz_print (&err);
-    int status = options_parse (argc, argv, &about, options, out_file, err_file);
-    fuzz_printed (&out);
-    fuzz_printed (&err);
+    char *help, *wrong;
+    size_t help_size, wrong_size;
+    FILE *out = open_memstream (&help, &help_size), *err = open_memstream (&wrong, &wrong_size);
+    DEMAND (out && err);
+    int status = options_parse (argc, argv, &about, options, out, err);
+    fclose (out);
+    fclose (err);
     DEMAND (status == OPTIONS_RUN || status == OPTIONS_HELP || status == OPTIONS_WRONG);
-    DEMAND ((status == OPTIONS_HELP) == (out.size > 0));
-    DEMAND ((status == OPTIONS_WRONG) == (err.size > 0));
+    DEMAND ((status == OPTIONS_HELP) == (help_size > 0));
+    DEMAND ((status == OPTIONS_WRONG) == (wrong_size > 0));
     if (status == OPTIONS_WRONG) {
         //  One line, with the program's name, that may go to a terminal
-        DEMAND (strncmp (err.text, "fuzz: ", 6) == 0 && err.text[err.size - 1] == '\n');
-        DEMAND (fuzz_is_clean (err.text, err.size - 1));
+        DEMAND (strncmp (wrong, "fuzz: ", 6) == 0 && wrong[wrong_size - 1] == '\n');
+        DEMAND (fuzz_is_clean (wrong, wrong_size - 1));
     } else {
         DEMAND (!options_endpoint_error (bind, true) && !options_endpoint_error (connect, false));
         DEMAND (streq (choice, "req") || streq (choice, "dealer"));
@@ -66,8 +68,8 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
             DEMAND (!options_endpoint_error (endpoints.items[i], true));
         DEMAND (!range.set || range.first <= range.last);
     }
-    free (out.text);
-    free (err.text);
+    free (help);
+    free (wrong);
     free (line);
     return 0;
 }
