@@ -40,7 +40,7 @@ MUTANTS = [
     (CORE, "self->drained = -1;\n    if (self->unsure)", "if (self->unsure)"),
     (CORE, "kv_sequence_expire (self, now);\n    }\n    kv_sequence_settle", "}\n    kv_sequence_settle"),
     (CORE, "self->queue_dropped = true;\n        s_say_full", "s_say_full"),
-    (LIVE, "if (self->ahead.of[i]->batch.seq > seq)\n            kv_sequence_drop (self, &self->ahead, i);", ""),
+    (LIVE, "if (self->ahead.of[i]->batch.seq > seq)\n            kv_sequence_drop (self, &self->ahead, i);", ";"),
     (LIVE, "return seq == s_due (self) || seq == self->next || seq == self->top;", "return true;"),
     (LIVE, "kv_sequence_say (self, KV_UNCHECKED, self->next, self->next);\n    self->unchecked = false;", "self->unchecked = false;"),
     (LIVE, "if (self->started && (falls || known == KV_OTHER || proves)) {", "if (false) {"),
