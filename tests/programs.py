@@ -107,3 +107,8 @@ OPTIONS = {
 def of_kind(name, *kinds):
     """The names of a program's options of these kinds."""
     return [option for option, kind in OPTIONS[name].items() if isinstance(kind, kinds)]
+
+
+def endpoints(name, make):
+    """Endpoints of its own for a program, so that it never touches the default ones."""
+    return {option: make() for option in of_kind(name, Bind, Connect)}

@@ -7,14 +7,9 @@ import socket
 import pytest
 
 from harness import NAMES, PROGRAMS, TRAPS
-from programs import OPTIONS, Bind, Connect, of_kind
+from programs import OPTIONS, Bind, endpoints, of_kind
 
 ALL_OPTIONS = [(name, option) for name in NAMES for option in OPTIONS[name]]
-
-
-def nowhere(name, ipc):
-    """Endpoints of its own for a program, so that it never touches the default ones."""
-    return {option: ipc() for option in of_kind(name, Bind, Connect)}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,7 +65,7 @@ def test_no_option(start, name):
 def test_port_in_use(start, ipc, name, option):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        program = start(name, **{**nowhere(name, ipc), option: endpoint})
+        program = start(name, **{**endpoints(name, ipc), option: endpoint})
         assert program.wait() == 1
     assert len(program.err) == 1
     assert re.match(rf"{name}: cannot listen on {endpoint}: \w", program.err[0])

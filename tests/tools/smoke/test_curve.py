@@ -20,7 +20,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import parse_monitor_message
 
 from harness import MAKE_KEYS, NAMES, WAIT_S
-from programs import Bind, Connect, of_kind
+from programs import Bind, Connect, endpoints, of_kind
 
 pack = msgspec.msgpack.encode
 ANY = "tcp://127.0.0.1:0"
@@ -384,11 +384,11 @@ def test_spoilt_file(closed, keys, ipc, name, file, how):
 def test_every_program_wants_its_keys(closed, keys, ipc, name):
     """And only those."""
     wanted = {Bind: "server.key_secret", Connect: "client.key_secret"}
-    endpoints = {option: ipc() for option in of_kind(name, Bind, Connect)}
+    ends = endpoints(name, ipc)
     for kind, file in wanted.items():
         if of_kind(name, kind):
             (keys / file).rename(keys / "away")
-            check_refused(closed(name, **endpoints), keys / file)
+            check_refused(closed(name, **ends), keys / file)
             (keys / "away").rename(keys / file)
         else:
             (keys / file).unlink()
@@ -515,10 +515,10 @@ def warnings(program):
 def test_warning(start, name, about):
     binds = of_kind(name, Bind)
     program = start(name, **nowhere(name, **{option: "tcp://0.0.0.0:0" for option in binds}))
-    endpoints = [program.endpoint(1 + at) for at in range(len(binds))]
+    listening = [program.endpoint(1 + at) for at in range(len(binds))]
     told = warnings(program)
     assert len(told) == len(binds)
-    for line, endpoint in zip(told, endpoints):
+    for line, endpoint in zip(told, listening):
         assert line.startswith(f"{name}: warning: without CURVE")
         assert f"get in at {endpoint}" in line and "0.0.0.0" in endpoint and about in line
 

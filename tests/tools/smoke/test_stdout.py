@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from harness import NAMES, PROGRAMS, TRAPS, UNDER_VALGRIND, WAIT_S, arguments
-from programs import Bind, Connect, of_kind
+from programs import endpoints
 
 TOLD = "stdout: not all was taken, lines are missing"
 
@@ -26,8 +26,7 @@ def run(name, *args, **more):
 @pytest.mark.parametrize("name", [*NAMES, TRAPS[0]])
 def test_a_disk_that_is_full(name, ipc):
     """Its first line is not taken; those that wait for others do not wait any more."""
-    ends = of_kind(name, Bind, Connect) if name in NAMES else []
-    args = [word for end in ends for word in (f"--{end}", ipc())]
+    args = arguments(endpoints(name, ipc)) if name in NAMES else []
     with open("/dev/full", "w", encoding="utf-8") as full:
         status, told = run(name, *args, stdout=full)
     assert (status, told[-1]) == (1, f"{name}: {TOLD}")

@@ -15,7 +15,7 @@ import zmq
 from joined import join_engine
 
 from harness import NAMES, WAIT_S
-from programs import Bind, Connect, of_kind
+from programs import Bind, Connect, endpoints, of_kind
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
 HUGE = 1000000
@@ -36,13 +36,13 @@ def stop_and_check(program, number):
 def alone(start, ipc, name):
     """Starts a program, and waits for the first that is seen of it: it listens, or it connects."""
     binds, connects = of_kind(name, Bind), of_kind(name, Connect)
-    endpoints = {option: ipc() for option in binds + connects}
+    ends = endpoints(name, ipc)
     with socket.socket(socket.AF_UNIX) as listener:
         if not binds:  # Somebody who takes a connection, and never says a word
-            listener.bind(endpoints[connects[0]][len("ipc://") :])
+            listener.bind(ends[connects[0]][len("ipc://") :])
             listener.listen()
             listener.settimeout(WAIT_S)
-        program = start(name, *(f"--{option}={value}" for option, value in endpoints.items()))
+        program = start(name, **ends)
         if binds:
             program.endpoint()
             yield program
@@ -93,7 +93,7 @@ def kv_publisher_with_a_deaf_subscriber(start, ipc, peer):
 
 @state
 def kv_publisher_is_done_and_lingers(start, ipc, peer):
-    program, live = publishing(start, ipc, count=50000)
+    program, live = publishing(start, ipc, count=50000, wait_subscribers=1)
     deaf(peer, live)
     program.wait_line("^kv_publisher: 50000 published$")
     return program

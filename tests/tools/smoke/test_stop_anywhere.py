@@ -20,7 +20,7 @@ import zmtp
 from joined import join_engine
 
 from harness import FACTOR, NAMES, PROGRAMS, STOP_S, UNDER_VALGRIND, WAIT_S, arguments
-from programs import Bind, Connect, of_kind
+from programs import Bind, Connect, endpoints, of_kind
 
 ENDLESS = 1000000
 FORCED = 3  # STOP_FORCED of tools/lib/stop.h
@@ -28,11 +28,6 @@ FORCED = 3  # STOP_FORCED of tools/lib/stop.h
 LATER_S = 0.5 * FACTOR
 
 pytestmark = pytest.mark.skipif(UNDER_VALGRIND, reason="too slow under valgrind")
-
-
-def lonely(name, ipc):
-    """Options of a tool that nobody is there for."""
-    return arguments({option: ipc() for option in of_kind(name, Bind, Connect)})
 
 
 @pytest.fixture
@@ -56,7 +51,8 @@ def run():
 def test_in_the_first_milliseconds(run, ipc, name, number):
     """At 60 moments of its start. Before it handles signals it is ended by one, as any program."""
     for moment in range(60):
-        process = run(name, *lonely(name, ipc), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        ends = arguments(endpoints(name, ipc))
+        process = run(name, *ends, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         time.sleep(moment * 0.0004 * FACTOR)
         process.send_signal(number)
         _, err = process.communicate(timeout=STOP_S["c"])
@@ -102,7 +98,7 @@ def test_within_bind_and_connect(run, ipc, interrupted, name, call):
     name, *more = name.split()
     environment = {**os.environ, "LD_PRELOAD": str(interrupted(call))}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = run(name, *more, *lonely(name, ipc), env=environment, **pipes)
+    process = run(name, *more, *arguments(endpoints(name, ipc)), env=environment, **pipes)
     _, err = process.communicate(timeout=STOP_S["c"] + LATER_S)
     assert (process.returncode, err) == (int(name == "mock_frontend"), b"")
 
