@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "peers"))
 
 import structs as s  # noqa: E402
 
-V33, V26, V9 = (s.KV[wire] for wire in ("v0.33", "v0.26", "v0.9"))
+V33, V26, V23, V9 = (s.KV[wire] for wire in ("v0.33", "v0.26", "v0.23", "v0.9"))
 BIG_CALL_ID = 2**63 + 5  # vLLM's call ids are unsigned numbers of 64 bits
 TS = 1789095808.83
 HASH = 15760518052499183552  # of a real capture; above 2**63
@@ -139,7 +139,7 @@ COORDINATOR = {
 
 
 def stored(wire, hashes, parent, blocks, lora_id=None, medium="GPU", lora_name=None, **more):
-    """BlockStored of v0.26 or later, of some blocks of 16 tokens; with what most of them have."""
+    """BlockStored of v0.23 or later, of some blocks of 16 tokens; with what most of them have."""
     usual = {"extra_keys": [None] * blocks, "group_idx": 0, "kv_cache_spec_kind": "full_attention"}
     first = (hashes, parent, TOKENS[: 16 * blocks], 16, lora_id, medium, lora_name)
     return wire["BlockStored"](*first, **{**usual, **more})
@@ -334,6 +334,8 @@ VECTORS = {
     ),
     "KV_LORA_V26": V26["KVEventBatch"](TS, [stored(V26, [HASH], None, 1, medium="CPU", **OF_LORA)], 0),
     "KV_NO_RANK": V26["KVEventBatch"](TS, [s.AllBlocksCleared()], None),
+    # The last generation whose events are arrays
+    "KV_STORED_V23": V23["KVEventBatch"](TS, [stored(V23, [HASH, 1], None, 2, **SLIDING)], 0),
     "KV_MIXED_V9": V9["KVEventBatch"](
         TS,
         [
