@@ -39,7 +39,8 @@ static void s_step (void)
     zframe_send (&outputs, push, 0);
     for (engine_core_request_t *r = zlistx_first (requests); r; r = zlistx_next (requests)) {
         if (r->tokens == 1 && !r->aborted)
-            printf ("%s: %u prompt tokens\n", r->name, r->prompt_tokens);
+            printf ("%s: %u prompt token%s\n", r->name, r->prompt_tokens,
+                    r->prompt_tokens == 1 ? "" : "s");
         if (r->aborted)
             printf ("%s: aborted\n", r->name);
         else if (r->tokens == r->max_tokens)

@@ -1,8 +1,7 @@
 //  SPDX-License-Identifier: MIT
 //  handshake_engine.c - Demo 2.3: as engine, but it knows one address only, where it says HELLO
 //
-//  INIT, the answer to HELLO, has the two addresses that engine.c is told by options. The engine
-//  connects to them, registers, and says READY. The next front-end gets a new HELLO.
+//  INIT, the answer to HELLO, has the addresses. The engine registers there, and says READY.
 //
 //  Run:   build/router_dealer/handshake_frontend in one terminal, this program in another
 //  vLLM:  vllm/v1/engine/core.py EngineCoreProc._perform_handshake, startup_handshake
@@ -75,7 +74,8 @@ static void s_step (void)
     zframe_send (&outputs, push, 0);
     for (engine_core_request_t *r = zlistx_first (requests); r; r = zlistx_next (requests)) {
         if (r->tokens == 1 && !r->aborted)
-            printf ("%s: %u prompt tokens\n", r->name, r->prompt_tokens);
+            printf ("%s: %u prompt token%s\n", r->name, r->prompt_tokens,
+                    r->prompt_tokens == 1 ? "" : "s");
         if (r->aborted)
             printf ("%s: aborted\n", r->name);
         else if (r->tokens == r->max_tokens)
@@ -97,7 +97,7 @@ int main (int argc, char **argv)
                          {0}});
     requests = zlistx_new ();
     printf ("waiting for a front-end at %s\n", endpoint);
-    while (!zsys_interrupted) {
+    while (!zsys_interrupted) {  //  Each front-end gets a HELLO
         if (!s_join (endpoint))
             continue;
         zpoller_t *poller = zpoller_new (dealer, monitor, NULL);

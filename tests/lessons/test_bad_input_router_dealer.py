@@ -8,7 +8,6 @@ import zmq
 
 import wire as vllm
 from harness import FACTOR, UNREADABLE
-from test_bad_input import memory_mb
 
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 FLOOD = 2000
@@ -95,8 +94,8 @@ def test_flood_at_an_engine(start, peer, wire):
             # Some of them are good requests, some without a limit: abort these
             send(ABORT, pack(["r3", "r4", "x", "", "full"]))
             serves(number)
-            first = first or memory_mb(engine)
-    assert memory_mb(engine) - first < GROWTH_MB
+            first = first or engine.rss_mb()
+    assert engine.rss_mb() - first < GROWTH_MB
     check(engine, FLOOD)
     assert engine.stop() == 0
 

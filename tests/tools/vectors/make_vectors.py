@@ -346,7 +346,12 @@ VECTORS = {
     ),
     # --- the small messages of the lessons
     "PING": "ping",
+    "PONG": "pong: ping",
+    "PONG_ERROR": {"error": "not a msgpack str"},
     "TOPIC_SEQ": {"seq": 33},
+    "TASK": {"task": 7, "value": 7},
+    "RESULT": {"task": 7, "worker": "w1", "value": 49},
+    "BATCH_START": {"tasks": 100},
 }
 
 
