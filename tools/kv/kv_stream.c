@@ -143,8 +143,9 @@ static bool s_claim (kv_stream_t *self, const kv_numbered_t *batch, int64_t rank
     if (!self->topic.data && batch->topic.data) {
         char *topic = malloc (batch->topic.size + 1);
         assert (topic);
-        self->topic =
-            (mp_slice_t){memcpy (topic, batch->topic.data, batch->topic.size), batch->topic.size};
+        memcpy (topic, batch->topic.data, batch->topic.size);
+        self->topic.data = topic;
+        self->topic.size = batch->topic.size;
     }
     if (rank > self->rank)
         self->rank = rank;
