@@ -190,7 +190,7 @@ static void s_serve_replay (rank_t *self)
     zframe_t *client;
     uint64_t start;
     if (!kv_replay_request_read (request, &client, &start)) {
-        warn_line ("bad replay request: want client, empty and seq, got %zu frames",
+        warn_line ("bad replay request: want 3 frames (client, empty and seq), got %zu",
                    zmsg_size (request));
         zmsg_destroy (&request);
         return;

@@ -92,7 +92,7 @@ int engine_core_ready_decode (zframe_t *frame, engine_core_ready_t *ready, mp_er
 int engine_core_registration (zmsg_t *message, engine_core_ready_t *ready, mp_error_t *error)
 {
     if (zmsg_size (message) != 2) {
-        mp_error_set (error, "registration", "want identity and ready response, got %zu frames",
+        mp_error_set (error, "registration", "want 2 frames (identity and ready response), got %zu",
                       zmsg_size (message));
         return -1;
     }

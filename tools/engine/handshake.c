@@ -192,7 +192,7 @@ int startup_handle (startup_t *self, zmsg_t *message, zmsg_t **reply, mp_error_t
     handshake_status_t status;
     mp_error_t wrong;
     if (zmsg_size (message) != 2) {
-        mp_error_set (error, "handshake", "want identity and status, got %zu frames",
+        mp_error_set (error, "handshake", "want 2 frames (identity and status), got %zu",
                       zmsg_size (message));
         return STARTUP_NONE;
     }

@@ -186,7 +186,8 @@ static bool s_add (toy_engine_t *self, zframe_t *payload, mp_error_t *error)
     size_t prompt_tokens = request->prompt_token_count;
     bool abort_immediately = request->abort_immediately;
     if (!self->config.quiet)
-        print_line ("%s: %zu prompt tokens", request_id, prompt_tokens);
+        print_line ("%s: %zu prompt token%s", request_id, prompt_tokens,
+                    prompt_tokens == 1 ? "" : "s");
     if (self->refusing && !abort_immediately) {  //  One that is to end at once is no new work
         s_refuse (self, client_index, request_id, &paused);
     } else if (!toy_scheduler_has_room (self->scheduler, request)) {
@@ -227,8 +228,7 @@ void toy_engine_handle (toy_engine_t *self, zmsg_t *message)
     bool ok = false;
     if (!payload || zframe_size (type) != 1)
         mp_error_set (&error, "message",
-                      "want a type byte and a payload, got %zu frames, %zu bytes in "
-                      "the first",
+                      "want 2 frames (a type byte and a payload), got %zu; size of the first: %zu",
                       zmsg_size (message), zframe_size (type));
     else
         switch (*zframe_data (type)) {

@@ -83,7 +83,7 @@ static bool s_read_live (const mp_slice_t *frames, size_t count, kv_numbered_t *
                          mp_error_t *error)
 {
     if (count != 3)
-        return mp_wrong (error, "message", "want topic, seq and batch, got %zu frames", count);
+        return mp_wrong (error, "message", "want 3 frames (topic, seq and batch), got %zu", count);
     if (frames[1].size != KV_SEQ_SIZE)
         return mp_wrong (error, "message", "a seq has 8 bytes, this has %zu", frames[1].size);
     *batch =
@@ -98,8 +98,8 @@ static bool s_read_reply (const mp_slice_t *frames, size_t count, kv_numbered_t 
 {
     //  Counted from the end: ... [seq][batch]. Four have the delimiter and the topic in front.
     if (count < 2 || count > KV_FRAMES_MAX || frames[count - 2].size != KV_SEQ_SIZE)
-        return mp_wrong (error, "replay", "want a seq of 8 bytes and a batch, got %zu frames",
-                         count);
+        return mp_wrong (error, "replay",
+                         "want a seq of 8 bytes and a batch at the end, frames: %zu", count);
     *batch = (kv_numbered_t){.seq = KV_SEQ_END, .payload = frames[count - 1], .replayed = true};
     if (batch->payload.size > 0)  //  Every batch has bytes
         batch->seq = s_get_seq (frames[count - 2]);

@@ -130,7 +130,7 @@ def test_kv_publisher(victim, ipc, peer):
             pass
         # The same behind the bad ones: each of them that is a request has been answered then
         stranger.send_multipart([b"", as_seq(0), b"", b""])
-        publisher.wait_err("got 5 frames")
+        publisher.wait_err("got 5$")
         publisher.err.clear()
 
     flood(publisher, lambda: stranger.send_multipart(made.frames(b"")[:3]), good, drainer(stranger))

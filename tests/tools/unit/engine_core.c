@@ -273,11 +273,12 @@ static void test_registration (void **state)
          "registration: an engine's identity has 2 bytes, this has 5"},
         {unit_frame ("x'0000'"), unit_frame ("x'8000'"), NULL, -1, 0,
          "EngineCoreReadyResponse: has bytes after its end"},
-        {NULL, NULL, NULL, -1, 0, "registration: want identity and ready response, got 0 frames"},
+        {NULL, NULL, NULL, -1, 0,
+         "registration: want 2 frames (identity and ready response), got 0"},
         {unit_frame ("x'0000'"), NULL, NULL, -1, 0,
-         "registration: want identity and ready response, got 1 frames"},
+         "registration: want 2 frames (identity and ready response), got 1"},
         {unit_frame ("x'0000'"), unit_vector_frame (VECTOR (READY)), unit_frame ("x''"), -1, 0,
-         "registration: want identity and ready response, got 3 frames"},
+         "registration: want 2 frames (identity and ready response), got 3"},
     };
     for (size_t i = 0; i < COUNT (cases); i++) {
         zframe_t *frames[] = {cases[i].identity, cases[i].ready, cases[i].more};

@@ -298,8 +298,8 @@ static void test_startup (void **state)
 
         //  Neither HELLO nor READY; a REQ sends an empty frame in front
         "frame x'0000' [] -> > none: engine 0: handshake: want a map, got array\n"
-        "frame x'0000' -> > none: handshake: want identity and status, got 1 frames\n"
-        "frame x'0000' x'' {} -> > none: handshake: want identity and status, got 3 frames\n"
+        "frame x'0000' -> > none: handshake: want 2 frames (identity and status), got 1\n"
+        "frame x'0000' x'' {} -> > none: handshake: want 2 frames (identity and status), got 3\n"
         "ready 0; pending -> > 0 ready | > none, done",
         s_do, NULL);
     startup_destroy (&startup);

@@ -437,12 +437,12 @@ static const scenario_t scenarios[] = {
 
     {"bad messages are told, counted and not answered, and the engine goes on",
      "add r0\n"
-     "send 00 -> ! bad message: message: want a type byte and a payload, got 1 frames, "
-     "1 bytes in the first\n"
-     "send - [] -> ! bad message: message: want a type byte and a payload, got 2 frames, "
-     "0 bytes in the first\n"
-     "send 0000 [] -> ! bad message: message: want a type byte and a payload, got 2 frames, "
-     "2 bytes in the first\n"
+     "send 00 -> ! bad message: message: want 2 frames (a type byte and a payload), got 1; "
+     "size of the first: 1\n"
+     "send - [] -> ! bad message: message: want 2 frames (a type byte and a payload), got 2; "
+     "size of the first: 0\n"
+     "send 0000 [] -> ! bad message: message: want 2 frames (a type byte and a payload), got 2; "
+     "size of the first: 2\n"
      "send 04 [] -> ! bad message: message: unknown type byte 04\n"
      "send ff [] -> ! bad message: message: unknown type byte ff\n"
      "send 00 x'' -> ! bad message: EngineCoreRequest: empty\n"
