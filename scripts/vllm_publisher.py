@@ -6,7 +6,7 @@ take half a minute, so they are done once. Keys: live, replay, rank, count, and 
     drop    every N-th batch is not sent, as a real network might lose it
     blocks  of a batch
     since   batch n has this time plus n: no two runs send the same bytes
-    more    so many batches follow when the line `more N` comes for publisher N
+    more    so many batches follow each time when the line `more N` comes for publisher N
     hwm, buffer_steps   are vLLM's own
 It publishes a second after a subscriber has come, at the latest after 3 s. Lines on stdout:
 `ready`, `started N as PID`, `published N` when its PUB has sent or dropped all.
@@ -61,12 +61,14 @@ def publish(index, go_on, live, replay, rank, count, drop=0, blocks=1, more=0, s
     time.sleep(1)  # Its subscription, which a PUB does not tell
     if drop:
         publisher._pub = Lossy(pub, drop)
-    for first, last in ((0, count), (count, count + more)):
+    first, last = 0, count
+    while True:
         for n in range(first, last):
             publisher.publish(batch(n, blocks, since))
         publisher._event_queue.join()
         print(f"published {index}", flush=True)
         go_on.recv()
+        first, last = last, last + more
 
 
 def main():

@@ -129,7 +129,7 @@ static void test_more_than_a_step (void **state)
     size_t next = 0, steps = 0;
     for (; toy_scheduler_running (self) > 0; steps++) {
         size_t count = toy_scheduler_step (self, 0, &outputs);
-        assert_in_range (count, 1, 10000);
+        assert_true (count >= 1 && count <= 10000);
         for (size_t i = 0; i < count; i++, next++) {
             snprintf (id, sizeof id, "r%zu", next % MANY);
             assert_string_equal (outputs[i].request_id, next == 2 * MANY - 1 ? "late" : id);
