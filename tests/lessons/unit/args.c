@@ -38,8 +38,8 @@ static void s_read (char *line)
                          {0}});
 }
 
-//  A child that reads this command line, and then prints the values, prints `printed` and ends with
-//  `status`. Of a wrong one (2), `printed` is in the only line.
+//  A child process reads this command line and prints the values. Its output must be `printed`, and
+//  its exit status `status`. If that is 2, the child prints one line, which must contain `printed`.
 static void s_plays (const char *line, int status, const char *printed)
 {
     int ends[2], ended;

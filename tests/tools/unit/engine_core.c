@@ -371,7 +371,7 @@ static void test_request_decode (void **state)
         {unit_frame ("['r1',[7],null,{},null,1.5,null,null]"),
          "EngineCoreRequest: want an array of 9 or more, got 8"},
         {unit_frame ("'r3'"), "EngineCoreRequest: want an array, got str"},
-        //  What is not valid msgpack is told first
+        //  Invalid msgpack is reported before any field is read
         {unit_frame ("x'92c0'"), "EngineCoreRequest: truncated"},
         {unit_frame ("x'c1'"), "EngineCoreRequest: not msgpack, or nested more than 32 deep"},
         {unit_frame ("x''"), "EngineCoreRequest: empty"},
@@ -586,7 +586,7 @@ static void test_outputs_with_a_result (void **state)
         engine_core_outputs_t outputs = {
             .engine_index = 1, .timestamp = 12.5, .utility_output = &output};
         unit_is_vector (engine_core_outputs_encode (&outputs), cases[i].vector);
-        //  Of a failure it is not looked at
+        //  With a failure message, the result is not encoded
         output.failure_message = "no such method";
         outputs.engine_index = 0;
         unit_is_vector (engine_core_outputs_encode (&outputs), VECTOR (OUTPUTS_UTILITY_FAILED));

@@ -142,7 +142,8 @@ static void test_events (void **state)
     }
 }
 
-//  Of a map with very many keys each is looked at once: a minute and more of CPU otherwise
+//  The keys of a large map are each read once. If each were compared with all others, this would
+//  take more than a minute of CPU.
 static void test_many_keys (void **state)
 {
     mp_writer_t writer;

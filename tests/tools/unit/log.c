@@ -30,7 +30,7 @@ static void test_lines (void **state)
         {LOG_QUIET, "a\nb\r\x1b[2J\x07\x7f\t\xe4\xbd\xa0 %s",
          "program: a?b??[2J???\xe4\xbd\xa0 %s 2\na?b??[2J???\xe4\xbd\xa0 %s 3\n",
          "program: a?b??[2J???\xe4\xbd\xa0 %s 4\n"},
-        //  What is not UTF-8, and C1, which some terminals obey as they do ESC
+        //  Bytes that are not UTF-8, and the C1 controls, which some terminals obey like ESC
         {LOG_QUIET, "a\xff\x80z \xc2\x9b\xc2\x80\xc2\x9f\xc2\xa0 \xed\xa0\x80 \xe4\xbd",
          "program: a??z ???\xc2\xa0 ??? ?? 2\na??z ???\xc2\xa0 ??? ?? 3\n",
          "program: a??z ???\xc2\xa0 ??? ?? 4\n"},
